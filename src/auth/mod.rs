@@ -1,0 +1,3 @@
+//! Who may do what: decides each request once and hands out a [`grant::Grant`].
+
+pub mod grant;

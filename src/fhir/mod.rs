@@ -1,0 +1,6 @@
+//! FHIR itself: the resource tree, its parser and writer, primitives, definitions.
+
+pub mod definitions;
+pub mod parse;
+pub mod tree;
+pub mod write;

@@ -1,0 +1,30 @@
+//! Pharos, a FHIR R4 server with SMART on FHIR: the map of the house.
+//!
+//! Each layer uses only what stands below it in this list (`tests/tidy.rs` checks it).
+//! `docs/architecture.md` tells the same at length.
+
+/// Who may do what.
+pub mod auth;
+/// Numbers, strings and trees of FHIR; definitions; nothing above is known here.
+pub mod fhir;
+/// FHIRPath: compiled once, evaluated over the tree.
+pub mod fhirpath;
+/// One file per FHIR interaction.
+pub mod interaction;
+/// Search keys, ranges over them, and their algebra.
+pub mod key;
+/// One file per `$operation`.
+pub mod operation;
+/// The search engine: query text to algebra to results.
+pub mod search;
+/// The one door to data.
+pub mod store;
+/// Structural validation of resources.
+pub mod validate;
+
+/// Time and ids as arguments.
+pub mod clock;
+/// Errors as values.
+pub mod error;
+/// Tenants.
+pub mod tenant;

@@ -1,0 +1,340 @@
+//! The one door to data: what is kept, how it is read, and how it is changed.
+//!
+//! [`Store::open`] takes a [`Grant`] and gives [`Records`], a snapshot of one tenant; [`Store::commit`] is the only way to
+//! write. Behind the door stands a [`Backend`]: the embedded store, later MongoDB. A backend answers three verbs (read by
+//! key, scan a range, commit) and knows nothing of FHIR beyond a type's name and an id.
+//!
+//! Views are synchronous: the embedded store answers from memory or the page cache in microseconds, and a search over plain
+//! iterators stays simple and quick. A backend across a network runs its views on the blocking pool ([`Backend::is_local`]).
+
+pub mod body;
+
+use crate::auth::grant::Grant;
+use crate::clock::Micros;
+use crate::key::{KeyList, KeyRange};
+use crate::tenant::TenantId;
+use body::Body;
+use futures_util::future::BoxFuture;
+use std::sync::Arc;
+
+/// The number of a resource in the store: a lane (16 bits) and a counter (48 bits). Never used again, kept by copies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Rid(pub u64);
+
+/// A moment in the life of one tenant's data: the time of the newest commit that a snapshot holds.
+pub type Position = Micros;
+
+/// What a failed call of the store means. The messages are for the log and hold no patient data.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// The store stopped itself: a failed write or fsync, damage found, or a disk that hangs.
+    #[error("the store does not accept work: {0}")]
+    Closed(String),
+    /// Less space is left than the floor; reads go on.
+    #[error("the store is read-only: {0}")]
+    ReadOnly(String),
+    /// The commit may or may not have happened: the disk did not answer in time.
+    #[error("the outcome of the commit is unknown: {0}")]
+    OutcomeUnknown(String),
+    /// Stored bytes can't be read as what they should be.
+    #[error("damaged data: {0}")]
+    Damaged(String),
+    /// The operating system refused.
+    #[error("{0}")]
+    Io(String),
+    /// Too many commits wait already.
+    #[error("too many commits are waiting")]
+    Busy,
+}
+
+/// The result of a call of the store.
+pub type StoreResult<T> = Result<T, StoreError>;
+
+/// How a version came to be: `Bundle.entry.request.method` of its history entry, and the CRUD letter of the audit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Method {
+    /// `POST`.
+    Create = 1,
+    /// `PUT`.
+    Update = 2,
+    /// `PATCH`.
+    Patch = 3,
+    /// `DELETE`.
+    Delete = 4,
+}
+
+/// One version of a resource as the store keeps it. `body` is `None` for a deleted one.
+#[derive(Debug, Clone)]
+pub struct Version {
+    /// The resource's number.
+    pub rid: Rid,
+    /// The resource type.
+    pub type_name: Box<str>,
+    /// The logical id.
+    pub id: Box<str>,
+    /// Counts from 1, by 1, deletions included.
+    pub version: u64,
+    /// `meta.lastUpdated`.
+    pub time: Micros,
+    /// How this version came to be.
+    pub method: Method,
+    /// The bytes, absent for a deletion.
+    pub body: Option<Body>,
+}
+
+/// What a change requires of the resource's current state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expect {
+    /// Nothing.
+    Any,
+    /// There is no such resource, and never was.
+    Absent,
+    /// The current version is this one (a deletion counts as a version).
+    Version(u64),
+}
+
+/// One resource's change within a commit.
+#[derive(Debug)]
+pub struct Change {
+    /// The resource type.
+    pub type_name: Box<str>,
+    /// The logical id.
+    pub id: Box<str>,
+    /// What must hold for the commit to happen.
+    pub expect: Expect,
+    /// How the new version comes to be.
+    pub method: Method,
+    /// The new content; `None` deletes. A delete of what is absent or deleted already changes nothing.
+    pub content: Option<Content>,
+}
+
+/// The new content of a resource: made before the commit, in parallel.
+#[derive(Debug)]
+pub struct Content {
+    /// The bytes.
+    pub body: Body,
+    /// The search keys, without those of `_lastUpdated`, which the commit adds.
+    pub keys: KeyList,
+}
+
+/// All that happens at once or not at all.
+#[derive(Debug)]
+pub struct Commit {
+    /// Whose data changes.
+    pub tenant: TenantId,
+    /// At most one change for each resource.
+    pub changes: Vec<Change>,
+    /// What was read to decide on this commit: refused if a commit since [`Commit::read_at`] touched any of it.
+    pub guards: Vec<Guard>,
+    /// The position of the snapshot on which the guards were evaluated.
+    pub read_at: Position,
+}
+
+/// A range of search keys of one type whose postings a decision rests on. The keys touched by a change are those of the
+/// old and of the new version.
+#[derive(Debug, Clone)]
+pub struct Guard {
+    /// The resource type.
+    pub type_name: Box<str>,
+    /// The keys.
+    pub range: KeyRange,
+}
+
+/// What one change of a commit came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// The resource's number; `None` for the delete of what never was.
+    pub rid: Option<Rid>,
+    /// The version now current (0 where there is none).
+    pub version: u64,
+    /// Whether the resource did not exist, or was deleted, before.
+    pub created: bool,
+    /// Whether a new version was made at all.
+    pub changed: bool,
+}
+
+/// The answer to a commit that happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committed {
+    /// The time of the commit: `meta.lastUpdated` of every version in it, later than that of every commit before.
+    pub time: Micros,
+    /// One for each change, in order.
+    pub written: Vec<Written>,
+}
+
+/// Why a commit did not happen.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum CommitError {
+    /// A change's [`Expect`] does not hold.
+    #[error("change {change} expected another version")]
+    Stale {
+        /// Which change, counted from 0.
+        change: usize,
+        /// The version now current; `None` where there never was one.
+        current: Option<u64>,
+    },
+    /// A guarded range was touched since the snapshot (or the snapshot is too old to tell): decide again.
+    #[error("what the commit was decided on has changed")]
+    Touched,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// One posting: `key` (without tenant, generation and type) is a key of the resource `rid`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Posting {
+    /// The search key; shared between the postings of one key.
+    pub key: Arc<[u8]>,
+    /// The resource's number.
+    pub rid: Rid,
+}
+
+/// One entry of the change log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogEntry {
+    /// The time of the commit.
+    pub time: Micros,
+    /// The order within the commit.
+    pub index: u32,
+    /// The resource's number.
+    pub rid: Rid,
+    /// The version that was made.
+    pub version: u64,
+}
+
+/// A stream of postings in key order, then in rid order.
+pub type Postings<'v> = Box<dyn Iterator<Item = StoreResult<Posting>> + 'v>;
+
+/// A snapshot of one tenant's data.
+pub trait View: Send + Sync {
+    /// The number of the resource with this type and id, deleted ones included.
+    fn find(&self, type_name: &str, id: &str) -> StoreResult<Option<Rid>>;
+    /// The current version, a deletion included.
+    fn current(&self, rid: Rid) -> StoreResult<Option<Version>>;
+    /// One version, current or old.
+    fn version(&self, rid: Rid, version: u64) -> StoreResult<Option<Version>>;
+    /// The keys of the current version (empty for a deleted one), those of `_lastUpdated` included.
+    fn keys(&self, rid: Rid) -> StoreResult<Option<KeyList>>;
+    /// The keys that a version had, current or old.
+    fn version_keys(&self, rid: Rid, version: u64) -> StoreResult<Option<KeyList>>;
+    /// The postings of one type in a range, ascending; for one key the rids ascend.
+    fn scan(&self, type_name: &str, range: &KeyRange) -> Postings<'_>;
+    /// The same, descending in key order (rids within a key descend too).
+    fn scan_back(&self, type_name: &str, range: &KeyRange) -> Postings<'_>;
+    /// The change log, newest first, from strictly before (`time`, `index`), of one type or of all.
+    fn log_back(
+        &self,
+        type_name: Option<&str>,
+        before: (Micros, u32),
+    ) -> Box<dyn Iterator<Item = StoreResult<LogEntry>> + '_>;
+    /// The position of this snapshot.
+    fn position(&self) -> Position;
+}
+
+/// What a store engine provides. Only [`Store`] calls it.
+pub trait Backend: Send + Sync {
+    /// A snapshot of one tenant.
+    fn view(&self, tenant: TenantId) -> StoreResult<Box<dyn View>>;
+    /// Commits; durable when the future ends with `Ok`.
+    fn commit(&self, commit: Commit) -> BoxFuture<'static, Result<Committed, CommitError>>;
+    /// Whether views answer without a network.
+    fn is_local(&self) -> bool;
+    /// Whether the store takes writes now; the error says why not.
+    fn health(&self) -> StoreResult<()>;
+    /// Finishes waiting commits, flushes, and accepts no more work.
+    fn close(&self) -> StoreResult<()>;
+}
+
+/// The door. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    backend: Arc<dyn Backend>,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Store")
+    }
+}
+
+impl Store {
+    /// A door before this backend.
+    #[must_use]
+    pub fn new(backend: Arc<dyn Backend>) -> Self {
+        Self { backend }
+    }
+
+    /// A snapshot of the grant's tenant, as far as the grant reaches.
+    ///
+    /// # Errors
+    /// When the backend can't give one.
+    pub fn open(&self, grant: &Grant) -> StoreResult<Records> {
+        Ok(Records { view: self.backend.view(grant.tenant())?, grant: grant.clone() })
+    }
+
+    /// Commits under a grant.
+    ///
+    /// # Errors
+    /// See [`CommitError`]; a commit for another tenant than the grant's is refused.
+    pub async fn commit(&self, grant: &Grant, commit: Commit) -> Result<Committed, CommitError> {
+        if commit.tenant != grant.tenant() {
+            return Err(StoreError::Closed("a commit for another tenant than the grant's".into()).into());
+        }
+        self.backend.commit(commit).await
+    }
+
+    /// See [`Backend::is_local`].
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        self.backend.is_local()
+    }
+
+    /// See [`Backend::health`].
+    ///
+    /// # Errors
+    /// Why the store takes no writes.
+    pub fn health(&self) -> StoreResult<()> {
+        self.backend.health()
+    }
+
+    /// See [`Backend::close`].
+    ///
+    /// # Errors
+    /// When the last flush fails.
+    pub fn close(&self) -> StoreResult<()> {
+        self.backend.close()
+    }
+}
+
+/// A snapshot of one tenant under one grant.
+pub struct Records {
+    view: Box<dyn View>,
+    grant: Grant,
+}
+
+impl Records {
+    /// The grant under which this was opened.
+    #[must_use]
+    pub const fn grant(&self) -> &Grant {
+        &self.grant
+    }
+
+    /// The raw snapshot: for the search engine, which compiles the grant into each query.
+    #[must_use]
+    pub fn view(&self) -> &dyn View {
+        &*self.view
+    }
+
+    /// The current version of a resource, a deletion included, as far as the grant reaches.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn read(&self, type_name: &str, id: &str) -> StoreResult<Option<Version>> {
+        match self.view.find(type_name, id)? {
+            Some(rid) => self.view.current(rid),
+            None => Ok(None),
+        }
+    }
+}
