@@ -1,6 +1,8 @@
 //! FHIR itself: the resource tree, its parser and writer, primitives, definitions.
 
 pub mod definitions;
+pub mod outcome;
 pub mod parse;
+pub mod reference;
 pub mod tree;
 pub mod write;
