@@ -1,5 +1,6 @@
 //! FHIR itself: the resource tree, its parser and writer, primitives, definitions.
 
+pub mod bundle;
 pub mod definitions;
 pub mod outcome;
 pub mod parse;

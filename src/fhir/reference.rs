@@ -79,10 +79,8 @@ impl<'a> Reference<'a> {
             return Self::parse_url(text, text.len() - rest.len());
         }
         if let Some((type_name, criteria)) = text.split_once('?') {
-            return match has_type_form(type_name) {
-                true => Self::Conditional { type_name, criteria },
-                false => Self::Other(text),
-            };
+            let is_conditional = has_type_form(type_name);
+            return if is_conditional { Self::Conditional { type_name, criteria } } else { Self::Other(text) };
         }
         match Literal::parse_end(text) {
             Some(("", literal)) => Self::Relative(literal),
