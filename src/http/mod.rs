@@ -1,6 +1,8 @@
 //! The network side: the only place where actix appears.
 
+mod body;
 pub mod negotiate;
+pub mod prefer;
 mod request;
 mod response;
 mod routes;

@@ -2,9 +2,11 @@
 //! Bundle and writing those of its answer.
 
 use super::call::{Call, Verb};
-use super::{Answer, Conditions, Context, EntityTags, Request, Status, criteria, perform, transaction};
+use super::condition::{Conditions, EntityTags};
+use super::{Answer, Context, Request, Status, criteria, perform, transaction};
+use crate::clock::Micros;
 use crate::error::{Category, Error, Issue, Result};
-use crate::fhir::bundle::{BundleWriter, Entry as Written, Kind, Response};
+use crate::fhir::bundle::{BundleType, BundleWriter, Entry as Written, EntryResponse};
 use crate::fhir::outcome;
 use crate::fhir::tree::{Object, Value};
 use crate::validate;
@@ -66,7 +68,7 @@ async fn batch(context: &Context, entries: Vec<Result<Entry<'_>>>) -> Result<Ans
     let mut results: Vec<_> =
         stream::iter(entries.into_iter().enumerate().map(one)).buffer_unordered(CONCURRENCY).collect().await;
     results.sort_unstable_by_key(|(index, _)| *index);
-    Ok(Answer::ok(respond(Kind::BatchResponse, results.into_iter().map(|(_, result)| result))))
+    Ok(Answer::ok(respond(BundleType::BatchResponse, results.into_iter().map(|(_, result)| result))))
 }
 
 pub(super) fn without_body_if(head: bool, mut answer: Answer) -> Answer {
@@ -77,8 +79,8 @@ pub(super) fn without_body_if(head: bool, mut answer: Answer) -> Answer {
 }
 
 /// The Bundle that answers, an entry for each result.
-pub(super) fn respond(kind: Kind, results: impl Iterator<Item = Result<Answer>>) -> Vec<u8> {
-    let mut writer = BundleWriter::new(kind);
+pub(super) fn respond(bundle_type: BundleType, results: impl Iterator<Item = Result<Answer>>) -> Vec<u8> {
+    let mut writer = BundleWriter::new(bundle_type, None);
     for result in results {
         match result {
             Ok(answer) => {
@@ -88,7 +90,13 @@ pub(super) fn respond(kind: Kind, results: impl Iterator<Item = Result<Answer>>)
                     Status::NoContent => "204 No Content",
                     Status::NotModified => "304 Not Modified",
                 };
-                let response = Response { status, location: answer.location.as_deref(), version: answer.version, outcome: None };
+                let response = EntryResponse {
+                    status,
+                    location: answer.location.as_deref(),
+                    version: answer.version.map(|(version, _)| version),
+                    last_modified: answer.version.map(|(_, time)| time),
+                    outcome: None,
+                };
                 writer.entry(&Written { resource: answer.body.as_deref(), response: Some(response), ..Written::default() });
             }
             Err(error) => {
@@ -97,7 +105,7 @@ pub(super) fn respond(kind: Kind, results: impl Iterator<Item = Result<Answer>>)
                 }
                 let status = error.category.status().to_string();
                 let outcome = outcome::outcome(&error.issues);
-                let response = Response { status: &status, location: None, version: None, outcome: Some(&outcome) };
+                let response = EntryResponse { status: &status, outcome: Some(&outcome), ..EntryResponse::default() };
                 writer.entry(&Written { response: Some(response), ..Written::default() });
             }
         }
@@ -160,10 +168,14 @@ fn read_entry<'a>(
     if resource.is_none() && matches!(verb, Verb::Post | Verb::Put | Verb::Patch) && !is_operation(&call) {
         return Err(wrong("resource", "Must be there for POST, PUT and PATCH."));
     }
+    let tags = |name: &'static str| {
+        let tags = request.str(name).map(|text| EntityTags::parse(name, text)).transpose();
+        tags.map_err(|error| error.at(format!("Bundle.entry[{index}].request.{name}")))
+    };
     let conditions = Conditions {
-        if_match: request.str("ifMatch").map(entity_tags),
-        if_none_match: request.str("ifNoneMatch").map(entity_tags),
-        if_modified_since: request.str("ifModifiedSince").and_then(seconds),
+        if_match: tags("ifMatch")?,
+        if_none_match: tags("ifNoneMatch")?,
+        if_modified_since: request.str("ifModifiedSince").and_then(instant),
         if_none_exist: request.str("ifNoneExist").map(str::to_owned),
     };
     Ok(Entry {
@@ -199,21 +211,8 @@ fn decode(segment: &str) -> String {
     percent_encoding::percent_decode_str(segment).decode_utf8_lossy().into_owned()
 }
 
-/// The versions that an entity tag header names.
-#[must_use]
-pub fn entity_tags(text: &str) -> EntityTags {
-    if text.trim() == "*" {
-        return EntityTags::Any;
-    }
-    let version = |tag: &str| {
-        let tag = tag.trim();
-        tag.strip_prefix("W/").unwrap_or(tag).trim_matches('"').parse().ok()
-    };
-    EntityTags::Versions(text.split(',').filter_map(version).collect())
-}
-
-fn seconds(instant: &str) -> Option<i64> {
-    instant.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_second)
+fn instant(text: &str) -> Option<Micros> {
+    text.parse::<jiff::Timestamp>().ok().map(|time| Micros(time.as_microsecond()))
 }
 
 /// The entries, or the errors of all that have one together.

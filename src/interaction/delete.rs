@@ -1,7 +1,7 @@
 //! delete: <https://hl7.org/fhir/R4/http.html#delete>, conditional delete: `#cdelete`, of one match or of several.
 
+use super::condition::expect;
 use super::criteria;
-use super::update::hold;
 use super::writing::{self, Decision};
 use super::{Answer, Context, Request, Return, Status, precondition_failed};
 use crate::error::{Error, Issue, Result};
@@ -17,13 +17,7 @@ pub async fn delete(context: &Context, mut request: Request<'_>) -> Result<Answe
     let Call::Delete { type_name, id } = request.call.clone() else { return Err(Error::internal("not a delete")) };
     let provenance = writing::provenance(context, request.provenance.take(), &[format!("{type_name}/{id}")])?;
     let ((), committed) = writing::decide(context, |records| {
-        let mut expect = Expect::Any;
-        if request.conditions.if_match.is_some() {
-            let current = records.read(&type_name, &id)?;
-            hold(&request.conditions, current.as_ref())?;
-            expect = current.map_or(Expect::Absent, |version| Expect::Version(version.version));
-        }
-        let mut changes = vec![writing::removal(&type_name, &id, expect)];
+        let mut changes = vec![removal(records, &request, &type_name, &id)?];
         changes.extend(provenance.clone());
         Ok(Decision { changes, guards: Vec::new(), again_when_stale: false, then: () })
     })
@@ -46,6 +40,16 @@ pub async fn conditional_delete(context: &Context, request: Request<'_>) -> Resu
     })
     .await?;
     Ok(deleted(&request, committed.as_ref()))
+}
+
+/// The removal of one resource, on the request's conditions.
+pub(super) fn removal(records: &Records, request: &Request<'_>, type_name: &str, id: &str) -> Result<Change> {
+    if !request.conditions.are_set() {
+        return Ok(writing::removal(type_name, id, Expect::Any));
+    }
+    let current = records.read(type_name, id)?;
+    request.conditions.hold(current.as_ref())?;
+    Ok(writing::removal(type_name, id, expect(current.as_ref())))
 }
 
 /// The removal of each match of the criteria.

@@ -7,7 +7,7 @@ use super::call::Target;
 use super::{Answer, Context, Request, body_of};
 use crate::clock::Micros;
 use crate::error::{Error, Result};
-use crate::fhir::bundle::{BundleWriter, Entry, Kind, Response};
+use crate::fhir::bundle::{BundleType, BundleWriter, Entry, EntryRequest, EntryResponse};
 use crate::key::date;
 use crate::store::{Method, Records, Version};
 
@@ -47,7 +47,7 @@ pub fn history(context: &Context, request: &Request<'_>, target: &Target) -> Res
         Target::Type(type_name) => from_log(&records, Some(type_name), &wanted, start)?,
         Target::System => from_log(&records, None, &wanted, start)?,
     };
-    let mut writer = BundleWriter::new(Kind::History);
+    let mut writer = BundleWriter::new(BundleType::History, Some(context.clock.now()));
     let url = |extra: Option<&str>| link(context, &path, &query, extra);
     writer.link("self", &url(request.parameter("_cursor")));
     if let Some(next) = page.next {
@@ -146,11 +146,12 @@ fn write_entry(context: &Context, writer: &mut BundleWriter, version: &Version) 
     writer.entry(&Entry {
         full_url: Some(&context.url(&version.type_name, &version.id, None)),
         resource: resource.as_deref(),
-        request: Some((method, &url)),
-        response: Some(Response {
+        request: Some(EntryRequest { method, url: &url }),
+        response: Some(EntryResponse {
             status,
             location: Some(&context.url(&version.type_name, &version.id, Some(version.version))),
-            version: Some((version.version, version.time)),
+            version: Some(version.version),
+            last_modified: Some(version.time),
             outcome: None,
         }),
         ..Entry::default()

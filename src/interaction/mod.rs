@@ -4,6 +4,7 @@
 pub mod batch;
 pub mod call;
 pub mod capabilities;
+pub mod condition;
 pub mod create;
 pub mod criteria;
 pub mod cursor;
@@ -25,6 +26,7 @@ use crate::fhir::tree::{Object, Value};
 use crate::operation;
 use crate::store::{Records, Store, StoreError, Version};
 use call::{Call, Verb};
+use condition::Conditions;
 use futures_util::future::BoxFuture;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -57,40 +59,6 @@ pub enum Return {
     Representation,
     /// An OperationOutcome.
     OperationOutcome,
-}
-
-/// The conditions of a request: <https://hl7.org/fhir/R4/http.html#concurrency>, `#cread`, `#ccreate`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Conditions {
-    /// `If-Match`: one of these versions must be current; `*` is [`EntityTags::Any`].
-    pub if_match: Option<EntityTags>,
-    /// `If-None-Match`: none of these may be current.
-    pub if_none_match: Option<EntityTags>,
-    /// `If-Modified-Since`, in seconds since 1970.
-    pub if_modified_since: Option<i64>,
-    /// `If-None-Exist`: the criteria of a conditional create.
-    pub if_none_exist: Option<String>,
-}
-
-/// The entity tags of a condition.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum EntityTags {
-    /// `*`
-    Any,
-    /// `W/"1", W/"2"`: their versions. One that is no version of ours matches nothing and is left out.
-    Versions(Vec<u64>),
-}
-
-impl EntityTags {
-    /// Whether a current version (`None` where there is none, or a deleted one) is among these.
-    #[must_use]
-    pub fn hold(&self, current: Option<u64>) -> bool {
-        match (self, current) {
-            (_, None) => false,
-            (Self::Any, Some(_)) => true,
-            (Self::Versions(versions), Some(current)) => versions.contains(&current),
-        }
-    }
 }
 
 /// A request, of its own or as an entry of a Bundle.

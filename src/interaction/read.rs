@@ -1,6 +1,6 @@
 //! read: <https://hl7.org/fhir/R4/http.html#read>, conditional read: `#cread`.
 
-use super::{Answer, Context, Request, Status, body_of, gone};
+use super::{Answer, Context, Request, Status, gone};
 use crate::error::{Error, Result};
 use crate::fhir::subset;
 use crate::store::Version;
@@ -15,7 +15,7 @@ pub fn read(context: &Context, request: &Request<'_>, type_name: &str, id: &str)
     if version.body.is_none() {
         return Err(gone(version.version));
     }
-    if !is_modified(request, &version) {
+    if !request.conditions.want_content(&version) {
         return Ok(Answer { version: Some((version.version, version.time)), ..Answer::empty(Status::NotModified) });
     }
     show(request, &version)
@@ -29,13 +29,4 @@ pub(super) fn show(request: &Request<'_>, version: &Version) -> Result<Answer> {
         answer.body = Some(view.apply_to_bytes(&body)?);
     }
     Ok(answer)
-}
-
-/// RFC 9110 §13.2.2: `If-Modified-Since` counts only where there is no `If-None-Match`.
-fn is_modified(request: &Request<'_>, version: &Version) -> bool {
-    let conditions = &request.conditions;
-    if let Some(tags) = &conditions.if_none_match {
-        return !tags.hold(Some(version.version));
-    }
-    conditions.if_modified_since.is_none_or(|since| version.time.0.div_euclid(1_000_000) > since)
 }

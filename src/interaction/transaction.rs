@@ -2,11 +2,12 @@
 
 use super::batch::{Entry, at_entry, respond, without_body_if};
 use super::call::{Call, Verb};
+use super::condition::expect;
 use super::criteria::{self, Matched};
 use super::writing::{self, Decision, Stored};
 use super::{Answer, Context, Request, Return, Status, create, delete, patch, perform, update};
 use crate::error::{Category, Error, Result};
-use crate::fhir::bundle::Kind;
+use crate::fhir::bundle::BundleType;
 use crate::fhir::rewrite::{self, Rewrites};
 use crate::fhir::tree::Object;
 use crate::store::{Change, Committed, Expect, Guard, Method, Records, Version};
@@ -41,11 +42,11 @@ pub async fn transaction(context: &Context, outer: &Request<'_>, entries: Vec<En
         check(entry).map_err(|error| at_entry(error, entry.index))?;
     }
     let ids: Vec<String> = entries.iter().map(|_| context.clock.new_id()).collect();
-    // Only what rests on something read can have to be decided again; all else is handed over without a copy.
-    let conditional = entries.iter().any(|entry| is_conditional(entry));
+    // Only what rests on something read may have to be decided again; all else is handed over without a copy.
+    let rests_on_reads = entries.iter().any(rests_on_reads);
     let mut entries = Some(entries);
     let (outcomes, committed) = writing::decide(context, |records| {
-        let entries = if conditional { entries.clone() } else { entries.take() };
+        let entries = if rests_on_reads { entries.clone() } else { entries.take() };
         let entries = entries.ok_or_else(|| Error::internal("a transaction without conditions was decided again"))?;
         Attempt { context, records, ids: &ids, guards: Vec::new(), creating: HashSet::new() }.decide(entries)
     })
@@ -75,14 +76,10 @@ fn check(entry: &Entry<'_>) -> Result<()> {
     }
 }
 
-fn is_conditional(entry: &Entry<'_>) -> bool {
+fn rests_on_reads(entry: &Entry<'_>) -> bool {
     let request = &entry.request;
-    let by_criteria = matches!(
-        request.call,
-        Call::ConditionalUpdate { .. } | Call::ConditionalPatch { .. } | Call::ConditionalDelete { .. } | Call::Patch { .. }
-    );
     let resource = request.body.as_ref().and_then(|body| body.as_object());
-    by_criteria
+    !matches!(request.call, Call::Create { .. })
         || request.conditions.if_none_exist.is_some()
         || resource.is_some_and(|resource| !rewrite::conditional_references(resource).is_empty())
 }
@@ -101,10 +98,9 @@ impl Attempt<'_> {
     fn decide<'a>(mut self, entries: Vec<Entry<'a>>) -> Result<Decision<Vec<Outcome<'a>>>> {
         let mut rewrites = Rewrites::default();
         let mut plans = Vec::with_capacity(entries.len());
-        let mut patches = false;
+        let again_when_stale = !entries.iter().any(|entry| entry.request.conditions.are_set());
         for (entry, new_id) in entries.into_iter().zip(self.ids) {
             let Entry { index, full_url, request } = entry;
-            patches |= matches!(request.call, Call::Patch { .. } | Call::ConditionalPatch { .. });
             let plan = self.plan(request, new_id).map_err(|error| at_entry(error, index))?;
             if let Some(full_url) = full_url {
                 note_full_url(&mut rewrites, full_url, &plan).map_err(|error| at_entry(error, index))?;
@@ -115,7 +111,7 @@ impl Attempt<'_> {
         self.resolve_conditional_references(&plans, &mut rewrites)?;
         self.check_references(&plans)?;
         let (changes, outcomes) = finish(plans, &rewrites);
-        Ok(Decision { changes, guards: self.guards, again_when_stale: patches, then: outcomes })
+        Ok(Decision { changes, guards: self.guards, again_when_stale, then: outcomes })
     }
 
     fn plan<'a>(&mut self, mut request: Request<'a>, new_id: &str) -> Result<Plan<'a>> {
@@ -123,22 +119,20 @@ impl Attempt<'_> {
             Call::Create { type_name } => self.plan_create(request, type_name, new_id),
             Call::Update { type_name, id } => {
                 let current = self.records.read(&type_name, &id)?;
-                update::hold(&request.conditions, current.as_ref())?;
-                let resource = request.resource()?;
-                let conditions = &request.conditions;
-                let fixed = conditions.if_match.is_some() || conditions.if_none_match.is_some();
-                let expect = match (&current, fixed) {
-                    (_, false) => Expect::Any,
-                    (Some(version), true) => Expect::Version(version.version),
-                    (None, true) => Expect::Absent,
-                };
+                request.conditions.hold(current.as_ref())?;
+                let mut resource = request.resource()?;
+                update::keep_labels(&mut resource, current.as_ref())?;
+                let expect = expect(current.as_ref());
                 let next_version = current.map_or(1, |version| version.version + 1);
                 Ok(Plan::Put { type_name, id, expect, method: Method::Update, resource, next_version })
             }
             Call::ConditionalUpdate { type_name } => {
                 let criteria = criteria::required(&request.query)?;
-                let resource = request.resource()?;
+                let mut resource = request.resource()?;
                 let matched = self.find(&type_name, &criteria)?;
+                if let Matched::One(current) = &matched {
+                    update::keep_labels(&mut resource, Some(current))?;
+                }
                 let own = resource.id().map(str::to_owned);
                 let conditions = &request.conditions;
                 let (id, expect) =
@@ -155,13 +149,7 @@ impl Attempt<'_> {
                 Ok(Plan::Put { type_name, id, expect, method: Method::Patch, resource, next_version })
             }
             Call::Delete { type_name, id } => {
-                let current = self.records.read(&type_name, &id)?;
-                if request.conditions.if_match.is_some() {
-                    update::hold(&request.conditions, current.as_ref())?;
-                }
-                let fixed = request.conditions.if_match.is_some();
-                let expect = current.filter(|_| fixed).map_or(Expect::Any, |old| Expect::Version(old.version));
-                Ok(Plan::Remove { changes: vec![writing::removal(&type_name, &id, expect)] })
+                Ok(Plan::Remove { changes: vec![delete::removal(self.records, &request, &type_name, &id)?] })
             }
             Call::ConditionalDelete { type_name } => {
                 let criteria = criteria::required(&request.query)?;
@@ -346,5 +334,5 @@ async fn answer(
             }
         });
     }
-    Ok(Answer::ok(respond(Kind::TransactionResponse, results.into_iter())))
+    Ok(Answer::ok(respond(BundleType::TransactionResponse, results.into_iter())))
 }

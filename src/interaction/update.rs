@@ -2,8 +2,11 @@
 
 use super::criteria::{self, Matched};
 use super::writing::{self, Decision, Stored};
-use super::{Answer, Conditions, Context, Request, precondition_failed};
+use super::condition::{Conditions, expect};
+use super::{Answer, Context, Request, body_of};
 use crate::error::{Category, Error, Result};
+use crate::fhir::meta;
+use crate::fhir::parse::parse;
 use crate::fhir::reference::is_id;
 use crate::fhir::tree::{Object, Value};
 use crate::interaction::call::Call;
@@ -15,22 +18,40 @@ use crate::store::{Expect, Method, Records, Version};
 /// 400 for a wrong structure or another id in the body; 412 where `If-Match` or `If-None-Match` does not hold.
 pub async fn update(context: &Context, mut request: Request<'_>) -> Result<Answer> {
     let Call::Update { type_name, id } = request.call.clone() else { return Err(Error::internal("not an update")) };
-    let resource = request.resource()?;
+    let mut resource = request.resource()?;
     same_id(&resource, &type_name, &id)?;
     writing::check(&resource, &type_name)?;
-    let content = writing::content(&type_name, &resource);
-    let stored = Stored { type_name: type_name.clone(), id: id.clone(), body: content.body.clone() };
     let provenance = writing::provenance(context, request.provenance.take(), &[format!("{type_name}/{id}")])?;
-    let ((), committed) = writing::decide(context, |records| {
+    let (stored, committed) = writing::decide(context, |records| {
         writing::check_references(context, records, &resource, &|_, _| false)?;
-        let expect = expected(&request.conditions, records, &type_name, &id)?;
-        let mut changes = vec![writing::put(&type_name, &id, expect, Method::Update, content.clone())];
+        let current = records.read(&type_name, &id)?;
+        request.conditions.hold(current.as_ref())?;
+        keep_labels(&mut resource, current.as_ref())?;
+        let content = writing::content(&type_name, &resource);
+        let stored = Stored { type_name: type_name.clone(), id: id.clone(), body: content.body.clone() };
+        let mut changes = vec![writing::put(&type_name, &id, expect(current.as_ref()), Method::Update, content)];
         changes.extend(provenance.clone());
-        Ok(Decision { changes, guards: Vec::new(), again_when_stale: false, then: () })
+        let again_when_stale = !request.conditions.are_set();
+        Ok(Decision { changes, guards: Vec::new(), again_when_stale, then: stored })
     })
     .await?;
     let committed = committed.ok_or_else(|| Error::internal("an update without a commit"))?;
     writing::answer(context, &request, &stored, &committed)
+}
+
+/// Carries over the tags and security labels of the current version: <https://hl7.org/fhir/R4/resource.html#tag-updates>.
+/// Parses the current version only where its bytes hold such a member at all.
+pub(super) fn keep_labels(update: &mut Object<'_>, current: Option<&Version>) -> Result<()> {
+    let Some(current) = current.filter(|version| version.body.is_some()) else { return Ok(()) };
+    let bytes = body_of(current)?;
+    let has = |name: &[u8]| memchr::memmem::find(&bytes, name).is_some();
+    if has(b"\"tag\":") || has(b"\"security\":") {
+        let old = parse(&bytes, usize::MAX).map_err(Error::internal)?.into_owned();
+        if let Value::Object(old) = old {
+            meta::carry_over(update, &old);
+        }
+    }
+    Ok(())
 }
 
 /// Updates the one resource that the URL's criteria match, or makes one where none does.
@@ -43,13 +64,17 @@ pub async fn conditional_update(context: &Context, mut request: Request<'_>) -> 
         return Err(Error::internal("not a conditional update"));
     };
     let criteria = criteria::required(&request.query)?;
-    let mut resource = request.resource()?;
+    let resource = request.resource()?;
     writing::check(&resource, &type_name)?;
     let new_id = context.clock.new_id();
     let provenance = request.provenance.take();
     let own_id = resource.id().map(str::to_owned);
     let (stored, committed) = writing::decide(context, |records| {
+        let mut resource = resource.clone();
         let (matched, guards) = criteria::find_pairs(context, records, &type_name, &criteria)?;
+        if let Matched::One(current) = &matched {
+            keep_labels(&mut resource, Some(current))?;
+        }
         let (id, expect) = target(records, matched, &type_name, own_id.as_deref(), &new_id, &request.conditions)?;
         writing::set_id(&mut resource, &id);
         writing::check_references(context, records, &resource, &|_, _| false)?;
@@ -81,7 +106,7 @@ pub(super) fn target(
             Err(Error::new(Category::Invalid, "invalid", text).at(format!("{type_name}.id")))
         }
         (Matched::One(version), _) => {
-            hold(conditions, Some(&version))?;
+            conditions.hold(Some(&version))?;
             Ok((version.id.to_string(), Expect::Version(version.version)))
         }
         (Matched::None, Some(own)) => match records.read(type_name, own)? {
@@ -89,37 +114,10 @@ pub(super) fn target(
                 let text = "No resource matches the criteria, and the body's id belongs to another resource.";
                 Err(Error::new(Category::Conflict, "duplicate", text).at(format!("{type_name}.id")))
             }
-            deleted => Ok((own.to_owned(), deleted.map_or(Expect::Absent, |old| Expect::Version(old.version)))),
+            deleted => Ok((own.to_owned(), expect(deleted.as_ref()))),
         },
         (Matched::None, None) => Ok((new_id.to_owned(), Expect::Absent)),
     }
-}
-
-/// What an update requires of the current version: nothing, where the request has no condition.
-pub(super) fn expected(
-    conditions: &Conditions,
-    records: &Records,
-    type_name: &str,
-    id: &str,
-) -> Result<Expect> {
-    if conditions.if_match.is_none() && conditions.if_none_match.is_none() {
-        return Ok(Expect::Any);
-    }
-    let current = records.read(type_name, id)?;
-    hold(conditions, current.as_ref())?;
-    Ok(current.map_or(Expect::Absent, |version| Expect::Version(version.version)))
-}
-
-/// Checks `If-Match` and `If-None-Match` against the current version; a deleted one counts as none.
-pub(super) fn hold(conditions: &Conditions, current: Option<&Version>) -> Result<()> {
-    let current = current.filter(|version| version.body.is_some()).map(|version| version.version);
-    if conditions.if_match.as_ref().is_some_and(|tags| !tags.hold(current)) {
-        return Err(precondition_failed("If-Match does not name the current version."));
-    }
-    if conditions.if_none_match.as_ref().is_some_and(|tags| tags.hold(current)) {
-        return Err(precondition_failed("If-None-Match names the current version."));
-    }
-    Ok(())
 }
 
 /// The body must carry the id of the URL.
