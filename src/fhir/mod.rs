@@ -2,5 +2,6 @@
 
 pub mod definitions;
 pub mod parse;
+mod scan;
 pub mod tree;
 pub mod write;
