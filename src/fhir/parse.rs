@@ -265,6 +265,7 @@ impl<'a> Parser<'a> {
     }
 }
 
+#[allow(clippy::ptr_arg, reason = "a borrowed name goes into the set without a copy")]
 fn is_duplicate<'a>(object: &Object<'a>, seen: &mut Option<HashSet<Cow<'a, str>>>, name: &Cow<'a, str>) -> bool {
     if object.len() < FEW_MEMBERS {
         return object.get(name).is_some();

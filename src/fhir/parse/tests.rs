@@ -48,7 +48,7 @@ fn one_byte_order_mark_is_passed_over() {
 #[test]
 fn objects_have_a_limit_and_duplicates_are_found_up_to_it() {
     let object = |members: usize, last: &str| {
-        let members = (0..members).map(|n| format!("\"m{n}\":0,")).collect::<String>();
+        let members = (0..members).map(|n| format!("\"m{n}\":0,")).collect::<Vec<_>>().concat();
         format!("{{{members}\"{last}\":0}}")
     };
     let reason = |text: String| parse(text.as_bytes(), 3).err().map(|error| error.reason);
