@@ -178,7 +178,7 @@ fn without_tests(code: &str) -> String {
 
 #[test]
 fn code_is_told_from_comments_strings_and_tests() {
-    let text = r###"
+    let text = r##"
 use crate::fhir::tree; // crate::http
 use crate::{clock::Clock, store::{Store, View}, error};
 use super::super::key;
@@ -188,7 +188,7 @@ mod tests {
     use crate::serve;
 }
 type X = super::sibling::Y;
-"###;
+"##;
     let source = Source { path: "src/a/b.rs".into(), text: text.into() };
     let uses = source.uses().into_iter().collect::<Vec<_>>();
     assert_eq!(uses, ["View", "clock", "error", "fhir", "key", "store"]);
