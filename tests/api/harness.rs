@@ -6,8 +6,11 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::thread::JoinHandle;
 
-/// Answers one request with these bytes; the thread gives back the request's lines and body.
-fn peer(answer: String) -> (Client, JoinHandle<(Vec<String>, Vec<u8>)>) {
+/// The lines of a request, and its body.
+type Heard = (Vec<String>, Vec<u8>);
+
+/// Answers one request with these bytes.
+fn peer(answer: String) -> (Client, JoinHandle<Heard>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let client = Client::new(format!("http://{}/fhir", listener.local_addr().unwrap()));
     let heard = std::thread::spawn(move || {

@@ -186,6 +186,7 @@ fn licence_expressions_are_understood() {
     let allowed = BTreeSet::from(["MIT", "ISC", "Apache-2.0 WITH LLVM-exception"].map(String::from));
     let good = ["MIT", "GPL-3.0 OR MIT", "GPL-3.0/MIT", "ISC AND (MIT OR GPL-3.0)", "Apache-2.0 WITH LLVM-exception"];
     let bad = ["GPL-3.0", "MIT AND GPL-3.0", "ISC AND (Apache-2.0 OR GPL-3.0)", "", "MIT GPL-3.0", "(MIT"];
-    good.iter().for_each(|expression| assert!(is_allowed(expression, &allowed), "{expression}"));
-    bad.iter().for_each(|expression| assert!(!is_allowed(expression, &allowed), "{expression}"));
+    let refused = good.into_iter().filter(|expression| !is_allowed(expression, &allowed)).collect::<Vec<_>>();
+    let accepted = bad.into_iter().filter(|expression| is_allowed(expression, &allowed)).collect::<Vec<_>>();
+    assert_eq!((refused, accepted), (vec![], vec![]));
 }

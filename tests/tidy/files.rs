@@ -49,7 +49,8 @@ fn from_root(path: &Path) -> String {
 
 /// All Rust files below a folder; none where it does not exist.
 pub fn sources(folder: &str) -> Vec<Source> {
-    let paths = below(&root().join(folder)).into_iter().filter(|path| path.ends_with(".rs"));
+    let is_rust = |path: &String| Path::new(path).extension().is_some_and(|ending| ending == "rs");
+    let paths = below(&root().join(folder)).into_iter().filter(is_rust);
     paths.filter_map(|path| Some(Source { text: read(&path)?, path })).collect()
 }
 
