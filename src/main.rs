@@ -1,2 +1,7 @@
-//! The program.
-fn main() {}
+//! The `pharos` program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    pharos::cli::run()
+}
