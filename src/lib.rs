@@ -11,6 +11,8 @@ pub mod cli;
 pub mod fhir;
 /// FHIRPath: compiled once, evaluated over the tree.
 pub mod fhirpath;
+/// HTTP: what a request asks for and what an answer looks like.
+pub mod http;
 /// One file per FHIR interaction.
 pub mod interaction;
 /// Search keys, ranges over them, and their algebra.

@@ -1,6 +1,9 @@
 //! FHIR itself: the resource tree, its parser and writer, primitives, definitions.
 
+pub mod bundle;
 pub mod definitions;
+pub mod outcome;
 pub mod parse;
+pub mod reference;
 pub mod tree;
 pub mod write;
