@@ -2,8 +2,10 @@
 
 pub mod bundle;
 pub mod definitions;
+pub mod meta;
 pub mod outcome;
 pub mod parse;
 pub mod reference;
+pub mod subset;
 pub mod tree;
 pub mod write;
