@@ -3,9 +3,12 @@
 pub mod bundle;
 pub mod definitions;
 pub mod meta;
+mod narrative;
 pub mod outcome;
 pub mod parse;
+pub mod place;
 pub mod reference;
+pub mod rewrite;
 pub mod subset;
 pub mod tree;
 pub mod write;
