@@ -1,1 +1,3 @@
-//! Written next.
+//! One file per FHIR interaction.
+
+pub mod capabilities;
