@@ -48,14 +48,14 @@ pub fn history(context: &Context, request: &Request<'_>, target: &Target) -> Res
         Target::System => from_log(&records, None, &wanted, start)?,
     };
     let mut writer = BundleWriter::new(BundleType::History, Some(context.clock.now()));
+    if let Some(total) = page.total {
+        writer.total(total);
+    }
     let url = |extra: Option<&str>| link(context, &path, &query, extra);
     writer.link("self", &url(request.parameter("_cursor")));
     if let Some(next) = page.next {
         let cursor = context.cursors.seal(context.clock.now(), binding.as_bytes(), &encode(next))?;
         writer.link("next", &url(Some(&cursor)));
-    }
-    if let Some(total) = page.total {
-        writer.total(total);
     }
     for version in &page.versions {
         write_entry(context, &mut writer, version)?;
