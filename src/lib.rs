@@ -5,6 +5,8 @@
 
 /// Who may do what.
 pub mod auth;
+/// One file per subcommand.
+pub mod cli;
 /// Numbers, strings and trees of FHIR; definitions; nothing above is known here.
 pub mod fhir;
 /// FHIRPath: compiled once, evaluated over the tree.

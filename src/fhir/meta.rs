@@ -168,7 +168,10 @@ mod tests {
     #[test]
     fn deleting_goes_by_system_and_code() {
         let mut meta = sample();
-        delete(&mut meta, &object(tree!({ "profile": ["http://x/a"], "tag": [{ "system": "http://s", "code": "1" }] })));
+        delete(
+            &mut meta,
+            &object(tree!({ "profile": ["http://x/a"], "tag": [{ "system": "http://s", "code": "1" }] })),
+        );
         assert_eq!(Value::Object(meta), tree!({ "versionId": "1", "tag": [{ "code": "1" }] }));
     }
 
@@ -204,7 +207,9 @@ mod tests {
         let answer = to_parameters(sample());
         assert_eq!(answer.get("parameter").unwrap().items()[0].get("valueMeta"), Some(&Value::Object(sample())));
         assert_eq!(to_parameters(Object::new()), tree!({ "resourceType": "Parameters" }));
-        let given = object(tree!({ "resourceType": "Parameters", "parameter": [{ "name": "meta", "valueMeta": { "tag": [{ "code": "a" }] } }] }));
+        let given = object(
+            tree!({ "resourceType": "Parameters", "parameter": [{ "name": "meta", "valueMeta": { "tag": [{ "code": "a" }] } }] }),
+        );
         assert!(from_parameters(&given).unwrap().get("tag").is_some());
         for wrong in [
             tree!({ "resourceType": "Patient" }),

@@ -8,7 +8,7 @@ use super::writing::{self, Decision, Stored};
 use super::{Answer, Context, Request, Return, Status, create, delete, patch, perform, update};
 use crate::error::{Category, Error, Result};
 use crate::fhir::bundle::BundleType;
-use crate::fhir::rewrite::{self, Rewrites};
+use crate::fhir::rewrite::{self, Links};
 use crate::fhir::tree::Object;
 use crate::store::{Change, Committed, Expect, Guard, Method, Records, Version};
 use std::collections::HashSet;
@@ -24,6 +24,9 @@ enum Plan<'a> {
     /// A read, done after the commit.
     Read(Request<'a>),
 }
+
+/// The plans, in the order of the entries, each with its entry's `fullUrl`.
+type Planned<'a> = [(Option<String>, Plan<'a>)];
 
 /// What an entry was answered with, as far as it is known before the commit.
 enum Outcome<'a> {
@@ -96,21 +99,21 @@ struct Attempt<'c> {
 
 impl Attempt<'_> {
     fn decide<'a>(mut self, entries: Vec<Entry<'a>>) -> Result<Decision<Vec<Outcome<'a>>>> {
-        let mut rewrites = Rewrites::default();
+        let mut links = Links::default();
         let mut plans = Vec::with_capacity(entries.len());
         let again_when_stale = !entries.iter().any(|entry| entry.request.conditions.are_set());
         for (entry, new_id) in entries.into_iter().zip(self.ids) {
             let Entry { index, full_url, request } = entry;
             let plan = self.plan(request, new_id).map_err(|error| at_entry(error, index))?;
-            if let Some(full_url) = full_url {
-                note_full_url(&mut rewrites, full_url, &plan).map_err(|error| at_entry(error, index))?;
+            if let Some(full_url) = &full_url {
+                note_full_url(&mut links, full_url, &plan).map_err(|error| at_entry(error, index))?;
             }
-            plans.push(plan);
+            plans.push((full_url, plan));
         }
         no_resource_twice(&plans)?;
-        self.resolve_conditional_references(&plans, &mut rewrites)?;
+        self.resolve_conditional_references(&plans, &mut links)?;
         self.check_references(&plans)?;
-        let (changes, outcomes) = finish(plans, &rewrites);
+        let (changes, outcomes) = finish(plans, &links);
         Ok(Decision { changes, guards: self.guards, again_when_stale, then: outcomes })
     }
 
@@ -185,18 +188,21 @@ impl Attempt<'_> {
     }
 
     /// `Patient?identifier=…` in a reference becomes the one match.
-    fn resolve_conditional_references(&mut self, plans: &[Plan<'_>], rewrites: &mut Rewrites) -> Result<()> {
-        for (index, plan) in plans.iter().enumerate() {
+    fn resolve_conditional_references(&mut self, plans: &Planned<'_>, links: &mut Links) -> Result<()> {
+        let mut seen = HashSet::new();
+        for (index, (_, plan)) in plans.iter().enumerate() {
             let Plan::Put { resource, .. } = plan else { continue };
             for reference in rewrite::conditional_references(resource) {
-                if rewrites.has_conditional(reference) {
+                if !seen.insert(reference) {
                     continue;
                 }
                 let (type_name, query) = reference.split_once('?').unwrap_or((reference, ""));
                 super::call::known_type(type_name).map_err(|error| at_entry(error, index))?;
                 let criteria = criteria::required(&criteria::pairs(query)).map_err(|error| at_entry(error, index))?;
                 match self.find(type_name, &criteria).map_err(|error| at_entry(error, index))? {
-                    Matched::One(version) => rewrites.add_conditional(reference, &version.type_name, &version.id),
+                    Matched::One(version) => {
+                        links.insert_conditional(reference, &format!("{}/{}", version.type_name, version.id));
+                    }
                     Matched::None => {
                         let text = "A conditional reference matches no resource.";
                         let error = Error::new(Category::PreconditionFailed, "not-found", text);
@@ -209,12 +215,12 @@ impl Attempt<'_> {
         Ok(())
     }
 
-    fn check_references(&self, plans: &[Plan<'_>]) -> Result<()> {
+    fn check_references(&self, plans: &Planned<'_>) -> Result<()> {
         if !self.context.check_references {
             return Ok(());
         }
-        let made: HashSet<(&str, &str)> = plans.iter().filter_map(Plan::stores).collect();
-        for (index, plan) in plans.iter().enumerate() {
+        let made: HashSet<(&str, &str)> = plans.iter().filter_map(|(_, plan)| plan.stores()).collect();
+        for (index, (_, plan)) in plans.iter().enumerate() {
             if let Plan::Put { resource, .. } = plan {
                 writing::check_references(self.context, self.records, resource, &|type_name, id| {
                     made.contains(&(type_name, id))
@@ -245,10 +251,10 @@ impl Plan<'_> {
     }
 }
 
-fn note_full_url(rewrites: &mut Rewrites, full_url: String, plan: &Plan<'_>) -> Result<()> {
+fn note_full_url(links: &mut Links, full_url: String, plan: &Plan<'_>) -> Result<()> {
     let known = match plan {
-        Plan::Put { type_name, id, next_version, .. } => rewrites.add(full_url, type_name, id, *next_version),
-        Plan::Found(version) => rewrites.add(full_url, &version.type_name, &version.id, version.version),
+        Plan::Put { type_name, id, next_version, .. } => note(type_name, id, *next_version),
+        Plan::Found(version) => note(&version.type_name, &version.id, version.version),
         Plan::Remove { .. } | Plan::Read(_) => true,
     };
     if known {
@@ -258,13 +264,13 @@ fn note_full_url(rewrites: &mut Rewrites, full_url: String, plan: &Plan<'_>) -> 
 }
 
 /// `#trules`: no two changes may have the same identity, resolved ones included, nor one that a conditional create found.
-fn no_resource_twice(plans: &[Plan<'_>]) -> Result<()> {
-    let found = plans.iter().filter_map(|plan| match plan {
+fn no_resource_twice(plans: &Planned<'_>) -> Result<()> {
+    let found = plans.iter().filter_map(|(_, plan)| match plan {
         Plan::Found(version) => Some((&*version.type_name, &*version.id)),
         _ => None,
     });
     let mut seen: HashSet<(&str, &str)> = found.collect();
-    for (index, plan) in plans.iter().enumerate() {
+    for (index, (_, plan)) in plans.iter().enumerate() {
         let fresh = match plan {
             Plan::Put { type_name, id, .. } => seen.insert((type_name.as_str(), id.as_str())),
             Plan::Remove { changes } => {
@@ -282,15 +288,15 @@ fn no_resource_twice(plans: &[Plan<'_>]) -> Result<()> {
 
 /// Rewrites and packs what is stored. The changes stand in the order of the specification: DELETE, POST, PUT and PATCH;
 /// the outcomes in that of the entries.
-fn finish<'a>(plans: Vec<Plan<'a>>, rewrites: &Rewrites) -> (Vec<Change>, Vec<Outcome<'a>>) {
-    let mut ranked: Vec<(usize, Plan<'a>)> = plans.into_iter().enumerate().collect();
-    ranked.sort_by_key(|(_, plan)| plan.rank());
+fn finish<'a>(plans: Vec<(Option<String>, Plan<'a>)>, links: &Links) -> (Vec<Change>, Vec<Outcome<'a>>) {
+    let mut ranked: Vec<_> = plans.into_iter().enumerate().collect();
+    ranked.sort_by_key(|(_, (_, plan))| plan.rank());
     let mut changes = Vec::with_capacity(ranked.len());
     let mut outcomes = Vec::with_capacity(ranked.len());
-    for (index, plan) in ranked {
+    for (index, (full_url, plan)) in ranked {
         let outcome = match plan {
             Plan::Put { type_name, id, expect, method, mut resource, .. } => {
-                rewrites.apply(&mut resource);
+                rewrite::rewrite(&mut resource, links, full_url.as_deref());
                 writing::set_id(&mut resource, &id);
                 let content = writing::content(&type_name, &resource);
                 let body = content.body.clone();

@@ -3,7 +3,8 @@
 use super::{Answer, Context, Request, Return, Status};
 use crate::error::{Category, Error, Issue, Result};
 use crate::fhir::tree::{Object, Value};
-use crate::fhir::{definitions, outcome, subset, write};
+use crate::fhir::reference::Reference;
+use crate::fhir::{outcome, rewrite, subset, write};
 use crate::key::extract;
 use crate::store::body::Body;
 use crate::store::{Change, Commit, CommitError, Committed, Content, Expect, Guard, Method, Records};
@@ -200,20 +201,22 @@ pub fn check_references(
     resource: &Object<'_>,
     also: &dyn Fn(&str, &str) -> bool,
 ) -> Result<()> {
-    use crate::fhir::reference::Reference;
     if !context.check_references {
         return Ok(());
     }
     let mut missing: Vec<Issue> = Vec::new();
     let mut failed = None;
-    crate::fhir::rewrite::references(resource, &mut |path, text| {
-        let Reference::Relative { type_name, id, .. } = Reference::parse(text) else { return };
-        if !definitions::r4().is_resource_type(type_name) || also(type_name, id) {
+    rewrite::references(resource, |place, text| {
+        let Reference::Relative(target) = Reference::parse(text).relative_to(&context.base) else { return };
+        if also(target.type_name, target.id) {
             return;
         }
-        match records.read(type_name, id) {
+        match records.read(target.type_name, target.id) {
             Ok(Some(version)) if version.body.is_some() => {}
-            Ok(_) => missing.push(Issue::error("not-found", "The referenced resource does not exist.").at(path)),
+            Ok(_) => {
+                let text = "The referenced resource does not exist.";
+                missing.push(Issue::error("not-found", text).at(place.to_string()));
+            }
             Err(error) => failed = Some(error),
         }
     });
