@@ -2,5 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
+mod batch;
+mod create;
+mod delete;
 mod harness;
+mod history;
+mod read;
 mod support;
+mod transaction;
+mod update;
+mod vread;
