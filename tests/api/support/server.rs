@@ -54,7 +54,7 @@ fn serve(app: Arc<App>, listener: TcpListener) -> (ServerHandle, JoinHandle<()>)
     let (sender, receiver) = mpsc::channel();
     let metrics = PrometheusBuilder::new().build_recorder().handle();
     let thread = std::thread::spawn(move || {
-        actix_web::rt::System::new().block_on(async {
+        pharos::http::run(async {
             let server = pharos::http::server(app, listener, metrics, false).unwrap();
             sender.send(server.handle()).unwrap();
             server.await.unwrap();
