@@ -8,7 +8,8 @@ use crate::fhir::parse::parse;
 use crate::fhir::tree::Value;
 use crate::fhir::{outcome, write};
 use crate::interaction::call::{Call, Verb};
-use crate::interaction::{self, Answer, Conditions, Request, Return, Status};
+use crate::interaction::condition::Conditions;
+use crate::interaction::{self, Answer, Request, Return, Status};
 use crate::tenant::TenantId;
 
 /// A request as it arrived, in plain types. `http/request.rs` makes it.

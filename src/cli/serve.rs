@@ -30,8 +30,10 @@ pub fn run(settings: Settings) -> Result<(), Failure> {
 /// Opens the store and puts the app together.
 pub(super) fn open(config: Config) -> Result<Arc<App>, Failure> {
     forbid_core_dumps();
-    let mut options = Options::new(config.store_path()?);
-    options.key_file.clone_from(&config.key_file);
+    let mut options = Options::at(config.store_path()?);
+    if let Some(key_file) = &config.key_file {
+        options.key_file.clone_from(key_file);
+    }
     let embedded = Embedded::open(options, Arc::new(SystemClock))?;
     let cursor_key = embedded.derive_key(b"page cursors")?;
     let store = Store::new(Arc::new(embedded));

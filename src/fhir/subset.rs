@@ -3,6 +3,9 @@
 //! <https://hl7.org/fhir/R4/search.html#summary>, <https://hl7.org/fhir/R4/search.html#elements>. What is shown in part
 //! carries the tag `SUBSETTED`, so that nobody takes it for the whole and writes it back.
 
+use super::parse::parse;
+use super::write;
+use crate::error::{Error, Result};
 use super::definitions::{self, Kind, Type};
 use super::meta::{add, change, meta};
 use super::tree::{Object, Value};
@@ -92,6 +95,61 @@ impl Elements {
         self.chosen.iter().any(|(only, name)| {
             only.as_deref().is_none_or(|only| only == type_name) && (&**name == element || &**name == member)
         })
+    }
+}
+
+/// The part of each resource that a request asks for with `_summary` or `_elements`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Part {
+    /// `_summary`, other than `false` and `count`.
+    Summary(Summary),
+    /// `_elements`.
+    Elements(Elements),
+}
+
+impl Part {
+    /// What the parameters of a URL ask for; `None` for whole resources.
+    ///
+    /// # Errors
+    /// 400 for an unknown `_summary`, and for both parameters at once.
+    pub fn from_query(query: &[(String, String)]) -> Result<Option<Self>> {
+        let value = |name| query.iter().find(|(key, value)| key == name && !value.is_empty()).map(|(_, value)| value);
+        let summary = match value("_summary") {
+            None => None,
+            Some(code) => match Summary::from_code(code) {
+                Some(Summary::False | Summary::Count) => None,
+                Some(summary) => Some(summary),
+                None => {
+                    let text = "_summary must be true, text, data, count or false.";
+                    return Err(Error::invalid(text).at("_summary"));
+                }
+            },
+        };
+        let elements = value("_elements").and_then(|text| Elements::parse(text));
+        match (summary, elements) {
+            (Some(_), Some(_)) => Err(Error::invalid("_summary and _elements exclude each other.").at("_elements")),
+            (Some(summary), None) => Ok(Some(Self::Summary(summary))),
+            (None, elements) => Ok(elements.map(Self::Elements)),
+        }
+    }
+
+    /// Reduces a resource to this part.
+    pub fn apply(&self, resource: &mut Object<'_>) {
+        match self {
+            Self::Summary(summary) => summarize(resource, *summary),
+            Self::Elements(elements) => select(resource, elements),
+        }
+    }
+
+    /// Reduces a stored resource to this part.
+    ///
+    /// # Errors
+    /// When the bytes are no JSON object, which stored bytes always are.
+    pub fn apply_to_bytes(&self, bytes: &[u8]) -> Result<Vec<u8>> {
+        let mut tree = parse(bytes, usize::MAX).map_err(Error::internal)?;
+        let resource = tree.as_object_mut().ok_or_else(|| Error::internal("a stored resource that is no object"))?;
+        self.apply(resource);
+        Ok(write::to_vec(&tree))
     }
 }
 

@@ -10,6 +10,7 @@ use crate::fhir::bundle::{BundleType, BundleWriter, Entry as Written, EntryRespo
 use crate::fhir::outcome;
 use crate::fhir::tree::{Object, Value};
 use crate::validate;
+use futures_util::future::BoxFuture;
 use futures_util::stream::{self, StreamExt};
 
 /// How many entries of one batch are under way at a time; those that write share their fsyncs.
@@ -52,23 +53,27 @@ pub async fn bundle(context: &Context, mut request: Request<'_>) -> Result<Answe
 
 /// Every entry for itself: one that fails does not touch the others.
 async fn batch(context: &Context, entries: Vec<Result<Entry<'_>>>) -> Result<Answer> {
-    let one = |(index, entry): (usize, Result<Entry<'_>>)| async move {
-        let result = match entry {
-            Ok(entry) if matches!(entry.request.call, Call::Bundle) => {
-                Err(at_entry(Error::invalid("A Bundle can't be nested in a batch."), index))
-            }
-            Ok(entry) => {
-                let head = entry.request.verb == Verb::Head;
-                perform(context, entry.request).await.map(|answer| without_body_if(head, answer))
-            }
-            Err(error) => Err(error),
-        };
-        (index, result)
-    };
-    let mut results: Vec<_> =
-        stream::iter(entries.into_iter().enumerate().map(one)).buffer_unordered(CONCURRENCY).collect().await;
+    let mut answers: Vec<BoxFuture<'_, _>> = Vec::with_capacity(entries.len());
+    for (index, entry) in entries.into_iter().enumerate() {
+        answers.push(Box::pin(one(context, index, entry)));
+    }
+    let mut results: Vec<_> = stream::iter(answers).buffer_unordered(CONCURRENCY).collect().await;
     results.sort_unstable_by_key(|(index, _)| *index);
     Ok(Answer::ok(respond(BundleType::BatchResponse, results.into_iter().map(|(_, result)| result))))
+}
+
+async fn one(context: &Context, index: usize, entry: Result<Entry<'_>>) -> (usize, Result<Answer>) {
+    let result = match entry {
+        Ok(entry) if matches!(entry.request.call, Call::Bundle) => {
+            Err(at_entry(Error::invalid("A Bundle can't be nested in a batch."), index))
+        }
+        Ok(entry) => {
+            let head = entry.request.verb == Verb::Head;
+            perform(context, entry.request).await.map(|answer| without_body_if(head, answer))
+        }
+        Err(error) => Err(error),
+    };
+    (index, result)
 }
 
 pub(super) fn without_body_if(head: bool, mut answer: Answer) -> Answer {

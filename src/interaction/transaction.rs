@@ -251,13 +251,13 @@ impl Plan<'_> {
     }
 }
 
-fn note_full_url(links: &mut Links, full_url: String, plan: &Plan<'_>) -> Result<()> {
-    let known = match plan {
-        Plan::Put { type_name, id, next_version, .. } => note(type_name, id, *next_version),
-        Plan::Found(version) => note(&version.type_name, &version.id, version.version),
-        Plan::Remove { .. } | Plan::Read(_) => true,
+fn note_full_url(links: &mut Links, full_url: &str, plan: &Plan<'_>) -> Result<()> {
+    let (type_name, id, version) = match plan {
+        Plan::Put { type_name, id, next_version, .. } => (type_name.as_str(), id.as_str(), *next_version),
+        Plan::Found(version) => (&*version.type_name, &*version.id, version.version),
+        Plan::Remove { .. } | Plan::Read(_) => return Ok(()),
     };
-    if known {
+    if links.insert(full_url, &format!("{type_name}/{id}"), Some(version)) {
         return Ok(());
     }
     Err(Error::new(Category::Invalid, "duplicate", "Two entries have the same fullUrl."))

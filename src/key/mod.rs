@@ -2,6 +2,8 @@
 //!
 //! Pure: no store, no clock. Design: `docs/architecture.md`, "Search keys".
 
+pub mod date;
+pub mod extract;
 pub mod last_updated;
 
 /// The search keys of one version of a resource: sorted, without duplicates.

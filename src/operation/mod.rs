@@ -3,15 +3,22 @@
 pub mod meta;
 
 use crate::error::{Category, Error, Result};
+use crate::fhir::definitions::{self, Operation};
 use crate::interaction::call::{Call, Target};
 use crate::interaction::{Answer, Context, Request};
 
-/// The operations that are built: name, on the system, on types, on instances, canonical URL.
-pub const OPERATIONS: [(&str, bool, bool, bool, &str); 3] = [
-    ("meta", false, false, true, "http://hl7.org/fhir/OperationDefinition/Resource-meta"),
-    ("meta-add", false, false, true, "http://hl7.org/fhir/OperationDefinition/Resource-meta-add"),
-    ("meta-delete", false, false, true, "http://hl7.org/fhir/OperationDefinition/Resource-meta-delete"),
+/// The operations that are built, all on instances of every type.
+const BUILT: [&str; 3] = [
+    "http://hl7.org/fhir/OperationDefinition/Resource-meta",
+    "http://hl7.org/fhir/OperationDefinition/Resource-meta-add",
+    "http://hl7.org/fhir/OperationDefinition/Resource-meta-delete",
 ];
+
+/// The definitions of the operations that are built.
+#[must_use]
+pub fn built() -> Vec<&'static Operation> {
+    definitions::r4().operations().iter().filter(|operation| BUILT.contains(&operation.url)).collect()
+}
 
 /// Calls the operation that a request names.
 ///

@@ -87,6 +87,16 @@ impl Embedded {
     }
 }
 
+impl Embedded {
+    /// See [`Sealer::derive`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn derive_key(&self, purpose: &[u8]) -> StoreResult<[u8; 32]> {
+        self.shared.sealer.derive(purpose)
+    }
+}
+
 impl Backend for Embedded {
     fn view(&self, tenant: TenantId) -> StoreResult<Box<dyn View>> {
         let Shared { tables, sealer, .. } = &*self.shared;
