@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+/// Variables that begin with `PHAROS_` and set nothing here: the file's name, and what the tests are told.
+const NOT_SETTINGS: [&str; 6] = ["config", "conformance", "r4_package", "synthea", "test", "test_mongodb"];
+
 /// How the log is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -169,7 +172,7 @@ impl Config {
         if let Some(file) = file {
             figment = figment.merge(Toml::file_exact(file));
         }
-        let variables = Env::prefixed("PHAROS_").split("__").filter(|key| !key.starts_with("test"));
+        let variables = Env::prefixed("PHAROS_").split("__").filter(|key| !NOT_SETTINGS.iter().any(|name| key == name));
         figment.merge(variables).extract().map_err(|error| ConfigError::Source(error.to_string()))
     }
 

@@ -47,7 +47,7 @@ pub(super) fn serve(app: Arc<App>, announce: impl FnOnce(std::net::SocketAddr)) 
         TcpListener::bind(address).map_err(|error| format!("can't listen on {address}: {error}"))?;
     let address = listener.local_addr()?;
     let metrics = recorder()?;
-    let result = actix_web::rt::System::new().block_on(async {
+    let result = http::run(async {
         let server = http::server(Arc::clone(&app), listener, metrics, true)?;
         announce(address);
         server.await

@@ -22,11 +22,21 @@ pub(crate) struct Shared {
     metrics: PrometheusHandle,
 }
 
+/// Runs a future, such as that of [`server`], to its end on a runtime of its own in this thread.
+pub fn run<F: Future>(future: F) -> F::Output {
+    actix_web::rt::System::new().block_on(future)
+}
+
 /// Serves an app on a listening socket. The server runs when awaited, and ends on SIGTERM or SIGINT, or through its handle.
 ///
 /// # Errors
 /// When the socket can't be used.
-pub fn server(app: Arc<App>, listener: TcpListener, metrics: PrometheusHandle, signals: bool) -> std::io::Result<Server> {
+pub fn server(
+    app: Arc<App>,
+    listener: TcpListener,
+    metrics: PrometheusHandle,
+    signals: bool,
+) -> std::io::Result<Server> {
     let limits = app.config.limits.clone();
     let workers = match app.config.workers {
         0 => std::thread::available_parallelism().map_or(1, usize::from),

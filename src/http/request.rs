@@ -31,7 +31,13 @@ pub async fn fhir(request: HttpRequest, payload: web::Payload, shared: web::Data
     let status = reply.status.to_string();
     metrics::counter!("pharos_requests_total", "interaction" => code, "status" => status).increment(1);
     metrics::histogram!("pharos_request_seconds", "interaction" => code).record(started.elapsed().as_secs_f64());
-    tracing::debug!(request_id, interaction = code, status = reply.status, micros = started.elapsed().as_micros(), "served");
+    tracing::debug!(
+        request_id,
+        interaction = code,
+        status = reply.status,
+        micros = started.elapsed().as_micros(),
+        "served"
+    );
     send(reply, Some(&request_id))
 }
 
@@ -88,7 +94,8 @@ async fn incoming(request: &HttpRequest, payload: web::Payload, shared: &Shared)
     if !raw_binary {
         negotiate::accepted(accept.as_deref(), format)?;
     }
-    let pretty = query.iter().find(|(name, _)| name == "_pretty").map_or(Ok(false), |(_, value)| negotiate::pretty(value))?;
+    let pretty =
+        query.iter().find(|(name, _)| name == "_pretty").map_or(Ok(false), |(_, value)| negotiate::pretty(value))?;
     let prefer = all(headers, "Prefer").map(|text| Prefer::parse([text.as_str()])).unwrap_or_default();
     let body = read_body(request, payload, shared, &call, verb, &mut query).await?;
     Ok(Incoming {
@@ -120,7 +127,8 @@ async fn read_body(
     let headers = request.headers();
     let content_type = text(headers, header::CONTENT_TYPE);
     let format = negotiate::body_format(content_type);
-    let is_binary = matches!(call, Call::Create { type_name } | Call::Update { type_name, .. } if type_name == "Binary");
+    let is_binary =
+        matches!(call, Call::Create { type_name } | Call::Update { type_name, .. } if type_name == "Binary");
     let is_search = matches!(call, Call::Search { .. } | Call::CompartmentSearch { .. });
     if format.is_err() && !is_binary && !(is_search && content_type.is_none()) {
         let bytes = body::is_announced(headers);

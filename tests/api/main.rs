@@ -2,5 +2,17 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
+mod batch;
+mod capabilities;
+mod create;
+mod delete;
 mod harness;
+mod history;
+mod meta;
+mod patch;
+mod read;
+mod search;
 mod support;
+mod transaction;
+mod update;
+mod vread;

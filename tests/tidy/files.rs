@@ -70,7 +70,7 @@ impl Source {
 
     /// Whether the whole file is a test module.
     pub fn is_test(&self) -> bool {
-        self.module().contains(&"tests")
+        self.module().iter().any(|name| *name == "tests" || name.ends_with("_tests"))
     }
 
     /// The module path: `["fhir", "tree"]` for `src/fhir/tree.rs`, `["fhir"]` for `src/fhir/mod.rs`.

@@ -1,6 +1,7 @@
 //! What the tests speak with: a request builder, and an answer that can be asked.
 //!
 //! ```text
+//! let server = Server::start();
 //! server.put("/Patient/eve").json(json!({"resourceType": "Patient", "id": "eve"})).expect(201);
 //! server.get("/Patient/ada").expect(404).issue("not-found");
 //! ```
@@ -9,6 +10,8 @@
 
 mod answer;
 mod client;
+mod server;
 
 pub use answer::Answer;
 pub use client::{Client, Request};
+pub use server::Server;
