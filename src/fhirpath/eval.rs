@@ -133,7 +133,10 @@ impl<'t> Evaluator<'_, 't> {
             None => scope.this.iter().cloned().collect(),
         };
         self.step(focus.len(), at)?;
-        (call.function.run)(self, Call { focus, args: &call.args, scope, regex: call.regex.as_ref(), at })
+        (call.function.run)(
+            self,
+            Call { name: call.function.name, focus, args: &call.args, scope, regex: call.regex.as_ref(), at },
+        )
     }
 
     fn is(&self, operand: &'t Expr, specifier: TypeSpecifier, scope: &Scope<'t>) -> Evaluated<'t> {

@@ -303,14 +303,9 @@ impl Parser {
     }
 
     fn constant_regex(function: &Function, args: &[Expr]) -> Parsed<Option<Regex>> {
-        match args.first() {
-            Some(Expr { kind: Kind::Literal(Item::String(pattern)), at, .. }) if function.takes_regex => {
-                let pattern = functions::pattern(function, pattern);
-                regex(&pattern)
-                    .map(Some)
-                    .ok_or_else(|| CompileError::new("not a regular expression, or too large", *at))
-            }
-            _ => Ok(None),
-        }
+        let Some(Expr { kind: Kind::Literal(Item::String(text)), at, .. }) = args.first() else { return Ok(None) };
+        let Some(pattern) = functions::pattern(function.name, text) else { return Ok(None) };
+        let regex = regex(&pattern);
+        regex.map(Some).ok_or_else(|| CompileError::new("not a regular expression, or too large", *at))
     }
 }

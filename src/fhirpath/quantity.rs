@@ -242,6 +242,15 @@ impl<'t> Quantity<'t> {
         Some(Self { value: decimal(sum.checked_div(fine.factor)?)?, unit: unit.clone() })
     }
 
+    /// The same in another unit, where that has the same dimension.
+    #[must_use]
+    pub fn converted(&self, unit: Unit<'t>) -> Option<Self> {
+        let from = self.canonical()?;
+        let to = get_canonical_units(unit.code()).ok().filter(|to| to.unit == from.unit)?;
+        let value = in_canonical(self.value, &from)?.checked_sub(to.offset)?.checked_div(to.factor)?;
+        Some(Self { value: decimal(value)?, unit })
+    }
+
     /// The product.
     #[must_use]
     pub fn times(&self, other: &Self) -> Option<Self> {
