@@ -128,7 +128,7 @@ fn cases(suite: &str) -> Vec<Case> {
     let (mut text, mut kind) = (String::new(), String::new());
     loop {
         match reader.read_event().unwrap() {
-            Event::Start(start) | Event::Empty(start) if start.local_name().as_ref() == b"test" => {
+            Event::Start(start) | Event::Empty(start) if start.local_name().as_ref() == "test" => {
                 case = Case {
                     name: attribute(&start, "name").unwrap_or_default(),
                     input: attribute(&start, "inputfile"),
@@ -140,25 +140,25 @@ fn cases(suite: &str) -> Vec<Case> {
             Event::Start(start) => {
                 text.clear();
                 match start.local_name().as_ref() {
-                    b"expression" => case.invalid = attribute(&start, "invalid"),
-                    b"output" => kind = attribute(&start, "type").unwrap_or_default(),
+                    "expression" => case.invalid = attribute(&start, "invalid"),
+                    "output" => kind = attribute(&start, "type").unwrap_or_default(),
                     _ => {}
                 }
             }
-            Event::Text(part) => text.push_str(&part.decode().unwrap()),
-            Event::CData(part) => text.push_str(&part.decode().unwrap()),
+            Event::Text(part) => text.push_str(&part),
+            Event::CData(part) => text.push_str(&part),
             Event::GeneralRef(part) => {
                 if let Some(c) = part.resolve_char_ref().unwrap() {
                     text.push(c);
                 } else {
-                    let name = part.decode().unwrap();
-                    text.push_str(quick_xml::escape::resolve_xml_entity(&name).expect("a known entity"));
+                    let name: &str = &part;
+                    text.push_str(quick_xml::escape::resolve_xml_entity(name).expect("a known entity"));
                 }
             }
             Event::End(end) => match end.local_name().as_ref() {
-                b"expression" => case.expression = std::mem::take(&mut text),
-                b"output" => case.outputs.push((std::mem::take(&mut kind), std::mem::take(&mut text))),
-                b"test" => cases.push(std::mem::take(&mut case)),
+                "expression" => case.expression = std::mem::take(&mut text),
+                "output" => case.outputs.push((std::mem::take(&mut kind), std::mem::take(&mut text))),
+                "test" => cases.push(std::mem::take(&mut case)),
                 _ => {}
             },
             Event::Eof => return cases,
