@@ -62,11 +62,11 @@ fn check(entry: &Entry<'_>) -> Result<()> {
     let resource = entry.request.body.as_ref().and_then(|body| body.as_object());
     match (&entry.request.call, resource) {
         (Call::Create { type_name } | Call::ConditionalUpdate { type_name }, Some(resource)) => {
-            writing::check(resource, type_name)
+            writing::check_in_transaction(resource, type_name)
         }
         (Call::Update { type_name, id }, Some(resource)) => {
             update::same_id(resource, type_name, id)?;
-            writing::check(resource, type_name)
+            writing::check_in_transaction(resource, type_name)
         }
         (Call::Bundle, _) => Err(Error::invalid("A Bundle can't be nested in a transaction.")),
         (Call::Operation { .. }, _) if entry.request.verb == Verb::Post => {

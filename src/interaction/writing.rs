@@ -74,6 +74,22 @@ pub async fn commit(context: &Context, changes: Vec<Change>) -> Result<Committed
 /// # Errors
 /// 400 for another type or a wrong structure, naming each element; 422 for a part of a resource (SUBSETTED).
 pub fn check(resource: &Object<'_>, type_name: &str) -> Result<()> {
+    check_with(resource, type_name, validate::structure)
+}
+
+/// The same within a transaction, where references may be conditional.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_in_transaction(resource: &Object<'_>, type_name: &str) -> Result<()> {
+    check_with(resource, type_name, validate::structure_in_transaction)
+}
+
+fn check_with(
+    resource: &Object<'_>,
+    type_name: &str,
+    structure: impl FnOnce(&Object<'_>) -> Vec<Issue>,
+) -> Result<()> {
     match resource.resource_type() {
         Some(found) if found == type_name => {}
         Some(_) => {
@@ -85,7 +101,7 @@ pub fn check(resource: &Object<'_>, type_name: &str) -> Result<()> {
             return Err(Error::new(Category::Invalid, "structure", text).at("resourceType"));
         }
     }
-    let issues = validate::structure(resource);
+    let issues = structure(resource);
     if !issues.is_empty() {
         return Err(Error::from_issues(Category::Invalid, issues));
     }
