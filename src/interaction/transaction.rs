@@ -146,9 +146,8 @@ impl Attempt<'_> {
             Call::Patch { .. } | Call::ConditionalPatch { .. } => {
                 let (patched, guards) = patch::decide(self.context, self.records, &request)?;
                 self.guards.extend(guards);
-                let patch::Patched { type_name, id, version, resource } = patched;
-                let expect = Expect::Version(version);
-                let next_version = version + 1;
+                let patch::Patched { type_name, id, current, resource } = patched;
+                let (expect, next_version) = (expect(Some(&current)), current.version + 1);
                 Ok(Plan::Put { type_name, id, expect, method: Method::Patch, resource, next_version })
             }
             Call::Delete { type_name, id } => {

@@ -16,6 +16,5 @@ mod support;
 mod transaction;
 mod update;
 mod vread;
-//! Tests from outside.
 
 mod fhirpath_suite;
