@@ -24,6 +24,7 @@ mod item;
 mod lexer;
 mod navigate;
 mod parser;
+pub mod patch;
 mod quantity;
 mod reference;
 mod temporal;
