@@ -139,19 +139,18 @@ fn zone(text: &str) -> Option<(&str, i64)> {
     Some((text.get(..at)?, if text.get(at..=at)? == "-" { -offset } else { offset }))
 }
 
-/// The date that an element of this type holds.
-#[must_use]
-pub fn span_of(type_name: &str, value: &Value<'_>) -> Option<Span> {
-    match (type_name, value) {
-        ("Period", Value::Object(period)) => Span::of_period(period),
-        ("Timing", Value::Object(timing)) => Span::of_timing(timing),
-        (_, Value::String(text)) => Span::parse(text),
-        _ => None,
-    }
+/// Adds the parts of a `Period` or `Timing`.
+pub fn object_parts(out: &mut Parts, type_name: &str, object: &Object<'_>) {
+    let span = if type_name == "Timing" { Span::of_timing(object) } else { Span::of_period(object) };
+    span.into_iter().for_each(|span| span_parts(out, span));
 }
 
-/// Adds the parts of a date.
-pub fn parts(out: &mut Parts, span: Span) {
+/// Adds the parts of a primitive.
+pub fn parts(out: &mut Parts, value: &Value<'_>) {
+    value.as_str().and_then(Span::parse).into_iter().for_each(|span| span_parts(out, span));
+}
+
+fn span_parts(out: &mut Parts, span: Span) {
     let mut add = |kind, first, second| {
         out.add(kind, |bytes| {
             moment(bytes, Micros(first));
@@ -168,21 +167,21 @@ pub fn parts(out: &mut Parts, span: Span) {
 #[must_use]
 pub fn matching(prefix: Prefix, span: Span, now: Micros) -> Vec<KeyRange> {
     let Span { low, high } = span;
-    let all = |test| rest(test);
+    let inside = || first(b'l', low, high).bounded(rest(i64::MIN, high));
     match prefix {
-        Prefix::Eq => vec![first(b'l', low, high, all((i64::MIN, high)))],
+        Prefix::Eq => vec![inside()],
         Prefix::Ne => [below(low), above(high)].concat(),
         Prefix::Gt => above(high),
         Prefix::Lt => below(low),
-        Prefix::Ge => [above(high), vec![first(b'l', low, high, all((i64::MIN, high)))]].concat(),
-        Prefix::Le => [below(low), vec![first(b'l', low, high, all((i64::MIN, high)))]].concat(),
-        Prefix::Sa => high.checked_add(1).map(|after| first(b'l', after, i64::MAX, None)).into_iter().collect(),
-        Prefix::Eb => low.checked_sub(1).map(|before| first(b'l', i64::MIN, before, all((i64::MIN, before)))).into_iter().collect(),
+        Prefix::Ge => [above(high), vec![inside()]].concat(),
+        Prefix::Le => [below(low), vec![inside()]].concat(),
+        Prefix::Sa => high.checked_add(1).map(|after| first(b'l', after, i64::MAX)).into_iter().collect(),
+        Prefix::Eb => low.checked_sub(1).map(|before| first(b'l', i64::MIN, before).bounded(rest(i64::MIN, before))).into_iter().collect(),
         Prefix::Ap => {
             let Span { low, high } = span.around(now);
             vec![
-                first(b'l', low.saturating_sub(DAY), high, all((low, i64::MAX))),
-                first(b'h', low, i64::MAX, all((i64::MIN, high))),
+                first(b'l', low.saturating_sub(DAY), high).bounded(rest(low, i64::MAX)),
+                first(b'h', low, i64::MAX).bounded(rest(i64::MIN, high)),
             ]
         }
     }
@@ -190,34 +189,34 @@ pub fn matching(prefix: Prefix, span: Span, now: Micros) -> Vec<KeyRange> {
 
 /// Values that start before `low`.
 fn below(low: i64) -> Vec<KeyRange> {
-    low.checked_sub(1).map(|before| first(b'l', i64::MIN, before, None)).into_iter().collect()
+    low.checked_sub(1).map(|before| first(b'l', i64::MIN, before)).into_iter().collect()
 }
 
 /// Values that end after `high`: the short ones by where they start, the long ones by where they end.
 fn above(high: i64) -> Vec<KeyRange> {
     let Some(after) = high.checked_add(1) else { return Vec::new() };
     vec![
-        first(b'l', after.saturating_sub(DAY), i64::MAX, rest((after, i64::MAX))),
-        first(b'h', after, i64::MAX, None),
+        first(b'l', after.saturating_sub(DAY), i64::MAX).bounded(rest(after, i64::MAX)),
+        first(b'h', after, i64::MAX),
     ]
 }
 
-fn first(kind: u8, from: i64, to: i64, bound: Option<Bound>) -> KeyRange {
+fn first(kind: u8, from: i64, to: i64) -> KeyRange {
     let ends = [from, to].map(|time| {
         let mut bytes = vec![kind];
         moment(&mut bytes, Micros(time));
         bytes
     });
-    KeyRange::through(&ends).bounded(bound)
+    KeyRange::through(&ends)
 }
 
-fn rest((from, to): (i64, i64)) -> Option<Bound> {
+fn rest(from: i64, to: i64) -> Bound {
     let [from, to] = [from, to].map(|time| {
         let mut bytes = Vec::new();
         moment(&mut bytes, Micros(time));
         bytes
     });
-    Some(Bound { at: vec![Step::Bytes(9)], test: Test::through(&[from, to]) })
+    Bound { at: vec![Step::Bytes(9)], test: Test::through(&[from, to]) }
 }
 
 #[cfg(test)]

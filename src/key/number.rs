@@ -67,17 +67,18 @@ fn decimal(value: &Value<'_>) -> Option<Decimal> {
     }
 }
 
-/// Adds the parts of the element of a number parameter.
-pub fn number_parts(out: &mut Parts, type_name: &str, value: &Value<'_>) {
-    let amount = match (type_name, value) {
-        ("integer" | "positiveInt" | "unsignedInt", value) => decimal(value).map(Amount::counted),
-        ("Range", Value::Object(range)) => of_range(range).map(|(amount, _)| amount),
-        (_, Value::Object(quantity)) => of_quantity(quantity),
-        (_, value) => decimal(value).map(Amount::measured),
-    };
-    if let Some(amount) = amount {
-        amount_parts(out, &[], amount);
-    }
+/// Adds the parts of a primitive.
+pub fn parts(out: &mut Parts, type_name: &str, value: &Value<'_>) {
+    let Some(value) = decimal(value) else { return };
+    let is_counted = matches!(type_name, "integer" | "positiveInt" | "unsignedInt");
+    amount_parts(out, &[], if is_counted { Amount::counted(value) } else { Amount::measured(value) });
+}
+
+/// Adds the parts of a `Range`, or of the value of a quantity.
+pub fn object_parts(out: &mut Parts, type_name: &str, object: &Object<'_>) {
+    let range = || of_range(object).map(|(amount, _)| amount);
+    let amount = if type_name == "Range" { range() } else { of_quantity(object) };
+    amount.into_iter().for_each(|amount| amount_parts(out, &[], amount));
 }
 
 fn of_quantity(quantity: &Object<'_>) -> Option<Amount> {
@@ -99,18 +100,9 @@ fn of_range<'r>(range: &'r Object<'r>) -> Option<(Amount, &'r Object<'r>)> {
 }
 
 /// Adds the parts of the element of a quantity parameter.
-pub fn quantity_parts(out: &mut Parts, type_name: &str, value: &Value<'_>) {
-    let Value::Object(object) = value else { return };
-    let (amount, quantity) = match type_name {
-        "Range" => match of_range(object) {
-            Some(found) => found,
-            None => return,
-        },
-        _ => match of_quantity(object) {
-            Some(amount) => (amount, object),
-            None => return,
-        },
-    };
+pub fn quantity_parts(out: &mut Parts, type_name: &str, object: &Object<'_>) {
+    let found = if type_name == "Range" { of_range(object) } else { of_quantity(object).map(|amount| (amount, object)) };
+    let Some((amount, quantity)) = found else { return };
     if type_name == "Money" {
         let currency = object.str("currency").unwrap_or_default();
         return amount_parts(out, &in_unit(currency, "urn:iso:std:iso:4217"), amount);
@@ -274,7 +266,7 @@ fn bytes(kind: u8, number: Decimal) -> Vec<u8> {
 
 /// First limits below the number.
 fn up_to(kind: u8, number: Decimal) -> KeyRange {
-    KeyRange { from: [kind].into(), to: bytes(kind, number).into(), bounds: Vec::new() }
+    KeyRange { from: [kind].into(), to: bytes(kind, number).into(), tail: None }
 }
 
 /// First limits up to the number, itself included.
@@ -284,7 +276,7 @@ fn up_through(kind: u8, number: Decimal) -> KeyRange {
 
 /// First limits above the number.
 fn from_above(kind: u8, number: Decimal) -> KeyRange {
-    KeyRange { from: after_prefix(&bytes(kind, number)).into(), to: [kind + 1].into(), bounds: Vec::new() }
+    KeyRange { from: after_prefix(&bytes(kind, number)).into(), to: [kind + 1].into(), tail: None }
 }
 
 fn within(kind: u8, low: Decimal, high: Decimal) -> KeyRange {
@@ -303,22 +295,22 @@ fn rest(number: Decimal) -> Vec<u8> {
 }
 
 /// A bound on the limit that stands behind so many others.
-fn bound(skip: usize, from: Vec<u8>, to: Vec<u8>) -> Option<Bound> {
-    Some(Bound { at: vec![Step::Bytes(1), Step::Texts(skip)], test: Test::Between(from.into(), to.into()) })
+fn bound(skip: usize, from: Vec<u8>, to: Vec<u8>) -> Bound {
+    Bound { at: vec![Step::Bytes(1), Step::Texts(skip)], test: Test::Between(from.into(), to.into()) }
 }
 
-fn at_least(skip: usize, number: Decimal) -> Option<Bound> {
+fn at_least(skip: usize, number: Decimal) -> Bound {
     bound(skip, rest(number), vec![u8::MAX])
 }
 
-fn more_than(skip: usize, number: Decimal) -> Option<Bound> {
+fn more_than(skip: usize, number: Decimal) -> Bound {
     bound(skip, after_prefix(&rest(number)), vec![u8::MAX])
 }
 
-fn at_most(skip: usize, number: Decimal) -> Option<Bound> {
+fn at_most(skip: usize, number: Decimal) -> Bound {
     bound(skip, Vec::new(), after_prefix(&rest(number)))
 }
 
-fn less_than(skip: usize, number: Decimal) -> Option<Bound> {
+fn less_than(skip: usize, number: Decimal) -> Bound {
     bound(skip, Vec::new(), rest(number))
 }

@@ -2,16 +2,22 @@
 
 use super::bytes::END;
 
-/// A range of keys: `from <= key < to`, where every one of `bounds` holds of the same key: so that, for example, low and
-/// high of a date are those of one value.
+/// A range of keys: `from <= key < to`, where the bounds of `tail` hold of the same key: so that, for example, low and high of
+/// a date are those of one value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyRange {
     /// The first key.
     pub from: Box<[u8]>,
     /// The first key after the last.
     pub to: Box<[u8]>,
-    /// What must hold of later parts of a key.
-    pub bounds: Vec<Bound>,
+    /// Bounds on later parts of a key.
+    pub tail: Option<Tail>,
+}
+
+/// Bounds on later parts of a key; all must hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tail {
+    bounds: Vec<Bound>,
 }
 
 /// A bound on a later part of a key.
@@ -47,25 +53,25 @@ impl KeyRange {
     pub fn exactly(key: &[u8]) -> Self {
         let mut to = key.to_vec();
         to.push(0);
-        Self { from: key.into(), to: to.into(), bounds: Vec::new() }
+        Self { from: key.into(), to: to.into(), tail: None }
     }
 
     /// Every key that starts with `prefix`.
     #[must_use]
     pub fn prefix(prefix: &[u8]) -> Self {
-        Self { from: prefix.into(), to: after_prefix(prefix).into(), bounds: Vec::new() }
+        Self { from: prefix.into(), to: after_prefix(prefix).into(), tail: None }
     }
 
     /// From the keys that start with the first to those that start with the second, both included.
     #[must_use]
     pub fn through([from, to]: &[Vec<u8>; 2]) -> Self {
-        Self { from: from.as_slice().into(), to: after_prefix(to).into(), bounds: Vec::new() }
+        Self { from: from.as_slice().into(), to: after_prefix(to).into(), tail: None }
     }
 
     /// The same, with one more bound.
     #[must_use]
-    pub fn bounded(mut self, bound: Option<Bound>) -> Self {
-        self.bounds.extend(bound);
+    pub fn bounded(mut self, bound: Bound) -> Self {
+        self.tail.get_or_insert_with(|| Tail { bounds: Vec::new() }).bounds.push(bound);
         self
     }
 
@@ -73,21 +79,22 @@ impl KeyRange {
     #[must_use]
     pub fn under(self, prefix: &[u8]) -> Self {
         let join = |rest: &[u8]| [prefix, rest].concat().into();
-        Self { from: join(&self.from), to: join(&self.to), bounds: shifted(self.bounds, &[Step::Bytes(prefix.len())]) }
+        Self { from: join(&self.from), to: join(&self.to), tail: shifted(self.tail, &[Step::Bytes(prefix.len())]) }
     }
 
     /// Keys whose first part, of this shape, lies in `self`, and whose rest lies in `rest`.
     #[must_use]
     pub fn then(self, shape: &[Step], rest: Self) -> Self {
-        if self.bounds.is_empty()
+        if self.tail.is_none()
             && let Some(part) = self.only_key()
         {
             return rest.under(part);
         }
-        let mut bounds = self.bounds;
-        bounds.push(Bound { at: shape.to_vec(), test: Test::Between(rest.from, rest.to) });
-        bounds.extend(shifted(rest.bounds, shape));
-        Self { from: self.from, to: self.to, bounds }
+        let mut whole = self.bounded(Bound { at: shape.to_vec(), test: Test::Between(rest.from, rest.to) });
+        for bound in shifted(rest.tail, shape).into_iter().flat_map(|tail| tail.bounds) {
+            whole = whole.bounded(bound);
+        }
+        whole
     }
 
     /// The key, where the range is of exactly one.
@@ -100,14 +107,14 @@ impl KeyRange {
     /// Whether the key lies in this range.
     #[must_use]
     pub fn holds(&self, key: &[u8]) -> bool {
-        *self.from <= *key && *key < *self.to && self.bounds.iter().all(|bound| bound.holds(key))
+        *self.from <= *key && *key < *self.to && self.tail.as_ref().is_none_or(|tail| tail.holds(key))
     }
 
     /// Where the range is of all keys with a prefix and a bound on a later part: for a key in it, the range of the keys that
     /// are the same up to that part and in the bound. So a few short ranges can stand for a long one.
     #[must_use]
     pub fn narrowed_at(&self, key: &[u8]) -> Option<Self> {
-        let bound = self.bounds.first()?;
+        let (bound, others) = self.tail.as_ref()?.bounds.split_first()?;
         let Test::Between(from, to) = &bound.test else { return None };
         if *after_prefix(&self.from) != *self.to {
             return None;
@@ -116,20 +123,29 @@ impl KeyRange {
         Some(Self {
             from: [start, from].concat().into(),
             to: [start, to].concat().into(),
-            bounds: self.bounds.get(1..)?.to_vec(),
+            tail: (!others.is_empty()).then(|| Tail { bounds: others.to_vec() }),
         })
     }
 
     /// The range of what comes after all keys that share with `key` what stands before the first bound.
     #[must_use]
     pub fn after_narrowed(&self, key: &[u8]) -> Option<Self> {
-        let start = key.get(..self.bounds.first()?.position(key)?)?;
-        Some(Self { from: after_prefix(start).into(), to: self.to.clone(), bounds: self.bounds.clone() })
+        let start = key.get(..self.tail.as_ref()?.bounds.first()?.position(key)?)?;
+        Some(Self { from: after_prefix(start).into(), to: self.to.clone(), tail: None })
     }
 }
 
-fn shifted(bounds: Vec<Bound>, by: &[Step]) -> Vec<Bound> {
-    bounds.into_iter().map(|bound| Bound { at: [by, &bound.at].concat(), test: bound.test }).collect()
+fn shifted(tail: Option<Tail>, by: &[Step]) -> Option<Tail> {
+    let shift = |bound: Bound| Bound { at: [by, &bound.at].concat(), test: bound.test };
+    tail.map(|tail| Tail { bounds: tail.bounds.into_iter().map(shift).collect() })
+}
+
+impl Tail {
+    /// Whether all bounds hold of the key.
+    #[must_use]
+    pub fn holds(&self, key: &[u8]) -> bool {
+        self.bounds.iter().all(|bound| bound.holds(key))
+    }
 }
 
 impl Bound {

@@ -3,7 +3,7 @@
 //! <https://ucum.org/ucum>
 
 use super::decimal::Decimal;
-use octofhir_ucum::number::Number;
+use octofhir_ucum::Number;
 use rustc_hash::FxHashMap;
 use std::sync::{Arc, LazyLock, RwLock};
 
