@@ -1,0 +1,3 @@
+//! Tests from outside.
+
+mod fhirpath_suite;
