@@ -27,7 +27,7 @@ impl Component {
         Some(Self { param_type, expression: Expression::compile(text).ok()? })
     }
 
-    fn parts<'t>(&self, context: &Context<'t>, element: &Item<'t>, base: Option<&str>) -> Parts {
+    fn parts<'t>(&'t self, context: &Context<'t>, element: &Item<'t>, base: Option<&str>) -> Parts {
         let mut parts = Parts::default();
         for item in self.expression.evaluate(context, element.clone()).unwrap_or_default() {
             item_parts(&mut parts, self.param_type, &item, &[], base);
@@ -39,7 +39,7 @@ impl Component {
 /// Adds the parts of a composite's element: every combination of its components' values.
 pub fn parts<'t>(
     out: &mut Parts,
-    components: &[Component],
+    components: &'t [Component],
     context: &Context<'t>,
     element: &Item<'t>,
     base: Option<&str>,

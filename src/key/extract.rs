@@ -63,7 +63,7 @@ impl Extractor {
 
     fn add_parts<'t>(
         &self,
-        parameter: &Parameter,
+        parameter: &'t Parameter,
         branch: &Branch,
         context: &Context<'t>,
         item: &Item<'t>,

@@ -4,15 +4,15 @@
 //! what its keys look like and which ranges of them a query means; nothing else knows.
 
 pub mod bytes;
-//pub mod composite;
+pub mod composite;
 pub mod date;
 pub mod decimal;
 pub mod expr;
-//pub mod extract;
+pub mod extract;
 pub mod fold;
 pub mod last_updated;
 pub mod number;
-//pub mod path;
+pub mod path;
 pub mod range;
 pub mod reference;
 pub mod string;
@@ -20,7 +20,7 @@ pub mod token;
 pub mod unit;
 
 pub use expr::Expr;
-//pub use extract::Extractor;
+pub use extract::Extractor;
 pub use range::{KeyRange, Tail};
 
 /// The comparison before a value: `ge2020`.

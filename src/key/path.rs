@@ -49,7 +49,7 @@ impl Branch {
     }
 
     /// What the expression gives for a resource; nothing where it fails.
-    pub fn evaluate<'t>(&self, context: &Context<'t>, root: &Item<'t>) -> Collection<'t> {
+    pub fn evaluate<'t>(&'t self, context: &Context<'t>, root: &Item<'t>) -> Collection<'t> {
         self.expression.evaluate(context, root.clone()).unwrap_or_else(|error| {
             tracing::warn!(expression = %self.text, %error, "a search parameter could not be evaluated");
             Vec::new()

@@ -21,6 +21,8 @@ mod value;
 
 #[cfg(test)]
 mod memory;
+#[cfg(test)]
+mod tests;
 
 pub use budget::Budget;
 pub use cursor::Cursor;
