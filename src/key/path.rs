@@ -34,7 +34,9 @@ impl Branch {
         let names: Vec<_> = text.split('.').collect();
         let root = names.first().copied().unwrap_or_default().trim_start_matches('(');
         let is_rooted = root == type_name || root == "Resource" || root == "DomainResource";
-        let head = names.get(1).map(|name| identifier(name)).filter(|name| is_rooted && !name.is_empty());
+        let speaks_of_absence = ["exists(", "empty(", "not(", "count(", "all("].iter().any(|name| text.contains(name));
+        let head = names.get(1).map(|name| identifier(name));
+        let head = head.filter(|name| is_rooted && !speaks_of_absence && !name.is_empty());
         Some(Self { expression, text: text.into(), head: head.map(Into::into), systems: systems(&names, type_name) })
     }
 
