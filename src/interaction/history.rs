@@ -49,13 +49,13 @@ pub fn history(context: &Context, request: &Request<'_>, target: &Target) -> Res
     };
     let mut writer = BundleWriter::new(BundleType::History, Some(context.clock.now()));
     let url = |extra: Option<&str>| link(context, &path, &query, extra);
+    if let Some(total) = page.total {
+        writer.total(total);
+    }
     writer.link("self", &url(request.parameter("_cursor")));
     if let Some(next) = page.next {
         let cursor = context.cursors.seal(context.clock.now(), binding.as_bytes(), &encode(next))?;
         writer.link("next", &url(Some(&cursor)));
-    }
-    if let Some(total) = page.total {
-        writer.total(total);
     }
     for version in &page.versions {
         write_entry(context, &mut writer, version)?;
