@@ -42,7 +42,7 @@ impl Server {
         change(&mut config);
 
         let clock = FixedClock::at(START);
-        let embedded = Embedded::open(Options::new(folder.path().join("data")), clock.clone()).unwrap();
+        let embedded = Embedded::open(Options::at(folder.path().join("data")), clock.clone()).unwrap();
         let app = Arc::new(App::new(config, Store::new(Arc::new(embedded)), &[7; 32], clock).unwrap());
         let (handle, thread) = serve(Arc::clone(&app), listener);
         let client = Client::new(format!("http://{address}/fhir"));
