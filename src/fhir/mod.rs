@@ -6,6 +6,7 @@ pub mod definitions;
 pub mod meta;
 mod narrative;
 pub mod outcome;
+pub mod json_patch;
 pub mod parse;
 pub mod place;
 pub mod reference;

@@ -3,12 +3,14 @@
 //! <https://hl7.org/fhir/R4/search.html#summary>, <https://hl7.org/fhir/R4/search.html#elements>. What is shown in part
 //! carries the tag `SUBSETTED`, so that nobody takes it for the whole and writes it back.
 
-use super::parse::parse;
-use super::write;
-use crate::error::{Error, Result};
+#[cfg(test)]
+mod tests;
+
 use super::definitions::{self, Kind, Type};
 use super::meta::{add, change, meta};
 use super::tree::{Object, Value};
+use super::{parse, write};
+use crate::error::{Category, Error, Issue, Result};
 
 const SUBSETTED_SYSTEM: &str = "http://terminology.hl7.org/CodeSystem/v3-ObservationValue";
 const SUBSETTED_CODE: &str = "SUBSETTED";
@@ -98,42 +100,54 @@ impl Elements {
     }
 }
 
-/// The part of each resource that a request asks for with `_summary` or `_elements`.
+/// The part of a resource that a query asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Part {
-    /// `_summary`, other than `false` and `count`.
+pub enum Subset {
+    /// `_summary`, but for `false` and `count`.
     Summary(Summary),
-    /// `_elements`.
+    /// `_elements`
     Elements(Elements),
 }
 
-impl Part {
-    /// What the parameters of a URL ask for; `None` for whole resources.
+impl Subset {
+    /// Reads `_summary` and `_elements` from the parameters of a query, decoded; `None` where the whole is wanted. Empty
+    /// parameters are ignored.
     ///
     /// # Errors
-    /// 400 for an unknown `_summary`, and for both parameters at once.
+    /// 400 for another value of `_summary` than a view of a resource (a search looks for `count` before), for one of the two
+    /// given twice, and where both ask for a part.
     pub fn from_query(query: &[(String, String)]) -> Result<Option<Self>> {
-        let value = |name| query.iter().find(|(key, value)| key == name && !value.is_empty()).map(|(_, value)| value);
-        let summary = match value("_summary") {
-            None => None,
+        let summary = match single(query, "_summary")? {
+            None => Summary::False,
             Some(code) => match Summary::from_code(code) {
-                Some(Summary::False | Summary::Count) => None,
-                Some(summary) => Some(summary),
-                None => {
-                    let text = "_summary must be true, text, data, count or false.";
-                    return Err(Error::invalid(text).at("_summary"));
-                }
+                Some(Summary::Count) => return Err(refused("_summary", "_summary=count is for searches only.")),
+                Some(summary) => summary,
+                None => return Err(refused("_summary", "_summary must be true, text, data, count or false.")),
             },
         };
-        let elements = value("_elements").and_then(|text| Elements::parse(text));
+        let elements = single(query, "_elements")?.and_then(Elements::parse);
         match (summary, elements) {
-            (Some(_), Some(_)) => Err(Error::invalid("_summary and _elements exclude each other.").at("_elements")),
-            (Some(summary), None) => Ok(Some(Self::Summary(summary))),
-            (None, elements) => Ok(elements.map(Self::Elements)),
+            (Summary::False, None) => Ok(None),
+            (Summary::False, Some(elements)) => Ok(Some(Self::Elements(elements))),
+            (summary, None) => Ok(Some(Self::Summary(summary))),
+            _ => Err(refused("_elements", "_summary and _elements can't both choose the part to be shown.")),
         }
     }
 
-    /// Reduces a resource to this part.
+    /// Checks that the chosen elements exist in the types that are asked for.
+    ///
+    /// # Errors
+    /// 400 where one of them is unknown.
+    pub fn check(&self, types: &[&str]) -> Result<()> {
+        match self {
+            Self::Elements(elements) if elements.unknown_in(types).is_some() => {
+                Err(refused("_elements", "_elements names an element that does not exist."))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Reduces a resource to the part and marks it.
     pub fn apply(&self, resource: &mut Object<'_>) {
         match self {
             Self::Summary(summary) => summarize(resource, *summary),
@@ -141,16 +155,34 @@ impl Part {
         }
     }
 
-    /// Reduces a stored resource to this part.
+    /// The same for the JSON of a stored resource.
     ///
     /// # Errors
-    /// When the bytes are no JSON object, which stored bytes always are.
+    /// When the bytes are no resource: they are damaged.
     pub fn apply_to_bytes(&self, bytes: &[u8]) -> Result<Vec<u8>> {
-        let mut tree = parse(bytes, usize::MAX).map_err(Error::internal)?;
-        let resource = tree.as_object_mut().ok_or_else(|| Error::internal("a stored resource that is no object"))?;
-        self.apply(resource);
-        Ok(write::to_vec(&tree))
+        // What is stored was held to the limit of depth when it came in.
+        let Value::Object(mut resource) = parse::parse(bytes, usize::MAX).map_err(Error::internal)? else {
+            return Err(Error::internal("a stored resource is no JSON object"));
+        };
+        self.apply(&mut resource);
+        let mut out = Vec::with_capacity(bytes.len());
+        write::write_object(&resource, &mut out);
+        Ok(out)
     }
+}
+
+/// The value of a parameter that may be given once; empty ones do not count.
+fn single<'q>(query: &'q [(String, String)], name: &'static str) -> Result<Option<&'q str>> {
+    let mut values =
+        query.iter().filter(|(key, value)| key == name && !value.is_empty()).map(|(_, value)| value.as_str());
+    match (values.next(), values.next()) {
+        (first, None) => Ok(first),
+        _ => Err(refused(name, "This parameter may be given once only.")),
+    }
+}
+
+fn refused(parameter: &'static str, text: &'static str) -> Error {
+    Error::from_issues(Category::Invalid, vec![Issue::error("invalid", text).at(format!("http.{parameter}"))])
 }
 
 /// Reduces a resource to a view of `_summary` and marks it. [`Summary::False`] and [`Summary::Count`] leave it as it is.
@@ -255,138 +287,5 @@ fn is_empty(value: &Value<'_>) -> bool {
         Value::Array(items) => items.is_empty(),
         Value::Object(object) => object.is_empty(),
         _ => false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::tree;
-
-    fn members(resource: &Value<'_>) -> Vec<String> {
-        resource.as_object().unwrap().iter().map(|(name, _)| name.to_owned()).collect()
-    }
-
-    fn sample() -> Value<'static> {
-        tree!({
-            "resourceType": "Observation", "id": "1",
-            "meta": { "versionId": "2", "tag": [{ "code": "mine" }] },
-            "text": { "status": "generated", "div": "<div/>" },
-            "contained": [{ "resourceType": "Patient", "id": "p" }],
-            "extension": [{ "url": "http://x", "valueBoolean": true }],
-            "modifierExtension": [{ "url": "http://y", "valueBoolean": true }],
-            "status": "final", "_status": { "extension": [{ "url": "http://z", "valueCode": "a" }] },
-            "code": { "id": "c", "text": "Weight", "coding": [{ "system": "http://loinc.org", "code": "1" }], "extension": [{ "url": "http://x" }] },
-            "subject": { "reference": "#p" },
-            "valueQuantity": { "value": (1_u64), "unit": "kg" },
-            "note": [{ "text": "hidden" }],
-            "method": { "text": "hidden" },
-            "component": [{ "code": { "text": "a" }, "interpretation": [{ "text": "hidden" }] }]
-        })
-    }
-
-    fn summarized(summary: Summary) -> Value<'static> {
-        let mut resource = sample();
-        summarize(resource.as_object_mut().unwrap(), summary);
-        resource
-    }
-
-    #[test]
-    fn summary_shows_what_the_definitions_mark() {
-        let resource = summarized(Summary::True);
-        assert_eq!(
-            members(&resource),
-            [
-                "resourceType",
-                "id",
-                "meta",
-                "modifierExtension",
-                "status",
-                "_status",
-                "code",
-                "subject",
-                "valueQuantity",
-                "component"
-            ]
-        );
-        assert_eq!(
-            resource.get("code"),
-            Some(&tree!({ "text": "Weight", "coding": [{ "system": "http://loinc.org", "code": "1" }] }))
-        );
-        assert_eq!(resource.get("component"), Some(&tree!([{ "code": { "text": "a" } }])));
-        assert_eq!(resource.get("modifierExtension"), sample().get("modifierExtension"), "extensions are kept whole");
-        assert!(is_subsetted(resource.as_object().unwrap()));
-    }
-
-    #[test]
-    fn text_shows_the_narrative_and_what_is_mandatory() {
-        let resource = summarized(Summary::Text);
-        assert_eq!(members(&resource), ["resourceType", "id", "meta", "text", "status", "_status", "code"]);
-        assert!(is_subsetted(resource.as_object().unwrap()));
-    }
-
-    #[test]
-    fn data_hides_the_narrative_only() {
-        let resource = summarized(Summary::Data);
-        assert_eq!(members(&resource).len(), members(&sample()).len() - 1);
-        assert!(resource.get("text").is_none() && is_subsetted(resource.as_object().unwrap()));
-    }
-
-    #[test]
-    fn false_and_count_change_nothing() {
-        assert_eq!(summarized(Summary::False), sample());
-        assert_eq!(summarized(Summary::Count), sample());
-        assert!(!is_subsetted(sample().as_object().unwrap()));
-    }
-
-    #[test]
-    fn the_mark_is_added_once_and_keeps_other_tags() {
-        let mut resource = summarized(Summary::Data);
-        summarize(resource.as_object_mut().unwrap(), Summary::True);
-        let tags = resource.get("meta").unwrap().get("tag").unwrap();
-        assert_eq!(*tags, tree!([{ "code": "mine" }, { "system": (SUBSETTED_SYSTEM), "code": "SUBSETTED" }]));
-    }
-
-    fn selected(elements: &str) -> Vec<String> {
-        let mut resource = sample();
-        select(resource.as_object_mut().unwrap(), &Elements::parse(elements).unwrap());
-        members(&resource)
-    }
-
-    #[test]
-    fn elements_are_chosen_by_name_and_type() {
-        let always = ["resourceType", "id", "meta", "modifierExtension", "status", "_status", "code"];
-        let with = |more: &[&str]| {
-            let mut all: Vec<_> = always.iter().map(ToString::to_string).collect();
-            all.extend(more.iter().map(ToString::to_string));
-            all
-        };
-        assert_eq!(selected("subject"), with(&["subject"]));
-        assert_eq!(selected("value, note"), with(&["valueQuantity", "note"]));
-        assert_eq!(selected("valueQuantity"), with(&["valueQuantity"]));
-        assert_eq!(selected("value[x]"), with(&["valueQuantity"]));
-        assert_eq!(selected("Observation.note.text,Patient.subject"), with(&["note"]));
-        assert_eq!(selected("id"), always);
-        assert_eq!(selected("Patient.name"), members(&sample()), "nothing is said of this type");
-    }
-
-    #[test]
-    fn unknown_elements_are_found() {
-        let unknown =
-            |text: &str| Elements::parse(text).unwrap().unknown_in(&["Patient", "Observation"]).map(str::to_owned);
-        assert_eq!(unknown("id,birthDate,valueQuantity,value[x],Encounter.status,name.family"), None);
-        assert_eq!(unknown("birthDate,nonsense"), Some("nonsense".into()));
-        assert_eq!(unknown("Patient.subject"), Some("subject".into()));
-        assert_eq!(unknown("Nonsense.name"), Some("name".into()));
-        assert_eq!(Elements::parse(" , "), None);
-    }
-
-    #[test]
-    fn what_is_no_resource_is_left_alone() {
-        let mut odd = tree!({ "resourceType": "Nonsense", "a": true });
-        summarize(odd.as_object_mut().unwrap(), Summary::True);
-        assert_eq!(odd, tree!({ "resourceType": "Nonsense", "a": true }));
-        assert_eq!(Summary::from_code("data"), Some(Summary::Data));
-        assert_eq!(Summary::from_code("yes"), None);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Answer, Context, Request, Status, gone};
 use crate::error::{Error, Result};
-use crate::fhir::subset::Part;
+use crate::fhir::subset::Subset;
 use crate::store::Version;
 
 /// The current version of a resource: 404 where there is none, 410 where it is deleted, 304 where a condition says that
@@ -23,7 +23,7 @@ pub fn read(context: &Context, request: &Request<'_>, type_name: &str, id: &str)
 
 /// The answer with the part of a version that the request asks for.
 pub(super) fn show(request: &Request<'_>, version: &Version) -> Result<Answer> {
-    let part = Part::from_query(&request.query)?;
+    let part = Subset::from_query(&request.query)?;
     let mut answer = Answer::of(version)?;
     if let (Some(part), Some(body)) = (part, &answer.body) {
         answer.body = Some(part.apply_to_bytes(body)?);

@@ -16,3 +16,6 @@ mod support;
 mod transaction;
 mod update;
 mod vread;
+//! Tests from outside.
+
+mod fhirpath_suite;
