@@ -6,8 +6,10 @@ mod batch;
 mod capabilities;
 mod create;
 mod delete;
+mod fhirpath_suite;
 mod harness;
 mod history;
+mod hostile;
 mod meta;
 mod patch;
 mod read;
@@ -16,6 +18,3 @@ mod support;
 mod transaction;
 mod update;
 mod vread;
-//! Tests from outside.
-
-mod fhirpath_suite;
