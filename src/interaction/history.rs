@@ -52,6 +52,9 @@ pub fn history(context: &Context, request: &Request<'_>, target: &Target) -> Res
         writer.total(total);
     }
     let url = |extra: Option<&str>| link(context, &path, &query, extra);
+    if let Some(total) = page.total {
+        writer.total(total);
+    }
     writer.link("self", &url(request.parameter("_cursor")));
     if let Some(next) = page.next {
         let cursor = context.cursors.seal(context.clock.now(), binding.as_bytes(), &encode(next))?;
