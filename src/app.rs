@@ -7,6 +7,7 @@ use crate::error::{Category, Error, Result};
 use crate::interaction::Context;
 use crate::interaction::call::Call;
 use crate::interaction::cursor::Cursors;
+use crate::key::extract::Extractor;
 use crate::store::Store;
 use crate::tenant::TenantId;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ pub struct App {
     limits: Arc<crate::config::Limits>,
     base: Arc<str>,
     cursors: Arc<Cursors>,
+    extractor: Arc<Extractor>,
     stopping: AtomicBool,
 }
 
@@ -32,9 +34,10 @@ impl App {
     pub fn new(config: Config, store: Store, cursor_key: &[u8; 32], clock: Arc<dyn Clock>) -> Result<Self> {
         config.check().map_err(|error| Error::internal(error.to_string()))?;
         let cursors = Arc::new(Cursors::new(cursor_key, config.limits.cursor_lifetime_s)?);
-        let base = Arc::from(format!("{}/fhir", config.public_url()));
+        let base: Arc<str> = Arc::from(format!("{}/fhir", config.public_url()));
         let limits = Arc::new(config.limits.clone());
-        Ok(Self { config, store, clock, limits, base, cursors, stopping: AtomicBool::new(false) })
+        let extractor = Arc::new(Extractor::new(Some(&base)));
+        Ok(Self { config, store, clock, limits, base, cursors, extractor, stopping: AtomicBool::new(false) })
     }
 
     /// Who asks, and what they may reach: one decision for each request.
@@ -59,6 +62,7 @@ impl App {
             limits: Arc::clone(&self.limits),
             base: Arc::clone(&self.base),
             cursors: Arc::clone(&self.cursors),
+            extractor: Arc::clone(&self.extractor),
             check_references: self.config.check_references,
         }
     }

@@ -75,8 +75,14 @@ pub struct Limits {
     pub page_max: usize,
     /// The length of a request's URL.
     pub url_bytes: usize,
-    /// The parameters of a search, alternatives after commas included.
+    /// The parameters of a search.
     pub search_clauses: usize,
+    /// The alternatives, after commas, of one search parameter.
+    pub search_or_values: usize,
+    /// The postings and key lists that one search may read.
+    pub search_steps: u64,
+    /// The time for one search, in milliseconds.
+    pub search_timeout_ms: u64,
     /// The links of a chain or of nested `_has`.
     pub chain_depth: usize,
     /// The rounds of `:iterate`.
@@ -129,7 +135,10 @@ impl Default for Limits {
             page_default: 20,
             page_max: 1_000,
             url_bytes: 8_192,
-            search_clauses: 500,
+            search_clauses: 64,
+            search_or_values: 500,
+            search_steps: 50_000_000,
+            search_timeout_ms: 15_000,
             chain_depth: 8,
             include_depth: 4,
             include_max: 1_000,

@@ -18,7 +18,7 @@ pub async fn create(context: &Context, mut request: Request<'_>) -> Result<Answe
     writing::check(&resource, &type_name)?;
     let id = context.clock.new_id();
     writing::set_id(&mut resource, &id);
-    let content = writing::content(&type_name, &resource);
+    let content = writing::content(context, &resource);
     let stored = Stored { type_name: type_name.clone(), id: id.clone(), body: content.body.clone() };
     let provenance = writing::provenance(context, request.provenance.take(), &[format!("{type_name}/{id}")])?;
     let (existing, committed) = writing::decide(context, |records| {

@@ -3,6 +3,7 @@
 //! They are searches, evaluated on a snapshot; the ranges that were read guard the commit.
 
 use super::{Context, precondition_failed};
+use crate::config::Handling;
 use crate::error::{Error, Result};
 use crate::search;
 use crate::store::{Guard, Records, Version};
@@ -56,8 +57,9 @@ pub fn find_up_to(
     criteria: &[(String, String)],
     most: usize,
 ) -> Result<(Vec<Version>, Vec<Guard>)> {
-    let query = search::criteria(type_name, criteria, &context.limits, &context.base)?;
-    let (rids, guards) = search::find_up_to(records, &query, most, &context.limits)?;
+    let options = context.search_options(Handling::Strict);
+    let query = search::parse(search::Registry, Some(type_name), criteria, &options)?;
+    let (rids, guards) = search::find_up_to(records, &query, most, &context.search_budget())?;
     let mut versions = Vec::with_capacity(rids.len());
     for rid in rids {
         versions.extend(records.view().current(rid)?.filter(|version| version.body.is_some()));

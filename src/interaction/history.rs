@@ -8,7 +8,7 @@ use super::{Answer, Context, Request, body_of};
 use crate::clock::Micros;
 use crate::error::{Error, Result};
 use crate::fhir::bundle::{BundleType, BundleWriter, Entry, EntryRequest, EntryResponse};
-use crate::key::date;
+use crate::key::date::Span;
 use crate::store::{Method, Records, Version};
 
 /// What a history is asked for.
@@ -173,12 +173,12 @@ fn wanted(context: &Context, request: &Request<'_>) -> Result<Wanted> {
                 Ok(count) => wanted.count = count.clamp(1, context.limits.page_max),
                 Err(_) => return bad("a whole number"),
             },
-            "_since" => match date::bounds(value) {
-                Some((low, _)) => wanted.since = low,
+            "_since" => match Span::parse(value) {
+                Some(span) => wanted.since = Micros(span.low),
                 None => return bad("an instant"),
             },
-            "_at" => match date::bounds(value) {
-                Some(bounds) => wanted.at = Some(bounds),
+            "_at" => match Span::parse(value) {
+                Some(span) => wanted.at = Some((Micros(span.low), Micros(span.high.saturating_add(1)))),
                 None => return bad("a date or a time"),
             },
             _ if request.handling == crate::config::Handling::Lenient => {}

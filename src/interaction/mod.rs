@@ -23,6 +23,7 @@ use crate::clock::{Clock, Micros};
 use crate::config::{Handling, Limits};
 use crate::error::{Category, Error, Issue, Result};
 use crate::fhir::tree::{Object, Value};
+use crate::key::extract::Extractor;
 use crate::operation;
 use crate::store::{Records, Store, StoreError, Version};
 use call::{Call, Verb};
@@ -30,6 +31,7 @@ use condition::Conditions;
 use futures_util::future::BoxFuture;
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What every interaction works with.
 #[derive(Clone)]
@@ -46,6 +48,8 @@ pub struct Context {
     pub base: Arc<str>,
     /// Seals the cursors in page links.
     pub cursors: Arc<cursor::Cursors>,
+    /// Makes search keys.
+    pub extractor: Arc<Extractor>,
     /// Whether the targets of references must exist.
     pub check_references: bool,
 }
@@ -157,7 +161,7 @@ pub fn perform<'r>(context: &'r Context, request: Request<'r>) -> BoxFuture<'r, 
             Call::Patch { .. } | Call::ConditionalPatch { .. } => patch::patch(context, request).await,
             Call::Delete { .. } => delete::delete(context, request).await,
             Call::ConditionalDelete { .. } => delete::conditional_delete(context, request).await,
-            Call::Search { .. } | Call::CompartmentSearch { .. } => search::search(context, request).await,
+            Call::Search { .. } | Call::CompartmentSearch { .. } => search::search(context, &request),
             Call::History { target } => history::history(context, &request, target),
             Call::Bundle => batch::bundle(context, request).await,
             Call::Operation { .. } => operation::call(context, request).await,
@@ -172,6 +176,35 @@ impl Context {
     /// When the store fails.
     pub fn open(&self) -> Result<Records> {
         Ok(self.store.open(&self.grant)?)
+    }
+
+    /// What a search is read with.
+    #[must_use]
+    pub fn search_options(&self, handling: Handling) -> crate::search::Options {
+        let limits = &self.limits;
+        crate::search::Options {
+            handling: match handling {
+                Handling::Strict => crate::search::Handling::Strict,
+                Handling::Lenient => crate::search::Handling::Lenient,
+            },
+            limits: crate::search::Limits {
+                clauses: limits.search_clauses,
+                or_values: limits.search_or_values,
+                chain_depth: limits.chain_depth,
+                include_depth: limits.include_depth,
+                includes: limits.include_max,
+                page_default: limits.page_default,
+                page_max: limits.page_max,
+            },
+            now: self.clock.now(),
+            base: Some((*self.base).into()),
+        }
+    }
+
+    /// How much one search may read.
+    #[must_use]
+    pub fn search_budget(&self) -> crate::search::Budget {
+        crate::search::Budget::new(self.limits.search_steps, Duration::from_millis(self.limits.search_timeout_ms))
     }
 
     /// The absolute URL of a resource, or of a version of it.

@@ -37,7 +37,7 @@ pub async fn patch(context: &Context, mut request: Request<'_>) -> Result<Answer
         let (patched, guards) = decide(context, records, &request)?;
         let Patched { type_name, id, current, resource } = patched;
         writing::check_references(context, records, &resource, &|_, _| false)?;
-        let content = writing::content(&type_name, &resource);
+        let content = writing::content(context, &resource);
         let body = content.body.clone();
         let mut changes = vec![writing::put(&type_name, &id, expect(Some(&current)), Method::Patch, content)];
         let targets = [format!("{type_name}/{id}")];

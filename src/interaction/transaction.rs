@@ -113,7 +113,7 @@ impl Attempt<'_> {
         no_resource_twice(&plans)?;
         self.resolve_conditional_references(&plans, &mut links)?;
         self.check_references(&plans)?;
-        let (changes, outcomes) = finish(plans, &links);
+        let (changes, outcomes) = finish(self.context, plans, &links);
         Ok(Decision { changes, guards: self.guards, again_when_stale, then: outcomes })
     }
 
@@ -287,7 +287,7 @@ fn no_resource_twice(plans: &Planned<'_>) -> Result<()> {
 
 /// Rewrites and packs what is stored. The changes stand in the order of the specification: DELETE, POST, PUT and PATCH;
 /// the outcomes in that of the entries.
-fn finish<'a>(plans: Vec<(Option<String>, Plan<'a>)>, links: &Links) -> (Vec<Change>, Vec<Outcome<'a>>) {
+fn finish<'a>(context: &Context, plans: Vec<(Option<String>, Plan<'a>)>, links: &Links) -> (Vec<Change>, Vec<Outcome<'a>>) {
     let mut ranked: Vec<_> = plans.into_iter().enumerate().collect();
     ranked.sort_by_key(|(_, (_, plan))| plan.rank());
     let mut changes = Vec::with_capacity(ranked.len());
@@ -297,7 +297,7 @@ fn finish<'a>(plans: Vec<(Option<String>, Plan<'a>)>, links: &Links) -> (Vec<Cha
             Plan::Put { type_name, id, expect, method, mut resource, .. } => {
                 rewrite::rewrite(&mut resource, links, full_url.as_deref());
                 writing::set_id(&mut resource, &id);
-                let content = writing::content(&type_name, &resource);
+                let content = writing::content(context, &resource);
                 let body = content.body.clone();
                 changes.push(writing::put(&type_name, &id, expect, method, content));
                 Outcome::Stored { stored: Stored { type_name, id, body }, change: changes.len() - 1 }

@@ -27,7 +27,7 @@ pub async fn update(context: &Context, mut request: Request<'_>) -> Result<Answe
         let current = records.read(&type_name, &id)?;
         request.conditions.hold(current.as_ref())?;
         keep_labels(&mut resource, current.as_ref())?;
-        let content = writing::content(&type_name, &resource);
+        let content = writing::content(context, &resource);
         let stored = Stored { type_name: type_name.clone(), id: id.clone(), body: content.body.clone() };
         let mut changes = vec![writing::put(&type_name, &id, expect(current.as_ref()), Method::Update, content)];
         changes.extend(provenance.clone());
@@ -78,7 +78,7 @@ pub async fn conditional_update(context: &Context, mut request: Request<'_>) -> 
         let (id, expect) = target(records, matched, &type_name, own_id.as_deref(), &new_id, &request.conditions)?;
         writing::set_id(&mut resource, &id);
         writing::check_references(context, records, &resource, &|_, _| false)?;
-        let content = writing::content(&type_name, &resource);
+        let content = writing::content(context, &resource);
         let stored = Stored { type_name: type_name.clone(), id: id.clone(), body: content.body.clone() };
         let targets = [format!("{type_name}/{id}")];
         let mut changes = vec![writing::put(&type_name, &id, expect, Method::Update, content)];

@@ -5,7 +5,6 @@ use crate::error::{Category, Error, Issue, Result};
 use crate::fhir::tree::{Object, Value};
 use crate::fhir::reference::Reference;
 use crate::fhir::{outcome, rewrite, subset, write};
-use crate::key::extract;
 use crate::store::body::Body;
 use crate::store::{Change, Commit, CommitError, Committed, Content, Expect, Guard, Method, Records};
 use crate::validate;
@@ -120,8 +119,8 @@ pub fn set_id(resource: &mut Object<'_>, id: &str) {
 
 /// Makes a checked resource with an id ready to be stored.
 #[must_use]
-pub fn content(type_name: &str, resource: &Object<'_>) -> Content {
-    Content { body: Body::pack(resource), keys: extract::keys(type_name, resource) }
+pub fn content(context: &Context, resource: &Object<'_>) -> Content {
+    Content { body: Body::pack(resource), keys: context.extractor.keys(resource) }
 }
 
 /// A change that stores a resource.
@@ -203,7 +202,7 @@ pub fn provenance(context: &Context, provenance: Option<Value<'_>>, targets: &[S
     check(&provenance, "Provenance")?;
     let id = context.clock.new_id();
     set_id(&mut provenance, &id);
-    let content = content("Provenance", &provenance);
+    let content = content(context, &provenance);
     Ok(Some(put("Provenance", &id, Expect::Absent, Method::Create, content)))
 }
 

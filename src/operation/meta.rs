@@ -53,7 +53,7 @@ pub async fn change(
         let mut changes = Vec::new();
         if meta::meta(&resource) != before.as_ref() {
             writing::check(&resource, type_name)?;
-            let content = writing::content(type_name, &resource);
+            let content = writing::content(context, &resource);
             changes.push(writing::put(type_name, id, expect(Some(&current)), Method::Update, content));
         }
         let again_when_stale = !request.conditions.are_set();

@@ -18,5 +18,3 @@ mod support;
 mod transaction;
 mod update;
 mod vread;
-
-mod fhirpath_suite;
