@@ -3,25 +3,8 @@
 //! RFC 7240; <https://hl7.org/fhir/R4/http.html#ops>, <https://hl7.org/fhir/R4/search.html#errors>,
 //! <https://hl7.org/fhir/R4/async.html>.
 
-/// What a successful change is answered with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Return {
-    /// No body.
-    Minimal,
-    /// The resource.
-    Representation,
-    /// An `OperationOutcome`.
-    OperationOutcome,
-}
-
-/// What happens to unknown search parameters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Handling {
-    /// They are errors.
-    Strict,
-    /// They are ignored.
-    Lenient,
-}
+use crate::config::Handling;
+use crate::interaction::Return;
 
 /// The preferences of a request that the server knows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -43,8 +26,8 @@ impl Prefer {
             let (name, value) = preference.split_once('=').unwrap_or((preference, ""));
             let value = value.trim().trim_matches('"').to_ascii_lowercase();
             match name.trim().to_ascii_lowercase().as_str() {
-                "return" => prefer.returning = prefer.returning.or_else(|| Return::from_value(&value)),
-                "handling" => prefer.handling = prefer.handling.or_else(|| Handling::from_value(&value)),
+                "return" => prefer.returning = prefer.returning.or_else(|| returning(&value)),
+                "handling" => prefer.handling = prefer.handling.or_else(|| handling(&value)),
                 "respond-async" => prefer.respond_async = true,
                 _ => {}
             }
@@ -53,24 +36,20 @@ impl Prefer {
     }
 }
 
-impl Return {
-    fn from_value(value: &str) -> Option<Self> {
-        match value {
-            "minimal" => Some(Self::Minimal),
-            "representation" => Some(Self::Representation),
-            "operationoutcome" => Some(Self::OperationOutcome),
-            _ => None,
-        }
+fn returning(value: &str) -> Option<Return> {
+    match value {
+        "minimal" => Some(Return::Minimal),
+        "representation" => Some(Return::Representation),
+        "operationoutcome" => Some(Return::OperationOutcome),
+        _ => None,
     }
 }
 
-impl Handling {
-    fn from_value(value: &str) -> Option<Self> {
-        match value {
-            "strict" => Some(Self::Strict),
-            "lenient" => Some(Self::Lenient),
-            _ => None,
-        }
+fn handling(value: &str) -> Option<Handling> {
+    match value {
+        "strict" => Some(Handling::Strict),
+        "lenient" => Some(Handling::Lenient),
+        _ => None,
     }
 }
 

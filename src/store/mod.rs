@@ -8,6 +8,9 @@
 //! iterators stays simple and quick. A backend across a network runs its views on the blocking pool ([`Backend::is_local`]).
 
 pub mod body;
+pub mod contract;
+pub mod embedded;
+pub mod seal;
 
 use crate::auth::grant::Grant;
 use crate::clock::Micros;
@@ -95,7 +98,7 @@ pub enum Expect {
 }
 
 /// One resource's change within a commit.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Change {
     /// The resource type.
     pub type_name: Box<str>,
@@ -110,7 +113,7 @@ pub struct Change {
 }
 
 /// The new content of a resource: made before the commit, in parallel.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Content {
     /// The bytes.
     pub body: Body,

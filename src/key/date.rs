@@ -1,0 +1,3 @@
+//! shim
+use crate::clock::Micros;
+pub fn bounds(_t: &str) -> Option<(Micros, Micros)> { None }
