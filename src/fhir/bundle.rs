@@ -172,14 +172,8 @@ impl BundleWriter {
 
     /// How many bytes are written so far: for a limit on the size of a page.
     #[must_use]
-    pub const fn len(&self) -> usize {
+    pub const fn bytes_written(&self) -> usize {
         self.out.len()
-    }
-
-    /// Never true: a Bundle has at least its type.
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.out.is_empty()
     }
 
     /// Ends the Bundle and gives its JSON.

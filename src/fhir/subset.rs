@@ -245,33 +245,29 @@ fn element_name(member: &str) -> &str {
 }
 
 /// Keeps, at every level, what is marked as summary, what is mandatory and what modifies. A type that marks nothing of its
-/// own as summary (`Extension`, `Narrative`) is kept whole.
+/// own as summary (`Extension`, `Narrative`) is kept whole, and so is a value of which nothing would be left: it may be
+/// mandatory, with an extension that says why it is absent.
 fn keep_summary(object: &mut Object<'_>, definition: &'static Type) {
     let marks = definition.elements.iter().any(|element| element.is_summary && element.name != "modifierExtension");
-    if !marks {
-        return;
-    }
-    object.retain(|member, _| {
+    let shows = |member: &str| {
         let shown = |element: &definitions::Element| element.is_summary || element.min > 0 || element.is_modifier;
         member == "resourceType" || definition.element(element_name(member)).is_some_and(|(element, _)| shown(element))
-    });
+    };
+    if !marks || !object.iter().any(|(member, _)| shows(member)) {
+        return;
+    }
+    object.retain(|member, _| shows(member));
     for (member, value) in object.iter_mut() {
         let type_ref = definition.element(member).map(|(_, type_ref)| type_ref);
         if let Some(inner) = type_ref.and_then(definitions::TypeRef::definition) {
             keep_summary_of_value(value, inner);
         }
     }
-    object.retain(|_, value| !is_empty(value));
 }
 
 fn keep_summary_of_value(value: &mut Value<'_>, declared: &'static Type) {
     match value {
-        Value::Array(items) => {
-            for item in &mut *items {
-                keep_summary_of_value(item, declared);
-            }
-            items.retain(|item| !is_empty(item));
-        }
+        Value::Array(items) => items.iter_mut().for_each(|item| keep_summary_of_value(item, declared)),
         Value::Object(object) => {
             let own = if declared.kind == Kind::Resource { definition(object) } else { Some(declared) };
             if let Some(own) = own {
@@ -279,13 +275,5 @@ fn keep_summary_of_value(value: &mut Value<'_>, declared: &'static Type) {
             }
         }
         _ => {}
-    }
-}
-
-fn is_empty(value: &Value<'_>) -> bool {
-    match value {
-        Value::Array(items) => items.is_empty(),
-        Value::Object(object) => object.is_empty(),
-        _ => false,
     }
 }

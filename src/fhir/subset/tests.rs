@@ -57,6 +57,14 @@ fn summary_shows_what_the_definitions_mark() {
 }
 
 #[test]
+fn a_mandatory_element_keeps_the_reason_of_its_absence() {
+    let reason = tree!({ "extension": [{ "url": "http://hl7.org/fhir/StructureDefinition/data-absent-reason", "valueCode": "unknown" }] });
+    let mut resource = tree!({ "resourceType": "Observation", "status": "final", "code": (reason.clone()) });
+    summarize(resource.as_object_mut().unwrap(), Summary::True);
+    assert_eq!(resource.get("code"), Some(&reason));
+}
+
+#[test]
 fn text_shows_the_narrative_and_what_is_mandatory() {
     let resource = summarized(Summary::Text);
     assert_eq!(members(&resource), ["resourceType", "id", "meta", "text", "status", "_status", "code"]);

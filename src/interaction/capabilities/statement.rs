@@ -84,6 +84,8 @@ pub struct ResourceSupport<'a> {
 
 /// What holds for resources of every type.
 #[derive(Debug, Clone, Copy, Default)]
+// Each stands for an element of `CapabilityStatement.rest.resource`, which are booleans too.
+#[allow(clippy::struct_excessive_bools)]
 pub struct Policy<'a> {
     /// `no-version`, `versioned` or `versioned-update`.
     pub versioning: Option<&'a str>,
@@ -187,7 +189,7 @@ impl Capabilities<'_> {
         set_list(&mut rest, "resource", resources.collect());
         set_list(&mut rest, "interaction", self.system_interactions.iter().map(interaction).collect());
         let everywhere = |operation: &&&Operation| operation.levels.contains(&"system");
-        set_list(&mut rest, "operation", self.operations.iter().filter(everywhere).map(operation).collect());
+        set_list(&mut rest, "operation", self.operations.iter().filter(everywhere).map(|it| operation(it)).collect());
         set_codes(&mut rest, "compartment", self.compartments);
         rest
     }
@@ -217,7 +219,7 @@ impl Capabilities<'_> {
             operation.levels.iter().any(|level| *level != "system")
                 && operation.resources.iter().any(|on| *on == name || *on == "Resource")
         };
-        set_list(&mut resource, "operation", self.operations.iter().filter(here).map(operation).collect());
+        set_list(&mut resource, "operation", self.operations.iter().filter(here).map(|it| operation(it)).collect());
         resource
     }
 
@@ -306,7 +308,7 @@ fn interaction<'a>(code: &&'a str) -> Value<'a> {
     crate::tree!({ "code": (*code) })
 }
 
-fn operation<'a>(operation: &&'a Operation) -> Value<'a> {
+fn operation(operation: &Operation) -> Value<'_> {
     crate::tree!({ "name": (operation.code), "definition": (operation.url) })
 }
 
