@@ -4,5 +4,12 @@
 
 mod contract;
 mod crash;
+mod damage;
+#[cfg(target_os = "linux")]
+mod disk;
+#[cfg(target_os = "linux")]
+mod faults;
 mod model;
+#[cfg(target_os = "linux")]
+mod power;
 mod workload;
