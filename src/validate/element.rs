@@ -1,8 +1,9 @@
 //! Elements against their definitions: known, of the right type, as many as allowed.
 
 use super::path::is_plain;
-use super::{Check, Path, narrative, primitive};
+use super::{Check, Path, primitive};
 use crate::fhir::definitions::{Element, Kind, Primitive, Type, TypeRef};
+use crate::fhir::narrative;
 use crate::fhir::tree::{Object, Value};
 
 /// A member of an object whose name is known: which element it holds, and as which type.
@@ -186,7 +187,7 @@ impl<'r> Check<'r> {
             Primitive::Code => self.bound_code(text, element, path),
             Primitive::Uri | Primitive::Url | Primitive::Canonical if text.starts_with('#') => self.scope.note(text),
             Primitive::Xhtml => {
-                if let Err(message) = narrative(text) {
+                if let Err(message) = narrative::check(text) {
                     self.issue("invariant", message, path);
                 }
             }
