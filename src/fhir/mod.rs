@@ -1,12 +1,12 @@
-//! FHIR itself: the resource tree, its parser and writer, primitives, definitions.
+//! FHIR itself: the resource tree, its parser and writer, references, narrative, Bundles, patches, definitions.
 
 pub mod binary;
 pub mod bundle;
 pub mod definitions;
+pub mod json_patch;
 pub mod meta;
 mod narrative;
 pub mod outcome;
-pub mod json_patch;
 pub mod parse;
 pub mod place;
 pub mod reference;
@@ -15,3 +15,4 @@ mod scan;
 pub mod subset;
 pub mod tree;
 pub mod write;
+pub mod xhtml;
