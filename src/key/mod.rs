@@ -2,6 +2,8 @@
 //!
 //! Pure: no store, no clock. Design: `docs/architecture.md`, "Search keys".
 
+pub mod last_updated;
+
 /// The search keys of one version of a resource: sorted, without duplicates.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KeyList {
@@ -82,7 +84,9 @@ impl KeyRange {
 }
 
 impl Tail {
-    fn holds(&self, key: &[u8]) -> bool {
+    /// Whether the rest of the key lies in this bound.
+    #[must_use]
+    pub fn holds(&self, key: &[u8]) -> bool {
         key.get(self.offset..).is_some_and(|rest| *self.from <= *rest && *rest < *self.to)
     }
 }
