@@ -9,7 +9,8 @@ use super::{
 use crate::clock::Micros;
 use crate::fhir::tree::{Object, Value};
 use crate::key::last_updated::{ALL, last_updated_keys};
-use crate::key::{KeyList, KeyRange, Tail};
+use crate::key::range::{Bound, Step, Test};
+use crate::key::{KeyList, KeyRange};
 use crate::tenant::TenantId;
 
 /// How a backend broke the contract.
@@ -19,7 +20,7 @@ pub struct Breach(pub String);
 
 impl<E: std::error::Error> From<E> for Breach
 where
-    E: Into<super::CommitError>,
+    E: Into<CommitError>,
 {
     fn from(error: E) -> Self {
         Self(format!("an unexpected error: {error}"))
@@ -265,8 +266,8 @@ fn scans_are_in_order(store: &dyn Backend, tenant: TenantId) -> Result<(), Breac
     hold!("one key and not a longer one", having(&*view, "k\x001")?, ["b", "c"]);
     let half_open = KeyRange { from: b"k\x001\x00"[..].into(), to: b"k\x002y"[..].into(), tail: None };
     hold!("from is in, to is out", ids(&*view, &half_open, false)?, ["b", "a"]);
-    let tail = Tail { offset: 3, from: b"y"[..].into(), to: b"z"[..].into() };
-    let tailed = KeyRange { tail: Some(tail), ..all };
+    let rest = Bound { at: vec![Step::Bytes(3)], test: Test::Between(b"y"[..].into(), b"z"[..].into()) };
+    let tailed = all.bounded(rest);
     hold!("a bound on the rest", ids(&*view, &tailed, false)?, ["c"]);
     let empty = KeyRange { from: b"z"[..].into(), to: b"a"[..].into(), tail: None };
     hold!("an empty range", ids(&*view, &empty, false)?.len() + ids(&*view, &empty, true)?.len(), 0);

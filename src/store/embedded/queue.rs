@@ -16,6 +16,8 @@ struct Waiting {
     jobs: VecDeque<(Prepared, Answer)>,
     /// Why no more is accepted.
     closed: Option<StoreError>,
+    /// Whether it was closed by a failure.
+    has_failed: bool,
     /// Whether the committer shall end when nothing waits any more.
     ending: bool,
     /// Those whose commits are being written.
@@ -104,11 +106,14 @@ impl Queue {
         self.arrival.notify_all();
     }
 
-    /// Accepts no more, and answers all that wait with this error.
+    /// Accepts no more after a failure, and answers all that wait with it. The first failure is kept.
     pub(super) fn close(&self, error: &StoreError) {
         let mut waiting = self.lock();
         waiting.ending = true;
-        waiting.closed = Some(error.clone());
+        if !waiting.has_failed {
+            waiting.has_failed = true;
+            waiting.closed = Some(error.clone());
+        }
         for (_, answer) in std::mem::take(&mut waiting.jobs) {
             drop(answer.send(Err(error.clone().into())));
         }
@@ -119,5 +124,11 @@ impl Queue {
     /// Why nothing is accepted, if so.
     pub(super) fn closed(&self) -> Option<StoreError> {
         self.lock().closed.clone()
+    }
+
+    /// The failure that closed the queue; an orderly end is none.
+    pub(super) fn failure(&self) -> Option<StoreError> {
+        let waiting = self.lock();
+        waiting.closed.clone().filter(|_| waiting.has_failed)
     }
 }

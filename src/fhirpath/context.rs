@@ -1,0 +1,93 @@
+//! What an evaluation is given beside its input.
+
+use super::item::{Collection, Item};
+use crate::clock::Micros;
+use std::borrow::Cow;
+
+/// The default of [`Context::step_limit`].
+pub const STEP_LIMIT: u32 = 1_000_000;
+
+/// What the engine asks of its surroundings. Every answer may be "not known".
+pub trait Hooks<'t> {
+    /// The resource that a reference points to, for `resolve()`.
+    fn resolve(&self, _reference: &str) -> Option<Item<'t>> {
+        None
+    }
+
+    /// Whether a code, Coding or CodeableConcept is in a value set, for `memberOf()`.
+    fn member_of(&self, _coded: &Item<'t>, _value_set: &str) -> Option<bool> {
+        None
+    }
+
+    /// Whether `general` subsumes `specific` (code, Coding or CodeableConcept), for `subsumes()` and `subsumedBy()`.
+    fn subsumes(&self, _general: &Item<'t>, _specific: &Item<'t>) -> Option<bool> {
+        None
+    }
+
+    /// Whether a resource or element conforms to a profile, for `conformsTo()`.
+    fn conforms_to(&self, _item: &Item<'t>, _profile: &str) -> Option<bool> {
+        None
+    }
+
+    /// Hears what `trace()` sees. The items can be patient data.
+    fn trace(&self, _name: &str, _items: &[Item<'t>]) {}
+}
+
+/// Hooks that know nothing.
+#[derive(Debug, Clone, Copy)]
+struct NoHooks;
+
+impl Hooks<'_> for NoHooks {}
+
+/// The surroundings of an evaluation.
+#[derive(Clone)]
+pub struct Context<'t> {
+    /// `%resource`: the resource that contains the input.
+    pub resource: Item<'t>,
+    /// `%rootResource`: the same, or the one that contains it, where it is a contained resource.
+    pub root_resource: Item<'t>,
+    /// Further environment variables, without the `%`. They win over the built-in ones.
+    pub variables: Vec<(Cow<'t, str>, Collection<'t>)>,
+    /// How many steps an evaluation may take.
+    pub step_limit: u32,
+    /// What `now()`, `today()` and `timeOfDay()` answer from.
+    pub now: Micros,
+    /// What the engine asks.
+    pub hooks: &'t dyn Hooks<'t>,
+}
+
+impl<'t> Context<'t> {
+    /// The surroundings of a resource that is not contained in another: no hooks, the time of the epoch.
+    #[must_use]
+    pub fn new(resource: &Item<'t>) -> Self {
+        Self {
+            resource: resource.clone(),
+            root_resource: resource.clone(),
+            variables: Vec::new(),
+            step_limit: STEP_LIMIT,
+            now: Micros::default(),
+            hooks: &NoHooks,
+        }
+    }
+
+    /// The same with hooks.
+    #[must_use]
+    pub const fn with_hooks(mut self, hooks: &'t dyn Hooks<'t>) -> Self {
+        self.hooks = hooks;
+        self
+    }
+
+    /// The same at a time.
+    #[must_use]
+    pub const fn at(mut self, now: Micros) -> Self {
+        self.now = now;
+        self
+    }
+
+    /// The same with one more environment variable (`name` without `%`).
+    #[must_use]
+    pub fn with(mut self, name: impl Into<Cow<'t, str>>, value: Collection<'t>) -> Self {
+        self.variables.push((name.into(), value));
+        self
+    }
+}
