@@ -48,7 +48,18 @@ pub enum Kind {
     /// `operand is Type`, `operand.is(Type)`.
     Is(Box<Expr>, TypeSpecifier),
     /// `operand as Type`, `operand.as(Type)`, `operand.ofType(Type)`.
-    As(Box<Expr>, TypeSpecifier),
+    As(Box<Expr>, TypeSpecifier, AsForm),
+}
+
+/// How a cast is written. All forms keep the items of the type; only the static check tells them apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AsForm {
+    /// `operand as Type`. The official search parameters use it on several items.
+    Operator,
+    /// `operand.as(Type)`.
+    Function,
+    /// `operand.ofType(Type)`.
+    OfType,
 }
 
 /// A function call.

@@ -74,7 +74,7 @@ impl<'t> Evaluator<'_, 't> {
             Kind::Negate(operand) => arithmetic::negate(self.eval(operand, scope)?, expr.at),
             Kind::Binary(operator, left, right) => self.binary(*operator, left, right, scope, expr.at),
             Kind::Is(operand, specifier) => self.is(operand, *specifier, scope),
-            Kind::As(operand, specifier) => {
+            Kind::As(operand, specifier, _) => {
                 let mut items = self.eval(operand, scope)?;
                 items.retain(|item| specifier.of(item));
                 Ok(items)

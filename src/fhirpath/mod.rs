@@ -15,6 +15,7 @@
 
 mod arithmetic;
 mod ast;
+mod check;
 mod compare;
 mod context;
 mod error;
@@ -50,6 +51,16 @@ impl Expression {
     /// Where the text is no expression, names a function or type that does not exist, or exceeds [`TEXT_LIMIT`] or [`DEPTH_LIMIT`].
     pub fn compile(text: &str) -> Result<Self, CompileError> {
         Ok(Self { root: parser::parse(text)? })
+    }
+
+    /// Checks the expression against the definition of the type that it is to be evaluated over: elements that no item can have, `as()` of
+    /// several items, and the like. Evaluation finds nothing for these; here they are errors.
+    ///
+    /// # Errors
+    /// The first such place, or that there is no such type.
+    pub fn check(&self, type_name: &str) -> Result<(), CompileError> {
+        let input = types::definition(type_name).ok_or_else(|| CompileError::new("there is no such type", 0))?;
+        check::check(&self.root, input)
     }
 
     /// Evaluates the expression over `input`, which is also its `%context`.

@@ -1,6 +1,6 @@
 //! Tokens into the compiled form, by precedence: <http://hl7.org/fhirpath/N1/grammar.html>.
 
-use super::ast::{Call, Expr, Kind, Operator};
+use super::ast::{AsForm, Call, Expr, Kind, Operator};
 use super::error::CompileError;
 use super::functions::{self, Function};
 use super::item::Item;
@@ -141,7 +141,11 @@ impl Parser {
                 let is = matches!(self.next(), Lexeme::Name(name) if name == "is");
                 let specifier = self.type_specifier()?;
                 let inner = left.depth;
-                let kind = if is { Kind::Is(left.into(), specifier) } else { Kind::As(left.into(), specifier) };
+                let kind = if is {
+                    Kind::Is(left.into(), specifier)
+                } else {
+                    Kind::As(left.into(), specifier, AsForm::Operator)
+                };
                 left = Self::expr(kind, at, inner)?;
                 continue;
             }
@@ -283,7 +287,11 @@ impl Parser {
             };
             let inner = focus.depth;
             let focus = Box::new(focus);
-            let kind = if name == "is" { Kind::Is(focus, specifier) } else { Kind::As(focus, specifier) };
+            let kind = match name {
+                "is" => Kind::Is(focus, specifier),
+                "as" => Kind::As(focus, specifier, AsForm::Function),
+                _ => Kind::As(focus, specifier, AsForm::OfType),
+            };
             return Self::expr(kind, at, inner);
         }
         let function = functions::named(name).ok_or_else(|| CompileError::new("there is no such function", at))?;
