@@ -29,6 +29,8 @@ pub mod patch;
 mod quantity;
 mod reference;
 mod temporal;
+#[cfg(test)]
+mod tests;
 mod types;
 
 pub use context::{Context, Hooks, STEP_LIMIT};

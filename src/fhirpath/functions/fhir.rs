@@ -9,6 +9,7 @@ use crate::fhirpath::{navigate, reference};
 /// The functions of this file.
 pub const FUNCTIONS: &[Function] = &[
     function("extension", 1, 1, extension),
+    function("hasExtension", 1, 1, has_extension),
     function("hasValue", 0, 0, has_value),
     function("getValue", 0, 0, get_value),
     function("resolve", 0, 0, resolve),
@@ -31,6 +32,11 @@ fn extension<'t>(e: &Evaluator<'_, 't>, call: Call<'_, 't>) -> Evaluated<'t> {
     e.step(extensions.len(), call.at)?;
     extensions.retain(|extension| extension.as_object().and_then(|object| object.str("url")) == Some(&url));
     Ok(extensions)
+}
+
+/// Not in the specification, but in an official search parameter.
+fn has_extension<'t>(e: &Evaluator<'_, 't>, call: Call<'_, 't>) -> Evaluated<'t> {
+    Ok(vec![Item::Boolean(!extension(e, call)?.is_empty())])
 }
 
 /// The focus, where it is one primitive with a value.
