@@ -3,6 +3,7 @@
 use super::functions::Function;
 use super::item::Item;
 use super::types::TypeSpecifier;
+use crate::fhir::definitions::Type;
 use regex::Regex;
 
 /// A part of an expression.
@@ -31,7 +32,9 @@ pub enum Kind {
     Total,
     /// `%name`.
     Variable(String),
-    /// A name without a focus: the type of the input, or a member of it.
+    /// A name without a focus that is that of a type: the input, where it is of that type.
+    Type(&'static Type),
+    /// A name without a focus: a member of the input.
     Name(String),
     /// `focus.name`.
     Member(Box<Expr>, String),

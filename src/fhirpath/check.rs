@@ -26,9 +26,10 @@ enum StaticType {
 
 type Checked<T = Known> = Result<T, CompileError>;
 
-/// Checks an expression whose input is a resource or element of a type.
-pub fn check(expr: &Expr, input: &'static Type) -> Checked<()> {
-    known(expr, &Known::one(StaticType::Fhir(input))).map(drop)
+/// Checks an expression whose input is a resource or element of one of some types.
+pub fn check(expr: &Expr, inputs: Vec<&'static Type>) -> Checked<()> {
+    let types = inputs.into_iter().map(StaticType::Fhir).collect();
+    known(expr, &Known { types: Some(types), is_many: false, is_ordered: true }).map(drop)
 }
 
 impl Known {
@@ -59,10 +60,8 @@ fn known(expr: &Expr, this: &Known) -> Checked {
         Kind::This => this.clone(),
         Kind::Index => Known::one(StaticType::System("Integer")),
         Kind::Total | Kind::Variable(_) => Known::ANY,
-        Kind::Name(name) => match named_type(name, this) {
-            Some(ty) => Known { types: Some(vec![StaticType::Fhir(ty)]), ..this.clone() },
-            None => member(this, name, expr.at)?,
-        },
+        Kind::Type(ty) => of_type(ty, this, expr.at)?,
+        Kind::Name(name) => member(this, name, expr.at)?,
         Kind::Member(focus, name) => member(&known(focus, this)?, name, expr.at)?,
         Kind::Indexer(focus, index) => {
             known(index, this)?;
@@ -81,14 +80,16 @@ fn known(expr: &Expr, this: &Known) -> Checked {
     })
 }
 
-/// The type that a name at the beginning of a path stands for, where the input may be of that type.
-fn named_type(name: &str, this: &Known) -> Option<&'static Type> {
-    let ty = types::definition(name).filter(|_| name.starts_with(|c: char| c.is_ascii_uppercase()))?;
+/// The input as a type that it may be of.
+fn of_type(ty: &'static Type, this: &Known, at: usize) -> Checked {
     let may_be = |known: &StaticType| match known {
         StaticType::Fhir(known) => derives(known, ty) || derives(ty, known),
         StaticType::System(_) => false,
     };
-    this.types.as_ref().is_none_or(|known| known.iter().any(may_be)).then_some(ty)
+    if this.types.as_ref().is_some_and(|known| !known.iter().any(may_be)) {
+        return Err(CompileError::new(format!("the input is no `{}`", ty.name), at));
+    }
+    Ok(Known { types: Some(vec![StaticType::Fhir(ty)]), ..this.clone() })
 }
 
 fn element_types(element: &'static Element) -> impl Iterator<Item = StaticType> {

@@ -55,14 +55,14 @@ impl Expression {
         Ok(Self { root: parser::parse(text)? })
     }
 
-    /// Checks the expression against the definition of the type that it is to be evaluated over: elements that no item can have, `as()` of
-    /// several items, and the like. Evaluation finds nothing for these; here they are errors.
+    /// Checks the expression against the definitions of the types that it is to be evaluated over (`SearchParameter.base`): elements that no
+    /// item can have, `as()` of several items, and the like. Evaluation finds nothing for these; here they are errors.
     ///
     /// # Errors
     /// The first such place, or that there is no such type.
-    pub fn check(&self, type_name: &str) -> Result<(), CompileError> {
-        let input = types::definition(type_name).ok_or_else(|| CompileError::new("there is no such type", 0))?;
-        check::check(&self.root, input)
+    pub fn check(&self, type_names: &[&str]) -> Result<(), CompileError> {
+        let inputs = type_names.iter().map(|name| types::definition(name)).collect::<Option<Vec<_>>>();
+        check::check(&self.root, inputs.ok_or_else(|| CompileError::new("there is no such type", 0))?)
     }
 
     /// Evaluates the expression over `input`, which is also its `%context`.

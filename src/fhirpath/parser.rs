@@ -6,7 +6,7 @@ use super::functions::{self, Function};
 use super::item::Item;
 use super::lexer::{self, Kind as Lexeme, Token};
 use super::quantity::{Calendar, Quantity, Unit};
-use super::types::TypeSpecifier;
+use super::types::{self, TypeSpecifier};
 use regex::{Regex, RegexBuilder};
 use rust_decimal::Decimal;
 use std::borrow::Cow;
@@ -233,7 +233,11 @@ impl Parser {
             Lexeme::Name(name) | Lexeme::Quoted(name) if self.is_symbol("(") => return self.call(None, &name, at),
             Lexeme::Name(name) if name == "true" => Kind::Literal(Item::Boolean(true)),
             Lexeme::Name(name) if name == "false" => Kind::Literal(Item::Boolean(false)),
-            Lexeme::Name(name) | Lexeme::Quoted(name) => Kind::Name(name),
+            // No element begins with an upper case letter.
+            Lexeme::Name(name) | Lexeme::Quoted(name) => match types::definition(&name) {
+                Some(ty) if name.starts_with(|c: char| c.is_ascii_uppercase()) => Kind::Type(ty),
+                _ => Kind::Name(name),
+            },
             Lexeme::Symbol(_) => return Err(CompileError::new("expected a term", at)),
             Lexeme::End => return Err(CompileError::new("unexpected end of the expression", at)),
         };

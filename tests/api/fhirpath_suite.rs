@@ -88,7 +88,7 @@ fn run(case: &Case, input: &[u8]) -> Result<(), String> {
         (compiled, _) => compiled.map_err(|error| error.to_string())?,
     };
     let type_name = tree.as_object().and_then(|object| object.resource_type()).unwrap_or_default();
-    match (compiled.check(type_name), case.invalid.is_some()) {
+    match (compiled.check(&[type_name]), case.invalid.is_some()) {
         (Err(_), true) => return Ok(()),
         (Err(error), false) => return Err(format!("the static check fails: {error}")),
         (Ok(()), _) => {}

@@ -3,7 +3,7 @@
 use super::{Call, Function, function};
 use crate::fhirpath::eval::{Evaluated, Evaluator};
 use crate::fhirpath::item::{Content, Item, Node};
-use crate::fhirpath::types::{self, is_named};
+use crate::fhirpath::types::{self, is_a};
 use crate::fhirpath::{navigate, reference};
 
 /// The functions of this file.
@@ -85,8 +85,8 @@ fn conforms_to<'t>(e: &Evaluator<'_, 't>, call: Call<'_, 't>) -> Evaluated<'t> {
     let (Some(item), Some(profile)) = (call.single()?, call.string(e, 0)?) else { return Ok(Vec::new()) };
     let known = e.context.hooks.conforms_to(item, &profile).or_else(|| {
         // The definitions of the types themselves ask for no more here than that it is of the type.
-        let name = profile.strip_prefix(STRUCTURE_DEFINITION).filter(|name| types::definition(name).is_some())?;
-        Some(is_named(item, name))
+        let ty = types::definition(profile.strip_prefix(STRUCTURE_DEFINITION)?)?;
+        Some(is_a(item, ty))
     });
     answer(&call, known)
 }
