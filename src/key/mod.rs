@@ -1,6 +1,43 @@
 //! Search keys: from a resource, byte-sortable keys `code 0x00 kind value…`; ranges over them; and the algebra.
 //!
-//! Pure: no store, no clock. Design: `docs/architecture.md`, "Search keys".
+//! Pure: no store, no clock. Design: `docs/architecture.md`, "Search keys". One file for each group of parameter types says
+//! what its keys look like and which ranges of them a query means; nothing else knows.
+
+pub mod bytes;
+pub mod composite;
+pub mod date;
+pub mod decimal;
+pub mod expr;
+pub mod extract;
+pub mod fold;
+pub mod last_updated;
+pub mod number;
+pub mod path;
+pub mod range;
+pub mod reference;
+pub mod string;
+pub mod token;
+pub mod unit;
+
+pub use expr::Expr;
+pub use extract::Extractor;
+pub use range::{KeyRange, Tail};
+
+/// The comparison before a value: `ge2020`.
+/// <https://hl7.org/fhir/R4/search.html#prefix>
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum Prefix {
+    Eq,
+    Ne,
+    Gt,
+    Lt,
+    Ge,
+    Le,
+    Sa,
+    Eb,
+    Ap,
+}
 
 /// The search keys of one version of a resource: sorted, without duplicates.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -23,78 +60,44 @@ impl KeyList {
         &self.keys
     }
 
+    /// The keys in the range, in order.
+    pub fn in_range<'k>(&'k self, range: &'k KeyRange) -> impl DoubleEndedIterator<Item = &'k [u8]> {
+        let start = self.keys.partition_point(|key| **key < *range.from);
+        let end = self.keys.partition_point(|key| **key < *range.to).max(start);
+        let keys = self.keys.get(start..end).unwrap_or_default();
+        keys.iter().map(|key| &**key).filter(|key| range.tail.as_ref().is_none_or(|tail| tail.holds(key)))
+    }
+
+    /// The keys that start with `prefix`, in order.
+    pub fn starting_with<'k>(&'k self, prefix: &[u8]) -> impl DoubleEndedIterator<Item = &'k [u8]> + use<'k> {
+        let start = self.keys.partition_point(|key| **key < *prefix);
+        let rest = self.keys.get(start..).unwrap_or_default();
+        let end = rest.partition_point(|key| key.starts_with(prefix));
+        rest.get(..end).unwrap_or_default().iter().map(|key| &**key)
+    }
+
     /// Whether any key lies in the range.
     #[must_use]
     pub fn any_in(&self, range: &KeyRange) -> bool {
-        let start = self.keys.partition_point(|key| **key < *range.from);
-        self.keys
-            .get(start..)
-            .unwrap_or_default()
-            .iter()
-            .take_while(|key| ***key < *range.to)
-            .any(|key| range.holds(key))
+        self.in_range(range).next().is_some()
     }
 }
 
-/// A range of keys: `from <= key < to`, and, where `tail` is set, the bytes after the first `offset` bytes lie in
-/// `from..to` of the tail: so that, for example, low and high of a date are those of one value.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeyRange {
-    /// The first key.
-    pub from: Box<[u8]>,
-    /// The first key after the last.
-    pub to: Box<[u8]>,
-    /// A bound on the rest of the same key.
-    pub tail: Option<Tail>,
+/// What every key of a parameter starts with.
+#[must_use]
+pub fn prefix_of(code: &str) -> Vec<u8> {
+    [code.as_bytes(), &[bytes::END]].concat()
 }
 
-/// A bound on the second part of a key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tail {
-    /// Where the second part starts, counted from the start of the key.
-    pub offset: usize,
-    /// The first allowed rest.
-    pub from: Box<[u8]>,
-    /// The first rest that is no longer allowed.
-    pub to: Box<[u8]>,
+/// The key of a resource's own id.
+#[must_use]
+pub fn id_key(id: &str) -> Vec<u8> {
+    [b"_id\0i", id.as_bytes()].concat()
 }
 
-impl KeyRange {
-    /// Exactly one key.
-    #[must_use]
-    pub fn exactly(key: &[u8]) -> Self {
-        let mut to = key.to_vec();
-        to.push(0);
-        Self { from: key.into(), to: to.into(), tail: None }
-    }
-
-    /// Every key that starts with `prefix`.
-    #[must_use]
-    pub fn prefix(prefix: &[u8]) -> Self {
-        Self { from: prefix.into(), to: after_prefix(prefix).into(), tail: None }
-    }
-
-    /// Whether the key lies in this range.
-    #[must_use]
-    pub fn holds(&self, key: &[u8]) -> bool {
-        *self.from <= *key && *key < *self.to && self.tail.as_ref().is_none_or(|tail| tail.holds(key))
-    }
-}
-
-impl Tail {
-    fn holds(&self, key: &[u8]) -> bool {
-        key.get(self.offset..).is_some_and(|rest| *self.from <= *rest && *rest < *self.to)
-    }
-}
-
-/// The first byte string after all that start with `prefix`.
-fn after_prefix(prefix: &[u8]) -> Vec<u8> {
-    let mut after = prefix.to_vec();
-    while let Some(last) = after.pop() {
-        if last < 0xFF {
-            after.push(last + 1);
-            return after;
-        }
-    }
-    vec![0xFF; 513]
+/// The id in a resource's key list.
+#[must_use]
+pub fn id_in(keys: &KeyList) -> Option<&str> {
+    let key = keys.starting_with(b"_id\0i").next()?;
+    std::str::from_utf8(key.strip_prefix(b"_id\0i")?).ok()
 }

@@ -1,1 +1,65 @@
-//! Written next.
+//! The search engine: query text to a [`Query`], to the algebra of [`crate::key`], to results from a snapshot.
+//!
+//! <https://hl7.org/fhir/R4/search.html>. The way through: `text` (escapes and separators), `query` (parameters and their
+//! modifiers, chains, result parameters), `value` (a value of each type as ranges of keys), `engine` (the algebra over a
+//! snapshot, streaming), `page` (order, cursors, totals), `include`. Nothing outside of the algebra filters results.
+
+mod budget;
+mod criteria;
+mod cursor;
+mod engine;
+mod guard;
+mod include;
+mod order;
+mod page;
+mod plan;
+mod query;
+mod registry;
+mod results;
+mod text;
+mod value;
+
+#[cfg(test)]
+mod memory;
+#[cfg(test)]
+mod tests;
+
+pub use budget::Budget;
+pub use cursor::Cursor;
+pub use guard::find_up_to;
+pub use page::{Page, run};
+pub use query::{Handling, Include, Options, Query, Sort, Summary, Target, Total, compartment, parse, self_pairs};
+pub use registry::Registry;
+
+/// How much one search may ask for. Each has a setting of the same name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Parameters in one query.
+    pub clauses: usize,
+    /// Values of one parameter, separated by commas.
+    pub or_values: usize,
+    /// Steps of a chain, `_has` included.
+    pub chain_depth: usize,
+    /// Rounds of `:iterate`.
+    pub include_depth: usize,
+    /// Resources that `_include` and `_revinclude` add to one page.
+    pub includes: usize,
+    /// Matches of a page where the query names no `_count`.
+    pub page_default: usize,
+    /// Matches of a page; a greater `_count` is taken as this one.
+    pub page_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            clauses: 64,
+            or_values: 500,
+            chain_depth: 8,
+            include_depth: 4,
+            includes: 1000,
+            page_default: 20,
+            page_max: 1000,
+        }
+    }
+}

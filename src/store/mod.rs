@@ -8,6 +8,9 @@
 //! iterators stays simple and quick. A backend across a network runs its views on the blocking pool ([`Backend::is_local`]).
 
 pub mod body;
+pub mod contract;
+pub mod embedded;
+pub mod seal;
 
 use crate::auth::grant::Grant;
 use crate::clock::Micros;
@@ -95,7 +98,7 @@ pub enum Expect {
 }
 
 /// One resource's change within a commit.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Change {
     /// The resource type.
     pub type_name: Box<str>,
@@ -110,7 +113,7 @@ pub struct Change {
 }
 
 /// The new content of a resource: made before the commit, in parallel.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Content {
     /// The bytes.
     pub body: Body,
@@ -207,6 +210,9 @@ pub struct LogEntry {
 /// A stream of postings in key order, then in rid order.
 pub type Postings<'v> = Box<dyn Iterator<Item = StoreResult<Posting>> + 'v>;
 
+/// A stream of resource numbers, ascending.
+pub type Rids<'v> = Box<dyn Iterator<Item = StoreResult<Rid>> + 'v>;
+
 /// A snapshot of one tenant's data.
 pub trait View: Send + Sync {
     /// The number of the resource with this type and id, deleted ones included.
@@ -221,7 +227,13 @@ pub trait View: Send + Sync {
     fn version_keys(&self, rid: Rid, version: u64) -> StoreResult<Option<KeyList>>;
     /// The postings of one type in a range, ascending; for one key the rids ascend.
     fn scan(&self, type_name: &str, range: &KeyRange) -> Postings<'_>;
-    /// The same, descending in key order (rids within a key descend too).
+    /// The resources of one type that have exactly this key, ascending, from `from` on. A backend that can seek answers this
+    /// better than by reading over what comes before.
+    fn rids(&self, type_name: &str, key: &[u8], from: Rid) -> Rids<'_> {
+        let numbers = self.scan(type_name, &KeyRange::exactly(key)).map(|posting| posting.map(|posting| posting.rid));
+        Box::new(numbers.skip_while(move |rid| rid.as_ref().is_ok_and(|rid| *rid < from)))
+    }
+    /// The same as [`View::scan`], descending in key order (rids within a key descend too).
     fn scan_back(&self, type_name: &str, range: &KeyRange) -> Postings<'_>;
     /// The change log, newest first, from strictly before (`time`, `index`), of one type or of all.
     fn log_back(

@@ -1,0 +1,93 @@
+//! Composites: the parts of the components of one element, side by side.
+//!
+//! <https://hl7.org/fhir/R4/search.html#composite>
+
+use super::bytes::Parts;
+use super::extract::item_parts;
+use super::range::Step;
+use super::{date, number, reference, string, token};
+use crate::fhir::definitions::{self, ParamType};
+use crate::fhirpath::{Context, Expression, Item};
+
+/// More keys than this are not made of one element.
+const MAX_COMBINATIONS: usize = 256;
+
+/// One component of a composite parameter.
+#[derive(Debug)]
+pub struct Component {
+    param_type: ParamType,
+    expression: Expression,
+}
+
+impl Component {
+    /// Compiles a component: the canonical URL of its definition, and its expression.
+    #[must_use]
+    pub fn compile(url: &str, text: &str) -> Option<Self> {
+        let param_type = definitions::r4().search_parameter_by_url(url)?.param_type;
+        Some(Self { param_type, expression: Expression::compile(text).ok()? })
+    }
+
+    fn parts<'t>(&'t self, context: &Context<'t>, element: &Item<'t>, base: Option<&str>) -> Parts {
+        let mut parts = Parts::default();
+        for item in self.expression.evaluate(context, element.clone()).unwrap_or_default() {
+            item_parts(&mut parts, self.param_type, &item, &[], base);
+        }
+        parts
+    }
+}
+
+/// Adds the parts of a composite's element: every combination of its components' values.
+pub fn parts<'t>(
+    out: &mut Parts,
+    components: &'t [Component],
+    context: &Context<'t>,
+    element: &Item<'t>,
+    base: Option<&str>,
+) {
+    let mut combined: Vec<Vec<u8>> = vec![Vec::new()];
+    for (position, component) in components.iter().enumerate() {
+        let parts = component.parts(context, element, base);
+        let is_last = position + 1 == components.len();
+        let usable = parts.iter().filter(|part| is_last || has_shape(component.param_type, part));
+        let usable: Vec<_> = usable.filter(|part| !is_extra(component.param_type, part)).collect();
+        let pairs = combined.iter().flat_map(|start| usable.iter().map(|part| [start, *part].concat()));
+        combined = pairs.take(MAX_COMBINATIONS).collect();
+    }
+    for key in &combined {
+        if let Some((kind, rest)) = key.split_first() {
+            out.add(*kind, |bytes| bytes.extend_from_slice(rest));
+        }
+    }
+}
+
+/// What the parts of a type look like that can stand before another component.
+#[must_use]
+pub const fn shape(param_type: ParamType) -> &'static [Step] {
+    match param_type {
+        ParamType::Token => &token::SHAPE,
+        ParamType::String => &string::SHAPE,
+        ParamType::Date => &date::SHAPE,
+        ParamType::Number => &number::SHAPE,
+        ParamType::Reference => &reference::SHAPE,
+        ParamType::Uri => &reference::URI_SHAPE,
+        ParamType::Quantity | ParamType::Composite | ParamType::Special => &[],
+    }
+}
+
+fn has_shape(param_type: ParamType, part: &[u8]) -> bool {
+    let kind = part.first().copied().unwrap_or_default();
+    match param_type {
+        ParamType::Token => kind == b'c',
+        ParamType::String => kind == b'n',
+        ParamType::Date => kind == b'l',
+        ParamType::Number => kind == b'x',
+        ParamType::Reference => kind == b'r',
+        ParamType::Uri => kind == b'u',
+        ParamType::Quantity | ParamType::Composite | ParamType::Special => false,
+    }
+}
+
+/// Parts of tokens that no composite is asked for.
+fn is_extra(param_type: ParamType, part: &[u8]) -> bool {
+    param_type == ParamType::Token && part.first() != Some(&b'c')
+}

@@ -1,0 +1,169 @@
+//! References and URIs.
+//!
+//! Parts: `r id type` for a resource of this server, `v id type version` beside it for a version of one, `u url` for
+//! everything else (a canonical with a version both with and without it), `i value system` for `Reference.identifier`.
+//!
+//! <https://hl7.org/fhir/R4/search.html#reference>, <https://hl7.org/fhir/R4/search.html#uri>
+
+use super::bytes::{END, Parts, open_text, text, url};
+use super::range::{KeyRange, Step};
+use crate::fhir::definitions;
+use crate::fhir::tree::{Object, Value};
+
+/// What the part of a reference to a resource of this server looks like.
+pub const SHAPE: [Step; 2] = [Step::Bytes(1), Step::Texts(2)];
+/// What the part of a URI looks like.
+pub const URI_SHAPE: [Step; 2] = [Step::Bytes(1), Step::Texts(1)];
+
+/// What a reference's text says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target<'t> {
+    /// A resource of this server, or one version of it.
+    Local {
+        /// The resource type.
+        type_name: &'t str,
+        /// The logical id.
+        id: &'t str,
+        /// The version, where the reference is to one.
+        version: Option<&'t str>,
+    },
+    /// Anything else.
+    Url(&'t str),
+}
+
+impl<'t> Target<'t> {
+    /// Reads a reference; `base` is the address of this server, without a slash at the end, where it is known.
+    #[must_use]
+    pub fn read(reference: &'t str, base: Option<&str>) -> Self {
+        let relative = base.and_then(|base| reference.strip_prefix(base)?.strip_prefix('/')).unwrap_or(reference);
+        let mut parts = relative.split('/');
+        let (Some(type_name), Some(id)) = (parts.next(), parts.next()) else { return Self::Url(reference) };
+        let version = match (parts.next(), parts.next(), parts.next()) {
+            (None, ..) => None,
+            (Some("_history"), Some(version), None) => Some(version),
+            _ => return Self::Url(reference),
+        };
+        if definitions::r4().is_resource_type(type_name) && !id.is_empty() {
+            Self::Local { type_name, id, version }
+        } else {
+            Self::Url(reference)
+        }
+    }
+}
+
+/// Adds the parts of a `Reference`.
+pub fn object_parts(out: &mut Parts, reference: &Object<'_>, base: Option<&str>) {
+    if let Some(text) = reference.str("reference").filter(|text| !text.starts_with('#')) {
+        target_parts(out, Target::read(text, base));
+    }
+    if let Some(identifier) = reference.get("identifier").and_then(Value::as_object)
+        && let Some(value) = identifier.str("value")
+    {
+        out.add(b'i', |bytes| identifier_bytes(bytes, identifier.str("system").unwrap_or_default(), value));
+    }
+}
+
+/// Adds the parts of a canonical or other URI that refers.
+pub fn parts(out: &mut Parts, value: &Value<'_>, base: Option<&str>) {
+    if let Some(text) = value.as_str() {
+        target_parts(out, Target::read(text, base));
+    }
+}
+
+fn target_parts(out: &mut Parts, target: Target<'_>) {
+    match target {
+        Target::Local { type_name, id, version } => {
+            out.add(b'r', |bytes| [id, type_name].iter().for_each(|part| text(bytes, part)));
+            if let Some(version) = version {
+                out.add(b'v', |bytes| [id, type_name, version].iter().for_each(|part| text(bytes, part)));
+            }
+        }
+        Target::Url(url) => uri_parts(out, url),
+    }
+}
+
+/// Adds the parts of a URI or canonical: with its version, and without it.
+pub fn uri_parts(out: &mut Parts, uri: &str) {
+    out.add(b'u', |bytes| url(bytes, uri));
+    if let Some((plain, _)) = uri.split_once('|') {
+        out.add(b'u', |bytes| url(bytes, plain));
+    }
+}
+
+fn identifier_bytes(bytes: &mut Vec<u8>, system: &str, value: &str) {
+    text(bytes, &value.to_lowercase());
+    text(bytes, system);
+}
+
+/// The range of the references to a resource of this server.
+#[must_use]
+pub fn matching_resource(type_name: &str, id: &str) -> KeyRange {
+    let mut bytes = vec![b'r'];
+    [id, type_name].iter().for_each(|part| text(&mut bytes, part));
+    KeyRange::exactly(&bytes)
+}
+
+/// The range of the references to a version of a resource of this server.
+#[must_use]
+pub fn matching_version(type_name: &str, id: &str, version: &str) -> KeyRange {
+    let mut bytes = vec![b'v'];
+    [id, type_name, version].iter().for_each(|part| text(&mut bytes, part));
+    KeyRange::exactly(&bytes)
+}
+
+/// The range of the references to a resource of any type with this id.
+#[must_use]
+pub fn matching_id(id: &str) -> KeyRange {
+    let mut bytes = vec![b'r'];
+    text(&mut bytes, id);
+    KeyRange::prefix(&bytes)
+}
+
+/// The range of a URI.
+#[must_use]
+pub fn matching_uri(uri: &str) -> KeyRange {
+    let mut bytes = vec![b'u'];
+    url(&mut bytes, uri);
+    KeyRange::exactly(&bytes)
+}
+
+/// The range of the URIs that start with this one.
+#[must_use]
+pub fn matching_uri_start(uri: &str) -> KeyRange {
+    let mut bytes = vec![b'u'];
+    open_text(&mut bytes, uri);
+    KeyRange::prefix(&bytes)
+}
+
+/// The range of the references by this identifier: of any system where `system` is `None`.
+#[must_use]
+pub fn matching_identifier(system: Option<&str>, value: &str) -> KeyRange {
+    let mut bytes = vec![b'i'];
+    match system {
+        None => {
+            text(&mut bytes, &value.to_lowercase());
+            KeyRange::prefix(&bytes)
+        }
+        Some(system) => {
+            identifier_bytes(&mut bytes, system, value);
+            KeyRange::exactly(&bytes)
+        }
+    }
+}
+
+/// The type and id in a key of a reference, where it is one to a resource of this server; `code_len` is the length of the
+/// parameter's code.
+#[must_use]
+pub fn target_in(key: &[u8], code_len: usize) -> Option<(&str, &str)> {
+    let rest = key.get(code_len..)?.strip_prefix(&[END, b'r'])?;
+    let mut texts = rest.split(|byte| *byte == END).map(std::str::from_utf8);
+    let (id, type_name) = (texts.next()?.ok()?, texts.next()?.ok()?);
+    Some((type_name, id))
+}
+
+/// The URL in a key of a reference or URI.
+#[must_use]
+pub fn url_in(key: &[u8], code_len: usize) -> Option<&str> {
+    let rest = key.get(code_len..)?.strip_prefix(&[END, b'u'])?;
+    std::str::from_utf8(rest.strip_suffix(&[END])?).ok()
+}

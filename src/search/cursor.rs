@@ -1,0 +1,80 @@
+//! Where a page ends, so that the next one goes on there.
+
+use super::order::Place;
+use super::query::{Query, refuse};
+use crate::error::{Error, Result};
+use crate::store::Rid;
+
+/// The version of the byte form.
+const FORMAT: u8 = 1;
+
+/// The place of the last match of a page. Valid for one query only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cursor {
+    /// Which of the types.
+    pub(super) target: u16,
+    /// The keys that decided on the order; `None` where the resource has none.
+    pub(super) keys: Vec<Option<Box<[u8]>>>,
+    /// The resource.
+    pub(super) rid: Rid,
+}
+
+impl Cursor {
+    /// A cursor after a match.
+    pub(super) fn at(target: u16, place: &Place) -> Self {
+        Self { target, keys: place.keys.clone(), rid: place.rid }
+    }
+
+    /// The place that it marks.
+    pub(super) fn place(&self) -> Place {
+        Place { keys: self.keys.clone(), rid: self.rid }
+    }
+
+    /// The bytes of a cursor. They hold parts of search keys: seal them before they leave the server.
+    #[must_use]
+    pub fn to_bytes(&self, query: &Query) -> Vec<u8> {
+        let mut bytes = vec![FORMAT];
+        bytes.extend_from_slice(&query.fingerprint);
+        bytes.extend_from_slice(&self.target.to_be_bytes());
+        bytes.extend_from_slice(&self.rid.0.to_be_bytes());
+        for key in &self.keys {
+            let length = key.as_ref().map_or(0, |key| key.len() + 1);
+            bytes.extend_from_slice(&u16::try_from(length).unwrap_or(u16::MAX).to_be_bytes());
+            bytes.extend_from_slice(key.as_deref().unwrap_or_default());
+        }
+        bytes
+    }
+
+    /// Reads a cursor back.
+    ///
+    /// # Errors
+    /// [`crate::error::Category::Invalid`] for bytes that are no cursor, or one of another query.
+    pub fn from_bytes(bytes: &[u8], query: &Query) -> Result<Self> {
+        let cursor = Self::read(bytes, query).ok_or_else(bad)?;
+        let sorts = query.sort.len();
+        let own = cursor.keys.iter().zip(&query.sort).all(|(key, sort)| {
+            key.as_ref().is_none_or(|key| key.starts_with(&sort.prefix))
+        });
+        if cursor.keys.len() == sorts && own { Ok(cursor) } else { Err(bad()) }
+    }
+
+    fn read(bytes: &[u8], query: &Query) -> Option<Self> {
+        let rest = bytes.strip_prefix(&[FORMAT])?.strip_prefix(&query.fingerprint)?;
+        let (target, rest) = rest.split_first_chunk()?;
+        let (rid, mut rest) = rest.split_first_chunk()?;
+        let mut keys = Vec::new();
+        while !rest.is_empty() {
+            let (length, after) = rest.split_first_chunk()?;
+            let length = usize::from(u16::from_be_bytes(*length));
+            let (key, after) = after.split_at_checked(length.saturating_sub(1))?;
+            keys.push((length > 0).then(|| key.into()));
+            rest = after;
+        }
+        let target = u16::from_be_bytes(*target);
+        (usize::from(target) < query.targets.len()).then_some(Self { target, keys, rid: Rid(u64::from_be_bytes(*rid)) })
+    }
+}
+
+fn bad() -> Error {
+    refuse("invalid", "The page link is not one of this search.".into())
+}

@@ -1,0 +1,55 @@
+//! The criteria of conditional interactions: what they match, and what the commit has to be guarded with.
+
+use super::budget::Budget;
+use super::engine::Run;
+use super::page::restricted;
+use super::query::Query;
+use super::results::after;
+use crate::error::Result;
+use crate::key::last_updated::ALL;
+use crate::key::{Expr, KeyRange, prefix_of};
+use crate::store::{Guard, Records, Rid};
+
+/// The first matches of a query over one type, at most `limit`, and the ranges of keys that the answer rests on.
+///
+/// # Errors
+/// When the store fails or the budget is spent.
+pub fn find_up_to(records: &Records, query: &Query, limit: usize, budget: &Budget) -> Result<(Vec<Rid>, Vec<Guard>)> {
+    let run = Run { view: records.view(), budget };
+    let (mut found, mut guards) = (Vec::new(), Vec::new());
+    for target in &query.targets {
+        let expr = restricted(records, target);
+        guard(&target.type_name, &expr, &mut guards);
+        let mut stream = run.stream(&target.type_name, &expr)?;
+        let mut from = Rid(0);
+        while found.len() < limit {
+            let Some(rid) = stream.next_from(from)? else { break };
+            found.push(rid);
+            from = after(rid);
+        }
+    }
+    Ok((found, guards))
+}
+
+/// Every range whose postings can change what is in the set.
+fn guard(type_name: &str, expr: &Expr, guards: &mut Vec<Guard>) {
+    let mut add = |type_name: &str, range| guards.push(Guard { type_name: type_name.into(), range });
+    match expr {
+        Expr::All => add(type_name, KeyRange::exactly(ALL)),
+        Expr::Keys(range) => add(type_name, range.clone()),
+        Expr::Not(inner) => {
+            add(type_name, KeyRange::exactly(ALL));
+            guard(type_name, inner, guards);
+        }
+        Expr::And(parts) | Expr::Or(parts) => parts.iter().for_each(|part| guard(type_name, part, guards)),
+        Expr::Refers { code, target, expr } => {
+            add(type_name, KeyRange::prefix(&prefix_of(code)));
+            guard(target, expr, guards);
+        }
+        Expr::ReferredBy { source, code, expr } => {
+            add(type_name, KeyRange::exactly(ALL));
+            add(source, KeyRange::prefix(&prefix_of(code)));
+            guard(source, expr, guards);
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! `_include` and `_revinclude`: what the matches refer to, and what refers to them.
+//!
+//! <https://hl7.org/fhir/R4/search.html#include>
+
+use super::engine::{Run, failed, reference_key, references};
+use super::page::restricted;
+use super::query::{Include, Query, Target};
+use super::registry::Registry;
+use crate::error::Result;
+use crate::key::reference::{matching_uri, url_in};
+use crate::key::{Expr, KeyList, id_in, prefix_of};
+use crate::store::{Records, Rid};
+use rustc_hash::FxHashSet;
+
+/// What a page includes, each resource once; and whether there would be more.
+pub fn included(run: &Run<'_>, records: &Records, query: &Query, matches: &[Rid]) -> Result<(Vec<Rid>, bool)> {
+    let mut gathering = Gathering {
+        run,
+        records,
+        seen: matches.iter().copied().collect(),
+        found: Vec::new(),
+        limit: query.limits.includes,
+        is_cut: false,
+    };
+    if query.includes.is_empty() {
+        return Ok((Vec::new(), false));
+    }
+    let mut round: Vec<Rid> = matches.to_vec();
+    for depth in 0..=query.limits.include_depth {
+        let start = gathering.found.len();
+        let rules: Vec<_> = query.includes.iter().filter(|rule| depth == 0 || rule.iterate).collect();
+        for rid in &round {
+            gathering.follow(*rid, &rules)?;
+        }
+        round = gathering.found.get(start..).unwrap_or_default().to_vec();
+        if round.is_empty() || gathering.is_cut {
+            break;
+        }
+    }
+    Ok((gathering.found, gathering.is_cut))
+}
+
+struct Gathering<'r> {
+    run: &'r Run<'r>,
+    records: &'r Records,
+    seen: FxHashSet<Rid>,
+    found: Vec<Rid>,
+    limit: usize,
+    is_cut: bool,
+}
+
+impl Gathering<'_> {
+    fn follow(&mut self, rid: Rid, rules: &[&Include]) -> Result<()> {
+        let (Some(version), Some(keys)) = (self.run.view.current(rid).map_err(failed)?, self.run.keys(rid)?) else {
+            return Ok(());
+        };
+        for rule in rules {
+            if rule.reverse {
+                self.reverse(&version.type_name, &keys, rule)?;
+            } else if rule.source.as_deref().is_none_or(|source| source == &*version.type_name) {
+                for code in codes(&version.type_name, rule) {
+                    self.forward(&version.type_name, &keys, code, rule)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn forward(&mut self, type_name: &str, keys: &KeyList, code: &str, rule: &Include) -> Result<()> {
+        let is_wanted = |name: &str| rule.target.as_deref().is_none_or(|target| target == name);
+        for (target, id) in references(keys, code).filter(|(target, _)| is_wanted(target)) {
+            if let Some(rid) = self.run.view.find(target, id).map_err(failed)? {
+                self.add(target, rid)?;
+            }
+        }
+        let prefix = [&prefix_of(code)[..], b"u"].concat();
+        let urls: Vec<_> = keys.starting_with(&prefix).filter_map(|key| url_in(key, code.len())).collect();
+        let Some(parameter) = Registry.parameter(type_name, code).filter(|_| !urls.is_empty()) else { return Ok(()) };
+        for target in parameter.targets.iter().filter(|target| is_wanted(target)) {
+            if Registry.parameter(target, "url").is_none() {
+                continue;
+            }
+            for url in urls.iter().filter(|url| !url.contains('|')) {
+                let key = matching_uri(url).under(&prefix_of("url")).from;
+                for rid in self.run.view.rids(target, &key, Rid(0)) {
+                    self.run.budget.step()?;
+                    self.add(target, rid.map_err(failed)?)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn reverse(&mut self, type_name: &str, keys: &KeyList, rule: &Include) -> Result<()> {
+        let (Some(source), Some(id)) = (rule.source.as_deref(), id_in(keys)) else { return Ok(()) };
+        if rule.target.as_deref().is_some_and(|target| target != type_name) {
+            return Ok(());
+        }
+        for code in codes(source, rule) {
+            for rid in self.run.view.rids(source, &reference_key(code, type_name, id), Rid(0)) {
+                self.run.budget.step()?;
+                self.add(source, rid.map_err(failed)?)?;
+                if self.is_cut {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds a resource, unless it is there already, is deleted, or the grant does not reach it.
+    fn add(&mut self, type_name: &str, rid: Rid) -> Result<()> {
+        if self.is_cut || self.seen.contains(&rid) {
+            return Ok(());
+        }
+        let visible = restricted(self.records, &Target { type_name: type_name.into(), expr: Expr::All });
+        if !self.run.contains(type_name, rid, &visible)? {
+            return Ok(());
+        }
+        if self.found.len() == self.limit {
+            self.is_cut = true;
+            return Ok(());
+        }
+        self.seen.insert(rid);
+        self.found.push(rid);
+        Ok(())
+    }
+}
+
+/// The parameters that a rule names for a type that refers.
+fn codes<'r>(type_name: &'r str, rule: &'r Include) -> Vec<&'r str> {
+    match rule.code.as_deref() {
+        Some(code) => vec![code],
+        None => Registry.references(type_name).map(|parameter| parameter.code).collect(),
+    }
+}

@@ -1,0 +1,124 @@
+//! A backend in memory, for tests of the search engine.
+
+use crate::clock::Micros;
+use crate::fhir::parse::parse;
+use crate::key::last_updated::{ALL, last_updated_keys};
+use crate::key::{Extractor, KeyList, KeyRange};
+use crate::store::body::{Body, Splice};
+use crate::store::*;
+use crate::tenant::TenantId;
+use futures_util::future::BoxFuture;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+use std::sync::{Arc, LazyLock};
+
+/// Resources and their postings. Numbers count from 1 in the order of the puts.
+#[derive(Debug, Clone, Default)]
+pub struct Memory {
+    resources: Vec<(Box<str>, Box<str>, KeyList)>,
+    ids: BTreeMap<(Box<str>, Box<str>), Rid>,
+    postings: BTreeMap<(Box<str>, Arc<[u8]>), BTreeSet<Rid>>,
+}
+
+pub static EXTRACTOR: LazyLock<Extractor> = LazyLock::new(|| Extractor::new(Some("http://localhost/fhir")));
+
+impl Memory {
+    /// Puts a resource, given as JSON; its time is its number in seconds.
+    pub fn put(&mut self, json: &str) {
+        let tree = parse(json.as_bytes(), 64).unwrap();
+        let object = tree.as_object().unwrap();
+        let (type_name, id) = (Box::from(object.resource_type().unwrap()), Box::from(object.id().unwrap()));
+        let mut keys = EXTRACTOR.keys(object).as_slice().to_vec();
+        let next = Rid(self.resources.len() as u64 + 1);
+        let rid = *self.ids.entry((type_name, id)).or_insert(next);
+        let (type_name, id) = (object.resource_type().unwrap().into(), object.id().unwrap().into());
+        keys.extend(last_updated_keys(Micros(rid.0 as i64 * 1_000_000)));
+        keys.push(ALL.into());
+        let keys = KeyList::new(keys);
+        if rid < next {
+            let (old_type, _, old) = &self.resources[rid.0 as usize - 1];
+            for key in old.as_slice() {
+                self.postings.get_mut(&(old_type.clone(), Arc::from(&**key))).unwrap().remove(&rid);
+            }
+            self.resources[rid.0 as usize - 1].2 = keys.clone();
+        } else {
+            self.resources.push((type_name, id, keys.clone()));
+        }
+        let type_name = self.resources[rid.0 as usize - 1].0.clone();
+        for key in keys.as_slice() {
+            self.postings.entry((type_name.clone(), Arc::from(&**key))).or_default().insert(rid);
+        }
+    }
+
+    /// A snapshot behind the door.
+    pub fn records(&self) -> Records {
+        let store = Store::new(Arc::new(self.clone()));
+        store.open(&crate::auth::grant::Grant::unrestricted(TenantId::DEFAULT)).unwrap()
+    }
+
+    pub fn id_of(&self, rid: Rid) -> &str {
+        &self.resources[rid.0 as usize - 1].1
+    }
+
+    fn range(&self, type_name: &str, range: &KeyRange) -> impl DoubleEndedIterator<Item = Posting> {
+        let (from, to) = ((type_name.into(), Arc::from(&*range.from)), (type_name.into(), Arc::from(&*range.to)));
+        let found = (from < to).then(|| self.postings.range((Bound::Included(from), Bound::Excluded(to))));
+        let held = found.into_iter().flatten().filter(|((_, key), _)| range.holds(key));
+        held.flat_map(|((_, key), rids)| rids.iter().map(|rid| Posting { key: key.clone(), rid: *rid }))
+    }
+}
+
+impl View for Memory {
+    fn find(&self, type_name: &str, id: &str) -> StoreResult<Option<Rid>> {
+        Ok(self.ids.get(&(type_name.into(), id.into())).copied())
+    }
+    fn current(&self, rid: Rid) -> StoreResult<Option<Version>> {
+        let Some((type_name, id, _)) = self.resources.get(rid.0 as usize - 1) else { return Ok(None) };
+        let body = Body { splice: Splice::WholeMeta(0), packed: Box::default(), plain_len: 0 };
+        let (type_name, id) = (type_name.clone(), id.clone());
+        Ok(Some(Version { rid, type_name, id, version: 1, time: Micros(0), method: Method::Update, body: Some(body) }))
+    }
+    fn version(&self, rid: Rid, _version: u64) -> StoreResult<Option<Version>> {
+        self.current(rid)
+    }
+    fn keys(&self, rid: Rid) -> StoreResult<Option<KeyList>> {
+        Ok(self.resources.get(rid.0 as usize - 1).map(|(_, _, keys)| keys.clone()))
+    }
+    fn version_keys(&self, rid: Rid, _version: u64) -> StoreResult<Option<KeyList>> {
+        self.keys(rid)
+    }
+    fn scan(&self, type_name: &str, range: &KeyRange) -> Postings<'_> {
+        Box::new(self.range(type_name, range).map(Ok).collect::<Vec<_>>().into_iter())
+    }
+    fn scan_back(&self, type_name: &str, range: &KeyRange) -> Postings<'_> {
+        Box::new(self.range(type_name, range).rev().map(Ok).collect::<Vec<_>>().into_iter())
+    }
+    fn log_back(
+        &self,
+        _type_name: Option<&str>,
+        _before: (Micros, u32),
+    ) -> Box<dyn Iterator<Item = StoreResult<LogEntry>> + '_> {
+        Box::new(std::iter::empty())
+    }
+    fn position(&self) -> Position {
+        Micros(0)
+    }
+}
+
+impl Backend for Memory {
+    fn view(&self, _tenant: TenantId) -> StoreResult<Box<dyn View>> {
+        Ok(Box::new(self.clone()))
+    }
+    fn commit(&self, _commit: Commit) -> BoxFuture<'static, Result<Committed, CommitError>> {
+        Box::pin(async { Err(StoreError::ReadOnly("a backend for tests of reading".into()).into()) })
+    }
+    fn is_local(&self) -> bool {
+        true
+    }
+    fn health(&self) -> StoreResult<()> {
+        Ok(())
+    }
+    fn close(&self) -> StoreResult<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,234 @@
+//! `_sort`: the order of places, and walking the keys of a parameter in it.
+//!
+//! A resource stands where its first key does: the least one in ascending, the greatest in descending order. Those without any
+//! come last either way, and ties go by number. <https://hl7.org/fhir/R4/search.html#sort>
+
+use super::engine::{Run, failed};
+use super::query::Sort;
+use super::results::{Stream, after};
+use crate::error::{Category, Error, Result};
+use crate::key::bytes::END;
+use crate::key::{Expr, KeyList, KeyRange};
+use crate::store::{Posting, Postings, Rid, Rids};
+use std::cmp::Ordering;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// So many postings of one key are kept at once; more are read in order from the store.
+const GROUP_MAX: usize = 512;
+/// So many resources may share the first key of a sort by several parameters.
+const TIES_MAX: usize = 20_000;
+
+/// Where a resource stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The keys that decide, one for each part of `_sort`.
+    pub keys: Vec<Option<Box<[u8]>>>,
+    /// The resource.
+    pub rid: Rid,
+}
+
+impl Place {
+    /// The place of a resource with these keys.
+    pub fn of(rid: Rid, keys: &KeyList, sort: &[Sort]) -> Self {
+        Self { keys: sort.iter().map(|part| first_key(keys, part).map(Into::into)).collect(), rid }
+    }
+
+    /// Which place comes first.
+    pub fn compare(&self, other: &Self, sort: &[Sort]) -> Ordering {
+        for ((mine, theirs), part) in self.keys.iter().zip(&other.keys).zip(sort) {
+            let order = match (mine, theirs) {
+                (Some(mine), Some(theirs)) if part.descending => theirs.cmp(mine),
+                (Some(mine), Some(theirs)) => mine.cmp(theirs),
+                (mine, theirs) => theirs.is_some().cmp(&mine.is_some()),
+            };
+            if order.is_ne() {
+                return order;
+            }
+        }
+        self.rid.cmp(&other.rid)
+    }
+}
+
+fn first_key<'k>(keys: &'k KeyList, part: &Sort) -> Option<&'k [u8]> {
+    let mut own = keys.starting_with(&part.prefix);
+    if part.descending { own.next_back() } else { own.next() }
+}
+
+/// One step of a walk.
+pub enum Step {
+    /// The next match.
+    Match(Place),
+    /// A resource that is none.
+    Nothing,
+    /// There are no more.
+    End,
+}
+
+/// Walks the keys of the first part of `_sort` and gives the matches in order.
+pub struct Walk<'r> {
+    run: &'r Run<'r>,
+    type_name: &'r str,
+    expr: &'r Expr,
+    first: &'r Sort,
+    sort: &'r [Sort],
+    after: Option<Place>,
+    rest: KeyRange,
+    scan: Option<Postings<'r>>,
+    peeked: Option<Posting>,
+    group: Option<(Arc<[u8]>, Rids<'r>)>,
+    /// Matches with the same first key, where more parts decide.
+    ties: Vec<Place>,
+    ready: VecDeque<Place>,
+    /// Matches without the first key.
+    without: Stream<'r>,
+    without_from: Rid,
+    is_without: bool,
+}
+
+impl<'r> Walk<'r> {
+    /// A walk over the matches after a place. `without` is the expression narrowed to the resources that have no first key.
+    pub fn new(
+        run: &'r Run<'r>,
+        type_name: &'r str,
+        (expr, without): (&'r Expr, &'r Expr),
+        (first, sort): (&'r Sort, &'r [Sort]),
+        after_place: Option<&Place>,
+    ) -> Result<Self> {
+        let mut walk = Self {
+            run,
+            type_name,
+            expr,
+            first,
+            sort,
+            after: after_place.cloned(),
+            rest: KeyRange::prefix(&first.prefix),
+            scan: None,
+            peeked: None,
+            group: None,
+            ties: Vec::new(),
+            ready: VecDeque::new(),
+            without: run.stream(type_name, without)?,
+            without_from: Rid(0),
+            is_without: false,
+        };
+        if let Some(place) = after_place {
+            let start = if sort.len() == 1 { after(place.rid) } else { Rid(0) };
+            match place.keys.first() {
+                Some(Some(key)) => {
+                    walk.leave_behind(key);
+                    walk.group = Some((Arc::from(&**key), run.view.rids(type_name, key, start)));
+                }
+                _ => (walk.is_without, walk.without_from) = (true, start),
+            }
+        }
+        Ok(walk)
+    }
+
+    fn leave_behind(&mut self, key: &[u8]) {
+        if self.first.descending {
+            self.rest.to = key.into();
+        } else {
+            self.rest.from = [key, &[END]].concat().into();
+        }
+    }
+
+    fn next_posting(&mut self) -> Result<Option<Posting>> {
+        if let Some(posting) = self.peeked.take() {
+            return Ok(Some(posting));
+        }
+        self.run.budget.step()?;
+        let scan = self.scan.get_or_insert_with(|| match self.first.descending {
+            true => self.run.view.scan_back(self.type_name, &self.rest),
+            false => self.run.view.scan(self.type_name, &self.rest),
+        });
+        scan.next().transpose().map_err(failed)
+    }
+
+    /// Goes to the next key.
+    fn next_group(&mut self) -> Result<()> {
+        let Some(first) = self.next_posting()? else {
+            self.is_without = true;
+            return Ok(());
+        };
+        let key = first.key;
+        let mut rids = vec![first.rid];
+        loop {
+            match self.next_posting()? {
+                Some(posting) if posting.key == key => rids.push(posting.rid),
+                other => {
+                    self.peeked = other;
+                    break;
+                }
+            }
+            if rids.len() > GROUP_MAX {
+                self.scan = None;
+                self.leave_behind(&key);
+                let all = self.run.view.rids(self.type_name, &key, Rid(0));
+                self.group = Some((key, all));
+                return Ok(());
+            }
+        }
+        rids.sort_unstable();
+        self.group = Some((key, Box::new(rids.into_iter().map(Ok))));
+        Ok(())
+    }
+
+    /// Takes a step.
+    pub fn step(&mut self) -> Result<Step> {
+        if let Some(place) = self.ready.pop_front() {
+            return Ok(Step::Match(place));
+        }
+        if self.is_without {
+            return self.step_without();
+        }
+        let Some((key, rids)) = &mut self.group else {
+            self.next_group()?;
+            return Ok(Step::Nothing);
+        };
+        let Some(rid) = rids.next().transpose().map_err(failed)? else {
+            self.group = None;
+            self.release_ties();
+            return Ok(Step::Nothing);
+        };
+        let key = Arc::clone(key);
+        let Some(keys) = self.run.keys(rid)? else { return Ok(Step::Nothing) };
+        if first_key(&keys, self.first) != Some(&*key) || !self.run.holds(self.type_name, &keys, self.expr)? {
+            return Ok(Step::Nothing);
+        }
+        self.matched(Place::of(rid, &keys, self.sort))
+    }
+
+    fn step_without(&mut self) -> Result<Step> {
+        let Some(rid) = self.without.next_from(self.without_from)? else {
+            self.release_ties();
+            return Ok(self.ready.pop_front().map_or(Step::End, Step::Match));
+        };
+        self.without_from = after(rid);
+        match self.run.keys(rid)? {
+            Some(keys) => self.matched(Place::of(rid, &keys, self.sort)),
+            None => Ok(Step::Nothing),
+        }
+    }
+
+    fn matched(&mut self, place: Place) -> Result<Step> {
+        if self.sort.len() == 1 {
+            return Ok(Step::Match(place));
+        }
+        if self.ties.len() >= TIES_MAX {
+            let text = "Too many resources are equal in the first parameter of `_sort`. Add criteria that fewer meet.";
+            return Err(Error::new(Category::Invalid, "too-costly", text));
+        }
+        self.ties.push(place);
+        Ok(Step::Nothing)
+    }
+
+    fn release_ties(&mut self) {
+        let mut ties = std::mem::take(&mut self.ties);
+        if let Some(after) = &self.after {
+            ties.retain(|place| after.compare(place, self.sort).is_lt());
+        }
+        ties.sort_unstable_by(|a, b| a.compare(b, self.sort));
+        self.ready.extend(ties);
+    }
+}

@@ -1,0 +1,335 @@
+//! How a set of resources is streamed in the order of their numbers.
+//!
+//! Postings of exact keys come in that order: they are merged and intersected. What does not (ranges, chains) is either
+//! collected and sorted, if there is little of it, or checked against each resource that the rest gives. Which of the two is
+//! cheaper is not guessed: both go on side by side, a little at a time, and the first that ends is taken.
+
+use super::engine::{Run, failed, reference_key, references};
+use super::results::{Checked, Collected, Intersection, Numbers, OfKey, Stream, Union, after};
+use crate::error::Result;
+use crate::key::bytes::END;
+use crate::key::last_updated::ALL;
+use crate::key::{Expr, KeyRange, id_in};
+use crate::store::{Postings, Rid, Rids};
+use std::borrow::Cow;
+use std::sync::Arc;
+
+/// A range with so few distinct keys is read key by key.
+const FEW_KEYS: usize = 8;
+/// A range that a bound cuts into so few pieces is read piece by piece.
+const FEW_PIECES: usize = 64;
+/// Postings that are collected for each resource that is checked.
+const COLLECT_PER_CHECK: usize = 8;
+/// More than these are not collected.
+const MAX_COLLECTED: usize = 1_000_000;
+/// So many postings of one unwanted key are read over before a seek.
+const SKIP_AFTER: usize = 16;
+
+impl<'r> Run<'r> {
+    /// The resources of a type in a set, by number.
+    pub fn stream(&'r self, type_name: &'r str, expr: &'r Expr) -> Result<Stream<'r>> {
+        let parts = match expr {
+            Expr::All => return Ok(Box::new(OfKey::new(self, type_name, ALL))),
+            Expr::And(parts) => parts.as_slice(),
+            Expr::Or(parts) if !parts.iter().all(|part| matches!(part, Expr::Keys(_))) => {
+                let streams = parts.iter().map(|part| self.stream(type_name, part)).collect::<Result<Vec<_>>>()?;
+                return Ok(Box::new(Union(streams)));
+            }
+            single => std::slice::from_ref(single),
+        };
+        let (mut seekable, mut collectors, mut rest) = (Vec::new(), Vec::new(), Vec::new());
+        for part in parts {
+            match self.read(type_name, part)? {
+                Reading::Seekable(keys) => seekable.push(keys),
+                Reading::Collected(collector) => {
+                    collectors.push((rest.len(), collector));
+                    rest.push(part);
+                }
+                Reading::Checked => rest.push(part),
+            }
+        }
+        let driver = self.driver(type_name, &seekable, None);
+        if rest.is_empty() {
+            return Ok(driver);
+        }
+        let walk = self.checked(type_name, driver, &rest);
+        let running = collectors.into_iter().map(|(part, from)| Running { part, from, found: Vec::new() }).collect();
+        Ok(Box::new(Race { run: self, type_name, seekable, rest, walk, running, decided: None }))
+    }
+
+    /// The resources that have any of the keys of each list, and are among those collected.
+    fn driver(&'r self, type_name: &'r str, seekable: &[Vec<Arc<[u8]>>], collected: Option<Vec<Rid>>) -> Stream<'r> {
+        let of_key = |key: &[u8]| Box::new(OfKey::new(self, type_name, key)) as Stream<'r>;
+        let mut streams: Vec<Stream<'r>> = Vec::new();
+        streams.extend(collected.map(|found| Box::new(Collected(found)) as Stream<'r>));
+        for keys in seekable {
+            streams.push(match keys.as_slice() {
+                [key] => of_key(key),
+                keys => Box::new(Union(keys.iter().map(|key| of_key(key)).collect())),
+            });
+        }
+        match streams.len() {
+            0 => of_key(ALL),
+            1 => streams.pop().unwrap_or_else(|| of_key(ALL)),
+            _ => Box::new(Intersection(streams)),
+        }
+    }
+
+    fn checked(&'r self, type_name: &'r str, stream: Stream<'r>, rest: &[&'r Expr]) -> Checked<'r> {
+        let expr = match rest {
+            [single] => Cow::Borrowed(*single),
+            parts => Cow::Owned(Expr::and(parts.iter().map(|part| (*part).clone()))),
+        };
+        Checked { run: self, type_name, stream, expr }
+    }
+
+    /// How one part of a conjunction can be read.
+    fn read(&'r self, type_name: &'r str, part: &'r Expr) -> Result<Reading<'r>> {
+        let ranges = match part {
+            Expr::Keys(range) => std::slice::from_ref(range).iter().collect::<Vec<_>>(),
+            Expr::Or(parts) if parts.iter().all(|part| matches!(part, Expr::Keys(_))) => {
+                parts.iter().filter_map(|part| if let Expr::Keys(range) = part { Some(range) } else { None }).collect()
+            }
+            Expr::Refers { code, target, expr } => {
+                let targets = self.stream(target, expr)?;
+                let chain = Chain { run: self, type_name, code, target, targets, from: Rid(0), open: None };
+                return Ok(Reading::Collected(Box::new(chain)));
+            }
+            Expr::ReferredBy { source, code, expr } => {
+                let sources = self.stream(source, expr)?;
+                let reverse = Reverse { run: self, type_name, code, sources, from: Rid(0), found: Vec::new() };
+                return Ok(Reading::Collected(Box::new(reverse)));
+            }
+            _ => return Ok(Reading::Checked),
+        };
+        let (mut keys, mut open) = (Vec::new(), Vec::new());
+        for range in ranges {
+            match range.only_key() {
+                Some(key) if range.tail.is_none() => keys.push(Arc::from(key)),
+                _ => self.read_range(type_name, range, &mut keys, &mut open)?,
+            }
+        }
+        if open.is_empty() {
+            return Ok(Reading::Seekable(keys));
+        }
+        open.extend(keys.iter().map(|key| KeyRange::exactly(key)));
+        Ok(Reading::Collected(Box::new(Scanning { run: self, type_name, ranges: open.into_iter(), open: None })))
+    }
+
+    fn read_range(
+        &self,
+        type_name: &str,
+        range: &KeyRange,
+        keys: &mut Vec<Arc<[u8]>>,
+        open: &mut Vec<KeyRange>,
+    ) -> Result<()> {
+        for piece in self.narrowed(type_name, range, FEW_PIECES)? {
+            match self.few_keys(type_name, &piece, FEW_KEYS)? {
+                Some(few) => keys.extend(few),
+                None => open.push(piece),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How a part can be read.
+enum Reading<'r> {
+    /// By the postings of these keys, in the order of the numbers.
+    Seekable(Vec<Arc<[u8]>>),
+    /// By collecting them, in any order.
+    Collected(Box<dyn Collect + 'r>),
+    /// Not at all: only checked.
+    Checked,
+}
+
+/// One step of collecting.
+enum Found {
+    Number(Rid),
+    Nothing,
+    End,
+}
+
+/// Gives resource numbers in any order, some perhaps twice.
+trait Collect {
+    fn step(&mut self) -> Result<Found>;
+}
+
+/// A collector at work on one of the parts.
+struct Running<'r> {
+    part: usize,
+    from: Box<dyn Collect + 'r>,
+    found: Vec<Rid>,
+}
+
+/// Checks resource by resource, and collects beside that, until one of the collectors ends.
+struct Race<'r> {
+    run: &'r Run<'r>,
+    type_name: &'r str,
+    seekable: Vec<Vec<Arc<[u8]>>>,
+    rest: Vec<&'r Expr>,
+    walk: Checked<'r>,
+    running: Vec<Running<'r>>,
+    decided: Option<Stream<'r>>,
+}
+
+impl Race<'_> {
+    /// Collects a little; takes the collector that ends.
+    fn collect(&mut self) -> Result<()> {
+        let mut ended = None;
+        'collectors: for (position, running) in self.running.iter_mut().enumerate() {
+            for _ in 0..COLLECT_PER_CHECK {
+                match running.from.step()? {
+                    Found::Number(rid) => running.found.push(rid),
+                    Found::Nothing => {}
+                    Found::End => {
+                        ended = Some(position);
+                        break 'collectors;
+                    }
+                }
+            }
+        }
+        self.running.retain(|running| running.found.len() <= MAX_COLLECTED);
+        let Some(mut ended) = ended.filter(|at| *at < self.running.len()).map(|at| self.running.swap_remove(at)) else {
+            return Ok(());
+        };
+        self.running.clear();
+        ended.found.sort_unstable();
+        ended.found.dedup();
+        let driver = self.run.driver(self.type_name, &self.seekable, Some(ended.found));
+        self.rest.remove(ended.part);
+        self.decided = Some(if self.rest.is_empty() {
+            driver
+        } else {
+            Box::new(self.run.checked(self.type_name, driver, &self.rest))
+        });
+        Ok(())
+    }
+}
+
+impl Numbers for Race<'_> {
+    fn next_from(&mut self, mut from: Rid) -> Result<Option<Rid>> {
+        loop {
+            if self.decided.is_none() {
+                self.collect()?;
+            }
+            if let Some(decided) = &mut self.decided {
+                return decided.next_from(from);
+            }
+            match self.walk.step(from)? {
+                None => return Ok(None),
+                Some((rid, true)) => return Ok(Some(rid)),
+                Some((rid, false)) => from = after(rid),
+            }
+        }
+    }
+}
+
+/// Collects the postings in ranges.
+struct Scanning<'r> {
+    run: &'r Run<'r>,
+    type_name: &'r str,
+    ranges: std::vec::IntoIter<KeyRange>,
+    open: Option<Scan<'r>>,
+}
+
+struct Scan<'r> {
+    range: KeyRange,
+    postings: Postings<'r>,
+    /// A key whose bounds do not hold, and how many of its postings were read.
+    unwanted: Option<(Arc<[u8]>, usize)>,
+}
+
+impl<'r> Scanning<'r> {
+    fn open(&self, range: KeyRange, from: Box<[u8]>) -> Scan<'r> {
+        let all = KeyRange { from, to: range.to.clone(), tail: None };
+        Scan { range, postings: self.run.view.scan(self.type_name, &all), unwanted: None }
+    }
+}
+
+impl Collect for Scanning<'_> {
+    fn step(&mut self) -> Result<Found> {
+        let Some(mut scan) = self.open.take() else {
+            let Some(range) = self.ranges.next() else { return Ok(Found::End) };
+            let from = range.from.clone();
+            self.open = Some(self.open(range, from));
+            return Ok(Found::Nothing);
+        };
+        self.run.budget.step()?;
+        let Some(posting) = scan.postings.next() else { return Ok(Found::Nothing) };
+        let posting = posting.map_err(failed)?;
+        let read = match &scan.unwanted {
+            Some((key, read)) if *key == posting.key => read + 1,
+            _ if scan.range.tail.as_ref().is_none_or(|tail| tail.holds(&posting.key)) => {
+                self.open = Some(scan);
+                return Ok(Found::Number(posting.rid));
+            }
+            _ => 1,
+        };
+        if read < SKIP_AFTER {
+            scan.unwanted = Some((posting.key, read));
+        } else {
+            let next = [&posting.key, &[END][..]].concat();
+            scan = self.open(scan.range, next.into());
+        }
+        self.open = Some(scan);
+        Ok(Found::Nothing)
+    }
+}
+
+/// Collects what refers to the resources of a stream.
+struct Chain<'r> {
+    run: &'r Run<'r>,
+    type_name: &'r str,
+    code: &'r str,
+    target: &'r str,
+    targets: Stream<'r>,
+    from: Rid,
+    open: Option<Rids<'r>>,
+}
+
+impl Collect for Chain<'_> {
+    fn step(&mut self) -> Result<Found> {
+        if let Some(open) = &mut self.open {
+            self.run.budget.step()?;
+            match open.next() {
+                Some(rid) => return rid.map(Found::Number).map_err(failed),
+                None => self.open = None,
+            }
+        }
+        let Some(target) = self.targets.next_from(self.from)? else { return Ok(Found::End) };
+        self.from = after(target);
+        if let Some(keys) = self.run.keys(target)?
+            && let Some(id) = id_in(&keys)
+        {
+            let key = reference_key(self.code, self.target, id);
+            self.open = Some(self.run.view.rids(self.type_name, &key, Rid(0)));
+        }
+        Ok(Found::Nothing)
+    }
+}
+
+/// Collects what the resources of a stream refer to.
+struct Reverse<'r> {
+    run: &'r Run<'r>,
+    type_name: &'r str,
+    code: &'r str,
+    sources: Stream<'r>,
+    from: Rid,
+    found: Vec<Rid>,
+}
+
+impl Collect for Reverse<'_> {
+    fn step(&mut self) -> Result<Found> {
+        if let Some(rid) = self.found.pop() {
+            return Ok(Found::Number(rid));
+        }
+        let Some(source) = self.sources.next_from(self.from)? else { return Ok(Found::End) };
+        self.from = after(source);
+        let Some(keys) = self.run.keys(source)? else { return Ok(Found::Nothing) };
+        for (type_name, id) in references(&keys, self.code).filter(|(type_name, _)| *type_name == self.type_name) {
+            self.found.extend(self.run.view.find(type_name, id).map_err(failed)?);
+        }
+        Ok(Found::Nothing)
+    }
+}

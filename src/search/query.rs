@@ -1,0 +1,368 @@
+//! Query text to [`Query`]: criteria become the algebra, the rest result parameters. Strict: what is not understood is refused.
+
+use super::Limits;
+use super::criteria::Criteria;
+use super::registry::Registry;
+use crate::clock::Micros;
+use crate::error::{Category, Error, Result};
+use crate::fhir::definitions::{self, ParamType};
+use crate::key::{Expr, prefix_of};
+use aws_lc_rs::digest::{SHA256, digest};
+
+/// What becomes of parameters that are not known.
+/// <https://hl7.org/fhir/R4/search.html#errors>
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Handling {
+    /// They are refused.
+    #[default]
+    Strict,
+    /// They are dropped, and named in [`Query::dropped`].
+    Lenient,
+}
+
+/// What a query is read with.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// What becomes of unknown parameters.
+    pub handling: Handling,
+    /// How much a query may ask for.
+    pub limits: Limits,
+    /// The time that `ap` is reckoned from.
+    pub now: Micros,
+    /// The address of this server without a slash at the end: references that start with it are its own.
+    pub base: Option<Box<str>>,
+}
+
+/// A query that is understood.
+#[derive(Debug, Clone)]
+pub struct Query {
+    /// What is searched for, type by type: more than one for a search over the whole system.
+    pub targets: Vec<Target>,
+    /// The order, most significant first; without any, the order in which the server took the resources in.
+    pub sort: Vec<Sort>,
+    /// Matches of a page.
+    pub count: usize,
+    /// `_total`.
+    pub total: Total,
+    /// `_summary`.
+    pub summary: Option<Summary>,
+    /// `_elements`.
+    pub elements: Vec<String>,
+    /// `_include` and `_revinclude`.
+    pub includes: Vec<Include>,
+    /// The names of the parameters that were not known and are left out.
+    pub dropped: Vec<String>,
+    /// How much it may read.
+    pub limits: Limits,
+    /// The parameters that were used, in order.
+    pairs: Vec<(String, String)>,
+    /// A hash of what decides on matches and their order: a cursor belongs to one.
+    pub(super) fingerprint: [u8; 8],
+}
+
+/// The resources of one type.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// The type.
+    pub type_name: Box<str>,
+    /// Which of them.
+    pub expr: Expr,
+}
+
+/// One part of `_sort`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sort {
+    /// What the keys that decide start with.
+    pub prefix: Vec<u8>,
+    /// Whether the greatest comes first.
+    pub descending: bool,
+}
+
+/// `_total`.
+/// <https://hl7.org/fhir/R4/search.html#total>
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Total {
+    /// Only where it costs nothing.
+    #[default]
+    None,
+    /// The same as accurate.
+    Estimate,
+    /// Counted.
+    Accurate,
+}
+
+/// `_summary`.
+/// <https://hl7.org/fhir/R4/search.html#summary>
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Summary {
+    True,
+    Text,
+    Data,
+    Count,
+    False,
+}
+
+/// `_include` or `_revinclude`.
+/// <https://hl7.org/fhir/R4/search.html#include>
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Include {
+    /// The type that refers; `None` for any.
+    pub source: Option<Box<str>>,
+    /// The parameter that refers; `None` for any.
+    pub code: Option<Box<str>>,
+    /// The type that is referred to; `None` for any.
+    pub target: Option<Box<str>>,
+    /// Whether it is applied to what was included, too.
+    pub iterate: bool,
+    /// Whether it is `_revinclude`.
+    pub reverse: bool,
+}
+
+/// An error that the client can mend, with an issue code.
+pub(super) fn refuse(code: &'static str, diagnostics: String) -> Error {
+    Error::new(Category::Invalid, code, diagnostics)
+}
+
+/// Reads a query. `type_name` is `None` for a search over the whole system, which `_type` can narrow. The pairs are decoded
+/// already; those of the URL and of a form stand one after the other.
+///
+/// # Errors
+/// [`Category::Invalid`] with the name of the parameter that is not known, malformed, not supported, or over a limit.
+pub fn parse(
+    registry: Registry,
+    type_name: Option<&str>,
+    pairs: &[(String, String)],
+    options: &Options,
+) -> Result<Query> {
+    let types = types_of(type_name, pairs)?;
+    let limits = &options.limits;
+    if pairs.len() > limits.clauses {
+        return Err(refuse("too-costly", format!("More than {} search parameters.", limits.clauses)));
+    }
+    let mut query = Query {
+        targets: types.iter().map(|name| Target { type_name: (*name).into(), expr: Expr::All }).collect(),
+        sort: Vec::new(),
+        count: limits.page_default,
+        total: Total::None,
+        summary: None,
+        elements: Vec::new(),
+        includes: Vec::new(),
+        dropped: Vec::new(),
+        limits: limits.clone(),
+        pairs: Vec::new(),
+        fingerprint: [0; 8],
+    };
+    for (name, value) in pairs.iter().filter(|(_, value)| !value.is_empty()) {
+        let reader = Reader { registry, options, name, value };
+        let is_used = match reader.apply(&mut query) {
+            Ok(is_used) => is_used,
+            Err(Refusal::Unknown(_)) if options.handling == Handling::Lenient => {
+                query.dropped.push(name.clone());
+                false
+            }
+            Err(Refusal::Unknown(error) | Refusal::Bad(error)) => return Err(error),
+        };
+        if is_used {
+            query.pairs.push((name.clone(), value.clone()));
+        }
+    }
+    query.fingerprint = fingerprint(&types, &query.pairs);
+    Ok(query)
+}
+
+/// The parameters that a query used, for the `self` link.
+#[must_use]
+pub fn self_pairs(query: &Query) -> &[(String, String)] {
+    &query.pairs
+}
+
+/// The resources of a type in a compartment: `None` where the type can't be in it.
+/// <https://hl7.org/fhir/R4/compartmentdefinition.html>
+#[must_use]
+pub fn compartment(compartment: &str, id: &str, type_name: &str) -> Option<Expr> {
+    let found = definitions::r4().compartment(compartment)?;
+    let codes = found.params(type_name);
+    let itself = (type_name == compartment).then(|| crate::key::KeyRange::exactly(&crate::key::id_key(id)));
+    let target = crate::key::reference::matching_resource(compartment, id);
+    let codes = codes.iter().filter(|code| **code != "{def}");
+    let ranges: Vec<_> = codes.map(|code| target.clone().under(&prefix_of(code))).chain(itself).collect();
+    if ranges.is_empty() { None } else { Some(Expr::any(ranges)) }
+}
+
+/// What decides on matches and their order, hashed.
+fn fingerprint(types: &[&str], pairs: &[(String, String)]) -> [u8; 8] {
+    let mut text = types.join(",");
+    for (name, value) in pairs {
+        if !matches!(name.as_str(), "_count" | "_total" | "_summary" | "_elements" | "_include" | "_revinclude") {
+            text.push_str(&format!("&{}:{name}={}:{value}", name.len(), value.len()));
+        }
+    }
+    let mut hash = [0; 8];
+    hash.iter_mut().zip(digest(&SHA256, text.as_bytes()).as_ref()).for_each(|(byte, hashed)| *byte = *hashed);
+    hash
+}
+
+fn types_of<'q>(type_name: Option<&'q str>, pairs: &'q [(String, String)]) -> Result<Vec<&'q str>> {
+    let definitions = definitions::r4();
+    let named = pairs.iter().find(|(name, value)| name == "_type" && !value.is_empty());
+    let mut types: Vec<_> = match (type_name, named) {
+        (Some(name), None) => vec![name],
+        (None, None) => definitions.resource_types().to_vec(),
+        (None, Some((_, value))) => value.split(',').collect(),
+        (Some(_), Some(_)) => {
+            let text = "The search parameter `_type` is for searches over all types only.";
+            return Err(refuse("not-supported", text.into()));
+        }
+    };
+    types.sort_unstable();
+    types.dedup();
+    if types.iter().all(|name| definitions.is_resource_type(name)) {
+        Ok(types)
+    } else {
+        Err(refuse("value", "The search names a resource type that does not exist.".into()))
+    }
+}
+
+/// Why a parameter is not taken.
+pub(super) enum Refusal {
+    /// There is no such parameter: lenient handling drops it.
+    Unknown(Error),
+    /// It is malformed or not supported.
+    Bad(Error),
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self::Bad(error)
+    }
+}
+
+/// Reads one parameter.
+struct Reader<'q> {
+    registry: Registry,
+    options: &'q Options,
+    name: &'q str,
+    value: &'q str,
+}
+
+impl Reader<'_> {
+    /// Takes the parameter into the query; says whether it belongs into the `self` link.
+    fn apply(&self, query: &mut Query) -> Result<bool, Refusal> {
+        let base = self.name.split([':', '.']).next().unwrap_or_default();
+        match base {
+            "_format" | "_pretty" => return Ok(false),
+            "_type" => return Ok(true),
+            "_count" => self.count(query)?,
+            "_sort" => query.sort = self.sort(query)?,
+            "_total" => query.total = self.one_of(&TOTALS)?,
+            "_summary" => query.summary = Some(self.one_of(&SUMMARIES)?),
+            "_elements" => query.elements = self.value.split(',').map(|name| name.trim().to_owned()).collect(),
+            "_include" | "_revinclude" => query.includes.push(self.include(query)?),
+            _ => self.criterion(query)?,
+        }
+        Ok(true)
+    }
+
+    fn bad(&self, expected: &str) -> Refusal {
+        Refusal::Bad(refuse("value", format!("The search parameter `{}` is not {expected}.", self.name)))
+    }
+
+    fn count(&self, query: &mut Query) -> Result<(), Refusal> {
+        let digits = self.value.bytes().all(|byte| byte.is_ascii_digit());
+        let count: u64 = self.value.parse().ok().filter(|_| digits).ok_or_else(|| self.bad("a number"))?;
+        query.count = usize::try_from(count).unwrap_or(usize::MAX).min(self.options.limits.page_max);
+        Ok(())
+    }
+
+    fn one_of<T: Copy>(&self, values: &[(&str, T)]) -> Result<T, Refusal> {
+        let found = values.iter().find(|(name, _)| *name == self.value).map(|(_, value)| *value);
+        found.ok_or_else(|| self.bad("one of the codes that are defined for it"))
+    }
+
+    fn sort(&self, query: &Query) -> Result<Vec<Sort>, Refusal> {
+        let rules = self.value.split(',').map(|rule| {
+            let (descending, code) = rule.strip_prefix('-').map_or((false, rule), |code| (true, code));
+            let kinds = query.targets.iter().map(|target| self.sort_kind(&target.type_name, code));
+            let mut kinds = kinds.collect::<Result<Vec<_>, _>>()?;
+            kinds.dedup();
+            match (query.targets.len(), kinds.as_slice()) {
+                (1, [kind]) => Ok(Sort { prefix: [&prefix_of(code)[..], &[*kind]].concat(), descending }),
+                _ => Err(self.bad("supported over several types")),
+            }
+        });
+        rules.collect()
+    }
+
+    /// The kind of keys by which a parameter sorts.
+    fn sort_kind(&self, type_name: &str, code: &str) -> Result<u8, Refusal> {
+        let Some(parameter) = self.registry.parameter(type_name, code) else {
+            let text = format!("`_sort` names a search parameter that is not known for {type_name}.");
+            return Err(Refusal::Unknown(refuse("not-supported", text)));
+        };
+        if code == "_id" {
+            return Ok(b'i');
+        }
+        Ok(match parameter.param_type {
+            ParamType::String => b'n',
+            ParamType::Date => b'l',
+            ParamType::Token => b'c',
+            ParamType::Number => b'x',
+            ParamType::Quantity => b'q',
+            ParamType::Reference => b'r',
+            ParamType::Uri => b'u',
+            ParamType::Composite | ParamType::Special => {
+                return Err(self.bad("supported with a composite or special parameter"));
+            }
+        })
+    }
+
+    fn include(&self, query: &Query) -> Result<Include, Refusal> {
+        let mut name = self.name.split(':');
+        let reverse = name.next() == Some("_revinclude");
+        let iterate = match (name.next(), name.next()) {
+            (None, _) => false,
+            (Some("iterate" | "recurse"), None) => true,
+            _ => return Err(self.bad("supported with this modifier")),
+        };
+        let own = |text: &str| Some(Box::from(text)).filter(|_| text != "*");
+        let mut parts = self.value.split(':');
+        let (source, code, target) = (parts.next().unwrap_or_default(), parts.next(), parts.next());
+        if source == "*" && code.is_none() && !reverse {
+            return Ok(Include { source: None, code: None, target: None, iterate, reverse });
+        }
+        let (Some(code), None) = (code, parts.next()) else {
+            return Err(self.bad("of the form Type:parameter or Type:parameter:Type"));
+        };
+        let definitions = definitions::r4();
+        if target.is_some_and(|name| !definitions.is_resource_type(name)) || !definitions.is_resource_type(source) {
+            return Err(self.bad("of types that exist"));
+        }
+        let is_reference = |found: &definitions::SearchParameter| found.param_type == ParamType::Reference;
+        if code != "*" && !self.registry.parameter(source, code).is_some_and(is_reference) {
+            let text = format!("`{}` names a reference parameter that is not known for {source}.", self.name);
+            return Err(Refusal::Unknown(refuse("not-supported", text)));
+        }
+        let _ = query;
+        Ok(Include { source: Some(source.into()), code: own(code), target: target.map(Into::into), iterate, reverse })
+    }
+
+    fn criterion(&self, query: &mut Query) -> Result<(), Refusal> {
+        let criteria = Criteria { registry: self.registry, options: self.options, whole: self.name, value: self.value };
+        for target in &mut query.targets {
+            let part = criteria.read(&target.type_name, self.name, 0)?;
+            target.expr = Expr::and([std::mem::replace(&mut target.expr, Expr::All), part]);
+        }
+        Ok(())
+    }
+}
+
+const TOTALS: [(&str, Total); 3] =
+    [("none", Total::None), ("estimate", Total::Estimate), ("accurate", Total::Accurate)];
+const SUMMARIES: [(&str, Summary); 5] = [
+    ("true", Summary::True),
+    ("text", Summary::Text),
+    ("data", Summary::Data),
+    ("count", Summary::Count),
+    ("false", Summary::False),
+];
