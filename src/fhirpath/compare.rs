@@ -46,7 +46,9 @@ pub fn equal_items(e: &Evaluator, a: &Item, b: &Item, at: usize) -> Result<Optio
         (Item::Boolean(a), Item::Boolean(b)) => Some(a == b),
         (Item::String(a), Item::String(b)) => Some(a == b),
         (Item::Temporal(a), Item::Temporal(b)) if is_time(a) == is_time(b) => a.compare(b).map(Ordering::is_eq),
-        (Item::TypeInfo { namespace: a, name: x }, Item::TypeInfo { namespace: b, name: y }) => Some(a == b && x == y),
+        (Item::TypeInfo { namespace, name }, Item::TypeInfo { namespace: of_b, name: name_of_b }) => {
+            Some(namespace == of_b && name == name_of_b)
+        }
         _ => match (as_decimal(&a), as_decimal(&b)) {
             (Some(a), Some(b)) => Some(a == b),
             _ => match (as_quantity(&a), as_quantity(&b)) {
@@ -181,8 +183,8 @@ pub fn includes(e: &Evaluator, items: &[Item], item: &Item, at: usize) -> Result
 }
 
 /// `contains` and `in`: nothing where nothing is looked for.
-pub fn contains(e: &Evaluator, items: &[Item], wanted: Collection, at: usize) -> Result<Option<bool>, EvalError> {
-    match wanted.as_slice() {
+pub fn contains(e: &Evaluator, items: &[Item], wanted: &[Item], at: usize) -> Result<Option<bool>, EvalError> {
+    match wanted {
         [] => Ok(None),
         [wanted] => includes(e, items, wanted, at).map(Some),
         _ => Err(EvalError::new("expected a single item to look for", at)),

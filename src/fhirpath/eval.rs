@@ -190,8 +190,8 @@ impl<'t> Evaluator<'_, 't> {
             O::NotEqual => compare::equal(self, &a, &b, at)?.map(|equal| !equal),
             O::Equivalent => Some(compare::equivalent(self, &a, &b, at)?),
             O::NotEquivalent => Some(!compare::equivalent(self, &a, &b, at)?),
-            O::In => compare::contains(self, &b, a, at)?,
-            O::Contains => compare::contains(self, &a, b, at)?,
+            O::In => compare::contains(self, &b, &a, at)?,
+            O::Contains => compare::contains(self, &a, &b, at)?,
             O::Less | O::LessOrEqual | O::Greater | O::GreaterOrEqual => {
                 let (Some(a), Some(b)) = (singleton(a, at)?, singleton(b, at)?) else { return Ok(Vec::new()) };
                 compare::order(&a, &b, at)?.map(|order| match operator {
@@ -216,12 +216,9 @@ impl<'t> Evaluator<'_, 't> {
                 let b = self.truth(right, scope)?;
                 match operator {
                     Operator::And if b == Some(false) => Some(false),
-                    Operator::And => a.and(b),
-                    Operator::Or if b == Some(true) => Some(true),
-                    Operator::Or => a.and(b),
+                    // The left side of `implies` is true or not known here.
+                    Operator::Or | Operator::Implies if b == Some(true) => Some(true),
                     Operator::Xor => a.zip(b).map(|(a, b)| a != b),
-                    // `implies`, whose left side is true or not known here.
-                    _ if b == Some(true) => Some(true),
                     _ => a.and(b),
                 }
             }

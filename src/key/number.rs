@@ -101,7 +101,8 @@ fn of_range<'r>(range: &'r Object<'r>) -> Option<(Amount, &'r Object<'r>)> {
 
 /// Adds the parts of the element of a quantity parameter.
 pub fn quantity_parts(out: &mut Parts, type_name: &str, object: &Object<'_>) {
-    let found = if type_name == "Range" { of_range(object) } else { of_quantity(object).map(|amount| (amount, object)) };
+    let found =
+        if type_name == "Range" { of_range(object) } else { of_quantity(object).map(|amount| (amount, object)) };
     let Some((amount, quantity)) = found else { return };
     if type_name == "Money" {
         let currency = object.str("currency").unwrap_or_default();

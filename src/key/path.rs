@@ -134,7 +134,10 @@ mod tests {
             Branch::all_of(expression, type_name).into_iter().map(|branch| branch.text.to_string()).collect::<Vec<_>>()
         };
         assert_eq!(texts("Patient.birthDate | Person.birthDate", "Person"), ["Person.birthDate"]);
-        assert_eq!(texts("(Observation.value as Quantity) | (Observation.value as SampledData)", "Observation").len(), 2);
+        assert_eq!(
+            texts("(Observation.value as Quantity) | (Observation.value as SampledData)", "Observation").len(),
+            2
+        );
         assert_eq!(texts("Resource.meta.tag", "Patient"), ["Resource.meta.tag"]);
         assert_eq!(texts("Patient.telecom.where(system='a|b)')", "Patient").len(), 1);
     }

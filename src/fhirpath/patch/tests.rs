@@ -12,13 +12,13 @@ fn object(text: &str) -> Object<'static> {
 
 /// Applies one operation, given as `type`, `path` and further parts.
 fn patched(kind: &str, path: &str, more: &str) -> Result<String, PatchError> {
-    let text = |text: &str| String::from_utf8(write::to_vec(&text.into())).unwrap();
+    let quoted = |plain: &str| String::from_utf8(write::to_vec(&plain.into())).unwrap();
     let comma = if more.is_empty() { "" } else { "," };
     let patch = format!(
         r#"{{"resourceType":"Parameters","parameter":[{{"name":"operation","part":[
             {{"name":"type","valueCode":{}}},{{"name":"path","valueString":{}}}{comma}{more}]}}]}}"#,
-        text(kind),
-        text(path)
+        quoted(kind),
+        quoted(path)
     );
     let mut out = Vec::new();
     write::write_object(&apply(object(PATIENT), &object(&patch))?, &mut out);
