@@ -14,14 +14,14 @@ fn object(text: &str) -> Object<'static> {
 fn patched(kind: &str, path: &str, more: &str) -> Result<String, PatchError> {
     let quoted = |plain: &str| String::from_utf8(write::to_vec(&plain.into())).unwrap();
     let comma = if more.is_empty() { "" } else { "," };
-    let patch = format!(
+    let parameters = format!(
         r#"{{"resourceType":"Parameters","parameter":[{{"name":"operation","part":[
             {{"name":"type","valueCode":{}}},{{"name":"path","valueString":{}}}{comma}{more}]}}]}}"#,
         quoted(kind),
         quoted(path)
     );
     let mut out = Vec::new();
-    write::write_object(&apply(object(PATIENT), &object(&patch))?, &mut out);
+    write::write_object(&apply(object(PATIENT), &object(&parameters))?, &mut out);
     Ok(String::from_utf8(out).unwrap())
 }
 
