@@ -1,7 +1,7 @@
 //! Equality, equivalence and order: <http://hl7.org/fhirpath/N1/#equality>, `#comparison`.
 
 use super::error::EvalError;
-use super::eval::Evaluator;
+use super::eval::{Evaluator, UNIT_STEPS};
 use super::item::{Collection, Content, Item, Node};
 use super::navigate::{self, operand, value};
 use super::quantity::Quantity;
@@ -52,7 +52,10 @@ pub fn equal_items(e: &Evaluator, a: &Item, b: &Item, at: usize) -> Result<Optio
         _ => match (as_decimal(&a), as_decimal(&b)) {
             (Some(a), Some(b)) => Some(a == b),
             _ => match (as_quantity(&a), as_quantity(&b)) {
-                (Some(a), Some(b)) => a.compare(&b).map(Ordering::is_eq),
+                (Some(a), Some(b)) => {
+                    e.step(UNIT_STEPS, at)?;
+                    a.compare(&b).map(Ordering::is_eq)
+                }
                 _ => Some(false),
             },
         },
@@ -100,7 +103,10 @@ fn equivalent_items(e: &Evaluator, a: &Item, b: &Item, at: usize) -> Result<bool
         _ => match (as_decimal(&a), as_decimal(&b)) {
             (Some(a), Some(b)) => same_rounded(a, b),
             _ => match (as_quantity(&a), as_quantity(&b)) {
-                (Some(a), Some(b)) => a.is_equivalent(&b),
+                (Some(a), Some(b)) => {
+                    e.step(UNIT_STEPS, at)?;
+                    a.is_equivalent(&b)
+                }
                 _ => equal_items(e, &a, &b, at)? == Some(true),
             },
         },

@@ -192,6 +192,15 @@ pub fn operand(item: Item<'_>) -> Item<'_> {
     }
 }
 
+/// Whether an item is a quantity of FHIRPath or of FHIR.
+pub fn is_quantity(item: &Item<'_>) -> bool {
+    match item {
+        Item::Quantity(_) => true,
+        Item::Node(node) => node.definition.is_some_and(types::is_quantity),
+        _ => false,
+    }
+}
+
 /// A `Quantity` of FHIR (or of a type derived from it) as one of FHIRPath.
 /// <https://hl7.org/fhir/R4/fhirpath.html#quantity>
 fn quantity<'t>(node: &Node<'t>) -> Option<Quantity<'t>> {
