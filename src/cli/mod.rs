@@ -1,5 +1,7 @@
 //! The command line: one file per subcommand.
 
+
+mod check;
 pub mod demo;
 
 mod serve;
@@ -26,8 +28,8 @@ enum Command {
     Demo(demo::Demo),
     // /// Load Bundles and NDJSON from files and folders.
     //Load(load::Load),
-    // /// Verify a store that no server has open.
-    //Check(check::Check),
+    /// Verify a store that no server has open.
+    Check(check::Check),
 }
 
 /// The settings that have a flag. Flags win over variables, and those over the file.
@@ -77,7 +79,7 @@ pub fn run() -> ExitCode {
         Command::Serve(settings) => serve::run(settings),
         Command::Demo(command) => demo::run(command),
         //Command::Load(command) => return load::run(command),
-        //Command::Check(command) => check::run(&command),
+        Command::Check(command) => check::run(command),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -44,7 +44,7 @@ pub fn write_until_killed(
     folder: &Path,
     seed: u64,
     round: &str,
-    answers: u64,
+    answers_before: u64,
     prepare: impl FnOnce(&mut Command),
 ) -> BTreeMap<String, u64> {
     let mut command = Command::new(std::env::current_exe().unwrap());
@@ -53,22 +53,22 @@ pub fn write_until_killed(
     command.stdout(Stdio::piped()).stderr(Stdio::inherit());
     prepare(&mut command);
     let mut writer = command.spawn().unwrap();
-    let mut steps = BTreeMap::new();
+    let mut answered = BTreeMap::new();
     let mut heard = 0;
     for line in BufReader::new(writer.stdout.take().unwrap()).lines().map_while(Result::ok) {
-        let Some((client, step)) = line.strip_prefix("ack ").and_then(|ack| ack.split_once(' ')) else { continue };
+        let Some((client, number)) = line.strip_prefix("ack ").and_then(|ack| ack.split_once(' ')) else { continue };
         // The last line can be torn by the kill: then a smaller step is read, of which more than enough is there.
-        let Ok(step) = step.parse::<u64>() else { continue };
-        let known = steps.entry(client.to_owned()).or_insert(0);
-        *known = (step + 1).max(*known);
+        let Ok(number) = number.parse::<u64>() else { continue };
+        let known = answered.entry(client.to_owned()).or_insert(0);
+        *known = (number + 1).max(*known);
         heard += 1;
-        if heard == answers {
+        if heard == answers_before {
             writer.kill().unwrap();
         }
     }
     assert!(!writer.wait().unwrap().success());
-    assert!(heard >= answers, "the writer ended by itself after {heard} answers");
-    steps
+    assert!(heard >= answers_before, "the writer ended by itself after {heard} answers");
+    answered
 }
 
 /// Each client must see what it was told, or that and its next step, whole.
@@ -94,17 +94,17 @@ fn answered_writes_survive_a_kill_and_nothing_is_half_there() {
             let answers = 1 + Rng(seed).below(1500);
             let told = write_until_killed(&options.folder, seed, &format!("r{round}"), answers, |_| ());
             let store = Embedded::open(options.clone(), Arc::new(SystemClock)).unwrap();
-            let seen = verify_answered(&store, seed, &told);
+            let found = verify_answered(&store, seed, &told);
             println!("seed {seed}: killed after {answers} answers of {} clients", told.len());
-            all.insert(seed, seen);
+            all.insert(seed, found);
             store.close().unwrap();
         }
         let report = check(&options).unwrap();
         assert_eq!(report.problems, Vec::<String>::new());
         let store = Embedded::open(options, Arc::new(SystemClock)).unwrap();
-        for (seed, seen) in &all {
-            let again = verify_answered(&store, *seed, seen);
-            assert_eq!(&again, seen, "earlier rounds stay as they were");
+        for (seed, found) in &all {
+            let again = verify_answered(&store, *seed, found);
+            assert_eq!(&again, found, "earlier rounds stay as they were");
         }
     }
 }
