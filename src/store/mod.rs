@@ -8,6 +8,9 @@
 //! iterators stays simple and quick. A backend across a network runs its views on the blocking pool ([`Backend::is_local`]).
 
 pub mod body;
+pub mod contract;
+pub mod embedded;
+pub mod seal;
 
 use crate::auth::grant::Grant;
 use crate::clock::Micros;

@@ -1,0 +1,232 @@
+//! The files beside the database: the lock, the format, and the mark.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `lock` | nothing; locked while a process has the store open |
+//! | `format` | the schema version, and a sealed value that only the right key file opens |
+//! | `mark` | the last synced group, the last checkpoint, and whether the store was stopped in order |
+//! | `db/` | the database |
+
+use super::io_error;
+use crate::clock::Micros;
+use crate::store::seal::{Place, Purpose, Sealer};
+use crate::store::{Rid, StoreError, StoreResult};
+use crate::tenant::TenantId;
+use aws_lc_rs::digest::{SHA256, digest};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+/// What this program writes and reads. A store of a later schema is refused; an earlier one will be upgraded at opening.
+pub const SCHEMA: u32 = 1;
+
+const CHECK: Place = Place { purpose: Purpose::Check, tenant: TenantId(u32::MAX), rid: Rid(0), version: 0 };
+const CHECK_TEXT: &[u8] = b"pharos";
+
+/// Locks the folder for this process until the file is dropped.
+pub(super) fn lock(folder: &Path) -> StoreResult<File> {
+    let path = folder.join("lock");
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+    let file = file.map_err(|error| io_error(&path, &error))?;
+    file.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => {
+            StoreError::Closed(format!("another process has {} open; stop it first", folder.display()))
+        }
+        TryLockError::Error(error) => io_error(&path, &error),
+    })?;
+    Ok(file)
+}
+
+/// Where the database itself is.
+pub(super) fn database(folder: &Path) -> PathBuf {
+    folder.join("db")
+}
+
+/// Whether a store was made here. An unfinished one is refused: it may be one that lost its `format` file.
+pub(super) fn exists(folder: &Path) -> StoreResult<bool> {
+    if folder.join("format").exists() {
+        return Ok(true);
+    }
+    if database(folder).exists() {
+        return Err(StoreError::Closed(format!(
+            "{} holds a database without its format file: restore the file from a copy, or remove the folder if the store \
+             was never used",
+            folder.display()
+        )));
+    }
+    Ok(false)
+}
+
+/// Writes the format file: the last step of making a store.
+pub(super) fn write_format(folder: &Path, sealer: &Sealer) -> StoreResult<()> {
+    let mut bytes = format!("pharos store schema {SCHEMA}\n").into_bytes();
+    sealer.seal(CHECK, Micros(0), CHECK_TEXT, &mut bytes)?;
+    let (path, new) = (folder.join("format"), folder.join("format.new"));
+    let written = File::create(&new).and_then(|mut file| {
+        file.write_all(&bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&new, &path)?;
+        super::sync_folder(folder)
+    });
+    written.map_err(|error| io_error(&path, &error))
+}
+
+/// Refuses a newer schema, and a key file that is not this store's.
+pub(super) fn check_format(folder: &Path, sealer: &Sealer) -> StoreResult<()> {
+    let path = folder.join("format");
+    let bytes = std::fs::read(&path).map_err(|error| io_error(&path, &error))?;
+    let unreadable = || StoreError::Closed(format!("{} is not the format file of a store", path.display()));
+    let end = bytes.iter().position(|byte| *byte == b'\n').ok_or_else(unreadable)?;
+    let (line, sealed) = bytes.split_at_checked(end + 1).ok_or_else(unreadable)?;
+    let line_text = std::str::from_utf8(line).map_err(|_| unreadable())?;
+    let schema = line_text.trim().strip_prefix("pharos store schema ").and_then(|text| text.parse::<u32>().ok());
+    if schema.ok_or_else(unreadable)? > SCHEMA {
+        return Err(StoreError::Closed(format!(
+            "{} was written by a newer version of Pharos ({}; this one reads up to schema {SCHEMA}): use that version",
+            folder.display(),
+            line_text.trim()
+        )));
+    }
+    match sealer.open(CHECK, line, sealed) {
+        Ok(text) if *text == *CHECK_TEXT => Ok(()),
+        _ => Err(StoreError::Closed(format!(
+            "the key file is not the one {} was made with: restore the right one",
+            folder.display()
+        ))),
+    }
+}
+
+/// What is known to have been synced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Mark {
+    /// Whether the store was stopped in order.
+    pub is_clean: bool,
+    /// The last group that was synced, and perhaps answered.
+    pub synced: u64,
+    /// Every keyspace is on disk, out of the journals, up to this group.
+    pub checkpoint: u64,
+}
+
+impl Mark {
+    /// The mark of a store in which nothing has happened.
+    pub(super) const FIRST: Self = Self { is_clean: true, synced: 0, checkpoint: 0 };
+
+    fn pack(self) -> Vec<u8> {
+        let mut bytes = b"pharosmk".to_vec();
+        bytes.extend_from_slice(&self.synced.to_be_bytes());
+        bytes.extend_from_slice(&self.checkpoint.to_be_bytes());
+        bytes.push(u8::from(self.is_clean));
+        let sum = digest(&SHA256, &bytes);
+        bytes.extend(sum.as_ref().iter().take(7));
+        bytes
+    }
+
+    fn unpack(bytes: &[u8]) -> Option<Self> {
+        let rest = bytes.strip_prefix(b"pharosmk")?;
+        let (synced, rest) = rest.split_first_chunk::<8>()?;
+        let (checkpoint, rest) = rest.split_first_chunk::<8>()?;
+        let mark = Self {
+            is_clean: *rest.first()? == 1,
+            synced: u64::from_be_bytes(*synced),
+            checkpoint: u64::from_be_bytes(*checkpoint),
+        };
+        (mark.pack() == bytes).then_some(mark)
+    }
+}
+
+/// The file that keeps the [`Mark`]: 32 bytes, written in place in one call, so that a killed process leaves either the
+/// old or the new ones. It is synced in the background, and always before what it allows is done.
+pub(super) struct MarkFile {
+    file: File,
+    path: PathBuf,
+    mark: Mark,
+}
+
+impl MarkFile {
+    /// Makes the file.
+    pub(super) fn create(folder: &Path) -> StoreResult<()> {
+        let path = folder.join("mark");
+        let made = File::create(&path).and_then(|mut file| {
+            file.write_all(&Mark::FIRST.pack())?;
+            file.sync_all()
+        });
+        made.map_err(|error| io_error(&path, &error))
+    }
+
+    pub(super) fn open(folder: &Path) -> StoreResult<Self> {
+        let path = folder.join("mark");
+        let bytes = std::fs::read(&path).map_err(|error| io_error(&path, &error))?;
+        let mark = Mark::unpack(&bytes).ok_or_else(|| {
+            StoreError::Closed(format!(
+                "{} is damaged, so that nobody can tell what was synced: restore the store from a backup, or run \
+                 `pharos check --rebuild` to go on with what is there",
+                path.display()
+            ))
+        })?;
+        let file = OpenOptions::new().write(true).open(&path).map_err(|error| io_error(&path, &error))?;
+        Ok(Self { file, path, mark })
+    }
+
+    pub(super) const fn get(&self) -> Mark {
+        self.mark
+    }
+
+    /// Changes the mark, without a sync.
+    pub(super) fn set(&mut self, mark: Mark) -> StoreResult<()> {
+        let written = self.file.seek(SeekFrom::Start(0)).and_then(|_| self.file.write_all(&mark.pack()));
+        written.map_err(|error| io_error(&self.path, &error))?;
+        self.mark = mark;
+        Ok(())
+    }
+
+    /// A handle to sync with, so that nobody has to wait for it with the mark locked.
+    pub(super) fn handle(&self) -> StoreResult<File> {
+        self.file.try_clone().map_err(|error| io_error(&self.path, &error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_comes_back_and_damage_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        MarkFile::create(folder.path()).unwrap();
+        let mut file = MarkFile::open(folder.path()).unwrap();
+        assert_eq!(file.get(), Mark::FIRST);
+        let mark = Mark { is_clean: false, synced: 300, checkpoint: 7 };
+        file.set(mark).unwrap();
+        assert_eq!(MarkFile::open(folder.path()).unwrap().get(), mark);
+        let path = folder.path().join("mark");
+        let mut bytes = std::fs::read(&path).unwrap();
+        assert_eq!(bytes.len(), 32);
+        bytes[9] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        assert!(matches!(MarkFile::open(folder.path()), Err(StoreError::Closed(_))));
+    }
+
+    #[test]
+    fn a_second_lock_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = lock(folder.path()).unwrap();
+        assert!(matches!(lock(folder.path()), Err(StoreError::Closed(_))));
+        drop(first);
+        assert!(lock(folder.path()).is_ok());
+    }
+
+    #[test]
+    fn newer_schemas_and_other_keys_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let sealer = Sealer::new(&[1; 32]).unwrap();
+        write_format(folder.path(), &sealer).unwrap();
+        check_format(folder.path(), &sealer).unwrap();
+        let other = check_format(folder.path(), &Sealer::new(&[2; 32]).unwrap()).unwrap_err();
+        assert!(other.to_string().contains("key file"), "{other}");
+        let bytes = std::fs::read(folder.path().join("format")).unwrap();
+        let newer = [&b"pharos store schema 2\n"[..], &bytes[22..]].concat();
+        std::fs::write(folder.path().join("format"), newer).unwrap();
+        let newer = check_format(folder.path(), &sealer).unwrap_err();
+        assert!(newer.to_string().contains("newer version"), "{newer}");
+    }
+}

@@ -1,0 +1,311 @@
+//! One group of commits: checked one after the other, each seeing those before it, then written as one batch.
+
+use super::log::LogOfCommit;
+use super::postings::PostingEdits;
+use super::record::{Head, Header, pack_history, pack_keys, seal_keys, seal_record};
+use super::tables::{Tables, failed};
+use super::touched::{Touched, TouchedType};
+use super::view::{keys_of, rid_of};
+use super::{layout, marks};
+use crate::clock::Micros;
+use crate::key::KeyList;
+
+use crate::store::seal::Sealer;
+use crate::store::{
+    Change, Commit, CommitError, Committed, Content, Expect, LogEntry, Rid, StoreError, StoreResult, Written,
+};
+use crate::tenant::TenantId;
+use fjall::{OwnedWriteBatch, PersistMode, Slice};
+use rustc_hash::{FxHashMap, FxHashSet};
+
+/// A commit whose key lists are packed already, which the callers do in parallel.
+pub(super) struct Prepared {
+    pub commit_of: TenantId,
+    pub changes: Vec<(Change, Vec<u8>)>,
+    pub guards: Vec<crate::store::Guard>,
+    pub read_at: Micros,
+}
+
+impl From<Commit> for Prepared {
+    fn from(commit: Commit) -> Self {
+        let pack = |change: Change| {
+            let keys = change.content.as_ref().map_or_else(Vec::new, |content| pack_keys(&content.keys));
+            (change, keys)
+        };
+        let changes = commit.changes.into_iter().map(pack).collect();
+        Self { commit_of: commit.tenant, changes, guards: commit.guards, read_at: commit.read_at }
+    }
+}
+
+/// What the committer remembers of a tenant between groups.
+pub(super) struct Lane {
+    pub head: Head,
+    pub touched: Touched,
+}
+
+/// A resource as the group sees it: as it is stored, or as an earlier commit of the group left it.
+#[derive(Clone)]
+struct State {
+    rid: Rid,
+    record: Slice,
+    /// The value of the table of keys; empty for a deletion.
+    keys: Slice,
+    /// Whether the group changed it.
+    is_changed: bool,
+}
+
+/// A change whose preconditions hold, with what it replaces.
+struct Checked {
+    id_key: Vec<u8>,
+    old: Option<State>,
+    old_keys: KeyList,
+    /// Whether nothing is to be done.
+    is_idle: bool,
+}
+
+/// The group being made.
+pub(super) struct Group<'c> {
+    tables: &'c Tables,
+    sealer: &'c Sealer,
+    lanes: &'c mut FxHashMap<TenantId, Lane>,
+    states: FxHashMap<Vec<u8>, State>,
+    history: Vec<(Vec<u8>, Vec<u8>)>,
+    new_ids: Vec<(Vec<u8>, Rid)>,
+    postings: PostingEdits,
+    changed: FxHashSet<TenantId>,
+}
+
+impl<'c> Group<'c> {
+    pub(super) fn new(tables: &'c Tables, sealer: &'c Sealer, lanes: &'c mut FxHashMap<TenantId, Lane>) -> Self {
+        Self {
+            tables,
+            sealer,
+            lanes,
+            states: FxHashMap::default(),
+            history: Vec::new(),
+            new_ids: Vec::new(),
+            postings: PostingEdits::default(),
+            changed: FxHashSet::default(),
+        }
+    }
+
+    /// Whether nothing is to be written.
+    pub(super) fn is_empty(&self) -> bool {
+        self.changed.is_empty()
+    }
+
+    /// Checks a commit and, if all holds, adds it to the group. The outer error is one after which the group can't be
+    /// written: part of a commit is in it.
+    pub(super) fn add(&mut self, commit: Prepared, now: Micros) -> StoreResult<Result<Committed, CommitError>> {
+        let tenant = commit.commit_of;
+        let checked = match self.check(&commit) {
+            Ok(checked) => checked,
+            Err(error) => return Ok(Err(error)),
+        };
+        let lane = self.lane(tenant)?;
+        let time = now.max(Micros(lane.head.time.0.saturating_add(1)));
+        let mut writing = Writing { tenant, time, log: LogOfCommit::default(), touched: Vec::new() };
+        let mut written = Vec::with_capacity(checked.len());
+        let mut is_changed = false;
+        for (index, ((change, packed_keys), checked)) in commit.changes.into_iter().zip(checked).enumerate() {
+            is_changed |= !checked.is_idle;
+            written.push(self.write(&mut writing, index, change, &packed_keys, checked)?);
+        }
+        let lane = self.lane(tenant)?;
+        lane.head.time = time;
+        if is_changed {
+            lane.touched.add(time, writing.touched);
+            self.changed.insert(tenant);
+            self.history.extend(writing.log.into_writes(tenant));
+        }
+        Ok(Ok(Committed { time, written }))
+    }
+
+    fn lane(&mut self, tenant: TenantId) -> StoreResult<&mut Lane> {
+        lane(self.tables, self.lanes, tenant)
+    }
+
+    fn check(&mut self, commit: &Prepared) -> Result<Vec<Checked>, CommitError> {
+        let tenant = commit.commit_of;
+        if tenant == layout::SYSTEM {
+            return Err(StoreError::Closed("this tenant number is the store's own".into()).into());
+        }
+        if self.lane(tenant)?.touched.is_hit(&commit.guards, commit.read_at) {
+            return Err(CommitError::Touched);
+        }
+        let mut seen = FxHashSet::default();
+        let mut all = Vec::with_capacity(commit.changes.len());
+        for (n, (change, _)) in commit.changes.iter().enumerate() {
+            let id_key = layout::id(tenant, &change.type_name, &change.id);
+            let old = self.state(tenant, &id_key)?;
+            let header = old.as_ref().map(|old| Header::unpack(&old.record)).transpose()?.map(|(header, _)| header);
+            let current = header.map(|header| header.version);
+            let holds = match change.expect {
+                Expect::Any => true,
+                Expect::Absent => current.is_none(),
+                Expect::Version(version) => current == Some(version),
+            };
+            if !holds || !seen.insert(id_key.clone()) {
+                return Err(CommitError::Stale { change: n, current });
+            }
+            let is_live = header.is_some_and(|header| header.body.is_some());
+            let old_keys = match (&old, &header) {
+                (Some(old), Some(header)) => keys_of(self.sealer, tenant, old.rid, header, &old.keys)?,
+                _ => KeyList::default(),
+            };
+            all.push(Checked { id_key, old, old_keys, is_idle: change.content.is_none() && !is_live });
+        }
+        Ok(all)
+    }
+
+    fn state(&self, tenant: TenantId, id_key: &[u8]) -> StoreResult<Option<State>> {
+        if let Some(state) = self.states.get(id_key) {
+            return Ok(Some(state.clone()));
+        }
+        let get = |keyspace: &fjall::Keyspace, key: &[u8]| keyspace.get(key).map_err(|error| failed(&error));
+        let Some(rid) = get(&self.tables.index, id_key)? else { return Ok(None) };
+        let rid = rid_of(&rid)?;
+        let record = get(&self.tables.records, &layout::current(tenant, rid))?
+            .ok_or_else(|| StoreError::Damaged("an id without a record".into()))?;
+        let keys = get(&self.tables.records, &layout::keys(tenant, rid))?.unwrap_or_else(|| Slice::from(&[][..]));
+        Ok(Some(State { rid, record, keys, is_changed: false }))
+    }
+
+    fn write(
+        &mut self,
+        writing: &mut Writing,
+        index: usize,
+        change: Change,
+        packed_keys: &[u8],
+        checked: Checked,
+    ) -> StoreResult<Written> {
+        let Writing { tenant, time, .. } = *writing;
+        let Checked { id_key, old, old_keys, is_idle } = checked;
+        let old_header = old.as_ref().map(|old| Header::unpack(&old.record)).transpose()?.map(|(header, _)| header);
+        let old_version = old_header.map_or(0, |header| header.version);
+        if is_idle {
+            let rid = old.map(|old| old.rid);
+            return Ok(Written { rid, version: old_version, created: false, changed: false });
+        }
+        let rid = match &old {
+            Some(old) => old.rid,
+            None => self.new_rid(tenant, &id_key)?,
+        };
+        let version = old_version + 1;
+        let was_live = old_header.is_some_and(|header| header.body.is_some());
+        if let Some(old) = &old {
+            let key = layout::history(tenant, rid, old_version);
+            self.history.push((key, pack_history(&old.record, &old.keys)));
+        }
+        let header = Header {
+            method: change.method,
+            version,
+            time,
+            type_name: &change.type_name,
+            id: &change.id,
+            body: change.content.as_ref().map(|content| (content.body.splice, content.body.plain_len)),
+        };
+        let packed = change.content.as_ref().map_or(&[][..], |content| &content.body.packed);
+        let record = seal_record(self.sealer, tenant, rid, &header, packed)?;
+        let keys = match &change.content {
+            Some(_) => seal_keys(self.sealer, tenant, rid, version, time, packed_keys)?,
+            None => Vec::new(),
+        };
+        let state = State { rid, record: record.into(), keys: keys.into(), is_changed: true };
+        self.states.insert(id_key, state);
+        let created = change.content.is_some() && !was_live;
+        let position = u32::try_from(index).unwrap_or(u32::MAX);
+        writing.log.add(&change.type_name, &LogEntry { time, index: position, rid, version });
+        let new_keys = change.content.map(|Content { keys, .. }| keys);
+        let lane = lane(self.tables, self.lanes, tenant)?;
+        let scope = (tenant, lane.head.generation, &*change.type_name);
+        self.postings.replace(scope, rid, time, &old_keys, new_keys.as_ref());
+        writing.touch(&change.type_name, old_header.filter(|_| was_live).map(|header| header.time), old_keys, new_keys);
+        Ok(Written { rid: Some(rid), version, created, changed: true })
+    }
+
+    fn new_rid(&mut self, tenant: TenantId, id_key: &[u8]) -> StoreResult<Rid> {
+        let lane = lane(self.tables, self.lanes, tenant)?;
+        let rid = lane.head.next_rid;
+        self.postings.first_new(tenant, rid);
+        lane.head.next_rid = Rid(rid.0 + 1);
+        self.new_ids.push((id_key.to_vec(), rid));
+        Ok(rid)
+    }
+
+    /// The batch that writes the group, synced when it is committed.
+    pub(super) fn into_batch(self, number: u64) -> StoreResult<OwnedWriteBatch> {
+        let Tables { db, records, history, index } = self.tables;
+        let edits = self.postings.into_writes(index)?;
+        let capacity = edits.len() + 3 * self.states.len() + self.history.len() + self.new_ids.len() + 8;
+        let mut batch = OwnedWriteBatch::with_capacity(db.clone(), capacity).durability(Some(PersistMode::SyncData));
+        for tenant in &self.changed {
+            if let Some(lane) = self.lanes.get(tenant) {
+                batch.insert(records, layout::head(*tenant), lane.head.pack());
+            }
+        }
+        for (id_key, state) in self.states.into_iter().filter(|(_, state)| state.is_changed) {
+            let tenant = TenantId(id_key.first_chunk::<4>().map_or(0, |bytes| u32::from_be_bytes(*bytes)));
+            batch.insert(records, layout::current(tenant, state.rid), state.record);
+            if state.keys.is_empty() {
+                batch.remove(records, layout::keys(tenant, state.rid));
+            } else {
+                batch.insert(records, layout::keys(tenant, state.rid), state.keys);
+            }
+        }
+        for (key, value) in self.history {
+            batch.insert(history, key, value);
+        }
+        for (key, rid) in self.new_ids {
+            batch.insert(index, key, rid.0.to_be_bytes());
+        }
+        for (key, value) in edits {
+            match value {
+                Some(value) => batch.insert(index, key, value),
+                None => batch.remove(index, key),
+            }
+        }
+        for keyspace in self.tables.all() {
+            batch.insert(keyspace, layout::mark(marks::slot(number)), number.to_be_bytes());
+        }
+        Ok(batch)
+    }
+}
+
+fn lane<'l>(tables: &Tables, lanes: &'l mut FxHashMap<TenantId, Lane>, tenant: TenantId) -> StoreResult<&'l mut Lane> {
+    match lanes.entry(tenant) {
+        std::collections::hash_map::Entry::Occupied(known) => Ok(known.into_mut()),
+        std::collections::hash_map::Entry::Vacant(place) => {
+            let stored = tables.records.get(layout::head(tenant)).map_err(|error| failed(&error))?;
+            let head = stored.map_or(Ok(Head::FIRST), |bytes| Head::unpack(&bytes))?;
+            Ok(place.insert(Lane { head, touched: Touched::since(head.time) }))
+        }
+    }
+}
+
+/// What a commit gathers while its changes are written.
+struct Writing {
+    tenant: TenantId,
+    time: Micros,
+    log: LogOfCommit,
+    touched: Vec<TouchedType>,
+}
+
+impl Writing {
+    fn touch(&mut self, type_name: &str, old_time: Option<Micros>, old_keys: KeyList, new_keys: Option<KeyList>) {
+        let place = self.touched.iter().position(|touched| *touched.type_name == *type_name);
+        let place = place.unwrap_or_else(|| {
+            self.touched.push(TouchedType { type_name: type_name.into(), ..TouchedType::default() });
+            self.touched.len() - 1
+        });
+        let Some(touched) = self.touched.get_mut(place) else { return };
+        for time in old_time.into_iter().chain([self.time]) {
+            if touched.times.last() != Some(&time) {
+                touched.times.push(time);
+            }
+        }
+        touched
+            .lists
+            .extend([Some(old_keys), new_keys].into_iter().flatten().filter(|list| !list.as_slice().is_empty()));
+    }
+}

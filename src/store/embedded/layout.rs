@@ -1,0 +1,212 @@
+//! The keys of the embedded store's tables, byte by byte. The tenant (4 bytes, big-endian) leads every key, then one letter
+//! for the table; numbers are big-endian, so that bytes sort as numbers do.
+//!
+//! | keyspace | table | key after the tenant | value |
+//! |---|---|---|---|
+//! | records | head | `h` | [`super::record::Head`] |
+//! | records | current | `c` rid | a record |
+//! | records | keys | `k` rid | version, sealed key list |
+//! | history | history | `v` rid version | a record and its sealed key list |
+//! | history | log | `l` type 0 time index | packed entries; the type is empty for the log of the whole tenant |
+//! | index | ids | `i` type 0 id | rid |
+//! | index | postings | `p` generation type 0 key' 0 0 rid | the further rids of the block |
+//! | each | marks | tenant `u32::MAX`, `m` slot | the number of a group of commits |
+//!
+//! Three keyspaces and not seven: each one costs a marker in every group, and what is in one file set should be alike. Bodies
+//! and key lists are read by number; history is written once and seldom read; `index` holds what is small and scanned.
+//!
+//! A search key may be a prefix of another and may hold any byte, so that it can't simply be followed by a number: in a
+//! posting each zero byte of it is written `00 FF`, and `00 00` ends it. So postings sort by key, then by number.
+
+use crate::clock::Micros;
+use crate::key::KeyRange;
+use crate::key::last_updated::sortable_micros;
+use crate::store::Rid;
+use crate::tenant::TenantId;
+
+const HEAD: u8 = b'h';
+const CURRENT: u8 = b'c';
+const KEYS: u8 = b'k';
+const HISTORY: u8 = b'v';
+const LOG: u8 = b'l';
+const IDS: u8 = b'i';
+const POSTINGS: u8 = b'p';
+const MARKS: u8 = b'm';
+/// No tenant has this number: what belongs to the store itself.
+pub(super) const SYSTEM: TenantId = TenantId(u32::MAX);
+
+fn table(tenant: TenantId, letter: u8, capacity: usize) -> Vec<u8> {
+    let mut key = Vec::with_capacity(5 + capacity);
+    key.extend_from_slice(&tenant.0.to_be_bytes());
+    key.push(letter);
+    key
+}
+
+pub(super) fn head(tenant: TenantId) -> Vec<u8> {
+    table(tenant, HEAD, 0)
+}
+
+fn numbered(tenant: TenantId, letter: u8, rid: Rid) -> [u8; 13] {
+    let mut key = [0; 13];
+    let parts = tenant.0.to_be_bytes().into_iter().chain([letter]).chain(rid.0.to_be_bytes());
+    for (place, byte) in key.iter_mut().zip(parts) {
+        *place = byte;
+    }
+    key
+}
+
+pub(super) fn current(tenant: TenantId, rid: Rid) -> [u8; 13] {
+    numbered(tenant, CURRENT, rid)
+}
+
+pub(super) fn keys(tenant: TenantId, rid: Rid) -> [u8; 13] {
+    numbered(tenant, KEYS, rid)
+}
+
+pub(super) fn history(tenant: TenantId, rid: Rid, version: u64) -> Vec<u8> {
+    let mut key = numbered(tenant, HISTORY, rid).to_vec();
+    key.extend_from_slice(&version.to_be_bytes());
+    key
+}
+
+pub(super) fn id(tenant: TenantId, type_name: &str, id: &str) -> Vec<u8> {
+    let mut key = table(tenant, IDS, type_name.len() + 1 + id.len());
+    key.extend_from_slice(type_name.as_bytes());
+    key.push(0);
+    key.extend_from_slice(id.as_bytes());
+    key
+}
+
+/// What all log entries of a scope (a type, or `""` for the tenant) start with.
+pub(super) fn log_scope(tenant: TenantId, scope: &str) -> Vec<u8> {
+    let mut key = table(tenant, LOG, scope.len() + 1 + 12);
+    key.extend_from_slice(scope.as_bytes());
+    key.push(0);
+    key
+}
+
+pub(super) fn log(tenant: TenantId, scope: &str, time: Micros, index: u32) -> Vec<u8> {
+    let mut key = log_scope(tenant, scope);
+    key.extend_from_slice(&sortable_micros(time));
+    key.extend_from_slice(&index.to_be_bytes());
+    key
+}
+
+/// Time and first index of a log entry's key.
+pub(super) fn log_place(key: &[u8]) -> Option<(Micros, u32)> {
+    let (rest, index) = key.split_last_chunk::<4>()?;
+    let (_, time) = rest.split_last_chunk::<8>()?;
+    Some((Micros((u64::from_be_bytes(*time) ^ (1 << 63)).cast_signed()), u32::from_be_bytes(*index)))
+}
+
+/// What all postings of a type start with.
+pub(super) fn postings_of(tenant: TenantId, generation: u16, type_name: &str, room: usize) -> Vec<u8> {
+    let mut key = table(tenant, POSTINGS, 3 + type_name.len() + room);
+    key.extend_from_slice(&generation.to_be_bytes());
+    key.extend_from_slice(type_name.as_bytes());
+    key.push(0);
+    key
+}
+
+/// What all blocks of one search key start with: the key, escaped and ended.
+pub(super) fn postings(tenant: TenantId, generation: u16, type_name: &str, search_key: &[u8]) -> Vec<u8> {
+    let mut key = postings_of(tenant, generation, type_name, search_key.len() + 14);
+    escape(search_key, &mut key);
+    key.extend_from_slice(&[0, 0]);
+    key
+}
+
+/// The first block key of a range of search keys, and the first one after it.
+pub(super) fn postings_range(
+    tenant: TenantId,
+    generation: u16,
+    type_name: &str,
+    range: &KeyRange,
+) -> (Vec<u8>, Vec<u8>) {
+    let bound = |edge: &[u8]| {
+        let mut key = postings_of(tenant, generation, type_name, edge.len() + 4);
+        escape(edge, &mut key);
+        key
+    };
+    (bound(&range.from), bound(&range.to))
+}
+
+/// The search key (unescaped) and the first number of a block's key, of which the first `prefix` bytes are known.
+pub(super) fn posting_place(block_key: &[u8], prefix: usize) -> Option<(Vec<u8>, Rid)> {
+    let (rest, rid) = block_key.split_last_chunk::<8>()?;
+    let escaped = rest.get(prefix..)?.strip_suffix(&[0, 0])?;
+    Some((unescape(escaped)?, Rid(u64::from_be_bytes(*rid))))
+}
+
+pub(super) fn mark(slot: u32) -> Vec<u8> {
+    let mut key = table(SYSTEM, MARKS, 4);
+    key.extend_from_slice(&slot.to_be_bytes());
+    key
+}
+
+pub(super) fn marks() -> Vec<u8> {
+    table(SYSTEM, MARKS, 0)
+}
+
+fn escape(bytes: &[u8], out: &mut Vec<u8>) {
+    let mut rest = bytes;
+    while let Some(at) = memchr::memchr(0, rest) {
+        let (before, after) = rest.split_at(at + 1);
+        out.extend_from_slice(before);
+        out.push(0xFF);
+        rest = after;
+    }
+    out.extend_from_slice(rest);
+}
+
+fn unescape(bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut rest = bytes;
+    while let Some(at) = memchr::memchr(0, rest) {
+        let (before, after) = rest.split_at(at + 1);
+        out.extend_from_slice(before);
+        rest = after.strip_prefix(&[0xFF])?;
+    }
+    out.extend_from_slice(rest);
+    Some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn block(key: &[u8], rid: u64) -> Vec<u8> {
+        [postings(TenantId(0), 1, "T", key), rid.to_be_bytes().to_vec()].concat()
+    }
+
+    proptest! {
+        #[test]
+        fn blocks_sort_by_key_then_number(
+            a in proptest::collection::vec(0_u8..3, 0..6), b in proptest::collection::vec(0_u8..3, 0..6),
+            m in any::<u64>(), n in any::<u64>(),
+        ) {
+            prop_assert_eq!(block(&a, m).cmp(&block(&b, n)), (&a, m).cmp(&(&b, n)));
+            let prefix = postings_of(TenantId(0), 1, "T", 0).len();
+            prop_assert_eq!(posting_place(&block(&a, m), prefix), Some((a, Rid(m))));
+        }
+
+        #[test]
+        fn a_range_holds_the_blocks_of_its_keys(
+            from in proptest::collection::vec(0_u8..3, 0..5), to in proptest::collection::vec(0_u8..3, 0..5),
+            key in proptest::collection::vec(0_u8..3, 0..6), rid in any::<u64>(),
+        ) {
+            let range = KeyRange { from: from.into(), to: to.into(), tail: None };
+            let (first, after) = postings_range(TenantId(0), 1, "T", &range);
+            let block = block(&key, rid);
+            prop_assert_eq!(first <= block && block < after, range.holds(&key));
+        }
+    }
+
+    #[test]
+    fn log_keys_tell_their_place() {
+        let key = log(TenantId(3), "Patient", Micros(-7), 42);
+        assert_eq!(log_place(&key), Some((Micros(-7), 42)));
+        assert!(log(TenantId(3), "Patient", Micros(-7), 43) > key);
+    }
+}

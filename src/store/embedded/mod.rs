@@ -1,0 +1,208 @@
+//! The store that needs no other server: one fjall database, sealed, with one thread that commits.
+
+mod block;
+mod checkpoint;
+mod committer;
+mod folder;
+mod group;
+mod layout;
+mod log;
+mod marks;
+mod open;
+mod postings;
+mod queue;
+mod record;
+mod tables;
+mod touched;
+mod varint;
+mod view;
+mod watch;
+
+use super::seal::Sealer;
+use super::{Backend, Commit, CommitError, Committed, StoreError, StoreResult, View};
+use crate::clock::Clock;
+use crate::tenant::TenantId;
+use checkpoint::Checkpoints;
+use committer::Committer;
+use folder::MarkFile;
+use futures_util::future::BoxFuture;
+use queue::Queue;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tables::Tables;
+use watch::Watch;
+
+/// Where the store is and how much it may take.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The store's folder; made where there is none.
+    pub folder: PathBuf,
+    /// The file with the master key: beside the folder, never in it, so that a copy of the folder tells nothing.
+    pub key_file: PathBuf,
+    /// The cache of blocks, in MiB.
+    pub cache_mib: u64,
+    /// Commits that may wait; more are refused with [`StoreError::Busy`].
+    pub most_waiting: usize,
+    /// Changes that are written and synced together.
+    pub most_changes_in_group: usize,
+    /// How long the disk may take for one group before the waiting commits are answered "outcome unknown".
+    pub disk_limit: Duration,
+    /// Below this much free space, in MiB, the store is read-only.
+    pub free_floor_mib: u64,
+}
+
+impl Options {
+    /// The defaults, with the key file `{folder}.key` beside the folder.
+    #[must_use]
+    pub fn at(folder: impl Into<PathBuf>) -> Self {
+        let folder = folder.into();
+        let mut key_file = folder.clone().into_os_string();
+        key_file.push(".key");
+        Self {
+            folder,
+            key_file: key_file.into(),
+            cache_mib: 64,
+            most_waiting: 1024,
+            most_changes_in_group: 5000,
+            disk_limit: Duration::from_secs(30),
+            free_floor_mib: 256,
+        }
+    }
+}
+
+/// The embedded store. Its folder stays locked until this is dropped.
+pub struct Embedded {
+    shared: Arc<Shared>,
+    threads: Mutex<Threads>,
+}
+
+#[derive(Default)]
+struct Threads {
+    committer: Option<JoinHandle<()>>,
+    others: Vec<JoinHandle<()>>,
+}
+
+/// What the threads of a store have in common.
+struct Shared {
+    tables: Arc<Tables>,
+    sealer: Arc<Sealer>,
+    queue: Queue,
+    mark: Mutex<MarkFile>,
+    checkpoints: Checkpoints,
+    watch: Watch,
+    options: Options,
+    _lock: std::fs::File,
+}
+
+impl Shared {
+    fn mark(&self) -> MutexGuard<'_, MarkFile> {
+        self.mark.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes no more commits after a failure.
+    fn fail(&self, error: &StoreError) {
+        let why = format!("{error}; restart it once the disk is well, and it verifies itself");
+        self.queue.close(&StoreError::Closed(why));
+    }
+}
+
+impl Embedded {
+    /// Opens or makes a store.
+    ///
+    /// # Errors
+    /// [`StoreError::Closed`] with what to do where the store must not be opened; else what failed.
+    pub fn open(options: Options, clock: Arc<dyn Clock>) -> StoreResult<Self> {
+        let opened = open::open(&options)?;
+        let shared = Arc::new(Shared {
+            tables: Arc::new(opened.tables),
+            sealer: Arc::new(opened.sealer),
+            queue: Queue::default(),
+            mark: Mutex::new(opened.mark),
+            checkpoints: Checkpoints::default(),
+            watch: Watch::default(),
+            options,
+            _lock: opened.lock,
+        });
+        let mark = shared.mark().get();
+        shared.checkpoints.start_at(mark.checkpoint);
+        if mark.synced > mark.checkpoint {
+            shared.checkpoints.want(mark.synced);
+        }
+        watch::look_at_space(&shared);
+        let committer = Committer::new(Arc::clone(&shared), clock, mark.synced);
+        let mut threads = Threads { committer: Some(spawn("commit", move || committer.run())?), others: Vec::new() };
+        let store = Self { shared: Arc::clone(&shared), threads: Mutex::default() };
+        let watched = Arc::clone(&shared);
+        threads.others.push(spawn("watch", move || watch::run(&watched))?);
+        threads.others.push(spawn("checkpoint", move || checkpoint::run(&shared))?);
+        *store.threads.lock().unwrap_or_else(PoisonError::into_inner) = threads;
+        Ok(store)
+    }
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> StoreResult<JoinHandle<()>> {
+    let thread = std::thread::Builder::new().name(format!("pharos-{name}")).spawn(run);
+    thread.map_err(|error| StoreError::Io(error.to_string()))
+}
+
+impl Backend for Embedded {
+    fn view(&self, tenant: TenantId) -> StoreResult<Box<dyn View>> {
+        let Shared { tables, sealer, .. } = &*self.shared;
+        Ok(Box::new(view::TenantView::new(Arc::clone(tables), Arc::clone(sealer), tenant)))
+    }
+
+    fn commit(&self, commit: Commit) -> BoxFuture<'static, Result<Committed, CommitError>> {
+        let Shared { queue, watch, options, .. } = &*self.shared;
+        let added = match watch.refusal() {
+            Some(error) => Err(error),
+            None => queue.add(commit.into(), options.most_waiting),
+        };
+        Box::pin(async {
+            added?.await.unwrap_or_else(|_| {
+                Err(StoreError::OutcomeUnknown("the committer ended before it answered".into()).into())
+            })
+        })
+    }
+
+    fn is_local(&self) -> bool {
+        true
+    }
+
+    fn health(&self) -> StoreResult<()> {
+        self.shared.queue.closed().or_else(|| self.shared.watch.refusal()).map_or(Ok(()), Err)
+    }
+
+    fn close(&self) -> StoreResult<()> {
+        self.shared.queue.end();
+        let mut threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        let Some(committer) = threads.committer.take() else { return Ok(()) };
+        let ended = committer.join();
+        self.shared.watch.end();
+        self.shared.checkpoints.end();
+        for thread in threads.others {
+            drop(thread.join());
+        }
+        ended.map_err(|_| StoreError::Closed("the committer ended abnormally".into()))?;
+        if let Some(error) = self.shared.queue.failure() {
+            return Err(error);
+        }
+        open::stop(&self.shared)
+    }
+}
+
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        drop(self.close());
+    }
+}
+
+fn io_error(path: &Path, error: &std::io::Error) -> StoreError {
+    StoreError::Io(format!("{}: {error}", path.display()))
+}
+
+/// Makes new and renamed files of a folder last.
+pub(super) fn sync_folder(folder: &Path) -> std::io::Result<()> {
+    std::fs::File::open(folder)?.sync_all()
+}

@@ -1,0 +1,117 @@
+//! Opening and stopping: what must hold before anything is served.
+
+use super::folder::{self, Mark, MarkFile};
+use super::tables::Tables;
+use super::{Options, Shared, checkpoint, io_error, marks};
+use crate::store::seal::Sealer;
+use crate::store::{StoreError, StoreResult};
+use std::fs::File;
+use std::path::PathBuf;
+
+/// A store whose files are open and in order.
+pub(super) struct Opened {
+    pub tables: Tables,
+    pub sealer: Sealer,
+    pub mark: MarkFile,
+    pub lock: File,
+}
+
+/// A store whose files are open, in order or not.
+pub(super) struct Unverified {
+    pub opened: Opened,
+    pub found: marks::Found,
+    pub was_clean: bool,
+}
+
+/// Opens or makes a store; refuses one with holes.
+pub(super) fn open(options: &Options) -> StoreResult<Opened> {
+    let folder = &options.folder;
+    std::fs::create_dir_all(folder).map_err(|error| io_error(folder, &error))?;
+    let lock = folder::lock(folder)?;
+    if !folder::exists(folder)? {
+        make(options)?;
+    }
+    let Unverified { mut opened, found, .. } = open_unverified(options, lock)?;
+    if !found.holes.is_empty() {
+        return Err(StoreError::Closed(format!(
+            "after an unclean stop {} lacks commits that were answered: {}. Copies of the journals as they were are in {}. \
+             Restore the store from a backup; or look at what is left with `pharos check`, and go on with it by \
+             `pharos check --rebuild`",
+            folder.display(),
+            found.holes.join("; "),
+            copies(options).display()
+        )));
+    }
+    opened.mark.set(Mark { is_clean: false, synced: found.last, ..opened.mark.get() })?;
+    let synced = opened.mark.handle()?.sync_all();
+    synced.map_err(|error| io_error(folder, &error))?;
+    forget_copies(options)?;
+    Ok(opened)
+}
+
+/// Opens what is there: copies the journals first if the last stop was unclean, and tells what the markers show.
+pub(super) fn open_unverified(options: &Options, lock: File) -> StoreResult<Unverified> {
+    let folder = &options.folder;
+    let sealer = Sealer::from_file(&options.key_file, false)?;
+    folder::check_format(folder, &sealer)?;
+    let mark = MarkFile::open(folder)?;
+    let was_clean = mark.get().is_clean;
+    if !was_clean {
+        let copied = marks::copy_journals(&folder::database(folder), &copies(options));
+        copied.map_err(|error| io_error(&copies(options), &error))?;
+    }
+    let tables = open_tables(options)?;
+    let found = marks::verify(&tables, mark.get())?;
+    Ok(Unverified { opened: Opened { tables, sealer, mark, lock }, found, was_clean })
+}
+
+/// fjall answers some kinds of damage with a panic.
+fn open_tables(options: &Options) -> StoreResult<Tables> {
+    let path = folder::database(&options.folder);
+    let opened = std::panic::catch_unwind(|| Tables::open(&path, options.cache_mib));
+    let refusal = |why: String| {
+        StoreError::Closed(format!(
+            "the database in {} can't be opened ({why}): restore it from a backup; if the last stop was unclean, copies of \
+             the journals as they were are in {}",
+            path.display(),
+            copies(options).display()
+        ))
+    };
+    match opened {
+        Ok(Err(StoreError::Damaged(why))) => Err(refusal(why)),
+        Ok(opened) => opened,
+        Err(_) => Err(refusal("fjall gave up on what it found".into())),
+    }
+}
+
+/// Makes a store: the format file last, so that a half-made one is never taken for a whole one.
+fn make(options: &Options) -> StoreResult<()> {
+    let folder = &options.folder;
+    let sealer = Sealer::from_file(&options.key_file, true)?;
+    MarkFile::create(folder)?;
+    drop(Tables::open(&folder::database(folder), options.cache_mib)?);
+    super::sync_folder(folder).map_err(|error| io_error(folder, &error))?;
+    folder::write_format(folder, &sealer)
+}
+
+/// Where the copies of the journals are kept while it is not known that all is well.
+pub(super) fn copies(options: &Options) -> PathBuf {
+    options.folder.join("journals-before-recovery")
+}
+
+fn forget_copies(options: &Options) -> StoreResult<()> {
+    let copies = copies(options);
+    if copies.exists() {
+        std::fs::remove_dir_all(&copies).map_err(|error| io_error(&copies, &error))?;
+    }
+    Ok(())
+}
+
+/// The last steps of an orderly stop: nothing is left that only the journals hold, and the mark says so.
+pub(super) fn stop(shared: &Shared) -> StoreResult<()> {
+    checkpoint::make(shared)?;
+    let mut mark = shared.mark();
+    let clean = Mark { is_clean: true, ..mark.get() };
+    mark.set(clean)?;
+    mark.handle()?.sync_all().map_err(|error| io_error(&shared.options.folder, &error))
+}

@@ -1,0 +1,134 @@
+//! Commits that wait for the committer, and those it is writing.
+
+use super::group::Prepared;
+use crate::store::{CommitError, Committed, StoreError};
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use tokio::sync::oneshot;
+
+/// What a commit comes to.
+pub(super) type Outcome = Result<Committed, CommitError>;
+/// Where its outcome is awaited.
+pub(super) type Answer = oneshot::Sender<Outcome>;
+
+#[derive(Default)]
+struct Waiting {
+    jobs: VecDeque<(Prepared, Answer)>,
+    /// Why no more is accepted.
+    closed: Option<StoreError>,
+    /// Whether it was closed by a failure.
+    has_failed: bool,
+    /// Whether the committer shall end when nothing waits any more.
+    ending: bool,
+    /// Those whose commits are being written.
+    writing: Vec<Answer>,
+}
+
+/// A bounded queue with one reader.
+#[derive(Default)]
+pub(super) struct Queue {
+    waiting: Mutex<Waiting>,
+    arrival: Condvar,
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a commit, unless `most` wait already.
+    pub(super) fn add(&self, commit: Prepared, most: usize) -> Result<oneshot::Receiver<Outcome>, StoreError> {
+        let (answer, outcome) = oneshot::channel();
+        let mut waiting = self.lock();
+        if let Some(error) = &waiting.closed {
+            return Err(error.clone());
+        }
+        if waiting.jobs.len() >= most {
+            return Err(StoreError::Busy);
+        }
+        waiting.jobs.push_back((commit, answer));
+        drop(waiting);
+        self.arrival.notify_one();
+        Ok(outcome)
+    }
+
+    /// Waits for commits and takes as many as make `most_changes`, but at least one. `None` when the store ends.
+    pub(super) fn take(&self, most_changes: usize) -> Option<Vec<(Prepared, Answer)>> {
+        let mut waiting = self.lock();
+        loop {
+            if !waiting.jobs.is_empty() {
+                break;
+            }
+            if waiting.ending {
+                return None;
+            }
+            waiting = self.arrival.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+        }
+        let mut group = Vec::new();
+        let mut changes = 0;
+        while let Some((commit, _)) = waiting.jobs.front() {
+            changes += commit.changes.len();
+            if !group.is_empty() && changes > most_changes {
+                break;
+            }
+            group.extend(waiting.jobs.pop_front());
+        }
+        Some(group)
+    }
+
+    /// Puts the answers where [`Queue::give_up`] finds them while the disk is at work.
+    pub(super) fn begin_writing(&self, answers: Vec<Answer>) {
+        self.lock().writing = answers;
+    }
+
+    /// Takes the answers back; none are left if they were given up meanwhile.
+    pub(super) fn end_writing(&self) -> Vec<Answer> {
+        std::mem::take(&mut self.lock().writing)
+    }
+
+    /// Answers all that are being written, and all that wait, when the disk does not.
+    pub(super) fn give_up(&self, writing: &StoreError, waiting: &StoreError) {
+        let mut queue = self.lock();
+        for answer in std::mem::take(&mut queue.writing) {
+            drop(answer.send(Err(writing.clone().into())));
+        }
+        for (_, answer) in std::mem::take(&mut queue.jobs) {
+            drop(answer.send(Err(waiting.clone().into())));
+        }
+    }
+
+    /// Accepts no more; what waits is still written.
+    pub(super) fn end(&self) {
+        let mut waiting = self.lock();
+        waiting.ending = true;
+        waiting.closed.get_or_insert_with(|| StoreError::Closed("it is shutting down".into()));
+        drop(waiting);
+        self.arrival.notify_all();
+    }
+
+    /// Accepts no more after a failure, and answers all that wait with it. The first failure is kept.
+    pub(super) fn close(&self, error: &StoreError) {
+        let mut waiting = self.lock();
+        waiting.ending = true;
+        if !waiting.has_failed {
+            waiting.has_failed = true;
+            waiting.closed = Some(error.clone());
+        }
+        for (_, answer) in std::mem::take(&mut waiting.jobs) {
+            drop(answer.send(Err(error.clone().into())));
+        }
+        drop(waiting);
+        self.arrival.notify_all();
+    }
+
+    /// Why nothing is accepted, if so.
+    pub(super) fn closed(&self) -> Option<StoreError> {
+        self.lock().closed.clone()
+    }
+
+    /// The failure that closed the queue; an orderly end is none.
+    pub(super) fn failure(&self) -> Option<StoreError> {
+        let waiting = self.lock();
+        waiting.closed.clone().filter(|_| waiting.has_failed)
+    }
+}

@@ -1,0 +1,63 @@
+//! The three keyspaces in fjall and what its errors mean.
+
+use crate::store::{StoreError, StoreResult};
+use fjall::config::{BlockSizePolicy, BloomConstructionPolicy, FilterPolicy, FilterPolicyEntry};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions};
+use std::path::Path;
+
+const MIB: u64 = 1024 * 1024;
+
+/// The open database.
+pub(super) struct Tables {
+    pub db: Database,
+    /// Heads, current records, their key lists.
+    pub records: Keyspace,
+    /// Old versions and the change log.
+    pub history: Keyspace,
+    /// Ids and postings.
+    pub index: Keyspace,
+}
+
+impl Tables {
+    /// Opens or makes the database. `cache_mib` bounds the block cache.
+    pub(super) fn open(path: &Path, cache_mib: u64) -> StoreResult<Self> {
+        let db = Database::builder(path)
+            .cache_size(cache_mib * MIB)
+            .max_journaling_size(256 * MIB)
+            .open()
+            .map_err(|error| failed(&error))?;
+        let keyspace = |name: &str, block_kib: u32, memtable_mib: u64| {
+            let options = || {
+                KeyspaceCreateOptions::default()
+                    .max_memtable_size(memtable_mib * MIB)
+                    .data_block_size_policy(BlockSizePolicy::all(block_kib * 1024))
+                    .filter_policy(FilterPolicy::new([FilterPolicyEntry::Bloom(BloomConstructionPolicy::BitsPerKey(
+                        10.0,
+                    ))]))
+            };
+            db.keyspace(name, options).map_err(|error| failed(&error))
+        };
+        Ok(Self {
+            records: keyspace("records", 4, 32)?,
+            history: keyspace("history", 16, 16)?,
+            index: keyspace("index", 4, 32)?,
+            db,
+        })
+    }
+
+    /// Every keyspace.
+    pub(super) const fn all(&self) -> [&Keyspace; 3] {
+        [&self.records, &self.history, &self.index]
+    }
+}
+
+/// What a failure of fjall means for the store. Its messages name files and numbers, never keys or values.
+pub(super) fn failed(error: &fjall::Error) -> StoreError {
+    match error {
+        fjall::Error::Io(error) => StoreError::Io(error.to_string()),
+        fjall::Error::Storage(fjall::LsmError::Io(error)) => StoreError::Io(error.to_string()),
+        fjall::Error::Locked => StoreError::Closed("another process has it open".into()),
+        fjall::Error::Poisoned => StoreError::Closed("an earlier write to the disk failed".into()),
+        other => StoreError::Damaged(other.to_string()),
+    }
+}

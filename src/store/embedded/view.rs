@@ -1,0 +1,255 @@
+//! A snapshot of one tenant.
+
+use super::record::{Head, Header, open_keys, open_record, unpack_history, with_added_keys};
+use super::tables::{Tables, failed};
+use super::{block, layout, log::LogBack};
+use crate::clock::Micros;
+use crate::key::{KeyList, KeyRange, Tail};
+use crate::store::seal::Sealer;
+use crate::store::{LogEntry, Position, Posting, Postings, Rid, Rids, StoreError, StoreResult, Version, View};
+use crate::tenant::TenantId;
+use fjall::{Keyspace, Readable, Slice};
+use std::sync::{Arc, OnceLock};
+
+/// Costs two counters to make; everything is read when it is asked for.
+pub(super) struct TenantView {
+    tables: Arc<Tables>,
+    sealer: Arc<Sealer>,
+    snapshot: fjall::Snapshot,
+    tenant: TenantId,
+    head: OnceLock<StoreResult<Head>>,
+}
+
+impl TenantView {
+    pub(super) fn new(tables: Arc<Tables>, sealer: Arc<Sealer>, tenant: TenantId) -> Self {
+        let snapshot = tables.db.snapshot();
+        Self { tables, sealer, snapshot, tenant, head: OnceLock::new() }
+    }
+
+    fn get(&self, keyspace: &Keyspace, key: impl AsRef<[u8]>) -> StoreResult<Option<Slice>> {
+        self.snapshot.get(keyspace, key).map_err(|error| failed(&error))
+    }
+
+    fn head(&self) -> StoreResult<Head> {
+        let read = || match self.get(&self.tables.records, layout::head(self.tenant))? {
+            Some(bytes) => Head::unpack(&bytes),
+            None => Ok(Head::FIRST),
+        };
+        self.head.get_or_init(read).clone()
+    }
+
+    fn current_record(&self, rid: Rid) -> StoreResult<Option<Slice>> {
+        self.get(&self.tables.records, layout::current(self.tenant, rid))
+    }
+
+    fn blocks(&self, type_name: &str, range: &KeyRange, backwards: bool) -> StoreResult<Scan> {
+        let generation = self.head()?.generation;
+        let (first, after) = layout::postings_range(self.tenant, generation, type_name, range);
+        let blocks = (first < after).then(|| self.snapshot.range(&self.tables.index, first..after));
+        let prefix = layout::postings_of(self.tenant, generation, type_name, 0).len();
+        Ok(Scan {
+            blocks,
+            backwards,
+            prefix,
+            tail: range.tail.clone(),
+            escaped: Box::default(),
+            key: Arc::default(),
+            rids: Vec::new().into_iter(),
+        })
+    }
+
+    /// The blocks of one key, from the one on in which `from` would be.
+    fn blocks_of(&self, type_name: &str, key: &[u8], from: Rid) -> StoreResult<fjall::Iter> {
+        let start = layout::postings(self.tenant, self.head()?.generation, type_name, key);
+        let block = |rid: Rid| [&start[..], &rid.0.to_be_bytes()].concat();
+        let blocks = |first, last| self.snapshot.range(&self.tables.index, first..=last);
+        let before = if from > Rid(0) { blocks(block(Rid(0)), block(from)).next_back() } else { None };
+        let first = match before {
+            Some(before) => before.into_inner().map_err(|error| failed(&error))?.0.to_vec(),
+            _ => block(from),
+        };
+        Ok(blocks(first, block(Rid(u64::MAX))))
+    }
+
+    fn scan_in(&self, type_name: &str, range: &KeyRange, backwards: bool) -> Postings<'_> {
+        match self.blocks(type_name, range, backwards) {
+            Ok(scan) => Box::new(scan),
+            Err(error) => Box::new(std::iter::once(Err(error))),
+        }
+    }
+}
+
+impl View for TenantView {
+    fn find(&self, type_name: &str, id: &str) -> StoreResult<Option<Rid>> {
+        let rid = self.get(&self.tables.index, layout::id(self.tenant, type_name, id))?;
+        rid.map(|bytes| rid_of(&bytes)).transpose()
+    }
+
+    fn current(&self, rid: Rid) -> StoreResult<Option<Version>> {
+        let record = self.current_record(rid)?;
+        record.map(|record| open_record(&self.sealer, self.tenant, rid, &record)).transpose()
+    }
+
+    fn version(&self, rid: Rid, version: u64) -> StoreResult<Option<Version>> {
+        let Some(current) = self.current_record(rid)? else { return Ok(None) };
+        if Header::unpack(&current)?.0.version == version {
+            return open_record(&self.sealer, self.tenant, rid, &current).map(Some);
+        }
+        let old = self.get(&self.tables.history, layout::history(self.tenant, rid, version))?;
+        old.map(|old| open_record(&self.sealer, self.tenant, rid, unpack_history(&old)?.0)).transpose()
+    }
+
+    fn keys(&self, rid: Rid) -> StoreResult<Option<KeyList>> {
+        let Some(current) = self.current_record(rid)? else { return Ok(None) };
+        let header = Header::unpack(&current)?.0;
+        let value = self.get(&self.tables.records, layout::keys(self.tenant, rid))?;
+        keys_of(&self.sealer, self.tenant, rid, &header, value.as_deref().unwrap_or_default()).map(Some)
+    }
+
+    fn version_keys(&self, rid: Rid, version: u64) -> StoreResult<Option<KeyList>> {
+        let Some(current) = self.current_record(rid)? else { return Ok(None) };
+        if Header::unpack(&current)?.0.version == version {
+            return self.keys(rid);
+        }
+        let old = self.get(&self.tables.history, layout::history(self.tenant, rid, version))?;
+        let Some(old) = old else { return Ok(None) };
+        let (record, keys) = unpack_history(&old)?;
+        keys_of(&self.sealer, self.tenant, rid, &Header::unpack(record)?.0, keys).map(Some)
+    }
+
+    fn scan(&self, type_name: &str, range: &KeyRange) -> Postings<'_> {
+        self.scan_in(type_name, range, false)
+    }
+
+    fn scan_back(&self, type_name: &str, range: &KeyRange) -> Postings<'_> {
+        self.scan_in(type_name, range, true)
+    }
+
+    fn rids(&self, type_name: &str, key: &[u8], from: Rid) -> Rids<'_> {
+        match self.blocks_of(type_name, key, from) {
+            Ok(blocks) => Box::new(OfKey { blocks, rids: Vec::new().into_iter() }.skip_while(move |rid| {
+                rid.as_ref().is_ok_and(|rid| *rid < from)
+            })),
+            Err(error) => Box::new(std::iter::once(Err(error))),
+        }
+    }
+
+    fn log_back(
+        &self,
+        type_name: Option<&str>,
+        before: (Micros, u32),
+    ) -> Box<dyn Iterator<Item = StoreResult<LogEntry>> + '_> {
+        let scope = type_name.unwrap_or_default();
+        let first = layout::log_scope(self.tenant, scope);
+        let after = layout::log(self.tenant, scope, before.0, before.1);
+        Box::new(LogBack::new(self.snapshot.range(&self.tables.history, first..after), before))
+    }
+
+    fn position(&self) -> Position {
+        self.head().map_or(Micros(i64::MIN), |head| head.time)
+    }
+}
+
+/// The number that an entry of the table of ids holds.
+pub(super) fn rid_of(bytes: &[u8]) -> StoreResult<Rid> {
+    let number = bytes.try_into().map_err(|_| StoreError::Damaged("an entry of the table of ids".into()))?;
+    Ok(Rid(u64::from_be_bytes(number)))
+}
+
+/// The keys of a version: none for a deletion; a live version must have a list, and it must be its own.
+pub(super) fn keys_of(
+    sealer: &Sealer,
+    tenant: TenantId,
+    rid: Rid,
+    header: &Header<'_>,
+    value: &[u8],
+) -> StoreResult<KeyList> {
+    if header.body.is_none() {
+        return Ok(KeyList::default());
+    }
+    let (version, content) = open_keys(sealer, tenant, rid, value)?;
+    if version != header.version {
+        return Err(StoreError::Damaged("a key list belongs to another version than the record".into()));
+    }
+    Ok(with_added_keys(&content, header.time))
+}
+
+/// Reads the blocks of one key and gives their numbers one by one.
+struct OfKey {
+    blocks: fjall::Iter,
+    rids: std::vec::IntoIter<Rid>,
+}
+
+impl Iterator for OfKey {
+    type Item = StoreResult<Rid>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(rid) = self.rids.next() {
+                return Some(Ok(rid));
+            }
+            let entered = self.blocks.next()?.into_inner().map_err(|error| failed(&error)).and_then(|(key, value)| {
+                let damaged = || StoreError::Damaged("the key of a block of postings".into());
+                let (_, first) = key.split_last_chunk::<8>().ok_or_else(damaged)?;
+                block::unpack(Rid(u64::from_be_bytes(*first)), &value)
+            });
+            match entered {
+                Ok(rids) => self.rids = rids.into_iter(),
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+}
+
+/// Reads blocks and gives their postings one by one.
+struct Scan {
+    blocks: Option<fjall::Iter>,
+    backwards: bool,
+    /// The length of what all block keys of the type start with.
+    prefix: usize,
+    tail: Option<Tail>,
+    /// The block key of the last key, without the number: blocks of one key share its text.
+    escaped: Box<[u8]>,
+    key: Arc<[u8]>,
+    rids: std::vec::IntoIter<Rid>,
+}
+
+impl Scan {
+    /// Takes the next block; `None` at the end.
+    fn next_block(&mut self) -> Option<StoreResult<()>> {
+        let blocks = self.blocks.as_mut()?;
+        let block = if self.backwards { blocks.next_back() } else { blocks.next() };
+        Some(block?.into_inner().map_err(|error| failed(&error)).and_then(|(key, value)| self.enter(&key, &value)))
+    }
+
+    fn enter(&mut self, block_key: &[u8], value: &[u8]) -> StoreResult<()> {
+        let damaged = || StoreError::Damaged("the key of a block of postings".into());
+        let (escaped, first) = block_key.split_last_chunk::<8>().ok_or_else(damaged)?;
+        if *escaped != *self.escaped {
+            let (key, _) = layout::posting_place(block_key, self.prefix).ok_or_else(damaged)?;
+            self.key = key.into();
+            self.escaped = escaped.into();
+        }
+        if self.tail.as_ref().is_none_or(|tail| tail.holds(&self.key)) {
+            self.rids = block::unpack(Rid(u64::from_be_bytes(*first)), value)?.into_iter();
+        }
+        Ok(())
+    }
+}
+
+impl Iterator for Scan {
+    type Item = StoreResult<Posting>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let rid = if self.backwards { self.rids.next_back() } else { self.rids.next() };
+            if let Some(rid) = rid {
+                return Some(Ok(Posting { key: Arc::clone(&self.key), rid }));
+            }
+            if let Err(error) = self.next_block()? {
+                self.blocks = None;
+                return Some(Err(error));
+            }
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! What the store promises, held against crashes and faults.
+
+mod contract;
