@@ -127,9 +127,10 @@ impl View for TenantView {
 
     fn rids(&self, type_name: &str, key: &[u8], from: Rid) -> Rids<'_> {
         match self.blocks_of(type_name, key, from) {
-            Ok(blocks) => Box::new(OfKey { blocks, rids: Vec::new().into_iter() }.skip_while(move |rid| {
-                rid.as_ref().is_ok_and(|rid| *rid < from)
-            })),
+            Ok(blocks) => Box::new(
+                OfKey { blocks, rids: Vec::new().into_iter() }
+                    .skip_while(move |rid| rid.as_ref().is_ok_and(|rid| *rid < from)),
+            ),
             Err(error) => Box::new(std::iter::once(Err(error))),
         }
     }
