@@ -1,6 +1,6 @@
 //! Errors as values: a category, FHIR issues for the client, and a message for the log.
 //!
-//! Only `http/error.rs` turns a [`Category`] into a status. No patient data belongs into either message.
+//! [`Category::status`] is the only table from a failure to a status. No patient data belongs into either message.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -40,8 +40,39 @@ pub enum Category {
     Unavailable,
     /// The server does not support this.
     NotImplemented,
-    /// The time limit passed.
+    /// The server's time limit passed.
     Timeout,
+    /// The client took too long to send its request.
+    RequestTimeout,
+    /// The URL is longer than the limit.
+    UriTooLong,
+}
+
+impl Category {
+    /// The one table from category to HTTP status, for answers and for the entries of Bundles.
+    #[must_use]
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::Invalid => 400,
+            Self::Unauthenticated => 401,
+            Self::Forbidden => 403,
+            Self::NotFound => 404,
+            Self::MethodNotAllowed => 405,
+            Self::NotAcceptable => 406,
+            Self::RequestTimeout => 408,
+            Self::Conflict => 409,
+            Self::Gone => 410,
+            Self::PreconditionFailed => 412,
+            Self::TooLarge => 413,
+            Self::UriTooLong => 414,
+            Self::UnsupportedMediaType => 415,
+            Self::Unprocessable => 422,
+            Self::TooManyRequests => 429,
+            Self::Internal => 500,
+            Self::NotImplemented => 501,
+            Self::Unavailable | Self::Timeout => 503,
+        }
+    }
 }
 
 /// `OperationOutcome.issue.severity`.

@@ -3,18 +3,26 @@
 //! Each layer uses only what stands below it in this list (`tests/tidy.rs` checks it).
 //! `docs/architecture.md` tells the same at length.
 
+/// The wired parts: what every request is served with.
+pub mod app;
 /// Who may do what.
 pub mod auth;
+/// The command line: one file per subcommand.
+pub mod cli;
 /// Numbers, strings and trees of FHIR; definitions; nothing above is known here.
 pub mod fhir;
 /// FHIRPath: compiled once, evaluated over the tree.
 pub mod fhirpath;
+/// HTTP: what a request asks for and what an answer looks like.
+pub mod http;
 /// One file per FHIR interaction.
 pub mod interaction;
 /// Search keys, ranges over them, and their algebra.
 pub mod key;
 /// One file per `$operation`.
 pub mod operation;
+/// The way of one request.
+pub mod serve;
 /// The search engine: query text to algebra to results.
 pub mod search;
 /// The one door to data.
@@ -24,6 +32,8 @@ pub mod validate;
 
 /// Time and ids as arguments.
 pub mod clock;
+/// Every setting and limit.
+pub mod config;
 /// Errors as values.
 pub mod error;
 /// Tenants.

@@ -1,1 +1,7 @@
-fn main() {}
+//! The `pharos` program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    pharos::cli::run()
+}

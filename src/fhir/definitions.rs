@@ -159,6 +159,8 @@ pub struct Type {
     by_json_name: FxHashMap<Box<str>, (usize, usize)>,
     /// Positions of elements by the name in FHIRPath: `value`.
     by_name: FxHashMap<&'static str, usize>,
+    /// A bit for each position in [`Type::elements`] with a `min` above 0.
+    required: u128,
 }
 
 impl Type {
@@ -182,6 +184,11 @@ impl Type {
         let (position, type_ref) = *self.by_json_name.get(json_name)?;
         let element = self.elements.get(position)?;
         Some((position, element, element.types.get(type_ref)?))
+    }
+
+    /// A bit for each position in [`Type::elements`] whose element is required. No type has more than 128 elements.
+    pub(crate) const fn required_elements(&self) -> u128 {
+        self.required
     }
 
     /// Whether a resource can be of this type.

@@ -1,7 +1,17 @@
 //! FHIR itself: the resource tree, its parser and writer, primitives, definitions.
 
+pub mod binary;
+pub mod bundle;
 pub mod definitions;
+pub mod meta;
+mod narrative;
+pub mod outcome;
 pub mod json_patch;
 pub mod parse;
+pub mod place;
+pub mod reference;
+pub mod rewrite;
+mod scan;
+pub mod subset;
 pub mod tree;
 pub mod write;

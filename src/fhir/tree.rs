@@ -260,7 +260,7 @@ impl<'a> From<Object<'a>> for Value<'a> {
     }
 }
 
-impl<'a> From<Vec<Self>> for Value<'a> {
+impl From<Vec<Self>> for Value<'_> {
     fn from(items: Vec<Self>) -> Self {
         Self::Array(items)
     }

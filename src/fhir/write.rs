@@ -1,5 +1,6 @@
 //! The writer: a tree back into JSON, minified or for the eye.
 
+use super::scan;
 use super::tree::{Object, Value};
 
 /// Minified JSON. Numbers are written as they were sent; strings with the fewest escapes JSON allows.
@@ -98,8 +99,8 @@ pub fn write_str(text: &str, out: &mut Vec<u8>) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     out.push(b'"');
     let mut rest = text.as_bytes();
-    while let Some(at) = rest.iter().position(|byte| *byte < 0x20 || *byte == b'"' || *byte == b'\\') {
-        let (plain, tail) = rest.split_at(at);
+    loop {
+        let (plain, tail) = rest.split_at(scan::plain_len(rest));
         out.extend_from_slice(plain);
         let Some((&byte, tail)) = tail.split_first() else { break };
         match byte {
@@ -116,6 +117,5 @@ pub fn write_str(text: &str, out: &mut Vec<u8>) {
         }
         rest = tail;
     }
-    out.extend_from_slice(rest);
     out.push(b'"');
 }

@@ -63,7 +63,8 @@ impl<'t> Evaluator<'_, 't> {
             Kind::Index => Ok(scope.index.map(Item::Integer).into_iter().collect()),
             Kind::Total => Ok(scope.total.clone().unwrap_or_default()),
             Kind::Variable(name) => self.variable(name, expr.at),
-            Kind::Name(name) => self.name(name, scope, expr.at),
+            Kind::Type(ty) => Ok(scope.this.iter().filter(|this| types::is_a(this, ty)).cloned().collect()),
+            Kind::Name(name) => self.members(scope.this.as_slice(), name, expr.at),
             Kind::Member(focus, name) => {
                 let focus = self.eval(focus, scope)?;
                 self.members(&focus, name, expr.at)
@@ -74,21 +75,12 @@ impl<'t> Evaluator<'_, 't> {
             Kind::Negate(operand) => arithmetic::negate(self.eval(operand, scope)?, expr.at),
             Kind::Binary(operator, left, right) => self.binary(*operator, left, right, scope, expr.at),
             Kind::Is(operand, specifier) => self.is(operand, *specifier, scope),
-            Kind::As(operand, specifier) => {
+            Kind::As(operand, specifier, _) => {
                 let mut items = self.eval(operand, scope)?;
                 items.retain(|item| specifier.of(item));
                 Ok(items)
             }
         }
-    }
-
-    /// A name at the beginning of a path: the input itself, where that is its type, or a member of it.
-    fn name(&self, name: &str, scope: &Scope<'t>, at: usize) -> Evaluated<'t> {
-        let Some(this) = &scope.this else { return Ok(Vec::new()) };
-        if name.as_bytes().first().is_some_and(u8::is_ascii_uppercase) && types::is_named(this, name) {
-            return Ok(vec![this.clone()]);
-        }
-        self.members(std::slice::from_ref(this), name, at)
     }
 
     fn members(&self, focus: &[Item<'t>], name: &str, at: usize) -> Evaluated<'t> {

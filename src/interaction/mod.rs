@@ -1,1 +1,266 @@
-//! Written next.
+//! One file per FHIR interaction. Nothing here knows HTTP: a [`Request`] comes in, an [`Answer`] goes out, for a request
+//! of its own and for an entry of a Bundle alike.
+
+pub mod batch;
+pub mod call;
+pub mod capabilities;
+pub mod condition;
+pub mod create;
+pub mod criteria;
+pub mod cursor;
+pub mod delete;
+pub mod history;
+pub mod patch;
+pub mod read;
+pub mod search;
+pub mod transaction;
+pub mod update;
+pub mod vread;
+pub mod writing;
+
+use crate::auth::grant::Grant;
+use crate::clock::{Clock, Micros};
+use crate::config::{Handling, Limits};
+use crate::error::{Category, Error, Issue, Result};
+use crate::fhir::tree::{Object, Value};
+use crate::key::extract::Extractor;
+use crate::operation;
+use crate::store::{Records, Store, StoreError, Version};
+use call::{Call, Verb};
+use condition::Conditions;
+use futures_util::future::BoxFuture;
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What every interaction works with.
+#[derive(Clone)]
+pub struct Context {
+    /// The door to data.
+    pub store: Store,
+    /// What this request may reach.
+    pub grant: Grant,
+    /// Time and ids.
+    pub clock: Arc<dyn Clock>,
+    /// The limits.
+    pub limits: Arc<Limits>,
+    /// The base URL, without a slash at the end.
+    pub base: Arc<str>,
+    /// Seals the cursors in page links.
+    pub cursors: Arc<cursor::Cursors>,
+    /// Makes search keys.
+    pub extractor: Arc<Extractor>,
+    /// Whether the targets of references must exist.
+    pub check_references: bool,
+}
+
+/// `Prefer: return=`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Return {
+    /// No body.
+    Minimal,
+    /// The resource.
+    Representation,
+    /// An OperationOutcome.
+    OperationOutcome,
+}
+
+/// A request, of its own or as an entry of a Bundle.
+#[derive(Debug, Clone)]
+pub struct Request<'a> {
+    /// The method.
+    pub verb: Verb,
+    /// The interaction.
+    pub call: Call,
+    /// The parameters of the URL and of a form, in order, decoded.
+    pub query: Vec<(String, String)>,
+    /// What must hold.
+    pub conditions: Conditions,
+    /// What the answer shall hold; `None` where the client did not say.
+    pub prefer: Option<Return>,
+    /// What happens to unknown search parameters.
+    pub handling: Handling,
+    /// The body: a resource, or the array of a JSON Patch.
+    pub body: Option<Value<'a>>,
+    /// `X-Provenance`: stored in the same commit.
+    pub provenance: Option<Value<'a>>,
+}
+
+/// How an interaction ended well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// 200
+    Ok,
+    /// 201
+    Created,
+    /// 204
+    NoContent,
+    /// 304
+    NotModified,
+}
+
+/// The answer to a request that succeeded.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// How it ended.
+    pub status: Status,
+    /// `ETag` and `Last-Modified`.
+    pub version: Option<(u64, Micros)>,
+    /// `Location`: absolute.
+    pub location: Option<String>,
+    /// A resource in JSON.
+    pub body: Option<Vec<u8>>,
+}
+
+impl Answer {
+    /// 200 with a resource.
+    #[must_use]
+    pub const fn ok(body: Vec<u8>) -> Self {
+        Self { status: Status::Ok, version: None, location: None, body: Some(body) }
+    }
+
+    /// 200 with a version of a resource.
+    ///
+    /// # Errors
+    /// When its bytes are damaged.
+    pub fn of(version: &Version) -> Result<Self> {
+        let mut answer = Self::ok(body_of(version)?);
+        answer.version = Some((version.version, version.time));
+        Ok(answer)
+    }
+
+    /// An answer without a body.
+    #[must_use]
+    pub const fn empty(status: Status) -> Self {
+        Self { status, version: None, location: None, body: None }
+    }
+}
+
+/// The JSON of a version that is not a deletion.
+///
+/// # Errors
+/// When it is one, or its bytes are damaged.
+pub fn body_of(version: &Version) -> Result<Vec<u8>> {
+    let body = version.body.as_ref().ok_or_else(|| gone(version.version))?;
+    Ok(body.unpack(version.version, version.time)?)
+}
+
+/// Does what a request asks for.
+///
+/// # Errors
+/// Whatever the interaction refuses.
+pub fn perform<'r>(context: &'r Context, request: Request<'r>) -> BoxFuture<'r, Result<Answer>> {
+    Box::pin(async move {
+        match &request.call {
+            Call::Capabilities => capabilities::capabilities(context, &request),
+            Call::Read { type_name, id } => read::read(context, &request, type_name, id),
+            Call::Vread { type_name, id, version } => vread::vread(context, &request, type_name, id, version),
+            Call::Create { .. } => create::create(context, request).await,
+            Call::Update { .. } => update::update(context, request).await,
+            Call::ConditionalUpdate { .. } => update::conditional_update(context, request).await,
+            Call::Patch { .. } | Call::ConditionalPatch { .. } => patch::patch(context, request).await,
+            Call::Delete { .. } => delete::delete(context, request).await,
+            Call::ConditionalDelete { .. } => delete::conditional_delete(context, request).await,
+            Call::Search { .. } | Call::CompartmentSearch { .. } => search::search(context, &request),
+            Call::History { target } => history::history(context, &request, target),
+            Call::Bundle => batch::bundle(context, request).await,
+            Call::Operation { .. } => operation::call(context, request).await,
+        }
+    })
+}
+
+impl Context {
+    /// A snapshot under the request's grant.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn open(&self) -> Result<Records> {
+        Ok(self.store.open(&self.grant)?)
+    }
+
+    /// What a search is read with.
+    #[must_use]
+    pub fn search_options(&self, handling: Handling) -> crate::search::Options {
+        let limits = &self.limits;
+        crate::search::Options {
+            handling: match handling {
+                Handling::Strict => crate::search::Handling::Strict,
+                Handling::Lenient => crate::search::Handling::Lenient,
+            },
+            limits: crate::search::Limits {
+                clauses: limits.search_clauses,
+                or_values: limits.search_or_values,
+                chain_depth: limits.chain_depth,
+                include_depth: limits.include_depth,
+                includes: limits.include_max,
+                page_default: limits.page_default,
+                page_max: limits.page_max,
+            },
+            now: self.clock.now(),
+            base: Some((*self.base).into()),
+        }
+    }
+
+    /// How much one search may read.
+    #[must_use]
+    pub fn search_budget(&self) -> crate::search::Budget {
+        crate::search::Budget::new(self.limits.search_steps, Duration::from_millis(self.limits.search_timeout_ms))
+    }
+
+    /// The absolute URL of a resource, or of a version of it.
+    #[must_use]
+    pub fn url(&self, type_name: &str, id: &str, version: Option<u64>) -> String {
+        let base = &self.base;
+        version.map_or_else(
+            || format!("{base}/{type_name}/{id}"),
+            |version| format!("{base}/{type_name}/{id}/_history/{version}"),
+        )
+    }
+}
+
+impl<'a> Request<'a> {
+    /// The body as a resource.
+    ///
+    /// # Errors
+    /// 400 where there is none, or it is not an object.
+    pub fn resource(&mut self) -> Result<Object<'a>> {
+        match self.body.take() {
+            Some(Value::Object(resource)) => Ok(resource),
+            Some(_) => Err(Error::new(Category::Invalid, "structure", "The body must be a JSON object.")),
+            None => Err(Error::new(Category::Invalid, "required", "The request has no body.")),
+        }
+    }
+
+    /// The value of the first parameter with this name.
+    #[must_use]
+    pub fn parameter(&self, name: &str) -> Option<&str> {
+        self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// 410, with the version that says so for the `ETag`.
+#[must_use]
+pub fn gone(version: u64) -> Error {
+    Error::new(Category::Gone, "deleted", format!("The resource is deleted (version {version})."))
+}
+
+/// 412, saying which condition does not hold.
+#[must_use]
+pub fn precondition_failed(diagnostics: impl Into<Cow<'static, str>>) -> Error {
+    Error::new(Category::PreconditionFailed, "conflict", diagnostics)
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Closed(_) => Self::unavailable("The store does not accept work.", error),
+            StoreError::ReadOnly(_) => Self::unavailable("The store is read-only at the moment.", error),
+            StoreError::Busy => Self::unavailable("Too many writes are waiting.", error),
+            StoreError::OutcomeUnknown(_) => {
+                let text = "The disk did not answer in time: whether the change was made is not known.";
+                Self::from_issues(Category::Unavailable, vec![Issue::error("timeout", text)]).with_log(error)
+            }
+            StoreError::Damaged(_) | StoreError::Io(_) => Self::internal(error),
+        }
+    }
+}

@@ -190,8 +190,8 @@ struct TypesOfReferences;
 
 static NO_MEMBERS: Object<'static> = Object::new();
 
-impl<'t> Hooks<'t> for TypesOfReferences {
-    fn resolve(&self, text: &str) -> Option<Item<'t>> {
+impl Hooks for TypesOfReferences {
+    fn resolve<'t>(&'t self, text: &str) -> Option<Item<'t>> {
         let mut segments = text.split('/').rev().skip_while(|segment| segment.is_empty());
         let before = segments.nth(1)?;
         let name = if before == "_history" { segments.nth(1)? } else { before };

@@ -20,7 +20,7 @@ pub struct Breach(pub String);
 
 impl<E: std::error::Error> From<E> for Breach
 where
-    E: Into<super::CommitError>,
+    E: Into<CommitError>,
 {
     fn from(error: E) -> Self {
         Self(format!("an unexpected error: {error}"))

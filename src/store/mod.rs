@@ -98,7 +98,7 @@ pub enum Expect {
 }
 
 /// One resource's change within a commit.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Change {
     /// The resource type.
     pub type_name: Box<str>,
@@ -113,7 +113,7 @@ pub struct Change {
 }
 
 /// The new content of a resource: made before the commit, in parallel.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Content {
     /// The bytes.
     pub body: Body,

@@ -93,6 +93,17 @@ impl Sealer {
         Self::new(&master)
     }
 
+    /// A key for something outside the store, such as page links: the same for the same master key and purpose.
+    ///
+    /// # Errors
+    /// When the derivation fails, which it does for no purpose.
+    pub fn derive(&self, purpose: &[u8]) -> StoreResult<[u8; KEY_LEN]> {
+        let mut key = [0; KEY_LEN];
+        let info = [b"derived".as_slice(), purpose];
+        self.root.expand(&info, HKDF_SHA256).and_then(|okm| okm.fill(&mut key)).map_err(|_| no_crypto())?;
+        Ok(key)
+    }
+
     /// Appends the sealed form of `plain` to `out`. Everything already in `out` is the header it is bound to.
     ///
     /// # Errors

@@ -1,3 +1,20 @@
-//! Tests from outside.
+//! The server over HTTP, as a client sees it: one module for each interaction and operation.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+mod batch;
+mod capabilities;
+mod create;
+mod delete;
 mod fhirpath_suite;
+mod harness;
+mod history;
+mod hostile;
+mod meta;
+mod patch;
+mod read;
+mod search;
+mod support;
+mod transaction;
+mod update;
+mod vread;

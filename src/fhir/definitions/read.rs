@@ -162,7 +162,9 @@ fn whole_type(own: &Own, all: &[Own], positions: &Positions) -> Read<Type> {
             by_json_name.insert(element.json_name(type_ref).into_boxed_str(), (n, t));
         }
     }
+    let is_required = |(n, element): (usize, &Element)| (element.min > 0).then_some(1_u128 << n);
     Ok(Type {
+        required: elements.iter().take(128).enumerate().filter_map(is_required).sum(),
         name: own.name,
         kind: own.kind,
         is_abstract: own.is_abstract,

@@ -75,6 +75,7 @@ fn lineage() {
 #[test]
 fn every_reference_between_definitions_resolves() {
     for found in r4().types() {
+        assert!(found.elements.len() <= 128, "the positions are kept as bits");
         for element in &found.elements {
             for type_ref in &element.types {
                 assert_eq!(type_ref.definition().unwrap().name, type_ref.name);

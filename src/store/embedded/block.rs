@@ -39,7 +39,7 @@ mod tests {
     fn numbers_come_back() {
         let rids = [1, 2, 500, 1 << 50].map(Rid);
         assert_eq!(unpack(Rid(1), &pack(&rids)).unwrap(), rids);
-        assert_eq!(pack(&rids[..1]), []);
+        assert!(pack(&rids[..1]).is_empty());
         assert!(unpack(Rid(1), &[0x80]).is_err());
     }
 }

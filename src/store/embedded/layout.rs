@@ -138,6 +138,47 @@ pub(super) fn posting_place(block_key: &[u8], prefix: usize) -> Option<(Vec<u8>,
     Some((unescape(escaped)?, Rid(u64::from_be_bytes(*rid))))
 }
 
+/// Type, search key and first number of a block's key.
+pub(super) fn posting_parts(block_key: &[u8]) -> Option<(&str, Vec<u8>, Rid)> {
+    let named = block_key.get(7..)?;
+    let end = memchr::memchr(0, named)?;
+    let (search_key, first) = posting_place(block_key, 7 + end + 1)?;
+    Some((std::str::from_utf8(named.get(..end)?).ok()?, search_key, first))
+}
+
+/// The scope of a log entry's key.
+pub(super) fn log_scope_of(key: &[u8]) -> Option<&str> {
+    let named = key.get(5..)?;
+    std::str::from_utf8(named.get(..memchr::memchr(0, named)?)?).ok()
+}
+
+/// What all current records of a tenant start with.
+pub(super) fn all_current(tenant: TenantId) -> Vec<u8> {
+    table(tenant, CURRENT, 0)
+}
+
+/// What all old versions of a tenant start with.
+pub(super) fn all_history(tenant: TenantId) -> Vec<u8> {
+    table(tenant, HISTORY, 0)
+}
+
+/// What the whole log of a tenant starts with.
+pub(super) fn all_log(tenant: TenantId) -> Vec<u8> {
+    table(tenant, LOG, 0)
+}
+
+/// What all ids of a tenant start with.
+pub(super) fn all_ids(tenant: TenantId) -> Vec<u8> {
+    table(tenant, IDS, 0)
+}
+
+/// What all postings of a generation start with.
+pub(super) fn all_postings(tenant: TenantId, generation: u16) -> Vec<u8> {
+    let mut key = table(tenant, POSTINGS, 2);
+    key.extend_from_slice(&generation.to_be_bytes());
+    key
+}
+
 pub(super) fn mark(slot: u32) -> Vec<u8> {
     let mut key = table(SYSTEM, MARKS, 4);
     key.extend_from_slice(&slot.to_be_bytes());

@@ -1,6 +1,7 @@
 //! The store that needs no other server: one fjall database, sealed, with one thread that commits.
 
 mod block;
+mod check;
 mod checkpoint;
 mod committer;
 mod folder;
@@ -11,6 +12,7 @@ mod marks;
 mod open;
 mod postings;
 mod queue;
+mod rebuild;
 mod record;
 mod tables;
 mod touched;
@@ -22,6 +24,10 @@ use super::seal::Sealer;
 use super::{Backend, Commit, CommitError, Committed, StoreError, StoreResult, View};
 use crate::clock::Clock;
 use crate::tenant::TenantId;
+pub use check::{Report, check, rebuild};
+pub use folder::SCHEMA;
+pub use rebuild::Extract;
+
 use checkpoint::Checkpoints;
 use committer::Committer;
 use folder::MarkFile;
@@ -139,6 +145,16 @@ impl Embedded {
         threads.others.push(spawn("checkpoint", move || checkpoint::run(&shared))?);
         *store.threads.lock().unwrap_or_else(PoisonError::into_inner) = threads;
         Ok(store)
+    }
+}
+
+impl Embedded {
+    /// See [`Sealer::derive`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn derive_key(&self, purpose: &[u8]) -> StoreResult<[u8; 32]> {
+        self.shared.sealer.derive(purpose)
     }
 }
 

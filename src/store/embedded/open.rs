@@ -20,7 +20,6 @@ pub(super) struct Opened {
 pub(super) struct Unverified {
     pub opened: Opened,
     pub found: marks::Found,
-    pub was_clean: bool,
 }
 
 /// Opens or makes a store; refuses one with holes.
@@ -31,7 +30,7 @@ pub(super) fn open(options: &Options) -> StoreResult<Opened> {
     if !folder::exists(folder)? {
         make(options)?;
     }
-    let Unverified { mut opened, found, .. } = open_unverified(options, lock)?;
+    let Unverified { mut opened, found } = open_unverified(options, lock)?;
     if !found.holes.is_empty() {
         return Err(StoreError::Closed(format!(
             "after an unclean stop {} lacks commits that were answered: {}. Copies of the journals as they were are in {}. \
@@ -55,14 +54,13 @@ pub(super) fn open_unverified(options: &Options, lock: File) -> StoreResult<Unve
     let sealer = Sealer::from_file(&options.key_file, false)?;
     folder::check_format(folder, &sealer)?;
     let mark = MarkFile::open(folder)?;
-    let was_clean = mark.get().is_clean;
-    if !was_clean {
+    if !mark.get().is_clean {
         let copied = marks::copy_journals(&folder::database(folder), &copies(options));
         copied.map_err(|error| io_error(&copies(options), &error))?;
     }
     let tables = open_tables(options)?;
     let found = marks::verify(&tables, mark.get())?;
-    Ok(Unverified { opened: Opened { tables, sealer, mark, lock }, found, was_clean })
+    Ok(Unverified { opened: Opened { tables, sealer, mark, lock }, found })
 }
 
 /// fjall answers some kinds of damage with a panic.
@@ -105,6 +103,18 @@ fn forget_copies(options: &Options) -> StoreResult<()> {
         std::fs::remove_dir_all(&copies).map_err(|error| io_error(&copies, &error))?;
     }
     Ok(())
+}
+
+/// Keeps the copies where opening does not remove them, in place of those of an earlier rebuild.
+pub(super) fn set_copies_aside(options: &Options) -> StoreResult<()> {
+    let (copies, aside) = (copies(options), options.folder.join("journals-before-rebuild"));
+    if !copies.exists() {
+        return Ok(());
+    }
+    if aside.exists() {
+        std::fs::remove_dir_all(&aside).map_err(|error| io_error(&aside, &error))?;
+    }
+    std::fs::rename(&copies, &aside).map_err(|error| io_error(&aside, &error))
 }
 
 /// The last steps of an orderly stop: nothing is left that only the journals hold, and the mark says so.

@@ -107,7 +107,7 @@ fn look_for_hang(shared: &Shared) {
 
 /// Notes whether less space is left than the floor.
 pub(super) fn look_at_space(shared: &Shared) {
-    let floor = shared.options.free_floor_mib * 1024 * 1024;
+    let floor = shared.options.free_floor_mib.saturating_mul(1024 * 1024);
     let Some(free) = free_bytes(&shared.options.folder) else { return };
     let is_full = free < floor;
     if shared.watch.is_full.swap(is_full, Ordering::AcqRel) != is_full {

@@ -1,0 +1,90 @@
+//! The command line: one file per subcommand.
+
+
+pub mod demo;
+
+mod serve;
+
+use crate::config::{Config, ConfigError};
+use clap::{Args, Parser, Subcommand};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// A FHIR R4 server.
+#[derive(Debug, Parser)]
+#[command(name = "pharos", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve FHIR.
+    Serve(Settings),
+    /// Serve a sample population on a store of its own, open to everybody on this machine, and print what to try.
+    Demo(demo::Demo),
+    // /// Load Bundles and NDJSON from files and folders.
+    //Load(load::Load),
+    // /// Verify a store that no server has open.
+    //Check(check::Check),
+}
+
+/// The settings that have a flag. Flags win over variables, and those over the file.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Settings {
+    /// A TOML file with settings.
+    #[arg(long, value_name = "FILE", env = "PHAROS_CONFIG")]
+    config: Option<PathBuf>,
+    /// The address and port to listen on.
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+    /// Where the data is: file:PATH.
+    #[arg(long, value_name = "STORE")]
+    store: Option<String>,
+    /// The file with the master key.
+    #[arg(long, value_name = "FILE")]
+    key_file: Option<PathBuf>,
+    /// The address by which clients reach the server.
+    #[arg(long, value_name = "URL")]
+    public_url: Option<String>,
+    /// Answer everybody; on loopback addresses only.
+    #[arg(long)]
+    insecure_open: bool,
+}
+
+impl Settings {
+    /// All settings, checked.
+    fn load(self) -> Result<Config, ConfigError> {
+        let mut config = Config::load(self.config.as_deref())?;
+        config.listen = self.listen.unwrap_or(config.listen);
+        config.store = self.store.unwrap_or(config.store);
+        config.key_file = self.key_file.or(config.key_file);
+        config.public_url = self.public_url.or(config.public_url);
+        config.insecure_open |= self.insecure_open;
+        config.check()?;
+        Ok(config)
+    }
+}
+
+/// Why a command ended badly: a sentence for the person at the terminal.
+pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Runs the command that the arguments name.
+#[must_use]
+pub fn run() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Serve(settings) => serve::run(settings),
+        Command::Demo(command) => demo::run(command),
+        //Command::Load(command) => return load::run(command),
+        //Command::Check(command) => check::run(&command),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("pharos: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! `pharos serve`
+
+use super::{Failure, Settings};
+use crate::app::App;
+use crate::clock::SystemClock;
+use crate::config::{Config, LogFormat};
+use crate::http;
+use crate::store::Store;
+use crate::store::embedded::{Embedded, Options};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use std::net::TcpListener;
+use std::sync::Arc;
+use tracing_subscriber::EnvFilter;
+
+/// Serves until SIGTERM or SIGINT.
+pub fn run(settings: Settings) -> Result<(), Failure> {
+    let config = settings.load()?;
+    log_to_stderr(config.log_format);
+    if config.insecure_open {
+        tracing::warn!("insecure_open: everybody on this machine may read and change everything");
+    } else {
+        tracing::warn!(
+            "authorization is not built yet: requests other than /metadata are refused (try --insecure-open on a loopback address)"
+        );
+    }
+    let app = open(config)?;
+    serve(app, |address| tracing::info!(%address, "serving FHIR R4 at /fhir"))
+}
+
+/// Opens the store and puts the app together.
+pub(super) fn open(config: Config) -> Result<Arc<App>, Failure> {
+    forbid_core_dumps();
+    let mut options = Options::at(config.store_path()?);
+    if let Some(key_file) = &config.key_file {
+        options.key_file.clone_from(key_file);
+    }
+    let embedded = Embedded::open(options, Arc::new(SystemClock))?;
+    let cursor_key = embedded.derive_key(b"page cursors")?;
+    let store = Store::new(Arc::new(embedded));
+    Ok(Arc::new(App::new(config, store, &cursor_key, Arc::new(SystemClock))?))
+}
+
+/// Listens and serves; `announce` hears the address when clients can connect.
+pub(super) fn serve(app: Arc<App>, announce: impl FnOnce(std::net::SocketAddr)) -> Result<(), Failure> {
+    let address = app.config.listen;
+    let listener =
+        TcpListener::bind(address).map_err(|error| format!("can't listen on {address}: {error}"))?;
+    let address = listener.local_addr()?;
+    let metrics = recorder()?;
+    let result = http::run(async {
+        let server = http::server(Arc::clone(&app), listener, metrics, true)?;
+        announce(address);
+        server.await
+    });
+    app.stop();
+    tracing::info!("stopping: finishing commits");
+    app.store().close()?;
+    Ok(result?)
+}
+
+fn recorder() -> Result<PrometheusHandle, Failure> {
+    Ok(PrometheusBuilder::new().install_recorder()?)
+}
+
+/// A core dump would hold keys and patient data.
+fn forbid_core_dumps() {
+    let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
+    if let Err(error) = rustix::process::setrlimit(rustix::process::Resource::Core, none) {
+        tracing::warn!(%error, "can't switch core dumps off");
+    }
+}
+
+/// The log goes to stderr; `RUST_LOG` sets what it holds.
+pub(super) fn log_to_stderr(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => builder.init(),
+        LogFormat::Json => builder.json().init(),
+    }
+}

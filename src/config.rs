@@ -1,0 +1,225 @@
+//! Every setting with its default, and every limit with its name.
+//!
+//! Read from a TOML file, then from `PHAROS_*` variables (`PHAROS_LIMITS__PAGE_MAX=500`), then from flags.
+//! `docs/configuration.md` lists each; `tests/tidy.rs` checks that it does.
+
+use figment::Figment;
+use figment::providers::{Env, Format, Serialized, Toml};
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+/// Variables that begin with `PHAROS_` and set nothing here: the file's name, and what the tests are told.
+const NOT_SETTINGS: [&str; 6] = ["config", "conformance", "r4_package", "synthea", "test", "test_mongodb"];
+
+/// How the log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What happens to unknown search parameters where the request does not say (`Prefer: handling=`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Handling {
+    /// They are an error.
+    Strict,
+    /// They are dropped, and named in the answer.
+    Lenient,
+}
+
+/// All settings.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The address and port to listen on.
+    pub listen: SocketAddr,
+    /// Where the data is: `file:PATH`.
+    pub store: String,
+    /// The file with the master key; `PATH.key` beside the store folder when not set.
+    pub key_file: Option<PathBuf>,
+    /// The address by which clients reach the server, without a path: `https://fhir.example.org`. Every URL that the server
+    /// makes starts with it. `http://` and the listening address when not set.
+    pub public_url: Option<String>,
+    /// Answers everybody. Only on a loopback address.
+    pub insecure_open: bool,
+    /// The number of threads that serve requests; the number of cores when 0.
+    pub workers: usize,
+    /// What happens to unknown search parameters where the request does not say.
+    pub handling: Handling,
+    /// Whether the target of a reference must exist when a resource is written.
+    pub check_references: bool,
+    /// `text` or `json`.
+    pub log_format: LogFormat,
+    /// The limits.
+    pub limits: Limits,
+}
+
+/// Every limit. A request over a limit gets an answer that names it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// The size of a body, after decompression.
+    pub body_bytes: usize,
+    /// How many arrays and objects may stand inside each other in a body.
+    pub json_depth: usize,
+    /// The number of entries of a batch or transaction.
+    pub bundle_entries: usize,
+    /// The entries of a page where `_count` does not say.
+    pub page_default: usize,
+    /// The greatest `_count`; a greater one is lowered to it.
+    pub page_max: usize,
+    /// The length of a request's URL.
+    pub url_bytes: usize,
+    /// The parameters of a search.
+    pub search_clauses: usize,
+    /// The alternatives, after commas, of one search parameter.
+    pub search_or_values: usize,
+    /// The postings and key lists that one search may read.
+    pub search_steps: u64,
+    /// The time for one search, in milliseconds.
+    pub search_timeout_ms: u64,
+    /// The links of a chain or of nested `_has`.
+    pub chain_depth: usize,
+    /// The rounds of `:iterate`.
+    pub include_depth: usize,
+    /// The resources that `_include` and `_revinclude` add to a page.
+    pub include_max: usize,
+    /// The resources that one conditional delete may delete.
+    pub conditional_delete_max: usize,
+    /// The steps that one FHIRPath evaluation may take.
+    pub fhirpath_steps: usize,
+    /// The time for one request, in milliseconds, from its last byte to its answer.
+    pub request_timeout_ms: u64,
+    /// The time for a request's headers to arrive, in milliseconds.
+    pub header_timeout_ms: u64,
+    /// The time between two parts of a body, in milliseconds.
+    pub body_stall_timeout_ms: u64,
+    /// The least average speed of a body after its first ten seconds, in bytes a second.
+    pub body_bytes_per_s: u64,
+    /// The connections at a time, of each worker.
+    pub connections: usize,
+    /// The time that requests under way get at a shutdown, in seconds.
+    pub shutdown_timeout_s: u64,
+    /// The time that a page link stays valid, in seconds.
+    pub cursor_lifetime_s: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            store: "file:./pharos-data".to_owned(),
+            key_file: None,
+            public_url: None,
+            insecure_open: false,
+            workers: 0,
+            handling: Handling::Strict,
+            check_references: false,
+            log_format: LogFormat::Text,
+            limits: Limits::default(),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body_bytes: 64 << 20,
+            json_depth: 100,
+            bundle_entries: 5_000,
+            page_default: 20,
+            page_max: 1_000,
+            url_bytes: 8_192,
+            search_clauses: 64,
+            search_or_values: 500,
+            search_steps: 50_000_000,
+            search_timeout_ms: 15_000,
+            chain_depth: 8,
+            include_depth: 4,
+            include_max: 1_000,
+            conditional_delete_max: 100,
+            fhirpath_steps: 1_000_000,
+            request_timeout_ms: 30_000,
+            header_timeout_ms: 10_000,
+            body_stall_timeout_ms: 10_000,
+            body_bytes_per_s: 1_000,
+            connections: 10_000,
+            shutdown_timeout_s: 30,
+            cursor_lifetime_s: 86_400,
+        }
+    }
+}
+
+/// Why the settings can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A source has an unknown name, a wrong type, or can't be read.
+    #[error("{0}")]
+    Source(String),
+    /// A setting's value makes no sense.
+    #[error("{setting}: {reason}")]
+    Value {
+        /// Its name.
+        setting: &'static str,
+        /// What is wrong, and what would be right.
+        reason: String,
+    },
+}
+
+impl Config {
+    /// Reads the settings: defaults, then `file` (which must exist where it is named), then `PHAROS_*`.
+    ///
+    /// # Errors
+    /// When a source can't be read, or has a name that is no setting.
+    pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
+        let mut figment = Figment::from(Serialized::defaults(Self::default()));
+        if let Some(file) = file {
+            figment = figment.merge(Toml::file_exact(file));
+        }
+        let variables = Env::prefixed("PHAROS_").split("__").filter(|key| !NOT_SETTINGS.iter().any(|name| key == name));
+        figment.merge(variables).extract().map_err(|error| ConfigError::Source(error.to_string()))
+    }
+
+    /// Checks the values against each other.
+    ///
+    /// # Errors
+    /// Names the first setting that can't be used.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let wrong = |setting, reason: &str| Err(ConfigError::Value { setting, reason: reason.to_owned() });
+        if self.insecure_open && !self.listen.ip().is_loopback() {
+            return wrong("insecure_open", "an open server may listen on a loopback address only");
+        }
+        if let Some(url) = &self.public_url
+            && !(url.starts_with("http://") || url.starts_with("https://"))
+        {
+            return wrong("public_url", "must start with http:// or https://");
+        }
+        if self.limits.page_default == 0 || self.limits.page_default > self.limits.page_max {
+            return wrong("limits.page_default", "must be at least 1 and at most limits.page_max");
+        }
+        self.store_path().map(|_| ())
+    }
+
+    /// The folder of the embedded store.
+    ///
+    /// # Errors
+    /// When `store` names another kind of store.
+    pub fn store_path(&self) -> Result<PathBuf, ConfigError> {
+        let path = self.store.strip_prefix("file:").filter(|path| !path.is_empty());
+        path.map(PathBuf::from)
+            .ok_or_else(|| ConfigError::Value { setting: "store", reason: "must be file: and a folder".to_owned() })
+    }
+
+    /// `public_url` or what stands for it, without a slash at the end.
+    #[must_use]
+    pub fn public_url(&self) -> String {
+        self.public_url
+            .as_ref()
+            .map_or_else(|| format!("http://{}", self.listen), |url| url.trim_end_matches('/').to_owned())
+    }
+}

@@ -1,0 +1,61 @@
+//! The network side: the only place where actix appears.
+
+mod body;
+pub mod negotiate;
+pub mod prefer;
+mod request;
+mod response;
+mod routes;
+
+use crate::app::App;
+use actix_web::dev::Server;
+use actix_web::{App as Actix, HttpServer, middleware, web};
+use metrics_exporter_prometheus::PrometheusHandle;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What every worker shares.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    app: Arc<App>,
+    metrics: PrometheusHandle,
+}
+
+/// Runs a future, such as that of [`server`], to its end on a runtime of its own in this thread.
+pub fn run<F: Future>(future: F) -> F::Output {
+    actix_web::rt::System::new().block_on(future)
+}
+
+/// Serves an app on a listening socket. The server runs when awaited, and ends on SIGTERM or SIGINT, or through its handle.
+///
+/// # Errors
+/// When the socket can't be used.
+pub fn server(
+    app: Arc<App>,
+    listener: TcpListener,
+    metrics: PrometheusHandle,
+    signals: bool,
+) -> std::io::Result<Server> {
+    let limits = app.config.limits.clone();
+    let workers = match app.config.workers {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        workers => workers,
+    };
+    let shared = Shared { app, metrics };
+    let mut server = HttpServer::new(move || {
+        Actix::new()
+            .app_data(web::Data::new(shared.clone()))
+            .wrap(middleware::Compress::default())
+            .configure(routes::routes)
+    })
+    .workers(workers)
+    .max_connections(limits.connections)
+    .client_request_timeout(Duration::from_millis(limits.header_timeout_ms))
+    .keep_alive(Duration::from_secs(75))
+    .shutdown_timeout(limits.shutdown_timeout_s);
+    if !signals {
+        server = server.disable_signals();
+    }
+    Ok(server.listen(listener)?.run())
+}

@@ -1,0 +1,229 @@
+//! Which interaction a method and a path ask for: the table of <https://hl7.org/fhir/R4/http.html#summary>.
+//!
+//! The same table serves requests and the entries of Bundles.
+
+use crate::error::{Category, Error, Issue, Result};
+use crate::fhir::definitions;
+use crate::fhir::reference::is_id;
+
+/// The method of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    /// `GET`
+    Get,
+    /// `HEAD`: as `GET`, answered without a body.
+    Head,
+    /// `POST`
+    Post,
+    /// `PUT`
+    Put,
+    /// `PATCH`
+    Patch,
+    /// `DELETE`
+    Delete,
+}
+
+impl Verb {
+    /// The verb that HTTP spells so.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Some(match text {
+            "GET" => Self::Get,
+            "HEAD" => Self::Head,
+            "POST" => Self::Post,
+            "PUT" => Self::Put,
+            "PATCH" => Self::Patch,
+            "DELETE" => Self::Delete,
+            _ => return None,
+        })
+    }
+}
+
+/// What an operation is called on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// The whole system.
+    System,
+    /// A type.
+    Type(String),
+    /// One resource.
+    Instance(String, String),
+}
+
+/// An interaction with what its URL says of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Call {
+    Capabilities,
+    Read { type_name: String, id: String },
+    Vread { type_name: String, id: String, version: String },
+    Create { type_name: String },
+    Update { type_name: String, id: String },
+    Patch { type_name: String, id: String },
+    Delete { type_name: String, id: String },
+    ConditionalUpdate { type_name: String },
+    ConditionalPatch { type_name: String },
+    ConditionalDelete { type_name: String },
+    /// `None` is the search over all types.
+    Search { type_name: Option<String> },
+    /// `type_name` is `None` for `*`.
+    CompartmentSearch { compartment: String, id: String, type_name: Option<String> },
+    History { target: Target },
+    /// Batch or transaction: the Bundle's type tells.
+    Bundle,
+    Operation { target: Target, name: String },
+}
+
+impl Call {
+    /// Finds the interaction for a path relative to the base, already split at `/` and percent-decoded.
+    ///
+    /// # Errors
+    /// 404 for a path that means nothing (an unknown type is named), 405 for a method that the path does not have,
+    /// 400 for a `PUT` to an id that is none.
+    pub fn parse(verb: Verb, path: &[&str]) -> Result<Self> {
+        match path {
+            [] => Self::at_base(verb),
+            ["metadata"] => allow(verb, &[(Verb::Get, Self::Capabilities)]),
+            ["_search"] => allow(verb, &[(Verb::Post, Self::Search { type_name: None })]),
+            ["_history"] => allow(verb, &[(Verb::Get, Self::History { target: Target::System })]),
+            [name] if name.starts_with('$') => Self::operation(verb, Target::System, name),
+            [type_name, rest @ ..] => {
+                known_type(type_name)?;
+                Self::at_type(verb, type_name, rest)
+            }
+        }
+    }
+
+    fn at_base(verb: Verb) -> Result<Self> {
+        allow(verb, &[(Verb::Get, Self::Search { type_name: None }), (Verb::Post, Self::Bundle)])
+    }
+
+    fn at_type(verb: Verb, name: &str, rest: &[&str]) -> Result<Self> {
+        let type_name = || name.to_owned();
+        match rest {
+            [] => allow(
+                verb,
+                &[
+                    (Verb::Get, Self::Search { type_name: Some(type_name()) }),
+                    (Verb::Post, Self::Create { type_name: type_name() }),
+                    (Verb::Put, Self::ConditionalUpdate { type_name: type_name() }),
+                    (Verb::Patch, Self::ConditionalPatch { type_name: type_name() }),
+                    (Verb::Delete, Self::ConditionalDelete { type_name: type_name() }),
+                ],
+            ),
+            ["_search"] => {
+                let search = Self::Search { type_name: Some(type_name()) };
+                allow(verb, &[(Verb::Post, search.clone()), (Verb::Get, search)])
+            }
+            ["_history"] => allow(verb, &[(Verb::Get, Self::History { target: Target::Type(type_name()) })]),
+            [operation] if operation.starts_with('$') => Self::operation(verb, Target::Type(type_name()), operation),
+            [id, rest @ ..] => {
+                check_id(verb, id)?;
+                Self::at_instance(verb, name, id, rest)
+            }
+        }
+    }
+
+    fn at_instance(verb: Verb, type_name: &str, id: &str, rest: &[&str]) -> Result<Self> {
+        let (type_name, id) = (type_name.to_owned(), id.to_owned());
+        match rest {
+            [] => match verb {
+                Verb::Get | Verb::Head => Ok(Self::Read { type_name, id }),
+                Verb::Put => Ok(Self::Update { type_name, id }),
+                Verb::Patch => Ok(Self::Patch { type_name, id }),
+                Verb::Delete => Ok(Self::Delete { type_name, id }),
+                Verb::Post => Err(method_not_allowed("GET, HEAD, PUT, PATCH, DELETE")),
+            },
+            ["_history"] => allow(verb, &[(Verb::Get, Self::History { target: Target::Instance(type_name, id) })]),
+            ["_history", version] => {
+                let version = (*version).to_owned();
+                allow(verb, &[(Verb::Get, Self::Vread { type_name, id, version })])
+            }
+            [operation] if operation.starts_with('$') => {
+                Self::operation(verb, Target::Instance(type_name, id), operation)
+            }
+            [inner] | [inner, "_search"] => {
+                if definitions::r4().compartment(&type_name).is_none() {
+                    return Err(no_such_url());
+                }
+                let inner = if *inner == "*" { None } else { Some(known_type(inner)?) };
+                let search = Self::CompartmentSearch { compartment: type_name, id, type_name: inner };
+                let verb_for = if rest.len() == 2 { Verb::Post } else { Verb::Get };
+                allow(verb, &[(verb_for, search)])
+            }
+            _ => Err(no_such_url()),
+        }
+    }
+
+    fn operation(verb: Verb, target: Target, name: &str) -> Result<Self> {
+        let call = Self::Operation { target, name: name.trim_start_matches('$').to_owned() };
+        allow(verb, &[(Verb::Get, call.clone()), (Verb::Post, call)])
+    }
+
+    /// What `CapabilityStatement.rest.interaction.code` and the metrics call it.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Capabilities => "capabilities",
+            Self::Read { .. } => "read",
+            Self::Vread { .. } => "vread",
+            Self::Create { .. } => "create",
+            Self::Update { .. } | Self::ConditionalUpdate { .. } => "update",
+            Self::Patch { .. } | Self::ConditionalPatch { .. } => "patch",
+            Self::Delete { .. } | Self::ConditionalDelete { .. } => "delete",
+            Self::Search { type_name: None } => "search-system",
+            Self::Search { .. } | Self::CompartmentSearch { .. } => "search-type",
+            Self::History { target: Target::System } => "history-system",
+            Self::History { target: Target::Type(_) } => "history-type",
+            Self::History { .. } => "history-instance",
+            Self::Bundle => "batch",
+            Self::Operation { .. } => "operation",
+        }
+    }
+}
+
+/// The call that belongs to the verb; `HEAD` is answered as `GET`.
+fn allow(verb: Verb, calls: &[(Verb, Call)]) -> Result<Call> {
+    let wanted = if verb == Verb::Head { Verb::Get } else { verb };
+    let found = calls.iter().find(|(allowed, _)| *allowed == wanted);
+    found.map(|(_, call)| call.clone()).ok_or_else(|| {
+        let names: Vec<String> = calls.iter().map(|(verb, _)| format!("{verb:?}").to_uppercase()).collect();
+        method_not_allowed(&names.join(", "))
+    })
+}
+
+fn method_not_allowed(allowed: &str) -> Error {
+    let text = format!("This URL does not have this method; it has {allowed}.");
+    Error::new(Category::MethodNotAllowed, "not-supported", text)
+}
+
+fn no_such_url() -> Error {
+    Error::new(Category::NotFound, "not-found", "There is nothing at this URL.")
+}
+
+/// The name, where R4 has a resource type of that name.
+///
+/// # Errors
+/// 404 naming the type, as far as it looks like one.
+pub fn known_type(name: &str) -> Result<String> {
+    if definitions::r4().is_resource_type(name) {
+        return Ok(name.to_owned());
+    }
+    let looks_like_a_type = name.len() <= 64 && name.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let shown = if looks_like_a_type { format!("R4 has no resource type {name}.") } else { return Err(no_such_url()) };
+    Err(Error::from_issues(Category::NotFound, vec![Issue::error("not-supported", shown)]))
+}
+
+fn check_id(verb: Verb, id: &str) -> Result<()> {
+    if is_id(id) {
+        return Ok(());
+    }
+    if verb == Verb::Put {
+        return Err(Error::new(
+            Category::Invalid,
+            "value",
+            "An id has 1 to 64 characters out of A-Z, a-z, 0-9, minus and dot.",
+        ));
+    }
+    Err(Error::not_found())
+}

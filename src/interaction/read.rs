@@ -1,0 +1,32 @@
+//! read: <https://hl7.org/fhir/R4/http.html#read>, conditional read: `#cread`.
+
+use super::{Answer, Context, Request, Status, gone};
+use crate::error::{Error, Result};
+use crate::fhir::subset::Subset;
+use crate::store::Version;
+
+/// The current version of a resource: 404 where there is none, 410 where it is deleted, 304 where a condition says that
+/// the client has it already. `_summary` and `_elements` show a part.
+///
+/// # Errors
+/// As said, and 400 for a malformed `_summary`.
+pub fn read(context: &Context, request: &Request<'_>, type_name: &str, id: &str) -> Result<Answer> {
+    let version = context.open()?.read(type_name, id)?.ok_or_else(Error::not_found)?;
+    if version.body.is_none() {
+        return Err(gone(version.version));
+    }
+    if !request.conditions.want_content(&version) {
+        return Ok(Answer { version: Some((version.version, version.time)), ..Answer::empty(Status::NotModified) });
+    }
+    show(request, &version)
+}
+
+/// The answer with the part of a version that the request asks for.
+pub(super) fn show(request: &Request<'_>, version: &Version) -> Result<Answer> {
+    let part = Subset::from_query(&request.query)?;
+    let mut answer = Answer::of(version)?;
+    if let (Some(part), Some(body)) = (part, &answer.body) {
+        answer.body = Some(part.apply_to_bytes(body)?);
+    }
+    Ok(answer)
+}

@@ -1,0 +1,85 @@
+//! `$meta`, `$meta-add`, `$meta-delete`: <https://hl7.org/fhir/R4/resource-operation-meta.html>,
+//! <https://hl7.org/fhir/R4/resource-operation-meta-add.html>, <https://hl7.org/fhir/R4/resource-operation-meta-delete.html>.
+
+use crate::error::{Error, Result};
+use crate::fhir::parse::parse;
+use crate::fhir::tree::{Object, Value};
+use crate::fhir::{meta, write};
+use crate::interaction::condition::expect;
+use crate::interaction::writing::{self, Decision};
+use crate::interaction::{Answer, Context, Request, body_of, gone};
+use crate::store::{Method, Records, Version};
+
+/// Which of the two changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// `$meta-add`
+    Add,
+    /// `$meta-delete`
+    Delete,
+}
+
+/// The `meta` of a resource.
+///
+/// # Errors
+/// 404 and 410 as for a read.
+pub fn meta(context: &Context, type_name: &str, id: &str) -> Result<Answer> {
+    answer(&readable(&context.open()?, type_name, id)?)
+}
+
+/// Adds or deletes profiles, labels and tags, as a new version where that changes something.
+///
+/// # Errors
+/// 404 and 410 as for a read; 400 without a `meta` parameter.
+pub async fn change(
+    context: &Context,
+    mut request: Request<'_>,
+    type_name: &str,
+    id: &str,
+    change: Change,
+) -> Result<Answer> {
+    let parameters = request.resource()?;
+    let given = meta::from_parameters(&parameters)?;
+    let ((), _) = writing::decide(context, |records| {
+        let current = readable(records, type_name, id)?;
+        request.conditions.hold(Some(&current))?;
+        let bytes = body_of(&current)?;
+        let mut resource = object(&bytes)?;
+        let before = meta::meta(&resource).cloned();
+        meta::change(&mut resource, |meta| match change {
+            Change::Add => meta::add(meta, given),
+            Change::Delete => meta::delete(meta, given),
+        });
+        let mut changes = Vec::new();
+        if meta::meta(&resource) != before.as_ref() {
+            writing::check(&resource, type_name)?;
+            let content = writing::content(context, &resource);
+            changes.push(writing::put(type_name, id, expect(Some(&current)), Method::Update, content));
+        }
+        let again_when_stale = !request.conditions.are_set();
+        Ok(Decision { changes, guards: Vec::new(), again_when_stale, then: () })
+    })
+    .await?;
+    answer(&readable(&context.open()?, type_name, id)?)
+}
+
+fn readable(records: &Records, type_name: &str, id: &str) -> Result<Version> {
+    let version = records.read(type_name, id)?.ok_or_else(Error::not_found)?;
+    if version.body.is_none() { Err(gone(version.version)) } else { Ok(version) }
+}
+
+fn object(bytes: &[u8]) -> Result<Object<'_>> {
+    match parse(bytes, usize::MAX).map_err(Error::internal)? {
+        Value::Object(object) => Ok(object),
+        _ => Err(Error::internal("a stored resource that is no object")),
+    }
+}
+
+fn answer(version: &Version) -> Result<Answer> {
+    let bytes = body_of(version)?;
+    let resource = object(&bytes)?;
+    let meta = meta::meta(&resource).cloned().unwrap_or_default();
+    let mut answer = Answer::ok(write::to_vec(&meta::to_parameters(meta)));
+    answer.version = Some((version.version, version.time));
+    Ok(answer)
+}

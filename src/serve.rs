@@ -1,0 +1,157 @@
+//! The way of one request: the file to read first.
+
+use crate::app::App;
+use crate::config::Handling;
+use crate::error::{Category, Error, Result};
+use crate::fhir::binary;
+use crate::fhir::parse::parse;
+use crate::fhir::tree::Value;
+use crate::fhir::{outcome, write};
+use crate::interaction::call::{Call, Verb};
+use crate::interaction::condition::Conditions;
+use crate::interaction::{self, Answer, Request, Return, Status};
+use crate::tenant::TenantId;
+
+/// A request as it arrived, in plain types. `http/request.rs` makes it.
+#[derive(Debug)]
+pub struct Incoming {
+    /// The tenant that the path names.
+    pub tenant: TenantId,
+    /// The method.
+    pub verb: Verb,
+    /// What the path and the method ask for.
+    pub call: Call,
+    /// The parameters of the URL and of a form.
+    pub query: Vec<(String, String)>,
+    /// What must hold.
+    pub conditions: Conditions,
+    /// `Prefer: return=`.
+    pub prefer: Option<Return>,
+    /// `Prefer: handling=`, or the setting.
+    pub handling: Handling,
+    /// The body.
+    pub body: Body,
+    /// `X-Provenance`.
+    pub provenance: Option<Vec<u8>>,
+    /// Whether the answer shall be indented.
+    pub pretty: bool,
+    /// Whether a Binary shall be answered as what it holds.
+    pub raw_binary: bool,
+}
+
+/// The body of a request.
+#[derive(Debug)]
+pub enum Body {
+    /// None, or a form whose parameters are in the query.
+    None,
+    /// JSON: a resource or a patch.
+    Json(Vec<u8>),
+    /// Anything else, for a Binary.
+    Binary {
+        /// Its media type.
+        content_type: String,
+        /// `X-Security-Context`.
+        security_context: Option<String>,
+        /// The bytes.
+        bytes: Vec<u8>,
+    },
+}
+
+/// What goes back. `http/response.rs` sends it.
+#[derive(Debug)]
+pub struct Reply {
+    /// The HTTP status.
+    pub status: u16,
+    /// The media type of the body.
+    pub content_type: String,
+    /// `ETag` and `Last-Modified`.
+    pub version: Option<(u64, crate::clock::Micros)>,
+    /// `Location`.
+    pub location: Option<String>,
+    /// `Retry-After`, in seconds.
+    pub retry_after_s: Option<u32>,
+    /// The body, empty for none.
+    pub body: Vec<u8>,
+}
+
+/// `application/fhir+json` in UTF-8.
+pub const FHIR_JSON: &str = "application/fhir+json; charset=utf-8";
+
+/// Serves one request. Whatever happens, there is a reply.
+pub async fn serve(app: &App, incoming: &Incoming) -> Reply {
+    match run(app, incoming).await.and_then(|answer| Reply::from_answer(answer, incoming)) {
+        Ok(reply) => reply,
+        Err(error) => Reply::from_error(&error, incoming.pretty),
+    }
+}
+
+async fn run(app: &App, incoming: &Incoming) -> Result<Answer> {
+    let grant = app.authorize(incoming.tenant, &incoming.call)?;
+    let context = app.context(grant);
+    let depth = context.limits.json_depth;
+    let request = Request {
+        verb: incoming.verb,
+        call: incoming.call.clone(),
+        query: incoming.query.clone(),
+        conditions: incoming.conditions.clone(),
+        prefer: incoming.prefer,
+        handling: incoming.handling,
+        body: incoming.body.to_tree(depth)?,
+        provenance: incoming.provenance.as_deref().map(|bytes| json(bytes, depth)).transpose()?,
+    };
+    interaction::perform(&context, request).await
+}
+
+fn json(bytes: &[u8], depth: usize) -> Result<Value<'_>> {
+    parse(bytes, depth).map_err(|error| Error::new(Category::Invalid, "structure", error.to_string()))
+}
+
+impl Body {
+    fn to_tree(&self, depth: usize) -> Result<Option<Value<'_>>> {
+        match self {
+            Self::None => Ok(None),
+            Self::Json(bytes) => json(bytes, depth).map(Some),
+            Self::Binary { content_type, security_context, bytes } => {
+                Ok(Some(binary::resource(content_type, security_context.as_deref(), bytes)))
+            }
+        }
+    }
+}
+
+impl Reply {
+    fn from_answer(answer: Answer, incoming: &Incoming) -> Result<Self> {
+        let status = match answer.status {
+            Status::Ok => 200,
+            Status::Created => 201,
+            Status::NoContent => 204,
+            Status::NotModified => 304,
+        };
+        let (version, location) = (answer.version, answer.location);
+        let mut content_type = FHIR_JSON.to_owned();
+        let mut body = answer.body.unwrap_or_default();
+        if incoming.raw_binary && !body.is_empty() {
+            (content_type, body) = binary::content(&body)?;
+        } else if incoming.pretty && !body.is_empty() {
+            let tree = parse(&body, usize::MAX).map_err(Error::internal)?;
+            body = write::to_vec_pretty(&tree);
+        }
+        Ok(Self { status, content_type, version, location, retry_after_s: None, body })
+    }
+
+    /// The reply to a request that failed: an OperationOutcome.
+    #[must_use]
+    pub fn from_error(error: &Error, pretty: bool) -> Self {
+        if let Some(log) = &error.log {
+            tracing::warn!(category = ?error.category, log, "a request failed");
+        }
+        let outcome = outcome::outcome(&error.issues);
+        Self {
+            status: error.category.status(),
+            content_type: FHIR_JSON.to_owned(),
+            version: None,
+            location: None,
+            retry_after_s: error.retry_after_s,
+            body: if pretty { write::to_vec_pretty(&outcome) } else { write::to_vec(&outcome) },
+        }
+    }
+}

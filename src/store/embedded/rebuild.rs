@@ -1,0 +1,147 @@
+//! Makes what can be derived from the records anew: postings (in a new generation), ids, and the head of a tenant.
+
+use super::check::{entries, rid_in};
+use super::record::{Head, Header, open_keys, open_record, pack_keys, seal_keys, with_added_keys};
+use super::tables::{Tables, failed};
+use super::{block, layout};
+use crate::clock::Micros;
+use crate::key::KeyList;
+use crate::store::seal::Sealer;
+use crate::store::{Rid, StoreResult, Version};
+use crate::tenant::TenantId;
+use fjall::{OwnedWriteBatch, PersistMode};
+use std::collections::BTreeMap;
+
+/// Gives the search keys of a version from its JSON, without those that the commit adds.
+pub type Extract<'e> = &'e dyn Fn(&Version, &[u8]) -> KeyList;
+
+/// Resources whose postings are gathered before they are written.
+const PART: usize = 4096;
+/// Entries in one batch of removals.
+const REMOVED_TOGETHER: usize = 10_000;
+
+/// Rebuilds one tenant. The old generation is in use until the new one is whole.
+pub(super) fn tenant(
+    tables: &Tables,
+    sealer: &Sealer,
+    tenant: TenantId,
+    extract: Option<Extract<'_>>,
+) -> StoreResult<()> {
+    let stored = tables.records.get(layout::head(tenant)).map_err(|error| failed(&error))?;
+    let old = stored.and_then(|bytes| Head::unpack(&bytes).ok()).unwrap_or(Head::FIRST);
+    let generation = old.generation.wrapping_add(1);
+    remove(tables, &layout::all_postings(tenant, generation))?;
+    let mut head = Head { generation, ..old };
+    let mut part = Part::new(tables, tenant, generation);
+    for entry in entries(&tables.records, layout::all_current(tenant)) {
+        let (key, record) = entry?;
+        let rid = rid_in(&key);
+        let Ok((header, _)) = Header::unpack(&record) else { continue };
+        head.time = head.time.max(header.time);
+        head.next_rid = head.next_rid.max(Rid(rid.0 + 1));
+        part.batch.insert(&tables.index, layout::id(tenant, header.type_name, header.id), rid.0.to_be_bytes());
+        if header.body.is_some()
+            && let Some(keys) = part.keys(sealer, rid, &record, header.time, extract)?
+        {
+            part.add(header.type_name, rid, &with_added_keys(&keys, header.time))?;
+        }
+    }
+    part.write()?;
+    remove_ids_without_records(tables, tenant)?;
+    let mut switch = durable(tables);
+    switch.insert(&tables.records, layout::head(tenant), head.pack());
+    switch.commit().map_err(|error| failed(&error))?;
+    remove(tables, &layout::all_postings(tenant, old.generation))
+}
+
+fn durable(tables: &Tables) -> OwnedWriteBatch {
+    tables.db.batch().durability(Some(PersistMode::SyncData))
+}
+
+struct Part<'p> {
+    tables: &'p Tables,
+    tenant: TenantId,
+    generation: u16,
+    blocks: BTreeMap<Vec<u8>, Vec<Rid>>,
+    resources: usize,
+    batch: OwnedWriteBatch,
+}
+
+impl<'p> Part<'p> {
+    fn new(tables: &'p Tables, tenant: TenantId, generation: u16) -> Self {
+        let batch = durable(tables);
+        Self { tables, tenant, generation, blocks: BTreeMap::new(), resources: 0, batch }
+    }
+
+    /// The keys of a live version; `None` where they can't be told, which the check reports.
+    fn keys(
+        &mut self,
+        sealer: &Sealer,
+        rid: Rid,
+        record: &[u8],
+        time: Micros,
+        extract: Option<Extract<'_>>,
+    ) -> StoreResult<Option<KeyList>> {
+        let stored = self.tables.records.get(layout::keys(self.tenant, rid)).map_err(|error| failed(&error))?;
+        let stored = stored.and_then(|value| open_keys(sealer, self.tenant, rid, &value).ok());
+        let Some(extract) = extract else { return Ok(stored.map(|(_, keys)| keys)) };
+        let Ok(version) = open_record(sealer, self.tenant, rid, record) else { return Ok(None) };
+        let Some(Ok(json)) = version.body.as_ref().map(|body| body.unpack(version.version, version.time)) else {
+            return Ok(None);
+        };
+        let keys = extract(&version, &json);
+        if stored.as_ref() != Some(&(version.version, keys.clone())) {
+            let value = seal_keys(sealer, self.tenant, rid, version.version, time, &pack_keys(&keys))?;
+            self.batch.insert(&self.tables.records, layout::keys(self.tenant, rid), value);
+        }
+        Ok(Some(keys))
+    }
+
+    fn add(&mut self, type_name: &str, rid: Rid, keys: &KeyList) -> StoreResult<()> {
+        for key in keys.as_slice() {
+            let prefix = layout::postings(self.tenant, self.generation, type_name, key);
+            self.blocks.entry(prefix).or_default().push(rid);
+        }
+        self.resources += 1;
+        if self.resources >= PART { self.write() } else { Ok(()) }
+    }
+
+    fn write(&mut self) -> StoreResult<()> {
+        for (prefix, rids) in std::mem::take(&mut self.blocks) {
+            for rids in rids.chunks(block::MOST) {
+                let Some(first) = rids.first() else { continue };
+                let key = [&*prefix, &first.0.to_be_bytes()].concat();
+                self.batch.insert(&self.tables.index, key, block::pack(rids));
+            }
+        }
+        self.resources = 0;
+        let batch = std::mem::replace(&mut self.batch, durable(self.tables));
+        batch.commit().map_err(|error| failed(&error))
+    }
+}
+
+fn remove_ids_without_records(tables: &Tables, tenant: TenantId) -> StoreResult<()> {
+    let mut batch = durable(tables);
+    for entry in entries(&tables.index, layout::all_ids(tenant)) {
+        let (key, value) = entry?;
+        let rid = super::view::rid_of(&value)?;
+        let record = tables.records.get(layout::current(tenant, rid)).map_err(|error| failed(&error))?;
+        if record.is_none() {
+            batch.remove(&tables.index, key);
+        }
+    }
+    batch.commit().map_err(|error| failed(&error))
+}
+
+fn remove(tables: &Tables, prefix: &[u8]) -> StoreResult<()> {
+    loop {
+        let mut batch = durable(tables);
+        for entry in entries(&tables.index, prefix.to_vec()).take(REMOVED_TOGETHER) {
+            batch.remove(&tables.index, entry?.0);
+        }
+        if batch.is_empty() {
+            return Ok(());
+        }
+        batch.commit().map_err(|error| failed(&error))?;
+    }
+}

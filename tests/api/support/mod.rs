@@ -1,0 +1,17 @@
+//! What the tests speak with: a request builder, and an answer that can be asked.
+//!
+//! ```text
+//! let server = Server::start();
+//! server.put("/Patient/eve").json(json!({"resourceType": "Patient", "id": "eve"})).expect(201);
+//! server.get("/Patient/ada").expect(404).issue("not-found");
+//! ```
+
+#![allow(dead_code, unused_imports, reason = "one set of words for all tests, whichever of them are used today")]
+
+mod answer;
+mod client;
+mod server;
+
+pub use answer::Answer;
+pub use client::{Client, Request};
+pub use server::Server;

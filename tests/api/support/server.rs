@@ -1,0 +1,84 @@
+//! A server in the test's own process.
+
+use super::Client;
+use actix_web::dev::ServerHandle;
+use metrics_exporter_prometheus::PrometheusBuilder;
+use pharos::app::App;
+use pharos::clock::{FixedClock, Micros};
+use pharos::config::Config;
+use pharos::store::Store;
+use pharos::store::embedded::{Embedded, Options};
+use std::net::TcpListener;
+use std::ops::Deref;
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+use tempfile::TempDir;
+
+/// 2026-01-02T03:04:05Z: where the clock of every test starts. It moves a millisecond at each look, and ids count up.
+pub const START: Micros = Micros(1_767_323_045_000_000);
+
+/// A server on a free port, open to everybody, with an empty store in a folder of its own. Ends when dropped. Its default
+/// tenant can be asked directly: `server.get("/Patient")`.
+pub struct Server {
+    client: Client,
+    app: Arc<App>,
+    handle: ServerHandle,
+    thread: Option<JoinHandle<()>>,
+    _folder: TempDir,
+}
+
+impl Server {
+    pub fn start() -> Self {
+        Self::with(|_| {})
+    }
+
+    /// The same, with other settings.
+    pub fn with(change: impl FnOnce(&mut Config)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut config = Config { listen: address, insecure_open: true, workers: 1, ..Config::default() };
+        config.limits.shutdown_timeout_s = 1;
+        change(&mut config);
+
+        let clock = FixedClock::at(START);
+        let embedded = Embedded::open(Options::at(folder.path().join("data")), clock.clone()).unwrap();
+        let app = Arc::new(App::new(config, Store::new(Arc::new(embedded)), &[7; 32], clock).unwrap());
+        let (handle, thread) = serve(Arc::clone(&app), listener);
+        let client = Client::new(format!("http://{address}/fhir"));
+        Self { client, app, handle, thread: Some(thread), _folder: folder }
+    }
+}
+
+fn serve(app: Arc<App>, listener: TcpListener) -> (ServerHandle, JoinHandle<()>) {
+    let (sender, receiver) = mpsc::channel();
+    let metrics = PrometheusBuilder::new().build_recorder().handle();
+    let thread = std::thread::spawn(move || {
+        pharos::http::run(async {
+            let server = pharos::http::server(app, listener, metrics, false).unwrap();
+            sender.send(server.handle()).unwrap();
+            server.await.unwrap();
+        });
+    });
+    (receiver.recv().unwrap(), thread)
+}
+
+impl Deref for Server {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // The order to stop is sent when `stop` is called; the future only waits for it to be done.
+        drop(self.handle.stop(false));
+        let stopped = self.thread.take().is_none_or(|thread| thread.join().is_ok());
+        let closed = self.app.store().close();
+        if !std::thread::panicking() {
+            assert!(stopped && closed.is_ok(), "the server did not end well: {closed:?}");
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! Random histories of several clients, held against an oracle, with the store closed and opened again in between.
+
+use crate::workload::{Oracle, Rng, changes, first_seed, step, verify_all};
+use futures_util::future::join_all;
+use pharos::clock::{FixedClock, Micros};
+use pharos::store::embedded::{Embedded, Options, check};
+use pharos::store::{Backend, Commit};
+use pharos::tenant::TenantId;
+
+const CLIENTS: [&str; 4] = ["a", "b", "c", "d"];
+
+#[test]
+fn random_histories_agree_with_an_oracle() {
+    let first = first_seed(1);
+    for seed in first..first + 12 {
+        println!("seed {seed}");
+        one_history(seed);
+    }
+}
+
+/// Commits are handed over many at a time, so that groups of every size are made.
+fn one_history(seed: u64) {
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options::at(folder.path().join("store"));
+    let tenant = TenantId(7);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let mut rng = Rng(seed);
+    let mut oracle = Oracle::default();
+    let mut steps = [0; 4];
+    for life in 0..3 {
+        let store = Embedded::open(options.clone(), FixedClock::at(Micros(life * 1000))).unwrap();
+        for _ in 0..10 {
+            let mut waiting = Vec::new();
+            for _ in 0..=rng.below(12) {
+                let client = rng.below(4) as usize;
+                let ops = step(seed, CLIENTS[client], steps[client]);
+                steps[client] += 1;
+                oracle.apply(&ops);
+                let read_at = Micros(i64::MIN);
+                waiting.push(store.commit(Commit { tenant, changes: changes(&ops), guards: Vec::new(), read_at }));
+            }
+            let committed: Vec<_> = runtime.block_on(join_all(waiting)).into_iter().map(Result::unwrap).collect();
+            assert!(committed.is_sorted_by(|a, b| a.time < b.time), "time rises, whatever the clock says");
+        }
+        let view = store.view(tenant).unwrap();
+        for (client, steps) in CLIENTS.iter().zip(steps) {
+            assert_eq!(Oracle::observe(&*view, client), Oracle::after(seed, client, steps));
+        }
+        verify_all(&*view, &oracle);
+        drop(view);
+        store.close().unwrap();
+        drop(store);
+        assert_eq!(check(&options).unwrap().problems, Vec::<String>::new());
+    }
+}
