@@ -3,10 +3,10 @@
 pub mod binary;
 pub mod bundle;
 pub mod definitions;
+pub mod json_patch;
 pub mod meta;
 mod narrative;
 pub mod outcome;
-pub mod json_patch;
 pub mod parse;
 pub mod place;
 pub mod reference;

@@ -190,7 +190,8 @@ fn wanted(context: &Context, request: &Request<'_>) -> Result<Wanted> {
 
 /// A parameter's name for a message: only what looks like one.
 fn shown(name: &str) -> &str {
-    let looks_like_one = name.len() <= 64 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-:.".contains(&byte));
+    let looks_like_one =
+        name.len() <= 64 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-:.".contains(&byte));
     if looks_like_one { name } else { "of that name" }
 }
 
