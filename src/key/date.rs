@@ -146,12 +146,16 @@ fn zone(text: &str) -> Option<(&str, i64)> {
 /// Adds the parts of a `Period` or `Timing`.
 pub fn object_parts(out: &mut Parts, type_name: &str, object: &Object<'_>) {
     let span = if type_name == "Timing" { Span::of_timing(object) } else { Span::of_period(object) };
-    span.into_iter().for_each(|span| span_parts(out, span));
+    if let Some(span) = span {
+        span_parts(out, span);
+    }
 }
 
 /// Adds the parts of a primitive.
 pub fn parts(out: &mut Parts, value: &Value<'_>) {
-    value.as_str().and_then(Span::parse).into_iter().for_each(|span| span_parts(out, span));
+    if let Some(span) = value.as_str().and_then(Span::parse) {
+        span_parts(out, span);
+    }
 }
 
 fn span_parts(out: &mut Parts, span: Span) {

@@ -78,7 +78,9 @@ pub fn parts(out: &mut Parts, type_name: &str, value: &Value<'_>) {
 pub fn object_parts(out: &mut Parts, type_name: &str, object: &Object<'_>) {
     let range = || of_range(object).map(|(amount, _)| amount);
     let amount = if type_name == "Range" { range() } else { of_quantity(object) };
-    amount.into_iter().for_each(|amount| amount_parts(out, &[], amount));
+    if let Some(amount) = amount {
+        amount_parts(out, &[], amount);
+    }
 }
 
 fn of_quantity(quantity: &Object<'_>) -> Option<Amount> {

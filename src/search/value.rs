@@ -80,7 +80,7 @@ impl Place<'_> {
     }
 
     fn value_set(self, url: &str) -> Ranges {
-        let found = definitions::r4().value_set(url).and_then(|found| found.codes());
+        let found = definitions::r4().value_set(url).and_then(definitions::ValueSet::codes);
         let Some(codes) = found else {
             return Err(refuse(
                 "not-found",
@@ -102,7 +102,7 @@ impl Place<'_> {
     }
 
     /// A text by whose start can be searched.
-    fn startable<'t>(self, text: &'t str, max: usize) -> Result<&'t str> {
+    fn startable(self, text: &str, max: usize) -> Result<&str> {
         if text.is_empty() || !can_start_text(text, max) {
             return Err(self.malformed("a text with letters or digits and of a length that is searched for"));
         }
