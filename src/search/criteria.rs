@@ -42,7 +42,8 @@ impl Criteria<'_> {
 
     fn unknown(self, type_name: &str, code: &str) -> Refusal {
         let code: String = code.chars().take(80).collect();
-        let text = format!("The search parameter `{code}` is not known for {type_name} (in `{}`).", self.start_of_name());
+        let text =
+            format!("The search parameter `{code}` is not known for {type_name} (in `{}`).", self.start_of_name());
         Refusal::Unknown(refuse("not-supported", text))
     }
 
@@ -52,7 +53,11 @@ impl Criteria<'_> {
 
     fn reference(self, type_name: &str, code: &str) -> Result<&'static SearchParameter, Refusal> {
         let found = self.registry.parameter(type_name, code).ok_or_else(|| self.unknown(type_name, code))?;
-        if found.param_type == ParamType::Reference { Ok(found) } else { Err(self.bad("chains through what is no reference")) }
+        if found.param_type == ParamType::Reference {
+            Ok(found)
+        } else {
+            Err(self.bad("chains through what is no reference"))
+        }
     }
 
     fn has(self, type_name: &str, rest: &str, depth: usize) -> Result<Expr, Refusal> {

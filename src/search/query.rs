@@ -195,7 +195,7 @@ fn fingerprint(types: &[&str], pairs: &[(String, String)]) -> [u8; 8] {
     let mut text = types.join(",");
     for (name, value) in pairs {
         if !matches!(name.as_str(), "_count" | "_total" | "_summary" | "_elements" | "_include" | "_revinclude") {
-            text.push_str(&format!("&{}:{name}={}:{value}", name.len(), value.len()));
+            text.extend(["&", name, &format!("={}:", value.len()), value]);
         }
     }
     let mut hash = [0; 8];
