@@ -8,8 +8,11 @@ use crate::fhir::{outcome, rewrite, subset, write};
 use crate::store::body::Body;
 use crate::store::{Change, Commit, CommitError, Committed, Content, Expect, Guard, Method, Records};
 use crate::validate;
+use std::time::{Duration, Instant};
 
-/// How often a decision is taken anew because others wrote what it rested on.
+/// How often a decision is taken anew at least, however long that takes, when others wrote what it rested on. After that, as
+/// long as `limits.request_timeout_ms` allows: each failed attempt means that another's commit went through, so that of many
+/// who write the same resource each has its turn.
 const ATTEMPTS: usize = 32;
 
 /// What an interaction decided on a snapshot.
@@ -32,7 +35,10 @@ pub async fn decide<T, F>(context: &Context, mut decide: F) -> Result<(T, Option
 where
     F: FnMut(&Records) -> Result<Decision<T>> + Send,
 {
-    for _ in 0..ATTEMPTS {
+    let until = Instant::now() + Duration::from_millis(context.limits.request_timeout_ms);
+    let mut attempts = 0;
+    while attempts < ATTEMPTS || Instant::now() < until {
+        attempts += 1;
         let (decision, read_at) = {
             let records = context.open()?;
             (decide(&records)?, records.view().position())
