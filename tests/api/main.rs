@@ -1,17 +1,20 @@
 //! The server over HTTP, as a client sees it: one module for each interaction and operation.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::print_stdout)]
 
 mod batch;
 mod capabilities;
 mod create;
 mod delete;
+mod demo;
+mod examples;
 mod fhirpath_suite;
 mod harness;
 mod history;
 mod hostile;
 mod meta;
 mod patch;
+mod races;
 mod read;
 mod search;
 mod support;

@@ -41,10 +41,8 @@ impl Process {
         let (lines, deadline) = (self.lines.lock().unwrap(), Instant::now() + PATIENCE);
         let mut seen: Vec<String> = Vec::new();
         while !seen.last().is_some_and(|line| line.contains(text)) {
-            match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(line) => seen.push(line),
-                Err(_) => panic!("the program did not say `{text}`, but:\n{}", self.said()),
-            }
+            let line = lines.recv_timeout(deadline.saturating_duration_since(Instant::now()));
+            seen.push(line.unwrap_or_else(|error| panic!("no line says `{text}` ({error}):\n{}", self.said())));
         }
         seen
     }
@@ -81,7 +79,7 @@ impl Drop for Process {
 fn pass_on(output: impl Read + Send + 'static, sender: Sender<String>, said: Arc<Mutex<String>>) {
     std::thread::spawn(move || {
         for line in BufReader::new(output).lines().map_while(Result::ok) {
-            *said.lock().unwrap() += &format!("{line}\n");
+            said.lock().unwrap().extend([line.as_str(), "\n"]);
             // Nobody may be listening any more; the pipe must be emptied all the same.
             let _heard = sender.send(line);
         }
