@@ -48,9 +48,6 @@ pub fn history(context: &Context, request: &Request<'_>, target: &Target) -> Res
         Target::System => from_log(&records, None, &wanted, start)?,
     };
     let mut writer = BundleWriter::new(BundleType::History, Some(context.clock.now()));
-    if let Some(total) = page.total {
-        writer.total(total);
-    }
     let url = |extra: Option<&str>| link(context, &path, &query, extra);
     if let Some(total) = page.total {
         writer.total(total);
