@@ -99,6 +99,11 @@ fn words<'a>(value: &'a Value, name: &str) -> Vec<&'a str> {
     list(value, name).filter_map(Value::as_str).collect()
 }
 
+/// The first line of a file.
+fn heading(content: &str) -> String {
+    format!("{content} From hl7.fhir.r4.examples 4.0.1 (CC0) by `cargo run --example distil`.\n")
+}
+
 /// On one line, each run of blanks as one.
 fn one_line(text: &str) -> String {
     text.split_ascii_whitespace().collect::<Vec<_>>().join(" ")
@@ -113,7 +118,7 @@ struct Structure<'a> {
 }
 
 fn types(package: &Package) -> String {
-    let mut out = String::from("# The types of FHIR R4 and their elements. Written by `cargo run --example distil`.\n");
+    let mut out = heading("# The types of FHIR R4 and their elements.");
     for definition in package.structures.values() {
         let structure = Structure::new(definition);
         let base = last(str(definition, "baseDefinition"));
@@ -224,7 +229,7 @@ fn last_part(path: &str) -> &str {
 }
 
 fn search_parameters(package: &Package) -> String {
-    let mut out = String::from("# The search parameters of FHIR R4. Written by `cargo run --example distil`.\n");
+    let mut out = heading("# The search parameters of FHIR R4.");
     for (url, definition) in &package.parameters {
         let _ = writeln!(out, "\n{url} {} {}", str(definition, "code"), str(definition, "type"));
         let _ = writeln!(out, " base {}", words(definition, "base").join(" "));
@@ -244,7 +249,7 @@ fn search_parameters(package: &Package) -> String {
 }
 
 fn compartments(package: &Package) -> String {
-    let mut out = String::from("# The compartments of FHIR R4. Written by `cargo run --example distil`.\n");
+    let mut out = heading("# The compartments of FHIR R4.");
     for (url, definition) in &package.compartments {
         let _ = writeln!(out, "\n{url} {}", str(definition, "code"));
         for resource in list(definition, "resource") {
@@ -258,7 +263,7 @@ fn compartments(package: &Package) -> String {
 }
 
 fn operations(package: &Package) -> String {
-    let mut out = String::from("# The operations of FHIR R4. Written by `cargo run --example distil`.\n");
+    let mut out = heading("# The operations of FHIR R4.");
     for (url, definition) in &package.operations {
         let levels = ["system", "type", "instance"].into_iter().filter(|level| flag(definition, level));
         let levels = levels.collect::<Vec<_>>().join(",");
@@ -268,7 +273,7 @@ fn operations(package: &Package) -> String {
 }
 
 fn code_systems(package: &Package) -> String {
-    let mut out = String::from("# Code systems of FHIR R4 and HL7. Written by `cargo run --example distil`.\n");
+    let mut out = heading("# Code systems of FHIR R4 and HL7.");
     for (url, definition) in &package.code_systems {
         if str(definition, "content") == "supplement" {
             continue;
@@ -306,8 +311,7 @@ fn concepts(parent: &Value, depth: usize, out: &mut String) {
 }
 
 fn value_sets(package: &Package) -> String {
-    let mut out =
-        String::from("# Value sets over the embedded code systems. Written by `cargo run --example distil`.\n");
+    let mut out = heading("# Value sets over the embedded code systems.");
     let required = required_bindings(package);
     for (url, definition) in &package.value_sets {
         match value_set_lines(definition, required.contains(url.as_str()), package) {

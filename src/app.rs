@@ -34,7 +34,7 @@ impl App {
     pub fn new(config: Config, store: Store, cursor_key: &[u8; 32], clock: Arc<dyn Clock>) -> Result<Self> {
         config.check().map_err(|error| Error::internal(error.to_string()))?;
         let cursors = Arc::new(Cursors::new(cursor_key, config.limits.cursor_lifetime_s)?);
-        let base: Arc<str> = Arc::from(format!("{}/fhir", config.public_url()));
+        let base: Arc<str> = Arc::from(config.base_url());
         let limits = Arc::new(config.limits.clone());
         let extractor = Arc::new(Extractor::new(Some(&base)));
         Ok(Self { config, store, clock, limits, base, cursors, extractor, stopping: AtomicBool::new(false) })

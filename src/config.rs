@@ -222,4 +222,10 @@ impl Config {
             .as_ref()
             .map_or_else(|| format!("http://{}", self.listen), |url| url.trim_end_matches('/').to_owned())
     }
+
+    /// The FHIR base URL of the default tenant, without a slash at the end.
+    #[must_use]
+    pub fn base_url(&self) -> String {
+        format!("{}/fhir", self.public_url())
+    }
 }

@@ -3,7 +3,7 @@
 use super::{Failure, Settings};
 use crate::app::App;
 use crate::clock::SystemClock;
-use crate::config::{Config, LogFormat};
+use crate::config::{Config, ConfigError, LogFormat};
 use crate::http;
 use crate::store::Store;
 use crate::store::embedded::{Embedded, Options};
@@ -30,14 +30,20 @@ pub fn run(settings: Settings) -> Result<(), Failure> {
 /// Opens the store and puts the app together.
 pub(super) fn open(config: Config) -> Result<Arc<App>, Failure> {
     forbid_core_dumps();
-    let mut options = Options::at(config.store_path()?);
-    if let Some(key_file) = &config.key_file {
-        options.key_file.clone_from(key_file);
-    }
+    let options = store_options(&config)?;
     let embedded = Embedded::open(options, Arc::new(SystemClock))?;
     let cursor_key = embedded.derive_key(b"page cursors")?;
     let store = Store::new(Arc::new(embedded));
     Ok(Arc::new(App::new(config, store, &cursor_key, Arc::new(SystemClock))?))
+}
+
+/// Where the settings say that the embedded store is.
+pub(super) fn store_options(config: &Config) -> Result<Options, ConfigError> {
+    let mut options = Options::at(config.store_path()?);
+    if let Some(key_file) = &config.key_file {
+        options.key_file.clone_from(key_file);
+    }
+    Ok(options)
 }
 
 /// Listens and serves; `announce` hears the address when clients can connect.

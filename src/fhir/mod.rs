@@ -1,4 +1,4 @@
-//! FHIR itself: the resource tree, its parser and writer, primitives, definitions.
+//! FHIR itself: the resource tree, its parser and writer, references, narrative, Bundles, patches, definitions.
 
 pub mod binary;
 pub mod bundle;
@@ -15,3 +15,4 @@ mod scan;
 pub mod subset;
 pub mod tree;
 pub mod write;
+pub mod xhtml;

@@ -5,7 +5,7 @@
 use super::ast::{AsForm, Call, Expr, Kind, Operator};
 use super::error::CompileError;
 use super::types::{self, TypeSpecifier, derives, system_name};
-use crate::fhir::definitions::{Element, Type};
+use crate::fhir::definitions::{Element, Type, TypeRef};
 
 /// What is known about the value of a part.
 #[derive(Debug, Clone)]
@@ -76,7 +76,7 @@ fn known(expr: &Expr, this: &Known) -> Checked {
             known(operand, this)?;
             Known::boolean()
         }
-        Kind::As(operand, specifier, form) => cast(known(operand, this)?, *specifier, *form, expr.at)?,
+        Kind::As(operand, specifier, form) => cast(&known(operand, this)?, *specifier, *form, expr.at)?,
     })
 }
 
@@ -93,32 +93,32 @@ fn of_type(ty: &'static Type, this: &Known, at: usize) -> Checked {
 }
 
 fn element_types(element: &'static Element) -> impl Iterator<Item = StaticType> {
-    element.types.iter().filter_map(|type_ref| type_ref.definition()).map(StaticType::Fhir)
+    element.types.iter().filter_map(TypeRef::definition).map(StaticType::Fhir)
 }
 
 fn member(focus: &Known, name: &str, at: usize) -> Checked {
     let Some(types) = &focus.types else { return Ok(Known::ANY) };
-    let (mut found, mut is_many, mut is_any) = (Vec::new(), focus.is_many, types.is_empty());
-    let mut is_element = types.is_empty();
+    let (mut found, mut repeats) = (Vec::new(), focus.is_many);
+    let (mut is_open, mut is_element) = (types.is_empty(), types.is_empty());
     for ty in types {
         let StaticType::Fhir(ty) = ty else { continue };
         // What derives from an abstract type may have any element.
-        is_any |= ty.is_abstract;
+        is_open |= ty.is_abstract;
         if let Some(element) = ty.element_named(name) {
             is_element = true;
-            is_many |= element.max != Some(1);
+            repeats |= element.max != Some(1);
             found.extend(element_types(element));
         }
     }
-    if !is_element && !is_any {
+    if !is_element && !is_open {
         let owner = types.iter().find_map(|ty| match ty {
             StaticType::Fhir(ty) => Some(ty.name),
             StaticType::System(_) => None,
         });
         return Err(CompileError::new(format!("`{}` has no element `{name}`", owner.unwrap_or("the value")), at));
     }
-    let types = (!is_any).then_some(found);
-    Ok(Known { types, is_many: is_many || is_any, is_ordered: focus.is_ordered })
+    let types = (!is_open).then_some(found);
+    Ok(Known { types, is_many: repeats || is_open, is_ordered: focus.is_ordered })
 }
 
 fn ordered(focus: &Known, at: usize) -> Checked<()> {
@@ -134,13 +134,13 @@ fn binary(operator: Operator, left: Known, right: Known) -> Known {
     }
 }
 
-fn cast(operand: Known, specifier: TypeSpecifier, form: AsForm, at: usize) -> Checked {
+fn cast(operand: &Known, specifier: TypeSpecifier, form: AsForm, at: usize) -> Checked {
     if form == AsForm::Function && operand.is_many && operand.types.is_some() {
         return Err(CompileError::new("`as()` needs a single item; `ofType()` filters several", at));
     }
     let fhir = specifier.fhir.map(StaticType::Fhir);
     let types = fhir.into_iter().chain(specifier.system.map(StaticType::System)).collect();
-    Ok(Known { types: Some(types), ..operand })
+    Ok(Known { types: Some(types), ..operand.clone() })
 }
 
 fn called(call: &Call, this: &Known, at: usize) -> Checked {

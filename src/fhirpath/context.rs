@@ -29,6 +29,11 @@ pub trait Hooks {
         None
     }
 
+    /// Whether the XHTML of a narrative keeps to what FHIR allows, for `htmlChecks()`.
+    fn html_checks(&self, _xhtml: &str) -> Option<bool> {
+        None
+    }
+
     /// Hears what `trace()` sees. The items can be patient data.
     fn trace(&self, _name: &str, _items: &[Item<'_>]) {}
 }

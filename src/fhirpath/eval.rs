@@ -17,6 +17,9 @@ use std::cell::Cell;
 /// The longest text that a function or operator may make, in bytes.
 pub const TEXT_RESULT_LIMIT: usize = 8 << 20;
 
+/// How many steps an operation on quantities counts for: looking up an unknown unit takes long.
+pub const UNIT_STEPS: usize = 200;
+
 /// The result of evaluating a part of an expression.
 pub type Evaluated<'t> = Result<Collection<'t>, EvalError>;
 
@@ -177,7 +180,6 @@ impl<'t> Evaluator<'_, 't> {
         match operator {
             O::And | O::Or | O::Xor | O::Implies => return self.logic(operator, left, right, scope),
             O::Union => {
-                // Each side has its own scope; a name that one side defines is not known to the other.
                 let mut items = self.eval(left, scope)?;
                 items.extend(self.eval(right, scope)?);
                 return compare::distinct(self, items, at);
@@ -185,13 +187,16 @@ impl<'t> Evaluator<'_, 't> {
             _ => {}
         }
         let (a, b) = (self.eval(left, scope)?, self.eval(right, scope)?);
+        if a.first().is_some_and(navigate::is_quantity) || b.first().is_some_and(navigate::is_quantity) {
+            self.step(UNIT_STEPS, at)?;
+        }
         let answer = match operator {
             O::Equal => compare::equal(self, &a, &b, at)?,
             O::NotEqual => compare::equal(self, &a, &b, at)?.map(|equal| !equal),
             O::Equivalent => Some(compare::equivalent(self, &a, &b, at)?),
             O::NotEquivalent => Some(!compare::equivalent(self, &a, &b, at)?),
-            O::In => compare::contains(self, &b, a, at)?,
-            O::Contains => compare::contains(self, &a, b, at)?,
+            O::In => compare::contains(self, &b, &a, at)?,
+            O::Contains => compare::contains(self, &a, &b, at)?,
             O::Less | O::LessOrEqual | O::Greater | O::GreaterOrEqual => {
                 let (Some(a), Some(b)) = (singleton(a, at)?, singleton(b, at)?) else { return Ok(Vec::new()) };
                 compare::order(&a, &b, at)?.map(|order| match operator {
@@ -216,12 +221,9 @@ impl<'t> Evaluator<'_, 't> {
                 let b = self.truth(right, scope)?;
                 match operator {
                     Operator::And if b == Some(false) => Some(false),
-                    Operator::And => a.and(b),
-                    Operator::Or if b == Some(true) => Some(true),
-                    Operator::Or => a.and(b),
+                    // The left side of `implies` is true or not known here.
+                    Operator::Or | Operator::Implies if b == Some(true) => Some(true),
                     Operator::Xor => a.zip(b).map(|(a, b)| a != b),
-                    // `implies`, whose left side is true or not known here.
-                    _ if b == Some(true) => Some(true),
                     _ => a.and(b),
                 }
             }

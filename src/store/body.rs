@@ -12,6 +12,8 @@ use zstd::bulk::{Compressor, Decompressor};
 const LEVEL: i32 = 1;
 /// Room for `,"meta":{"versionId":"…","lastUpdated":"…"}`.
 const SPLICE_ROOM: usize = 96;
+/// Scratch memory that a thread keeps between bodies, in bytes.
+const KEPT_SCRATCH: usize = 256 * 1024;
 /// The first byte of [`Body::packed`]: JSON as it is.
 const PLAIN: u8 = 0;
 /// The first byte of [`Body::packed`]: a zstd frame.
@@ -60,7 +62,10 @@ impl Body {
         SCRATCH.with_borrow_mut(|plain| {
             plain.clear();
             let splice = write_stored(resource, plain);
-            Self { splice, packed: compress(plain), plain_len: length(plain) }
+            let body = Self { splice, packed: compress(plain), plain_len: length(plain) };
+            plain.clear();
+            plain.shrink_to(KEPT_SCRATCH);
+            body
         })
     }
 
@@ -74,7 +79,10 @@ impl Body {
             PLAIN => self.splice(packed, version, time),
             ZSTD => SCRATCH.with_borrow_mut(|plain| {
                 decompress(packed, self.plain_len as usize, plain)?;
-                self.splice(plain, version, time)
+                let json = self.splice(plain, version, time);
+                plain.clear();
+                plain.shrink_to(KEPT_SCRATCH);
+                json
             }),
             _ => Err(StoreError::Damaged("a body of an unknown form".into())),
         }

@@ -165,9 +165,9 @@ fn versions_come_back(store: &dyn Backend, tenant: TenantId) -> Result<(), Breac
     Ok(())
 }
 
-fn stale(result: Result<Committed, CommitError>) -> Option<(usize, Option<u64>)> {
+fn stale(result: &Result<Committed, CommitError>) -> Option<(usize, Option<u64>)> {
     match result {
-        Err(CommitError::Stale { change, current }) => Some((change, current)),
+        Err(CommitError::Stale { change, current }) => Some((*change, *current)),
         _ => None,
     }
 }
@@ -176,20 +176,20 @@ fn expectations_are_kept(store: &dyn Backend, tenant: TenantId) -> Result<(), Br
     let make = |text| put("Basic", "a", text, &[]);
     hold!(
         "no version yet",
-        stale(commit(store, tenant, vec![expecting(make("0"), Expect::Version(1))])),
+        stale(&commit(store, tenant, vec![expecting(make("0"), Expect::Version(1))])),
         Some((0, None))
     );
     commit(store, tenant, vec![expecting(make("1"), Expect::Absent)])?;
-    hold!("not absent", stale(commit(store, tenant, vec![expecting(make("2"), Expect::Absent)])), Some((0, Some(1))));
+    hold!("not absent", stale(&commit(store, tenant, vec![expecting(make("2"), Expect::Absent)])), Some((0, Some(1))));
     commit(store, tenant, vec![expecting(make("2"), Expect::Version(1))])?;
     let late = commit(store, tenant, vec![put("Basic", "b", "", &[]), expecting(make("3"), Expect::Version(1))]);
-    hold!("a stale version", stale(late), Some((1, Some(2))));
+    hold!("a stale version", stale(&late), Some((1, Some(2))));
     commit(store, tenant, vec![expecting(delete("Basic", "a"), Expect::Version(2))])?;
     let after = commit(store, tenant, vec![expecting(make("4"), Expect::Absent)]);
-    hold!("deleted is not absent", stale(after), Some((0, Some(3))));
+    hold!("deleted is not absent", stale(&after), Some((0, Some(3))));
     commit(store, tenant, vec![expecting(make("4"), Expect::Version(3))])?;
     let twice = commit(store, tenant, vec![make("5"), make("6")]);
-    hold!("one change for each resource", stale(twice), Some((1, Some(4))));
+    hold!("one change for each resource", stale(&twice), Some((1, Some(4))));
     Ok(())
 }
 
@@ -201,7 +201,7 @@ fn a_refused_commit_leaves_nothing(store: &dyn Backend, tenant: TenantId) -> Res
         put("Basic", "b", "two", &["k\0two"]),
         expecting(put("Basic", "c", "two", &["k\0two"]), Expect::Version(1)),
     ];
-    hold!("refused", stale(commit(store, tenant, refused)), Some((2, None)));
+    hold!("refused", stale(&commit(store, tenant, refused)), Some((2, None)));
     let view = store.view(tenant)?;
     hold!("the position", view.position(), before);
     hold!("no new id", view.find("Basic", "b")?, None);

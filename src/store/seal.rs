@@ -235,17 +235,17 @@ mod tests {
         let mut out = b"head".to_vec();
         sealer.seal(place(1, 1), Micros(0), b"secret", &mut out).unwrap();
         assert_eq!(out.len(), 4 + OVERHEAD + 6);
-        let sealed = &out[4..];
-        assert_eq!(&*sealer.open(place(1, 1), b"head", sealed).unwrap(), b"secret");
-        assert!(sealer.open(place(2, 1), b"head", sealed).is_err());
-        assert!(sealer.open(place(1, 2), b"head", sealed).is_err());
-        assert!(sealer.open(Place { tenant: TenantId(8), ..place(1, 1) }, b"head", sealed).is_err());
-        assert!(sealer.open(Place { purpose: Purpose::Keys, ..place(1, 1) }, b"head", sealed).is_err());
-        assert!(sealer.open(place(1, 1), b"Head", sealed).is_err());
-        let mut altered = sealed.to_vec();
+        let value = &out[4..];
+        assert_eq!(&*sealer.open(place(1, 1), b"head", value).unwrap(), b"secret");
+        assert!(sealer.open(place(2, 1), b"head", value).is_err());
+        assert!(sealer.open(place(1, 2), b"head", value).is_err());
+        assert!(sealer.open(Place { tenant: TenantId(8), ..place(1, 1) }, b"head", value).is_err());
+        assert!(sealer.open(Place { purpose: Purpose::Keys, ..place(1, 1) }, b"head", value).is_err());
+        assert!(sealer.open(place(1, 1), b"Head", value).is_err());
+        let mut altered = value.to_vec();
         *altered.last_mut().unwrap() ^= 1;
         assert!(sealer.open(place(1, 1), b"head", &altered).is_err());
-        assert!(Sealer::new(&[2; 32]).unwrap().open(place(1, 1), b"head", sealed).is_err());
+        assert!(Sealer::new(&[2; 32]).unwrap().open(place(1, 1), b"head", value).is_err());
     }
 
     #[test]

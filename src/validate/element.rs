@@ -1,9 +1,10 @@
 //! Elements against their definitions: known, of the right type, as many as allowed.
 
 use super::path::is_plain;
-use super::{Check, Path, narrative, primitive};
+use super::{Check, Path, primitive};
 use crate::fhir::definitions::{Element, Kind, Primitive, Type, TypeRef};
 use crate::fhir::tree::{Object, Value};
+use crate::fhir::xhtml;
 
 /// A member of an object whose name is known: which element it holds, and as which type.
 #[derive(Clone, Copy)]
@@ -98,23 +99,20 @@ impl<'r> Check<'r> {
             (Some(1), value) => self.item(value, member, path),
             (_, Value::Array(items)) => {
                 self.count(items, member.element, path);
+                let siblings = place_holders(items, object, member);
                 for (n, item) in items.iter().enumerate() {
-                    if *item == Value::Null && member.found.primitive.is_some() {
-                        self.place_holder(object, member, n, path);
-                    } else {
-                        self.item(item, member, &path.index(n));
+                    match siblings {
+                        // A null is fine where the sibling has something at its place.
+                        Some(siblings) if *item == Value::Null => {
+                            if siblings.get(n).and_then(Value::as_object).is_none() {
+                                self.issue("structure", UNPAIRED, &path.index(n));
+                            }
+                        }
+                        _ => self.item(item, member, &path.index(n)),
                     }
                 }
             }
             _ => self.issue("structure", "This element repeats and must be an array.", path),
-        }
-    }
-
-    /// A null in an array of primitives, for which there must be something in the sibling.
-    fn place_holder(&mut self, object: &Object<'_>, member: Member<'_>, n: usize, path: &Path<'_>) {
-        let siblings = object.get(&format!("_{}", member.name)).and_then(Value::as_array).unwrap_or_default();
-        if siblings.get(n).and_then(Value::as_object).is_none() {
-            self.issue("structure", UNPAIRED, &path.index(n));
         }
     }
 
@@ -189,7 +187,7 @@ impl<'r> Check<'r> {
             Primitive::Code => self.bound_code(text, element, path),
             Primitive::Uri | Primitive::Url | Primitive::Canonical if text.starts_with('#') => self.scope.note(text),
             Primitive::Xhtml => {
-                if let Err(message) = narrative(text) {
+                if let Err(message) = xhtml::check(text) {
                     self.issue("invariant", message, path);
                 }
             }
@@ -211,6 +209,15 @@ impl<'r> Check<'r> {
             _ => {}
         }
     }
+}
+
+/// What stands beside an array of primitives that has nulls (`_given` for `given`); `None` where there is no null to ask
+/// it for. Looked up once for an array, since both the array and the object can be of any length.
+fn place_holders<'r>(items: &[Value<'_>], object: &'r Object<'r>, member: Member<'_>) -> Option<&'r [Value<'r>]> {
+    if member.found.primitive.is_none() || !items.contains(&Value::Null) {
+        return None;
+    }
+    Some(object.get(&format!("_{}", member.name)).and_then(Value::as_array).unwrap_or_default())
 }
 
 const UNPAIRED: &str = "A null needs a counterpart: a value, or an id or extension at the same place of the sibling.";

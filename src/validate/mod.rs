@@ -7,7 +7,6 @@
 mod binding;
 mod contained;
 mod element;
-mod narrative;
 mod path;
 mod primitive;
 mod reference;
@@ -20,8 +19,6 @@ use crate::fhir::tree::{Object, Value};
 use contained::Scope;
 use path::Path;
 use std::borrow::Cow;
-
-pub use narrative::check as narrative;
 
 /// No more issues than this are reported for one resource.
 pub const ISSUES_MAX: usize = 50;

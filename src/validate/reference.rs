@@ -75,7 +75,7 @@ fn target(text: &str) -> Result<Target<'_>, &'static str> {
     }
     if let Some((scheme, rest)) = text.split_once(':').filter(|(scheme, _)| is_scheme(scheme)) {
         return match scheme {
-            "urn" if rest.starts_with("uuid:") && !primitive::is_uuid(text) => {
+            "urn" if rest.starts_with("uuid:") && !primitive::is_uuid(&text.to_ascii_lowercase()) => {
                 Err("`urn:uuid:` must be followed by a UUID.")
             }
             "urn" if rest.starts_with("oid:") && !primitive::is_oid(text) => {
@@ -141,6 +141,7 @@ mod tests {
             ("#a", Ok(Target::Local("a"))),
             ("Patient?identifier=a|b", Ok(Target::Conditional("Patient"))),
             ("urn:uuid:b4a4ed76-1a7b-4a0f-9a5e-0d6d0a2a7d5b", Ok(Target::Unknown)),
+            ("urn:uuid:B4A4ED76-1A7B-4A0F-9A5E-0D6D0A2A7D5B", Ok(Target::Unknown)),
         ];
         for (text, expected) in cases {
             assert_eq!(target(text), expected, "{text}");

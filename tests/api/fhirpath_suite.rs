@@ -65,7 +65,7 @@ fn hl7_suite() {
         }
         match result {
             Ok(()) if expected_to_differ => {
-                surprises.push(format!("{}: passes, but is listed as different", case.name))
+                surprises.push(format!("{}: passes, but is listed as different", case.name));
             }
             Err(reason) if !expected_to_differ => {
                 surprises.push(format!("{}: {reason}\n    {}", case.name, case.expression));

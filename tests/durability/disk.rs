@@ -1,6 +1,7 @@
 //! A disk that fails on command: `faults.c`, loaded into a process before the C library. Linux only.
 
 use std::collections::HashMap;
+use std::fmt::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -55,7 +56,7 @@ impl Disk {
         let mut log = String::new();
         for file in files(&self.root) {
             let (inode, size) = (file.metadata().unwrap().ino(), file.metadata().unwrap().len());
-            log += &format!("{inode} {size} {size}\n");
+            writeln!(log, "{inode} {size} {size}").unwrap();
             if size <= 64 * 1024 {
                 std::fs::copy(&file, self.orders.join("synced").join(inode.to_string())).unwrap();
             }

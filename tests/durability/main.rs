@@ -2,6 +2,16 @@
 //!
 //! Random rounds print their seeds; `PHAROS_TEST_SEED=n` starts with another one.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::cast_possible_truncation,
+    reason = "clippy allows these in #[test] functions, but not in the functions beside them"
+)]
+
 mod contract;
 mod crash;
 mod damage;

@@ -91,7 +91,7 @@ fn conforms_to<'t>(e: &Evaluator<'_, 't>, call: Call<'_, 't>) -> Evaluated<'t> {
     answer(&call, known)
 }
 
-fn html_checks<'t>(_: &Evaluator<'_, 't>, call: Call<'_, 't>) -> Evaluated<'t> {
-    let Some(_) = call.text()? else { return Ok(Vec::new()) };
-    Ok(vec![Item::Boolean(true)])
+fn html_checks<'t>(e: &Evaluator<'_, 't>, call: Call<'_, 't>) -> Evaluated<'t> {
+    let Some(xhtml) = call.text()? else { return Ok(Vec::new()) };
+    answer(&call, e.context.hooks.html_checks(&xhtml))
 }

@@ -77,7 +77,7 @@ pub(super) fn check_format(folder: &Path, sealer: &Sealer) -> StoreResult<()> {
     let bytes = std::fs::read(&path).map_err(|error| io_error(&path, &error))?;
     let unreadable = || StoreError::Closed(format!("{} is not the format file of a store", path.display()));
     let end = bytes.iter().position(|byte| *byte == b'\n').ok_or_else(unreadable)?;
-    let (line, sealed) = bytes.split_at_checked(end + 1).ok_or_else(unreadable)?;
+    let (line, check) = bytes.split_at_checked(end + 1).ok_or_else(unreadable)?;
     let line_text = std::str::from_utf8(line).map_err(|_| unreadable())?;
     let schema = line_text.trim().strip_prefix("pharos store schema ").and_then(|text| text.parse::<u32>().ok());
     if schema.ok_or_else(unreadable)? > SCHEMA {
@@ -87,7 +87,7 @@ pub(super) fn check_format(folder: &Path, sealer: &Sealer) -> StoreResult<()> {
             line_text.trim()
         )));
     }
-    match sealer.open(CHECK, line, sealed) {
+    match sealer.open(CHECK, line, check) {
         Ok(text) if *text == *CHECK_TEXT => Ok(()),
         _ => Err(StoreError::Closed(format!(
             "the key file is not the one {} was made with: restore the right one",

@@ -1,12 +1,12 @@
 //! One group of commits: checked one after the other, each seeing those before it, then written as one batch.
 
+use super::layout;
 use super::log::LogOfCommit;
 use super::postings::PostingEdits;
 use super::record::{Head, Header, pack_history, pack_keys, seal_keys, seal_record};
 use super::tables::{Tables, failed};
 use super::touched::{Touched, TouchedType};
 use super::view::{keys_of, rid_of};
-use super::{layout, marks};
 use crate::clock::Micros;
 use crate::key::KeyList;
 
@@ -234,8 +234,9 @@ impl<'c> Group<'c> {
     }
 
     /// The batch that writes the group, synced when it is committed.
-    pub(super) fn into_batch(self, number: u64) -> StoreResult<OwnedWriteBatch> {
+    pub(super) fn into_batch(self, number: u64, slots: u32) -> StoreResult<OwnedWriteBatch> {
         let Tables { db, records, history, index } = self.tables;
+        let slot = u32::try_from(number % u64::from(slots)).unwrap_or_default();
         let edits = self.postings.into_writes(index)?;
         let capacity = edits.len() + 3 * self.states.len() + self.history.len() + self.new_ids.len() + 8;
         let mut batch = OwnedWriteBatch::with_capacity(db.clone(), capacity).durability(Some(PersistMode::SyncData));
@@ -266,7 +267,7 @@ impl<'c> Group<'c> {
             }
         }
         for keyspace in self.tables.all() {
-            batch.insert(keyspace, layout::mark(marks::slot(number)), number.to_be_bytes());
+            batch.insert(keyspace, layout::mark(slot), number.to_be_bytes());
         }
         Ok(batch)
     }

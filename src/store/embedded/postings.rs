@@ -101,12 +101,12 @@ impl PostingEdits {
     }
 }
 
-/// The keys of `these` that are not among `those`; both are sorted.
-fn only_in<'k>(these: &'k [Box<[u8]>], those: &'k [Box<[u8]>]) -> impl Iterator<Item = &'k Box<[u8]>> {
-    let mut those = those.iter().peekable();
+/// The keys of `these` that are not among `others`; both are sorted.
+fn only_in<'k>(these: &'k [Box<[u8]>], others: &'k [Box<[u8]>]) -> impl Iterator<Item = &'k Box<[u8]>> {
+    let mut others = others.iter().peekable();
     these.iter().filter(move |key| {
-        while those.next_if(|other| other < key).is_some() {}
-        those.peek() != Some(key)
+        while others.next_if(|other| other < key).is_some() {}
+        others.peek() != Some(key)
     })
 }
 

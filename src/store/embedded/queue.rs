@@ -87,13 +87,13 @@ impl Queue {
     }
 
     /// Answers all that are being written, and all that wait, when the disk does not.
-    pub(super) fn give_up(&self, writing: &StoreError, waiting: &StoreError) {
+    pub(super) fn give_up(&self, begun: &StoreError, not_begun: &StoreError) {
         let mut queue = self.lock();
         for answer in std::mem::take(&mut queue.writing) {
-            drop(answer.send(Err(writing.clone().into())));
+            drop(answer.send(Err(begun.clone().into())));
         }
         for (_, answer) in std::mem::take(&mut queue.jobs) {
-            drop(answer.send(Err(waiting.clone().into())));
+            drop(answer.send(Err(not_begun.clone().into())));
         }
     }
 

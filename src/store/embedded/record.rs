@@ -145,9 +145,9 @@ pub(super) fn seal_record(
 
 /// Opens a record.
 pub(super) fn open_record(sealer: &Sealer, tenant: TenantId, rid: Rid, record: &[u8]) -> StoreResult<Version> {
-    let (header, sealed) = Header::unpack(record)?;
-    let plain_header = record.get(..record.len() - sealed.len()).unwrap_or_default();
-    let packed = sealer.open(body_place(tenant, rid, header.version), plain_header, sealed)?;
+    let (header, text) = Header::unpack(record)?;
+    let plain_header = record.get(..record.len() - text.len()).unwrap_or_default();
+    let packed = sealer.open(body_place(tenant, rid, header.version), plain_header, text)?;
     Ok(Version {
         rid,
         type_name: header.type_name.into(),
@@ -201,10 +201,10 @@ pub(super) fn seal_keys(
 /// Opens a key list as it was given to the commit: without the keys that the commit adds.
 pub(super) fn open_keys(sealer: &Sealer, tenant: TenantId, rid: Rid, value: &[u8]) -> StoreResult<(u64, KeyList)> {
     let damaged = || StoreError::Damaged("a key list".into());
-    let mut sealed = value;
-    let version = varint::take(&mut sealed).ok_or_else(damaged)?;
-    let header = value.get(..value.len() - sealed.len()).unwrap_or_default();
-    let packed = sealer.open(keys_place(tenant, rid, version), header, sealed)?;
+    let mut text = value;
+    let version = varint::take(&mut text).ok_or_else(damaged)?;
+    let header = value.get(..value.len() - text.len()).unwrap_or_default();
+    let packed = sealer.open(keys_place(tenant, rid, version), header, text)?;
     Ok((version, KeyList::new(unpack_keys(&packed).ok_or_else(damaged)?)))
 }
 

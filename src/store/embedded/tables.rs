@@ -54,8 +54,9 @@ impl Tables {
 /// What a failure of fjall means for the store. Its messages name files and numbers, never keys or values.
 pub(super) fn failed(error: &fjall::Error) -> StoreError {
     match error {
-        fjall::Error::Io(error) => StoreError::Io(error.to_string()),
-        fjall::Error::Storage(fjall::LsmError::Io(error)) => StoreError::Io(error.to_string()),
+        fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error)) => {
+            StoreError::Io(error.to_string())
+        }
         fjall::Error::Locked => StoreError::Closed("another process has it open".into()),
         fjall::Error::Poisoned => StoreError::Closed("an earlier write to the disk failed".into()),
         other => StoreError::Damaged(other.to_string()),

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
 /// `PHAROS_R4_PACKAGE`: the path of `hl7.fhir.r4.examples-4.0.1.tgz`.
 fn examples() -> Option<BTreeMap<String, Vec<u8>>> {
@@ -182,6 +183,22 @@ proptest! {
             for issue in structure(object) {
                 prop_assert!(issue.expression.is_some());
             }
+        }
+    }
+
+    /// The same with the examples of HL7, where they are at hand.
+    #[test]
+    fn damaged_examples_never_panic(which in any::<prop::sample::Index>(), damages in prop::collection::vec((0_usize..200, 0_u8..16), 1..6)) {
+        static EXAMPLES: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
+            let small = |bytes: &Vec<u8>| bytes.len() < 10_000;
+            examples().unwrap_or_default().into_values().filter(small).collect()
+        });
+        if !EXAMPLES.is_empty() {
+            let mut value = parse::parse(&EXAMPLES[which.index(EXAMPLES.len())], 64).unwrap().into_owned();
+            for (mut at, how) in damages {
+                damage(&mut value, &mut at, how);
+            }
+            value.as_object().map(structure);
         }
     }
 }

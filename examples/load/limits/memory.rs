@@ -1,0 +1,74 @@
+//! Limits that need no disk and no network: parsing with serde_json, and reading bodies straight from the store.
+
+use crate::bundles::{DEPTH, Source};
+use crate::client::Failure;
+use crate::drive::Dice;
+use crate::import::Known;
+use crate::tally::per_second;
+use pharos::clock::SystemClock;
+use pharos::fhir::parse::parse;
+use pharos::fhir::tree::Value;
+use pharos::fhir::write::to_vec;
+use pharos::store::Backend;
+use pharos::store::embedded::{Embedded, Options};
+use pharos::tenant::TenantId;
+use std::hint::black_box;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How fast serde_json parses on one core.
+pub struct Parsed {
+    pub resources_per_s: f64,
+    pub megabytes_per_s: f64,
+}
+
+/// Parses all Bundles over and over.
+pub fn parse_with_serde(sources: &[Source], time: Duration) -> Result<Parsed, Failure> {
+    let begin = Instant::now();
+    let (mut resources, mut bytes) = (0, 0);
+    while begin.elapsed() < time {
+        for source in sources {
+            black_box(serde_json::from_slice::<serde_json::Value>(&source.json)?);
+            resources += source.entries;
+            bytes += source.json.len();
+        }
+    }
+    let elapsed = begin.elapsed();
+    Ok(Parsed { resources_per_s: per_second(resources, elapsed), megabytes_per_s: per_second(bytes, elapsed) / 1e6 })
+}
+
+/// The size of all resources as minified JSON.
+pub fn minified_bytes(sources: &[Source]) -> Result<usize, Failure> {
+    let mut bytes = 0;
+    for source in sources {
+        let bundle = parse(&source.json, DEPTH)?;
+        let resources = bundle.get("entry").map(Value::items).unwrap_or_default().iter();
+        bytes +=
+            resources.filter_map(|entry| entry.get("resource")).map(|resource| to_vec(resource).len()).sum::<usize>();
+    }
+    Ok(bytes)
+}
+
+/// Bodies a second, read by key from the store of a server that has stopped; each is compared with what it answered.
+pub fn bodies_per_second(folder: &Path, known: &[Known], time: Duration) -> Result<f64, Failure> {
+    let store = Embedded::open(Options::at(folder), Arc::new(SystemClock))?;
+    let view = store.view(TenantId::DEFAULT)?;
+    let mut dice = Dice::new(0);
+    let mut count = 0;
+    let begin = Instant::now();
+    while begin.elapsed() < time {
+        let Some(one) = dice.pick(known) else { break };
+        let (type_name, id) = one.address.split_once('/').ok_or("no address")?;
+        let rid = view.find(type_name, id)?.ok_or("a known resource is not in the store")?;
+        let version = view.current(rid)?.ok_or("a known resource has no version")?;
+        let body = version.body.ok_or("a known resource is deleted")?;
+        if body.unpack(version.version, version.time)? != one.body {
+            return Err("the store holds other bytes than the server answered".into());
+        }
+        count += 1;
+    }
+    let rate = per_second(count, begin.elapsed());
+    store.close()?;
+    Ok(rate)
+}

@@ -1,0 +1,77 @@
+//! The server as a process of its own: started, asked how much memory it takes, stopped.
+
+use crate::client::{Base, Client, Failure};
+use hyper::Method;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A running server.
+pub struct Server {
+    child: Child,
+    pub url: String,
+    /// From the start of the process to its first answer.
+    pub start: Duration,
+}
+
+impl Server {
+    /// Starts `binary` on a free port with its store in `folder`, and waits for the first answer.
+    pub async fn start(binary: &Path, folder: &Path) -> Result<Self, Failure> {
+        let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
+        let begin = Instant::now();
+        let child = Command::new(binary)
+            .args(["serve", "--insecure-open", "--listen", &format!("127.0.0.1:{port}")])
+            .args(["--store", &format!("file:{}", folder.display())])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(|error| format!("{}: {error}", binary.display()))?;
+        let mut server = Self { child, url: format!("http://127.0.0.1:{port}/fhir"), start: Duration::ZERO };
+        let mut client = Client::new(&Base::new(&server.url, None)?);
+        loop {
+            if let Ok(answer) = client.send(Method::GET, "metadata", None).await {
+                if answer.status != 200 {
+                    return Err(format!("metadata: status {}", answer.status).into());
+                }
+                server.start = begin.elapsed();
+                return Ok(server);
+            }
+            if let Some(status) = server.child.try_wait()? {
+                return Err(format!("the server ended: {status}").into());
+            }
+            if begin.elapsed() > Duration::from_mins(1) {
+                return Err("the server does not answer".into());
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// The memory that the process holds, in bytes.
+    pub fn resident_bytes(&self) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        let kibibytes: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
+        Some(kibibytes * 1024)
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub fn stop(mut self) -> Result<(), Failure> {
+        Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status()?;
+        self.child.wait()?;
+        Ok(())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// The server's binary beside this tool: `target/{profile}/pharos`.
+pub fn default_binary() -> Option<PathBuf> {
+    let examples = std::env::current_exe().ok()?;
+    Some(examples.parent()?.parent()?.join("pharos"))
+}
