@@ -8,6 +8,7 @@ use crate::error::{Category, Error, Result};
 use crate::fhir::definitions::{self, ParamType};
 use crate::key::{Expr, prefix_of};
 use aws_lc_rs::digest::{SHA256, digest};
+use std::cell::Cell;
 
 /// What becomes of parameters that are not known.
 /// <https://hl7.org/fhir/R4/search.html#errors>
@@ -348,8 +349,10 @@ impl Reader<'_> {
     }
 
     fn criterion(&self, query: &mut Query) -> Result<(), Refusal> {
-        let criteria = Criteria { registry: self.registry, options: self.options, whole: self.name, value: self.value };
         for target in &mut query.targets {
+            let (registry, options) = (self.registry, self.options);
+            let branches = &Cell::new(0);
+            let criteria = Criteria { registry, options, whole: self.name, value: self.value, branches };
             let part = criteria.read(&target.type_name, self.name, 0)?;
             target.expr = Expr::and([std::mem::replace(&mut target.expr, Expr::All), part]);
         }

@@ -271,6 +271,8 @@ fn refusals_name_the_parameter() {
     assert!(refusal("Patient", &format!("_id={}", "x,".repeat(10_000))).contains("`_id`"));
     let chain = "link.".repeat(500) + "name";
     assert!(refusal("Patient", &format!("{chain}=x")).contains("too many steps"));
+    let wide = "subject.".repeat(7) + "name";
+    assert!(refusal("Composition", &format!("{wide}=x")).contains("too many types"));
     let lenient = Options { handling: Handling::Lenient, ..options() };
     let query = parse(Registry, Some("Patient"), &pairs("colour=red&gender=male&name="), &lenient).unwrap();
     assert_eq!(query.dropped, ["colour"]);
