@@ -41,9 +41,8 @@ enum Outcome<'a> {
 /// # Errors
 /// The first entry's refusal, its elements named from the Bundle; 400 where two entries touch the same resource.
 pub async fn transaction(context: &Context, outer: &Request<'_>, entries: Vec<Entry<'_>>) -> Result<Answer> {
-    for entry in &entries {
-        check(entry).map_err(|error| at_entry(error, entry.index))?;
-    }
+    check_all(&entries)?;
+    try_reads(context, &entries).await?;
     let ids: Vec<String> = entries.iter().map(|_| context.clock.new_id()).collect();
     // Only what rests on something read may have to be decided again; all else is handed over without a copy.
     let rests_on_reads = entries.iter().any(rests_on_reads);
@@ -51,14 +50,63 @@ pub async fn transaction(context: &Context, outer: &Request<'_>, entries: Vec<En
     let (outcomes, committed) = writing::decide(context, |records| {
         let entries = if rests_on_reads { entries.clone() } else { entries.take() };
         let entries = entries.ok_or_else(|| Error::internal("a transaction without conditions was decided again"))?;
-        Attempt { context, records, ids: &ids, guards: Vec::new(), creating: HashSet::new() }.decide(entries)
+        let attempt = Attempt { context, records, ids: &ids, guards: Vec::new(), creating: HashSet::new() };
+        let mut decision = attempt.decide(entries)?;
+        let provenance = provenance(context, outer, &decision.changes)?;
+        decision.changes.extend(provenance);
+        Ok(decision)
     })
     .await?;
     answer(context, outer, outcomes, committed.as_ref()).await
 }
 
+/// What can be said of the entries without reading anything: the refusals of all of them together.
+fn check_all(entries: &[Entry<'_>]) -> Result<()> {
+    let refusals = entries.iter().filter_map(|entry| Some(at_entry(check(entry).err()?, entry.index)));
+    let together = refusals.reduce(|mut first, next| {
+        first.issues.extend(next.issues);
+        first
+    });
+    together.map_or(Ok(()), Err)
+}
+
+/// Does each read once before anything is changed: one that fails refuses the whole. What the transaction itself writes can
+/// only be read afterwards.
+async fn try_reads(context: &Context, entries: &[Entry<'_>]) -> Result<()> {
+    let written: HashSet<(&str, &str)> = entries.iter().filter_map(|entry| entry.request.call.updates()).collect();
+    for entry in entries.iter().filter(|entry| is_read(&entry.request.call)) {
+        if entry.request.call.reads().is_none_or(|resource| !written.contains(&resource)) {
+            perform(context, entry.request.clone()).await.map_err(|error| at_entry(error, entry.index))?;
+        }
+    }
+    Ok(())
+}
+
+const fn is_read(call: &Call) -> bool {
+    matches!(
+        call,
+        Call::Capabilities
+            | Call::Read { .. }
+            | Call::Vread { .. }
+            | Call::Search { .. }
+            | Call::CompartmentSearch { .. }
+            | Call::History { .. }
+            | Call::Operation { .. }
+    )
+}
+
+/// The Provenance of the outer request, about all that is written.
+fn provenance(context: &Context, outer: &Request<'_>, changes: &[Change]) -> Result<Option<Change>> {
+    if changes.is_empty() {
+        return Ok(None);
+    }
+    let targets: Vec<_> = changes.iter().map(|change| format!("{}/{}", change.type_name, change.id)).collect();
+    writing::provenance(context, outer.provenance.clone(), &targets)
+}
+
 /// What can be said of an entry without reading anything.
 fn check(entry: &Entry<'_>) -> Result<()> {
+    entry.request.check_parameters()?;
     let resource = entry.request.body.as_ref().and_then(|body| body.as_object());
     match (&entry.request.call, resource) {
         (Call::Create { type_name } | Call::ConditionalUpdate { type_name }, Some(resource)) => {
@@ -101,7 +149,6 @@ impl Attempt<'_> {
     fn decide<'a>(mut self, entries: Vec<Entry<'a>>) -> Result<Decision<Vec<Outcome<'a>>>> {
         let mut links = Links::default();
         let mut plans = Vec::with_capacity(entries.len());
-        let again_when_stale = !entries.iter().any(|entry| entry.request.conditions.are_set());
         for (entry, new_id) in entries.into_iter().zip(self.ids) {
             let Entry { index, full_url, request } = entry;
             let plan = self.plan(request, new_id).map_err(|error| at_entry(error, index))?;
@@ -114,7 +161,7 @@ impl Attempt<'_> {
         self.resolve_conditional_references(&plans, &mut links)?;
         self.check_references(&plans)?;
         let (changes, outcomes) = finish(self.context, plans, &links);
-        Ok(Decision { changes, guards: self.guards, again_when_stale, then: outcomes })
+        Ok(Decision { changes, guards: self.guards, then: outcomes })
     }
 
     fn plan<'a>(&mut self, mut request: Request<'a>, new_id: &str) -> Result<Plan<'a>> {
@@ -166,7 +213,7 @@ impl Attempt<'_> {
     fn plan_create<'a>(&mut self, mut request: Request<'a>, type_name: String, new_id: &str) -> Result<Plan<'a>> {
         let resource = request.resource()?;
         if let Some(text) = &request.conditions.if_none_exist {
-            match self.find(&type_name, &criteria::required(&criteria::pairs(text))?)? {
+            match self.find(&type_name, &criteria::parse(text)?)? {
                 Matched::None if self.creating.insert((type_name.clone(), text.clone())) => {}
                 Matched::None => {
                     let text = "Two conditional creates have the same criteria.";
@@ -181,7 +228,7 @@ impl Attempt<'_> {
     }
 
     fn find(&mut self, type_name: &str, criteria: &[(String, String)]) -> Result<Matched> {
-        let (matched, guards) = criteria::find_pairs(self.context, self.records, type_name, criteria)?;
+        let (matched, guards) = criteria::find(self.context, self.records, type_name, criteria)?;
         self.guards.extend(guards);
         Ok(matched)
     }
@@ -287,7 +334,11 @@ fn no_resource_twice(plans: &Planned<'_>) -> Result<()> {
 
 /// Rewrites and packs what is stored. The changes stand in the order of the specification: DELETE, POST, PUT and PATCH;
 /// the outcomes in that of the entries.
-fn finish<'a>(context: &Context, plans: Vec<(Option<String>, Plan<'a>)>, links: &Links) -> (Vec<Change>, Vec<Outcome<'a>>) {
+fn finish<'a>(
+    context: &Context,
+    plans: Vec<(Option<String>, Plan<'a>)>,
+    links: &Links,
+) -> (Vec<Change>, Vec<Outcome<'a>>) {
     let mut ranked: Vec<_> = plans.into_iter().enumerate().collect();
     ranked.sort_by_key(|(_, (_, plan))| plan.rank());
     let mut changes = Vec::with_capacity(ranked.len());
