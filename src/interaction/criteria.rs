@@ -5,7 +5,7 @@
 use super::{Context, precondition_failed};
 use crate::config::Handling;
 use crate::error::{Error, Result};
-use crate::search;
+use crate::search::{self, Query};
 use crate::store::{Guard, Records, Version};
 
 /// What criteria found.
@@ -49,14 +49,21 @@ pub fn find_up_to(
     criteria: &[(String, String)],
     most: usize,
 ) -> Result<(Vec<Version>, Vec<Guard>)> {
-    let options = context.search_options(Handling::Strict);
-    let query = search::parse(search::Registry, Some(type_name), criteria, &options)?;
+    let query = query(context, type_name, criteria)?;
     let (rids, guards) = search::find_up_to(records, &query, most, &context.search_budget())?;
     let mut versions = Vec::with_capacity(rids.len());
     for rid in rids {
         versions.extend(records.view().current(rid)?.filter(|version| version.body.is_some()));
     }
     Ok((versions, guards))
+}
+
+/// Criteria as a query; what is unknown is refused, whatever the handling: it would match more than is meant.
+///
+/// # Errors
+/// As [`find`].
+pub fn query(context: &Context, type_name: &str, criteria: &[(String, String)]) -> Result<Query> {
+    search::parse(search::Registry, Some(type_name), criteria, &context.search_options(Handling::Strict))
 }
 
 /// The pairs of a query string.

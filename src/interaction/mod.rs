@@ -12,6 +12,7 @@ pub mod delete;
 pub mod history;
 pub mod patch;
 pub mod read;
+pub mod resolve;
 pub mod search;
 pub mod transaction;
 pub mod update;

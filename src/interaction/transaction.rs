@@ -4,6 +4,7 @@ use super::batch::{Entry, at_entry, respond, without_body_if};
 use super::call::{Call, Verb};
 use super::condition::expect;
 use super::criteria::{self, Matched};
+use super::resolve::Pending;
 use super::writing::{self, Decision, Stored};
 use super::{Answer, Context, Request, Return, Status, create, delete, patch, perform, update};
 use crate::error::{Category, Error, Result};
@@ -187,6 +188,7 @@ impl Attempt<'_> {
                 let conditions = &request.conditions;
                 let (id, expect) =
                     update::target(self.records, matched, &type_name, own.as_deref(), new_id, conditions)?;
+                writing::set_id(&mut resource, &id);
                 let next_version = if let Expect::Version(version) = expect { version + 1 } else { 1 };
                 Ok(Plan::Put { type_name, id, expect, method: Method::Update, resource, next_version })
             }
@@ -211,7 +213,7 @@ impl Attempt<'_> {
     }
 
     fn plan_create<'a>(&mut self, mut request: Request<'a>, type_name: String, new_id: &str) -> Result<Plan<'a>> {
-        let resource = request.resource()?;
+        let mut resource = request.resource()?;
         if let Some(text) = &request.conditions.if_none_exist {
             match self.find(&type_name, &criteria::parse(text)?)? {
                 Matched::None if self.creating.insert((type_name.clone(), text.clone())) => {}
@@ -223,6 +225,7 @@ impl Attempt<'_> {
                 Matched::Several => return Err(criteria::several()),
             }
         }
+        writing::set_id(&mut resource, new_id);
         let (id, expect, method) = (new_id.to_owned(), Expect::Absent, Method::Create);
         Ok(Plan::Put { type_name, id, expect, method, resource, next_version: 1 })
     }
@@ -235,26 +238,25 @@ impl Attempt<'_> {
 
     /// `Patient?identifier=…` in a reference becomes the one match.
     fn resolve_conditional_references(&mut self, plans: &Planned<'_>, links: &mut Links) -> Result<()> {
-        let mut seen = HashSet::new();
+        let mut pending = Pending::default();
+        for (_, plan) in plans {
+            match plan {
+                Plan::Put { type_name, id, resource, .. } => pending.store(type_name, id, resource),
+                Plan::Remove { changes } => {
+                    changes.iter().for_each(|change| pending.remove(&change.type_name, &change.id));
+                }
+                Plan::Found(_) | Plan::Read(_) => {}
+            }
+        }
+        let mut resolved = HashSet::new();
         for (index, (_, plan)) in plans.iter().enumerate() {
             let Plan::Put { resource, .. } = plan else { continue };
             for reference in rewrite::conditional_references(resource) {
-                if !seen.insert(reference) {
-                    continue;
-                }
-                let (type_name, query) = reference.split_once('?').unwrap_or((reference, ""));
-                super::call::known_type(type_name).map_err(|error| at_entry(error, index))?;
-                let criteria = criteria::required(&criteria::pairs(query)).map_err(|error| at_entry(error, index))?;
-                match self.find(type_name, &criteria).map_err(|error| at_entry(error, index))? {
-                    Matched::One(version) => {
-                        links.insert_conditional(reference, &format!("{}/{}", version.type_name, version.id));
-                    }
-                    Matched::None => {
-                        let text = "A conditional reference matches no resource.";
-                        let error = Error::new(Category::PreconditionFailed, "not-found", text);
-                        return Err(at_entry(error, index));
-                    }
-                    Matched::Several => return Err(at_entry(criteria::several(), index)),
+                if resolved.insert(reference) {
+                    let found = pending.resolve(self.context, self.records, reference);
+                    let (target, guards) = found.map_err(|error| at_entry(error, index))?;
+                    self.guards.extend(guards);
+                    links.insert_conditional(reference, &target);
                 }
             }
         }
@@ -347,7 +349,6 @@ fn finish<'a>(
         let outcome = match plan {
             Plan::Put { type_name, id, expect, method, mut resource, .. } => {
                 rewrite::rewrite(&mut resource, links, full_url.as_deref());
-                writing::set_id(&mut resource, &id);
                 let content = writing::content(context, &resource);
                 let body = content.body.clone();
                 changes.push(writing::put(&type_name, &id, expect, method, content));
