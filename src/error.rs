@@ -134,6 +134,8 @@ pub struct Error {
     pub log: Option<String>,
     /// When to try again, in seconds (`Retry-After`).
     pub retry_after_s: Option<u32>,
+    /// The version that the answer tells of (`ETag`): that of a deletion.
+    pub version: Option<u64>,
 }
 
 /// The result of anything that can fail a request.
@@ -148,7 +150,7 @@ impl Error {
     /// An error with these issues.
     #[must_use]
     pub const fn from_issues(category: Category, issues: Vec<Issue>) -> Self {
-        Self { category, issues, log: None, retry_after_s: None }
+        Self { category, issues, log: None, retry_after_s: None, version: None }
     }
 
     /// 400: the request can't be understood.

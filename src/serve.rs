@@ -1,6 +1,7 @@
 //! The way of one request: the file to read first.
 
 use crate::app::App;
+use crate::clock::Micros;
 use crate::config::Handling;
 use crate::error::{Category, Error, Result};
 use crate::fhir::binary;
@@ -33,10 +34,25 @@ pub struct Incoming {
     pub body: Body,
     /// `X-Provenance`.
     pub provenance: Option<Vec<u8>>,
-    /// Whether the answer shall be indented.
+    /// How the answer is written.
+    pub shape: Shape,
+}
+
+/// How an answer is written.
+#[derive(Debug, Clone, Copy)]
+pub struct Shape {
+    /// The media type of a resource.
+    pub content_type: &'static str,
+    /// Whether it is indented.
     pub pretty: bool,
-    /// Whether a Binary shall be answered as what it holds.
+    /// Whether a Binary is answered as what it holds.
     pub raw_binary: bool,
+}
+
+impl Default for Shape {
+    fn default() -> Self {
+        Self { content_type: FHIR_JSON, pretty: false, raw_binary: false }
+    }
 }
 
 /// The body of a request.
@@ -46,9 +62,9 @@ pub enum Body {
     None,
     /// JSON: a resource or a patch.
     Json(Vec<u8>),
-    /// Anything else, for a Binary.
+    /// What is sent as a Binary: the content, or the resource in JSON.
     Binary {
-        /// Its media type.
+        /// The media type.
         content_type: String,
         /// `X-Security-Context`.
         security_context: Option<String>,
@@ -64,8 +80,12 @@ pub struct Reply {
     pub status: u16,
     /// The media type of the body.
     pub content_type: String,
-    /// `ETag` and `Last-Modified`.
-    pub version: Option<(u64, crate::clock::Micros)>,
+    /// The version for `ETag`.
+    pub version: Option<u64>,
+    /// `Last-Modified`.
+    pub last_modified: Option<Micros>,
+    /// `Allow`, of a 405.
+    pub allow: Option<String>,
     /// `Location`.
     pub location: Option<String>,
     /// `Retry-After`, in seconds.
@@ -81,7 +101,7 @@ pub const FHIR_JSON: &str = "application/fhir+json; charset=utf-8";
 pub async fn serve(app: &App, incoming: &Incoming) -> Reply {
     match run(app, incoming).await.and_then(|answer| Reply::from_answer(answer, incoming)) {
         Ok(reply) => reply,
-        Err(error) => Reply::from_error(&error, incoming.pretty),
+        Err(error) => Reply::from_error(&error, incoming.shape),
     }
 }
 
@@ -96,7 +116,7 @@ async fn run(app: &App, incoming: &Incoming) -> Result<Answer> {
         conditions: incoming.conditions.clone(),
         prefer: incoming.prefer,
         handling: incoming.handling,
-        body: incoming.body.to_tree(depth)?,
+        body: incoming.body.to_tree(&incoming.call, depth)?,
         provenance: incoming.provenance.as_deref().map(|bytes| json(bytes, depth)).transpose()?,
     };
     interaction::perform(&context, request).await
@@ -107,12 +127,20 @@ fn json(bytes: &[u8], depth: usize) -> Result<Value<'_>> {
 }
 
 impl Body {
-    fn to_tree(&self, depth: usize) -> Result<Option<Value<'_>>> {
+    fn to_tree(&self, call: &Call, depth: usize) -> Result<Option<Value<'_>>> {
         match self {
             Self::None => Ok(None),
             Self::Json(bytes) => json(bytes, depth).map(Some),
             Self::Binary { content_type, security_context, bytes } => {
-                Ok(Some(binary::resource(content_type, security_context.as_deref(), bytes)))
+                // What says to be JSON has to be JSON. It is content like any other, unless it is a Binary itself.
+                if content_type.to_ascii_lowercase().contains("json") {
+                    let tree = json(bytes, depth)?;
+                    if tree.get("resourceType").and_then(Value::as_str) == Some("Binary") {
+                        return Ok(Some(tree));
+                    }
+                }
+                let id = if let Call::Update { id, .. } = call { Some(id.as_str()) } else { None };
+                Ok(Some(binary::resource(id, content_type, security_context.as_deref(), bytes)))
             }
         }
     }
@@ -126,32 +154,46 @@ impl Reply {
             Status::NoContent => 204,
             Status::NotModified => 304,
         };
-        let (version, location) = (answer.version, answer.location);
-        let mut content_type = FHIR_JSON.to_owned();
-        let mut body = answer.body.unwrap_or_default();
-        if incoming.raw_binary && !body.is_empty() {
+        let shape = incoming.shape;
+        let mut content_type = shape.content_type.to_owned();
+        let mut body = match answer.body {
+            None if !answer.issues.is_empty() => write::to_vec(&outcome::outcome(&answer.issues)),
+            body => body.unwrap_or_default(),
+        };
+        if shape.raw_binary && !body.is_empty() {
             (content_type, body) = binary::content(&body)?;
-        } else if incoming.pretty && !body.is_empty() {
+        } else if shape.pretty && !body.is_empty() {
             let tree = parse(&body, usize::MAX).map_err(Error::internal)?;
             body = write::to_vec_pretty(&tree);
         }
-        Ok(Self { status, content_type, version, location, retry_after_s: None, body })
+        Ok(Self {
+            status,
+            content_type,
+            version: answer.version.map(|(version, _)| version),
+            last_modified: answer.version.map(|(_, time)| time),
+            allow: None,
+            location: answer.location,
+            retry_after_s: None,
+            body,
+        })
     }
 
     /// The reply to a request that failed: an OperationOutcome.
     #[must_use]
-    pub fn from_error(error: &Error, pretty: bool) -> Self {
+    pub fn from_error(error: &Error, shape: Shape) -> Self {
         if let Some(log) = &error.log {
             tracing::warn!(category = ?error.category, log, "a request failed");
         }
         let outcome = outcome::outcome(&error.issues);
         Self {
             status: error.category.status(),
-            content_type: FHIR_JSON.to_owned(),
-            version: None,
+            content_type: shape.content_type.to_owned(),
+            version: error.version,
+            last_modified: None,
+            allow: None,
             location: None,
             retry_after_s: error.retry_after_s,
-            body: if pretty { write::to_vec_pretty(&outcome) } else { write::to_vec(&outcome) },
+            body: if shape.pretty { write::to_vec_pretty(&outcome) } else { write::to_vec(&outcome) },
         }
     }
 }

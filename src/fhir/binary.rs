@@ -6,11 +6,14 @@ use crate::error::{Category, Error, Result};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-/// The Binary resource that holds these bytes.
+/// The Binary resource that holds these bytes; an update brings the id of its URL.
 #[must_use]
-pub fn resource<'a>(content_type: &str, security_context: Option<&str>, bytes: &[u8]) -> Value<'a> {
+pub fn resource<'a>(id: Option<&str>, content_type: &str, security_context: Option<&str>, bytes: &[u8]) -> Value<'a> {
     let mut binary = Object::new();
     binary.set("resourceType", Value::from("Binary"));
+    if let Some(id) = id {
+        binary.set("id", Value::from(id.to_owned()));
+    }
     binary.set("contentType", Value::from(content_type.to_owned()));
     if let Some(reference) = security_context {
         binary.set("securityContext", crate::tree!({ "reference": (reference.to_owned()) }));

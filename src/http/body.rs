@@ -11,6 +11,9 @@ use std::time::{Duration, Instant};
 /// A body may be slow for this long before its average speed counts.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// The most memory that is set aside for a body that is only announced so far, in bytes.
+const MOST_RESERVED: usize = 1 << 20;
+
 /// Whether the headers announce a body.
 pub fn is_announced(headers: &HeaderMap) -> bool {
     announced_length(headers).is_some_and(|length| length > 0) || headers.contains_key(header::TRANSFER_ENCODING)
@@ -26,12 +29,7 @@ fn announced_length(headers: &HeaderMap) -> Option<usize> {
 /// 413 over `limits.body_bytes` (announced or decompressed), 415 for an unknown `Content-Encoding`, 408 for a body that
 /// stalls or crawls, 400 for one that breaks off or can't be decompressed.
 pub async fn read(headers: &HeaderMap, payload: web::Payload, limits: &Limits) -> Result<Vec<u8>> {
-    if let Some(encoding) = headers.get(header::CONTENT_ENCODING)
-        && !matches!(encoding.as_bytes(), b"gzip" | b"br" | b"deflate" | b"identity")
-    {
-        let text = "The body is encoded in a way that the server does not know; it knows gzip, br and deflate.";
-        return Err(Error::new(Category::UnsupportedMediaType, "not-supported", text));
-    }
+    let encoding = encoding(headers)?;
     let too_large = || {
         let text = format!("The body is larger than {} bytes (limits.body_bytes).", limits.body_bytes);
         Error::new(Category::TooLarge, "too-long", text)
@@ -40,12 +38,10 @@ pub async fn read(headers: &HeaderMap, payload: web::Payload, limits: &Limits) -
     if announced > limits.body_bytes {
         return Err(too_large());
     }
-    let encoding = headers.get(header::CONTENT_ENCODING).and_then(|value| value.to_str().ok());
-    let encoding = encoding.and_then(|text| text.parse().ok()).unwrap_or(ContentEncoding::Identity);
     let mut parts = Decompress::new(payload.into_inner(), encoding);
     let started = Instant::now();
     let stall = Duration::from_millis(limits.body_stall_timeout_ms);
-    let mut body = Vec::with_capacity(announced);
+    let mut body = Vec::with_capacity(announced.min(MOST_RESERVED));
     loop {
         let part = tokio::time::timeout(stall, parts.next()).await.map_err(|_| too_slow())?;
         let Some(part) = part else { return Ok(body) };
@@ -58,6 +54,20 @@ pub async fn read(headers: &HeaderMap, payload: web::Payload, limits: &Limits) -
         let least = u128::from(limits.body_bytes_per_s) * elapsed.as_millis() / 1000;
         if elapsed > GRACE && (body.len() as u128) < least {
             return Err(too_slow());
+        }
+    }
+}
+
+fn encoding(headers: &HeaderMap) -> Result<ContentEncoding> {
+    let Some(value) = headers.get(header::CONTENT_ENCODING) else { return Ok(ContentEncoding::Identity) };
+    match value.as_bytes().to_ascii_lowercase().as_slice() {
+        b"gzip" | b"x-gzip" => Ok(ContentEncoding::Gzip),
+        b"br" => Ok(ContentEncoding::Brotli),
+        b"deflate" => Ok(ContentEncoding::Deflate),
+        b"identity" => Ok(ContentEncoding::Identity),
+        _ => {
+            let text = "The body is encoded in a way that the server does not know; it knows gzip, br and deflate.";
+            Err(Error::new(Category::UnsupportedMediaType, "not-supported", text))
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The network side: the only place where actix appears.
 
 mod body;
+mod content;
 pub mod negotiate;
 pub mod prefer;
 mod request;

@@ -129,12 +129,12 @@ pub fn body_format(content_type: Option<&str>) -> Result<BodyFormat> {
     }
 }
 
-/// Requires one kind of body, for interactions that know only that one.
+/// Requires one of the kinds of body that an interaction takes.
 ///
 /// # Errors
 /// Those of [`body_format`], and 415 for another kind.
-pub fn require(content_type: Option<&str>, format: BodyFormat) -> Result<()> {
-    if body_format(content_type)? == format {
+pub fn require(content_type: Option<&str>, formats: &[BodyFormat]) -> Result<()> {
+    if formats.contains(&body_format(content_type)?) {
         Ok(())
     } else {
         Err(unsupported("This interaction takes another kind of body."))
@@ -316,8 +316,8 @@ mod tests {
             assert_eq!(body_format(Some(text)).ok(), expected, "{text}");
         }
         assert_eq!(body_format(None).unwrap_err().category, Category::UnsupportedMediaType);
-        assert!(require(Some("application/json"), BodyFormat::Resource).is_ok());
-        assert!(require(Some("application/json"), BodyFormat::Form).is_err());
+        assert!(require(Some("application/json"), &[BodyFormat::Resource]).is_ok());
+        assert!(require(Some("application/json"), &[BodyFormat::Form]).is_err());
     }
 
     #[test]

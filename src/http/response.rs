@@ -2,7 +2,10 @@
 
 use crate::serve::Reply;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CONTENT_TYPE, ETAG, HeaderName, HeaderValue, LAST_MODIFIED, LOCATION, RETRY_AFTER};
+use actix_web::http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, LAST_MODIFIED,
+    LOCATION, RETRY_AFTER, VARY, X_CONTENT_TYPE_OPTIONS,
+};
 use actix_web::{HttpResponse, HttpResponseBuilder};
 
 /// `X-Request-Id`.
@@ -12,11 +15,18 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub fn send(reply: Reply, request_id: Option<&str>) -> HttpResponse {
     let status = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut builder = HttpResponseBuilder::new(status);
-    if let Some((version, time)) = reply.version {
+    // Patient data is for the client alone, and asked for anew each time: an entity tag makes that cheap.
+    builder.insert_header((CACHE_CONTROL, "private, no-cache"));
+    builder.insert_header((VARY, "accept, prefer"));
+    builder.insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"));
+    if let Some(version) = reply.version {
         builder.insert_header((ETAG, format!("W/\"{version}\"")));
+    }
+    if let Some(time) = reply.last_modified {
         builder.insert_header((LAST_MODIFIED, time.to_http_date()));
     }
-    for (name, value) in [(LOCATION, reply.location.as_deref()), (REQUEST_ID, request_id)] {
+    let texts = [(ALLOW, reply.allow.as_deref()), (LOCATION, reply.location.as_deref()), (REQUEST_ID, request_id)];
+    for (name, value) in texts {
         if let Some(value) = value.and_then(|value| HeaderValue::from_str(value).ok()) {
             builder.insert_header((name, value));
         }
@@ -27,6 +37,15 @@ pub fn send(reply: Reply, request_id: Option<&str>) -> HttpResponse {
     if reply.body.is_empty() {
         return builder.finish();
     }
+    if may_hold_scripts(&reply.content_type) {
+        builder.insert_header((CONTENT_SECURITY_POLICY, "sandbox"));
+    }
     builder.insert_header((CONTENT_TYPE, reply.content_type));
     builder.body(reply.body)
+}
+
+/// A Binary may be a page that somebody stored: a browser shows it, but runs nothing of it under the server's own address.
+fn may_hold_scripts(content_type: &str) -> bool {
+    let content_type = content_type.to_ascii_lowercase();
+    ["html", "xml", "svg"].iter().any(|kind| content_type.contains(kind))
 }

@@ -1,18 +1,30 @@
 //! Every URL on one page.
 
 use super::{Shared, request, response};
-use crate::error::Error;
-use crate::serve::Reply;
-use actix_web::{HttpRequest, HttpResponse, web};
+use crate::error::{Category, Error};
+use crate::interaction::call::method_not_allowed;
+use crate::serve::{Reply, Shape};
+use actix_web::{HttpResponse, Resource, Route, web};
 
 /// The addresses of design §7. Below `/fhir`, `interaction::call` has the table.
 pub fn routes(config: &mut web::ServiceConfig) {
     config
-        .route("/health/live", web::get().to(live))
-        .route("/health/ready", web::get().to(ready))
-        .route("/metrics", web::get().to(metrics))
+        .service(page("/health/live", web::get().to(live), web::head().to(live)))
+        .service(page("/health/ready", web::get().to(ready), web::head().to(ready)))
+        .service(page("/metrics", web::get().to(metrics), web::head().to(metrics)))
         .service(web::resource(["/fhir", "/fhir/{path:.*}"]).to(request::fhir))
         .default_service(web::to(nothing));
+}
+
+/// A page that can only be read.
+fn page(path: &str, get: Route, head: Route) -> Resource {
+    web::resource(path).route(get).route(head).default_service(web::to(not_allowed))
+}
+
+async fn not_allowed() -> HttpResponse {
+    let mut reply = Reply::from_error(&method_not_allowed(), Shape::default());
+    reply.allow = Some("GET, HEAD".to_owned());
+    response::send(reply, None)
 }
 
 /// The process answers.
@@ -24,7 +36,7 @@ async fn live() -> HttpResponse {
 async fn ready(shared: web::Data<Shared>) -> HttpResponse {
     match shared.app.ready() {
         Ok(()) => HttpResponse::Ok().content_type("text/plain").body("ready\n"),
-        Err(error) => response::send(Reply::from_error(&error, false), None),
+        Err(error) => response::send(Reply::from_error(&error, Shape::default()), None),
     }
 }
 
@@ -33,10 +45,8 @@ async fn metrics(shared: web::Data<Shared>) -> HttpResponse {
     HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(shared.metrics.render())
 }
 
-async fn nothing(_request: HttpRequest) -> HttpResponse {
-    let mut error = Error::not_found();
-    if let Some(issue) = error.issues.first_mut() {
-        issue.diagnostics = "There is nothing at this URL. The FHIR base is /fhir.".into();
-    }
-    response::send(Reply::from_error(&error, false), None)
+async fn nothing() -> HttpResponse {
+    let text = "There is nothing at this URL. The FHIR base is /fhir.";
+    let error = Error::new(Category::NotFound, "not-found", text);
+    response::send(Reply::from_error(&error, Shape::default()), None)
 }

@@ -1,7 +1,7 @@
 //! batch: <https://hl7.org/fhir/R4/http.html#transaction>, and what batch and transaction share: reading the entries of a
 //! Bundle and writing those of its answer.
 
-use super::call::{Call, Verb};
+use super::call::{Call, Verb, segments};
 use super::condition::{Conditions, EntityTags};
 use super::{Answer, Context, Request, Status, criteria, perform, transaction};
 use crate::clock::Micros;
@@ -42,6 +42,9 @@ pub async fn bundle(context: &Context, mut request: Request<'_>) -> Result<Answe
         "transaction" => {
             let entries = collect(read_entries(context, &request, bundle)?)?;
             transaction::transaction(context, &request, entries).await
+        }
+        "batch" if request.provenance.is_some() => {
+            Err(Error::invalid("X-Provenance goes with a transaction or a single change, not with a batch."))
         }
         "batch" => batch(context, read_entries(context, &request, bundle)?).await,
         _ => {
@@ -95,12 +98,13 @@ pub(super) fn respond(bundle_type: BundleType, results: impl Iterator<Item = Res
                     Status::NoContent => "204 No Content",
                     Status::NotModified => "304 Not Modified",
                 };
+                let outcome = outcome::outcome(&answer.issues);
                 let response = EntryResponse {
                     status,
                     location: answer.location.as_deref(),
                     version: answer.version.map(|(version, _)| version),
                     last_modified: answer.version.map(|(_, time)| time),
-                    outcome: None,
+                    outcome: Some(&outcome).filter(|_| !answer.issues.is_empty()),
                 };
                 writer.entry(&Written {
                     resource: answer.body.as_deref(),
@@ -114,7 +118,12 @@ pub(super) fn respond(bundle_type: BundleType, results: impl Iterator<Item = Res
                 }
                 let status = error.category.status().to_string();
                 let outcome = outcome::outcome(&error.issues);
-                let response = EntryResponse { status: &status, outcome: Some(&outcome), ..EntryResponse::default() };
+                let response = EntryResponse {
+                    status: &status,
+                    version: error.version,
+                    outcome: Some(&outcome),
+                    ..EntryResponse::default()
+                };
                 writer.entry(&Written { response: Some(response), ..Written::default() });
             }
         }
@@ -210,15 +219,12 @@ const fn is_operation(call: &Call) -> bool {
 
 /// The call of an entry's URL, which is relative to the base or starts with it.
 fn resolve(context: &Context, verb: Verb, url: &str) -> Result<(Call, Vec<(String, String)>)> {
-    let relative = url.strip_prefix(&*context.base).unwrap_or(url).trim_start_matches('/');
+    let below_base = url.strip_prefix(&*context.base).filter(|rest| rest.is_empty() || rest.starts_with(['/', '?']));
+    let relative = below_base.unwrap_or(url);
     let (path, query) = relative.split_once('?').unwrap_or((relative, ""));
-    let decoded: Vec<String> = path.split('/').filter(|part| !part.is_empty()).map(decode).collect();
-    let path: Vec<&str> = decoded.iter().map(String::as_str).collect();
+    let path = segments(path)?;
+    let path: Vec<&str> = path.iter().map(String::as_str).collect();
     Ok((Call::parse(verb, &path)?, criteria::pairs(query)))
-}
-
-fn decode(segment: &str) -> String {
-    percent_encoding::percent_decode_str(segment).decode_utf8_lossy().into_owned()
 }
 
 fn instant(text: &str) -> Option<Micros> {
@@ -249,7 +255,6 @@ pub(super) fn at_entry(mut error: Error, index: usize) -> Error {
 
 fn expression_in_entry(issue: &Issue, index: usize) -> String {
     match &issue.expression {
-        Some(inner) if inner.starts_with("Bundle.entry") => inner.clone(),
         Some(inner) => {
             let rest = inner.find('.').and_then(|dot| inner.get(dot..)).unwrap_or_default();
             format!("Bundle.entry[{index}].resource{rest}")

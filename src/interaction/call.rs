@@ -24,18 +24,32 @@ pub enum Verb {
 }
 
 impl Verb {
+    /// All of them.
+    pub const ALL: [Self; 6] = [Self::Get, Self::Head, Self::Post, Self::Put, Self::Patch, Self::Delete];
+
     /// The verb that HTTP spells so.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        Some(match text {
-            "GET" => Self::Get,
-            "HEAD" => Self::Head,
-            "POST" => Self::Post,
-            "PUT" => Self::Put,
-            "PATCH" => Self::Patch,
-            "DELETE" => Self::Delete,
-            _ => return None,
-        })
+        Self::ALL.into_iter().find(|verb| verb.name() == text)
+    }
+
+    /// As HTTP spells it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Head => "HEAD",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Patch => "PATCH",
+            Self::Delete => "DELETE",
+        }
+    }
+
+    /// Whether it only reads: such a request has no body.
+    #[must_use]
+    pub const fn is_read(self) -> bool {
+        matches!(self, Self::Get | Self::Head)
     }
 }
 
@@ -167,7 +181,7 @@ impl Call {
                 Verb::Put => Ok(Self::Update { type_name, id }),
                 Verb::Patch => Ok(Self::Patch { type_name, id }),
                 Verb::Delete => Ok(Self::Delete { type_name, id }),
-                Verb::Post => Err(method_not_allowed("GET, HEAD, PUT, PATCH, DELETE")),
+                Verb::Post => Err(method_not_allowed()),
             },
             ["_history"] => allow(verb, &[(Verb::Get, Self::History { target: Target::Instance(type_name, id) })]),
             ["_history", version] => {
@@ -193,6 +207,27 @@ impl Call {
     fn operation(verb: Verb, target: Target, name: &str) -> Result<Self> {
         let call = Self::Operation { target, name: name.trim_start_matches('$').to_owned() };
         allow(verb, &[(Verb::Get, call.clone()), (Verb::Post, call)])
+    }
+
+    /// The resource that is written under an id known beforehand: type and id.
+    #[must_use]
+    pub fn updates(&self) -> Option<(&str, &str)> {
+        match self {
+            Self::Update { type_name, id } | Self::Patch { type_name, id } => Some((type_name, id)),
+            _ => None,
+        }
+    }
+
+    /// The one resource that is read: type and id.
+    #[must_use]
+    pub fn reads(&self) -> Option<(&str, &str)> {
+        match self {
+            Self::Read { type_name, id }
+            | Self::Vread { type_name, id, .. }
+            | Self::History { target: Target::Instance(type_name, id) }
+            | Self::Operation { target: Target::Instance(type_name, id), .. } => Some((type_name, id)),
+            _ => None,
+        }
     }
 
     /// What `CapabilityStatement.rest.interaction.code` and the metrics call it.
@@ -221,15 +256,39 @@ impl Call {
 fn allow(verb: Verb, calls: &[(Verb, Call)]) -> Result<Call> {
     let wanted = if verb == Verb::Head { Verb::Get } else { verb };
     let found = calls.iter().find(|(allowed, _)| *allowed == wanted);
-    found.map(|(_, call)| call.clone()).ok_or_else(|| {
-        let names: Vec<String> = calls.iter().map(|(verb, _)| format!("{verb:?}").to_uppercase()).collect();
-        method_not_allowed(&names.join(", "))
-    })
+    found.map(|(_, call)| call.clone()).ok_or_else(method_not_allowed)
 }
 
-fn method_not_allowed(allowed: &str) -> Error {
-    let text = format!("This URL does not have this method; it has {allowed}.");
-    Error::new(Category::MethodNotAllowed, "not-supported", text)
+/// 405: the URL has other methods; [`allowed`] lists them.
+#[must_use]
+pub fn method_not_allowed() -> Error {
+    Error::new(Category::MethodNotAllowed, "not-supported", "This URL does not have this method.")
+}
+
+/// The methods that a path (relative to the base) has, as the header `Allow` lists them.
+#[must_use]
+pub fn allowed(path: &[&str]) -> String {
+    let has = |verb: &Verb| Call::parse(*verb, path).is_ok();
+    let names: Vec<&str> = Verb::ALL.into_iter().filter(has).map(Verb::name).collect();
+    names.join(", ")
+}
+
+/// The decoded segments of a path, for [`Call::parse`]. A slash at the start and one at the end mean nothing.
+///
+/// # Errors
+/// 404 for an empty segment elsewhere, 400 for one that is not in UTF-8.
+pub fn segments(path: &str) -> Result<Vec<String>> {
+    let path = path.strip_prefix('/').unwrap_or(path);
+    let path = path.strip_suffix('/').unwrap_or(path);
+    if path.is_empty() {
+        return Ok(Vec::new());
+    }
+    let decode = |segment: &str| match percent_encoding::percent_decode_str(segment).decode_utf8() {
+        Ok(text) if !text.is_empty() => Ok(text.into_owned()),
+        Ok(_) => Err(no_such_url()),
+        Err(_) => Err(Error::invalid("The path is not in UTF-8.")),
+    };
+    path.split('/').map(decode).collect()
 }
 
 fn no_such_url() -> Error {

@@ -6,6 +6,7 @@ pub mod statement;
 
 use super::{Answer, Context, Request};
 use crate::error::{Error, Result};
+use crate::fhir::subset::Subset;
 use crate::fhir::{definitions, write};
 use crate::key::extract;
 use crate::operation;
@@ -37,7 +38,15 @@ pub fn capabilities(context: &Context, request: &Request<'_>) -> Result<Answer> 
         .ok_or_else(|| Error::invalid("mode must be full, normative or terminology.").at("mode"))?;
     let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
     let bytes = made.entry((Arc::clone(&context.base), mode)).or_insert_with(|| Arc::new(state(&context.base, mode)));
-    Ok(Answer::ok(bytes.to_vec()))
+    let bytes = Arc::clone(bytes);
+    drop(made);
+    match Subset::from_query(&request.query)? {
+        Some(part) => {
+            part.check(&[if mode == Mode::Terminology { "TerminologyCapabilities" } else { "CapabilityStatement" }])?;
+            Ok(Answer::ok(part.apply_to_bytes(&bytes)?))
+        }
+        None => Ok(Answer::ok(bytes.to_vec())),
+    }
 }
 
 fn state(base: &str, mode: Mode) -> Vec<u8> {

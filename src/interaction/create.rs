@@ -25,20 +25,19 @@ pub async fn create(context: &Context, mut request: Request<'_>) -> Result<Answe
         writing::check_references(context, records, &resource, &|_, _| false)?;
         let mut guards = Vec::new();
         if let Some(text) = &request.conditions.if_none_exist {
-            let (matched, read) = criteria::find(context, records, &type_name, text)?;
+            let (matched, read) = criteria::find(context, records, &type_name, &criteria::parse(text)?)?;
             guards = read;
             match matched {
                 Matched::None => {}
                 Matched::One(version) => {
-                    let nothing = Vec::new();
-                    return Ok(Decision { changes: nothing, guards, again_when_stale: false, then: Some(version) });
+                    return Ok(Decision { changes: Vec::new(), guards, then: Some(version) });
                 }
                 Matched::Several => return Err(criteria::several()),
             }
         }
         let mut changes = vec![writing::put(&type_name, &id, Expect::Absent, Method::Create, content.clone())];
         changes.extend(provenance.clone());
-        Ok(Decision { changes, guards, again_when_stale: false, then: None })
+        Ok(Decision { changes, guards, then: None })
     })
     .await?;
     match (existing, committed) {
@@ -56,5 +55,6 @@ pub(super) fn already_there(context: &Context, prefer: Return, version: &Version
         version: Some((version.version, version.time)),
         location: Some(context.url(&version.type_name, &version.id, Some(version.version))),
         body,
+        issues: Vec::new(),
     })
 }

@@ -5,7 +5,7 @@
 use super::{Context, precondition_failed};
 use crate::config::Handling;
 use crate::error::{Error, Result};
-use crate::search;
+use crate::search::{self, Query};
 use crate::store::{Guard, Records, Version};
 
 /// What criteria found.
@@ -19,19 +19,11 @@ pub enum Matched {
     Several,
 }
 
-/// Evaluates criteria in the text form of `If-None-Exist`: a query string, with or without `?` or a URL before it.
+/// Evaluates criteria.
 ///
 /// # Errors
-/// 400 for criteria that are no search, or that have no parameter.
-pub fn find(context: &Context, records: &Records, type_name: &str, text: &str) -> Result<(Matched, Vec<Guard>)> {
-    find_pairs(context, records, type_name, &required(&pairs(text))?)
-}
-
-/// Evaluates criteria in the form of decoded pairs.
-///
-/// # Errors
-/// As [`find`].
-pub fn find_pairs(
+/// 400 for criteria that are no search.
+pub fn find(
     context: &Context,
     records: &Records,
     type_name: &str,
@@ -57,8 +49,7 @@ pub fn find_up_to(
     criteria: &[(String, String)],
     most: usize,
 ) -> Result<(Vec<Version>, Vec<Guard>)> {
-    let options = context.search_options(Handling::Strict);
-    let query = search::parse(search::Registry, Some(type_name), criteria, &options)?;
+    let query = query(context, type_name, criteria)?;
     let (rids, guards) = search::find_up_to(records, &query, most, &context.search_budget())?;
     let mut versions = Vec::with_capacity(rids.len());
     for rid in rids {
@@ -67,11 +58,30 @@ pub fn find_up_to(
     Ok((versions, guards))
 }
 
+/// Criteria as a query; what is unknown is refused, whatever the handling: it would match more than is meant.
+///
+/// # Errors
+/// As [`find`].
+pub fn query(context: &Context, type_name: &str, criteria: &[(String, String)]) -> Result<Query> {
+    search::parse(search::Registry, Some(type_name), criteria, &context.search_options(Handling::Strict))
+}
+
 /// The pairs of a query string.
 #[must_use]
-pub fn pairs(text: &str) -> Vec<(String, String)> {
-    let query = text.split_once('?').map_or(text, |(_, query)| query);
+pub fn pairs(query: &str) -> Vec<(String, String)> {
     form_urlencoded::parse(query.as_bytes()).into_owned().collect()
+}
+
+/// The criteria in the text of `If-None-Exist`: a query string, with or without `?` or a URL before it.
+///
+/// # Errors
+/// 400 where there are none.
+pub fn parse(text: &str) -> Result<Vec<(String, String)>> {
+    let query = match text.split_once('?') {
+        Some((url, query)) if !url.contains('=') => query,
+        _ => text,
+    };
+    required(&pairs(query))
 }
 
 /// The criteria of a conditional URL: all its parameters but those that only shape the answer.
@@ -79,7 +89,7 @@ pub fn pairs(text: &str) -> Vec<(String, String)> {
 /// # Errors
 /// 400 where none is left: that would mean every resource of the type.
 pub fn required(query: &[(String, String)]) -> Result<Vec<(String, String)>> {
-    let shaping = ["_format", "_pretty", "_summary", "_elements"];
+    let shaping = ["_format", "_pretty"];
     let criteria: Vec<_> =
         query.iter().filter(|(name, value)| !shaping.contains(&name.as_str()) && !value.is_empty()).cloned().collect();
     if criteria.is_empty() {

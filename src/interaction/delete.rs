@@ -5,7 +5,6 @@ use super::criteria;
 use super::writing::{self, Decision};
 use super::{Answer, Context, Request, Return, Status, precondition_failed};
 use crate::error::{Error, Issue, Result};
-use crate::fhir::{outcome, write};
 use crate::interaction::call::Call;
 use crate::store::{Change, Committed, Expect, Guard, Records, Version};
 
@@ -18,28 +17,36 @@ pub async fn delete(context: &Context, mut request: Request<'_>) -> Result<Answe
     let provenance = writing::provenance(context, request.provenance.take(), &[format!("{type_name}/{id}")])?;
     let ((), committed) = writing::decide(context, |records| {
         let mut changes = vec![removal(records, &request, &type_name, &id)?];
-        changes.extend(provenance.clone());
-        Ok(Decision { changes, guards: Vec::new(), again_when_stale: false, then: () })
+        if provenance.is_some() && records.read(&type_name, &id)?.is_some_and(|version| version.body.is_some()) {
+            changes.extend(provenance.clone());
+        }
+        Ok(Decision { changes, guards: Vec::new(), then: () })
     })
     .await?;
-    Ok(deleted(&request, committed.as_ref()))
+    Ok(deleted(&request, committed.as_ref(), 1))
 }
 
 /// Deletes all that the criteria match, at most `limits.conditional_delete_max`, in one commit.
 ///
 /// # Errors
 /// 412 where more match.
-pub async fn conditional_delete(context: &Context, request: Request<'_>) -> Result<Answer> {
+pub async fn conditional_delete(context: &Context, mut request: Request<'_>) -> Result<Answer> {
     let Call::ConditionalDelete { type_name } = request.call.clone() else {
         return Err(Error::internal("not a conditional delete"));
     };
     let criteria = criteria::required(&request.query)?;
-    let ((), committed) = writing::decide(context, |records| {
-        let (changes, guards) = matches(context, records, &type_name, &criteria)?;
-        Ok(Decision { changes, guards, again_when_stale: true, then: () })
+    let provenance = request.provenance.take();
+    let (count, committed) = writing::decide(context, |records| {
+        let (mut changes, guards) = matches(context, records, &type_name, &criteria)?;
+        let count = changes.len();
+        if count > 0 {
+            let targets: Vec<_> = changes.iter().map(|change| format!("{type_name}/{}", change.id)).collect();
+            changes.extend(writing::provenance(context, provenance.clone(), &targets)?);
+        }
+        Ok(Decision { changes, guards, then: count })
     })
     .await?;
-    Ok(deleted(&request, committed.as_ref()))
+    Ok(deleted(&request, committed.as_ref(), count))
 }
 
 /// The removal of one resource, on the request's conditions.
@@ -70,16 +77,18 @@ pub(super) fn matches(
     Ok((matches.iter().map(remove).collect(), guards))
 }
 
-/// 204, or 200 with an OperationOutcome where the client prefers one. The entity tag is that of the deletion.
-pub(super) fn deleted(request: &Request<'_>, committed: Option<&Committed>) -> Answer {
-    let version = committed.and_then(|committed| {
-        let single = if let [written] = committed.written.as_slice() { Some(written) } else { None };
-        single.filter(|written| written.version > 0).map(|written| (written.version, committed.time))
-    });
+/// 204, or 200 with an OperationOutcome where the client prefers one. The entity tag is that of a single deletion.
+/// `count` says how many of the commit's changes, from the first on, are deletions.
+fn deleted(request: &Request<'_>, committed: Option<&Committed>, count: usize) -> Answer {
+    let written = committed.map_or(&[][..], |committed| committed.written.get(..count).unwrap_or_default());
+    let version = match (written, committed) {
+        ([single], Some(committed)) if single.version > 0 => Some((single.version, committed.time)),
+        _ => None,
+    };
     if request.prefer == Some(Return::OperationOutcome) {
-        let count = committed.map_or(0, |committed| committed.written.iter().filter(|one| one.changed).count());
-        let issue = Issue::information("informational", format!("Resources deleted: {count}."));
-        return Answer { version, ..Answer::ok(write::to_vec(&outcome::outcome(&[issue]))) };
+        let count = written.iter().filter(|one| one.changed).count();
+        let issues = vec![Issue::information("informational", format!("Resources deleted: {count}."))];
+        return Answer { version, issues, ..Answer::empty(Status::Ok) };
     }
     Answer { version, ..Answer::empty(Status::NoContent) }
 }

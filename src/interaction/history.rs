@@ -4,7 +4,7 @@
 //! any depth and nothing that changes meanwhile is repeated or lost.
 
 use super::call::Target;
-use super::{Answer, Context, Request, body_of};
+use super::{Answer, Context, Request, body_of, shown};
 use crate::clock::Micros;
 use crate::error::{Error, Result};
 use crate::fhir::bundle::{BundleType, BundleWriter, Entry, EntryRequest, EntryResponse};
@@ -13,6 +13,7 @@ use crate::store::{Method, Records, Version};
 
 /// What a history is asked for.
 struct Wanted {
+    /// The entries of a page; with 0, nothing but the total is told.
     count: usize,
     /// Versions made at or after this time.
     since: Micros,
@@ -34,7 +35,7 @@ pub fn history(context: &Context, request: &Request<'_>, target: &Target) -> Res
         Target::Type(type_name) => format!("{type_name}/_history"),
         Target::Instance(type_name, id) => format!("{type_name}/{id}/_history"),
     };
-    let kept: Vec<&(String, String)> = request.query.iter().filter(|(name, _)| name != "_cursor").collect();
+    let kept = request.query.iter().filter(|(name, value)| name != "_cursor" && is_known(name) && !value.is_empty());
     let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(kept).finish();
     let binding = format!("{} {path}?{query}", context.grant.tenant().0);
     let start = match request.parameter("_cursor") {
@@ -44,14 +45,14 @@ pub fn history(context: &Context, request: &Request<'_>, target: &Target) -> Res
     let records = context.open()?;
     let page = match target {
         Target::Instance(type_name, id) => instance(&records, type_name, id, &wanted, start)?,
-        Target::Type(type_name) => from_log(&records, Some(type_name), &wanted, start)?,
-        Target::System => from_log(&records, None, &wanted, start)?,
+        Target::Type(type_name) => from_log(context, &records, Some(type_name), &wanted, start)?,
+        Target::System => from_log(context, &records, None, &wanted, start)?,
     };
     let mut writer = BundleWriter::new(BundleType::History, Some(context.clock.now()));
-    let url = |extra: Option<&str>| link(context, &path, &query, extra);
     if let Some(total) = page.total {
         writer.total(total);
     }
+    let url = |extra: Option<&str>| link(context, &path, &query, extra);
     writer.link("self", &url(request.parameter("_cursor")));
     if let Some(next) = page.next {
         let cursor = context.cursors.seal(context.clock.now(), binding.as_bytes(), &encode(next))?;
@@ -93,7 +94,7 @@ fn instance(records: &Records, type_name: &str, id: &str, wanted: &Wanted, start
             continue;
         }
         if page.versions.len() == wanted.count {
-            page.next = Some((Micros(i64::try_from(number + 1).unwrap_or(i64::MAX)), 0));
+            page.next = (wanted.count > 0).then_some((Micros(i64::try_from(number + 1).unwrap_or(i64::MAX)), 0));
             break;
         }
         page.versions.push(version);
@@ -101,8 +102,16 @@ fn instance(records: &Records, type_name: &str, id: &str, wanted: &Wanted, start
     Ok(page)
 }
 
-fn from_log(records: &Records, type_name: Option<&str>, wanted: &Wanted, start: Place) -> Result<Page> {
+fn from_log(
+    context: &Context,
+    records: &Records,
+    type_name: Option<&str>,
+    wanted: &Wanted,
+    start: Place,
+) -> Result<Page> {
     let view = records.view();
+    // `_at` passes over what was replaced before that time: no longer than a search may take.
+    let budget = context.search_budget();
     let mut page = Page { versions: Vec::new(), next: None, total: None };
     let start = match wanted.at {
         Some((_, to)) => start.min((to, 0)),
@@ -111,6 +120,7 @@ fn from_log(records: &Records, type_name: Option<&str>, wanted: &Wanted, start: 
     let mut last = start;
     for entry in view.log_back(type_name, start) {
         let entry = entry?;
+        budget.step()?;
         if entry.time < wanted.since {
             break;
         }
@@ -121,7 +131,7 @@ fn from_log(records: &Records, type_name: Option<&str>, wanted: &Wanted, start: 
             continue;
         }
         if page.versions.len() == wanted.count {
-            page.next = Some(last);
+            page.next = (wanted.count > 0).then_some(last);
             break;
         }
         last = (entry.time, entry.index);
@@ -164,10 +174,10 @@ fn wanted(context: &Context, request: &Request<'_>) -> Result<Wanted> {
     for (name, value) in &request.query {
         let bad = |what: &str| Err(Error::invalid(format!("{name} must be {what}.")).at(name.clone()));
         match name.as_str() {
-            "_format" | "_pretty" | "_cursor" => {}
             _ if value.is_empty() => {}
+            "_format" | "_pretty" | "_cursor" => {}
             "_count" => match value.parse::<usize>() {
-                Ok(count) => wanted.count = count.clamp(1, context.limits.page_max),
+                Ok(count) => wanted.count = count.min(context.limits.page_max),
                 Err(_) => return bad("a whole number"),
             },
             "_since" => match Span::parse(value) {
@@ -185,11 +195,8 @@ fn wanted(context: &Context, request: &Request<'_>) -> Result<Wanted> {
     Ok(wanted)
 }
 
-/// A parameter's name for a message: only what looks like one.
-fn shown(name: &str) -> &str {
-    let looks_like_one =
-        name.len() <= 64 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-:.".contains(&byte));
-    if looks_like_one { name } else { "of that name" }
+fn is_known(name: &str) -> bool {
+    matches!(name, "_count" | "_since" | "_at" | "_format" | "_pretty" | "_cursor")
 }
 
 fn link(context: &Context, path: &str, query: &str, cursor: Option<&str>) -> String {

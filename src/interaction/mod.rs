@@ -12,6 +12,7 @@ pub mod delete;
 pub mod history;
 pub mod patch;
 pub mod read;
+pub mod resolve;
 pub mod search;
 pub mod transaction;
 pub mod update;
@@ -110,13 +111,15 @@ pub struct Answer {
     pub location: Option<String>,
     /// A resource in JSON.
     pub body: Option<Vec<u8>>,
+    /// What the client is told as an OperationOutcome: instead of a body, or beside the resource in a Bundle.
+    pub issues: Vec<Issue>,
 }
 
 impl Answer {
     /// 200 with a resource.
     #[must_use]
-    pub const fn ok(body: Vec<u8>) -> Self {
-        Self { status: Status::Ok, version: None, location: None, body: Some(body) }
+    pub fn ok(body: Vec<u8>) -> Self {
+        Self { body: Some(body), ..Self::empty(Status::Ok) }
     }
 
     /// 200 with a version of a resource.
@@ -132,7 +135,7 @@ impl Answer {
     /// An answer without a body.
     #[must_use]
     pub const fn empty(status: Status) -> Self {
-        Self { status, version: None, location: None, body: None }
+        Self { status, version: None, location: None, body: None, issues: Vec::new() }
     }
 }
 
@@ -151,6 +154,7 @@ pub fn body_of(version: &Version) -> Result<Vec<u8>> {
 /// Whatever the interaction refuses.
 pub fn perform<'r>(context: &'r Context, request: Request<'r>) -> BoxFuture<'r, Result<Answer>> {
     Box::pin(async move {
+        request.check_parameters()?;
         match &request.call {
             Call::Capabilities => capabilities::capabilities(context, &request),
             Call::Read { type_name, id } => read::read(context, &request, type_name, id),
@@ -231,6 +235,23 @@ impl<'a> Request<'a> {
         }
     }
 
+    /// Refuses parameters that the interaction does not have, unless handling is lenient. Empty ones do not count.
+    ///
+    /// # Errors
+    /// 400 naming the first.
+    pub fn check_parameters(&self) -> Result<()> {
+        let Some(known) = parameters(&self.call).filter(|_| self.handling == Handling::Strict) else { return Ok(()) };
+        let is_known = |name: &str| matches!(name, "_format" | "_pretty") || known.contains(&name);
+        match self.query.iter().find(|(name, value)| !value.is_empty() && !is_known(name)) {
+            Some((name, _)) => Err(Error::new(
+                Category::Invalid,
+                "not-supported",
+                format!("{} has no parameter {}.", self.call.code(), shown(name)),
+            )),
+            None => Ok(()),
+        }
+    }
+
     /// The value of the first parameter with this name.
     #[must_use]
     pub fn parameter(&self, name: &str) -> Option<&str> {
@@ -238,10 +259,40 @@ impl<'a> Request<'a> {
     }
 }
 
+/// The parameters that an interaction has beside `_format` and `_pretty`; `None` where they are looked at elsewhere.
+const fn parameters(call: &Call) -> Option<&'static [&'static str]> {
+    match call {
+        Call::Capabilities => Some(&["mode", "_summary", "_elements"]),
+        Call::Read { .. } | Call::Vread { .. } => Some(&["_summary", "_elements"]),
+        Call::Create { .. } | Call::Update { .. } | Call::Patch { .. } | Call::Delete { .. } | Call::Bundle => {
+            Some(&[])
+        }
+        _ => None,
+    }
+}
+
+/// The current version of a resource.
+///
+/// # Errors
+/// 404 where there is none, 410 where it is deleted.
+pub fn live(records: &Records, type_name: &str, id: &str) -> Result<Version> {
+    let version = records.read(type_name, id)?.ok_or_else(Error::not_found)?;
+    if version.body.is_none() { Err(gone(version.version)) } else { Ok(version) }
+}
+
 /// 410, with the version that says so for the `ETag`.
 #[must_use]
 pub fn gone(version: u64) -> Error {
-    Error::new(Category::Gone, "deleted", format!("The resource is deleted (version {version})."))
+    let mut error = Error::new(Category::Gone, "deleted", format!("The resource is deleted (version {version})."));
+    error.version = Some(version);
+    error
+}
+
+/// A parameter's name for a message: only what looks like one.
+#[must_use]
+pub fn shown(name: &str) -> &str {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-:.".contains(&byte);
+    if name.len() <= 64 && name.bytes().all(plain) { name } else { "of that name" }
 }
 
 /// 412, saying which condition does not hold.

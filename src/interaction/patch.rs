@@ -3,7 +3,7 @@
 use super::condition::expect;
 use super::criteria::{self, Matched};
 use super::writing::{self, Decision, Stored};
-use super::{Answer, Context, Request, body_of, gone};
+use super::{Answer, Context, Request, body_of, live};
 use crate::error::{Category, Error, Issue, Result};
 use crate::fhir::json_patch::{self, PatchError, PatchFailure};
 use crate::fhir::parse::parse;
@@ -42,8 +42,7 @@ pub async fn patch(context: &Context, mut request: Request<'_>) -> Result<Answer
         let mut changes = vec![writing::put(&type_name, &id, expect(Some(&current)), Method::Patch, content)];
         let targets = [format!("{type_name}/{id}")];
         changes.extend(writing::provenance(context, provenance.clone(), &targets)?);
-        let again_when_stale = !request.conditions.are_set();
-        Ok(Decision { changes, guards, again_when_stale, then: Stored { type_name, id, body } })
+        Ok(Decision { changes, guards, then: Stored { type_name, id, body } })
     })
     .await?;
     let committed = committed.ok_or_else(|| Error::internal("a patch without a commit"))?;
@@ -72,16 +71,10 @@ pub fn decide(context: &Context, records: &Records, request: &Request<'_>) -> Re
 
 fn find(context: &Context, records: &Records, request: &Request<'_>) -> Result<(Version, Vec<Guard>)> {
     match &request.call {
-        Call::Patch { type_name, id } => {
-            let current = records.read(type_name, id)?.ok_or_else(Error::not_found)?;
-            if current.body.is_none() {
-                return Err(gone(current.version));
-            }
-            Ok((current, Vec::new()))
-        }
+        Call::Patch { type_name, id } => Ok((live(records, type_name, id)?, Vec::new())),
         Call::ConditionalPatch { type_name } => {
             let criteria = criteria::required(&request.query)?;
-            match criteria::find_pairs(context, records, type_name, &criteria)? {
+            match criteria::find(context, records, type_name, &criteria)? {
                 (Matched::One(version), guards) => Ok((version, guards)),
                 (Matched::None, _) => Err(Error::not_found()),
                 (Matched::Several, _) => Err(criteria::several()),

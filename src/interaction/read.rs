@@ -1,7 +1,7 @@
 //! read: <https://hl7.org/fhir/R4/http.html#read>, conditional read: `#cread`.
 
-use super::{Answer, Context, Request, Status, gone};
-use crate::error::{Error, Result};
+use super::{Answer, Context, Request, Status, live};
+use crate::error::Result;
 use crate::fhir::subset::Subset;
 use crate::store::Version;
 
@@ -9,12 +9,9 @@ use crate::store::Version;
 /// the client has it already. `_summary` and `_elements` show a part.
 ///
 /// # Errors
-/// As said, and 400 for a malformed `_summary`.
+/// As said, and 400 for a malformed `_summary` or an unknown element.
 pub fn read(context: &Context, request: &Request<'_>, type_name: &str, id: &str) -> Result<Answer> {
-    let version = context.open()?.read(type_name, id)?.ok_or_else(Error::not_found)?;
-    if version.body.is_none() {
-        return Err(gone(version.version));
-    }
+    let version = live(&context.open()?, type_name, id)?;
     if !request.conditions.want_content(&version) {
         return Ok(Answer { version: Some((version.version, version.time)), ..Answer::empty(Status::NotModified) });
     }
@@ -26,6 +23,7 @@ pub(super) fn show(request: &Request<'_>, version: &Version) -> Result<Answer> {
     let part = Subset::from_query(&request.query)?;
     let mut answer = Answer::of(version)?;
     if let (Some(part), Some(body)) = (part, &answer.body) {
+        part.check(&[&version.type_name])?;
         answer.body = Some(part.apply_to_bytes(body)?);
     }
     Ok(answer)

@@ -4,6 +4,7 @@ use super::batch::{Entry, at_entry, respond, without_body_if};
 use super::call::{Call, Verb};
 use super::condition::expect;
 use super::criteria::{self, Matched};
+use super::resolve::Pending;
 use super::writing::{self, Decision, Stored};
 use super::{Answer, Context, Request, Return, Status, create, delete, patch, perform, update};
 use crate::error::{Category, Error, Result};
@@ -41,9 +42,8 @@ enum Outcome<'a> {
 /// # Errors
 /// The first entry's refusal, its elements named from the Bundle; 400 where two entries touch the same resource.
 pub async fn transaction(context: &Context, outer: &Request<'_>, entries: Vec<Entry<'_>>) -> Result<Answer> {
-    for entry in &entries {
-        check(entry).map_err(|error| at_entry(error, entry.index))?;
-    }
+    check_all(&entries)?;
+    try_reads(context, &entries).await?;
     let ids: Vec<String> = entries.iter().map(|_| context.clock.new_id()).collect();
     // Only what rests on something read may have to be decided again; all else is handed over without a copy.
     let rests_on_reads = entries.iter().any(rests_on_reads);
@@ -51,14 +51,63 @@ pub async fn transaction(context: &Context, outer: &Request<'_>, entries: Vec<En
     let (outcomes, committed) = writing::decide(context, |records| {
         let entries = if rests_on_reads { entries.clone() } else { entries.take() };
         let entries = entries.ok_or_else(|| Error::internal("a transaction without conditions was decided again"))?;
-        Attempt { context, records, ids: &ids, guards: Vec::new(), creating: HashSet::new() }.decide(entries)
+        let attempt = Attempt { context, records, ids: &ids, guards: Vec::new(), creating: HashSet::new() };
+        let mut decision = attempt.decide(entries)?;
+        let provenance = provenance(context, outer, &decision.changes)?;
+        decision.changes.extend(provenance);
+        Ok(decision)
     })
     .await?;
     answer(context, outer, outcomes, committed.as_ref()).await
 }
 
+/// What can be said of the entries without reading anything: the refusals of all of them together.
+fn check_all(entries: &[Entry<'_>]) -> Result<()> {
+    let refusals = entries.iter().filter_map(|entry| Some(at_entry(check(entry).err()?, entry.index)));
+    let together = refusals.reduce(|mut first, next| {
+        first.issues.extend(next.issues);
+        first
+    });
+    together.map_or(Ok(()), Err)
+}
+
+/// Does each read once before anything is changed: one that fails refuses the whole. What the transaction itself writes can
+/// only be read afterwards.
+async fn try_reads(context: &Context, entries: &[Entry<'_>]) -> Result<()> {
+    let written: HashSet<(&str, &str)> = entries.iter().filter_map(|entry| entry.request.call.updates()).collect();
+    for entry in entries.iter().filter(|entry| is_read(&entry.request.call)) {
+        if entry.request.call.reads().is_none_or(|resource| !written.contains(&resource)) {
+            perform(context, entry.request.clone()).await.map_err(|error| at_entry(error, entry.index))?;
+        }
+    }
+    Ok(())
+}
+
+const fn is_read(call: &Call) -> bool {
+    matches!(
+        call,
+        Call::Capabilities
+            | Call::Read { .. }
+            | Call::Vread { .. }
+            | Call::Search { .. }
+            | Call::CompartmentSearch { .. }
+            | Call::History { .. }
+            | Call::Operation { .. }
+    )
+}
+
+/// The Provenance of the outer request, about all that is written.
+fn provenance(context: &Context, outer: &Request<'_>, changes: &[Change]) -> Result<Option<Change>> {
+    if changes.is_empty() {
+        return Ok(None);
+    }
+    let targets: Vec<_> = changes.iter().map(|change| format!("{}/{}", change.type_name, change.id)).collect();
+    writing::provenance(context, outer.provenance.clone(), &targets)
+}
+
 /// What can be said of an entry without reading anything.
 fn check(entry: &Entry<'_>) -> Result<()> {
+    entry.request.check_parameters()?;
     let resource = entry.request.body.as_ref().and_then(|body| body.as_object());
     match (&entry.request.call, resource) {
         (Call::Create { type_name } | Call::ConditionalUpdate { type_name }, Some(resource)) => {
@@ -101,7 +150,6 @@ impl Attempt<'_> {
     fn decide<'a>(mut self, entries: Vec<Entry<'a>>) -> Result<Decision<Vec<Outcome<'a>>>> {
         let mut links = Links::default();
         let mut plans = Vec::with_capacity(entries.len());
-        let again_when_stale = !entries.iter().any(|entry| entry.request.conditions.are_set());
         for (entry, new_id) in entries.into_iter().zip(self.ids) {
             let Entry { index, full_url, request } = entry;
             let plan = self.plan(request, new_id).map_err(|error| at_entry(error, index))?;
@@ -114,7 +162,7 @@ impl Attempt<'_> {
         self.resolve_conditional_references(&plans, &mut links)?;
         self.check_references(&plans)?;
         let (changes, outcomes) = finish(self.context, plans, &links);
-        Ok(Decision { changes, guards: self.guards, again_when_stale, then: outcomes })
+        Ok(Decision { changes, guards: self.guards, then: outcomes })
     }
 
     fn plan<'a>(&mut self, mut request: Request<'a>, new_id: &str) -> Result<Plan<'a>> {
@@ -140,6 +188,7 @@ impl Attempt<'_> {
                 let conditions = &request.conditions;
                 let (id, expect) =
                     update::target(self.records, matched, &type_name, own.as_deref(), new_id, conditions)?;
+                writing::set_id(&mut resource, &id);
                 let next_version = if let Expect::Version(version) = expect { version + 1 } else { 1 };
                 Ok(Plan::Put { type_name, id, expect, method: Method::Update, resource, next_version })
             }
@@ -164,9 +213,9 @@ impl Attempt<'_> {
     }
 
     fn plan_create<'a>(&mut self, mut request: Request<'a>, type_name: String, new_id: &str) -> Result<Plan<'a>> {
-        let resource = request.resource()?;
+        let mut resource = request.resource()?;
         if let Some(text) = &request.conditions.if_none_exist {
-            match self.find(&type_name, &criteria::required(&criteria::pairs(text))?)? {
+            match self.find(&type_name, &criteria::parse(text)?)? {
                 Matched::None if self.creating.insert((type_name.clone(), text.clone())) => {}
                 Matched::None => {
                     let text = "Two conditional creates have the same criteria.";
@@ -176,38 +225,38 @@ impl Attempt<'_> {
                 Matched::Several => return Err(criteria::several()),
             }
         }
+        writing::set_id(&mut resource, new_id);
         let (id, expect, method) = (new_id.to_owned(), Expect::Absent, Method::Create);
         Ok(Plan::Put { type_name, id, expect, method, resource, next_version: 1 })
     }
 
     fn find(&mut self, type_name: &str, criteria: &[(String, String)]) -> Result<Matched> {
-        let (matched, guards) = criteria::find_pairs(self.context, self.records, type_name, criteria)?;
+        let (matched, guards) = criteria::find(self.context, self.records, type_name, criteria)?;
         self.guards.extend(guards);
         Ok(matched)
     }
 
     /// `Patient?identifier=…` in a reference becomes the one match.
     fn resolve_conditional_references(&mut self, plans: &Planned<'_>, links: &mut Links) -> Result<()> {
-        let mut seen = HashSet::new();
+        let mut pending = Pending::default();
+        for (_, plan) in plans {
+            match plan {
+                Plan::Put { type_name, id, resource, .. } => pending.store(type_name, id, resource),
+                Plan::Remove { changes } => {
+                    changes.iter().for_each(|change| pending.remove(&change.type_name, &change.id));
+                }
+                Plan::Found(_) | Plan::Read(_) => {}
+            }
+        }
+        let mut resolved = HashSet::new();
         for (index, (_, plan)) in plans.iter().enumerate() {
             let Plan::Put { resource, .. } = plan else { continue };
             for reference in rewrite::conditional_references(resource) {
-                if !seen.insert(reference) {
-                    continue;
-                }
-                let (type_name, query) = reference.split_once('?').unwrap_or((reference, ""));
-                super::call::known_type(type_name).map_err(|error| at_entry(error, index))?;
-                let criteria = criteria::required(&criteria::pairs(query)).map_err(|error| at_entry(error, index))?;
-                match self.find(type_name, &criteria).map_err(|error| at_entry(error, index))? {
-                    Matched::One(version) => {
-                        links.insert_conditional(reference, &format!("{}/{}", version.type_name, version.id));
-                    }
-                    Matched::None => {
-                        let text = "A conditional reference matches no resource.";
-                        let error = Error::new(Category::PreconditionFailed, "not-found", text);
-                        return Err(at_entry(error, index));
-                    }
-                    Matched::Several => return Err(at_entry(criteria::several(), index)),
+                if resolved.insert(reference) {
+                    let found = pending.resolve(self.context, self.records, reference);
+                    let (target, guards) = found.map_err(|error| at_entry(error, index))?;
+                    self.guards.extend(guards);
+                    links.insert_conditional(reference, &target);
                 }
             }
         }
@@ -300,7 +349,6 @@ fn finish<'a>(
         let outcome = match plan {
             Plan::Put { type_name, id, expect, method, mut resource, .. } => {
                 rewrite::rewrite(&mut resource, links, full_url.as_deref());
-                writing::set_id(&mut resource, &id);
                 let content = writing::content(context, &resource);
                 let body = content.body.clone();
                 changes.push(writing::put(&type_name, &id, expect, method, content));

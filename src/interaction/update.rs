@@ -22,17 +22,23 @@ pub async fn update(context: &Context, mut request: Request<'_>) -> Result<Answe
     same_id(&resource, &type_name, &id)?;
     writing::check(&resource, &type_name)?;
     let provenance = writing::provenance(context, request.provenance.take(), &[format!("{type_name}/{id}")])?;
+    let own_meta = resource.get("meta").cloned();
     let (stored, committed) = writing::decide(context, |records| {
         writing::check_references(context, records, &resource, &|_, _| false)?;
         let current = records.read(&type_name, &id)?;
         request.conditions.hold(current.as_ref())?;
+        // A decision taken anew starts from what the client sent, not from labels that may be gone by now.
+        if let Some(meta) = &own_meta {
+            resource.set("meta", meta.clone());
+        } else {
+            resource.remove("meta");
+        }
         keep_labels(&mut resource, current.as_ref())?;
         let content = writing::content(context, &resource);
         let stored = Stored { type_name: type_name.clone(), id: id.clone(), body: content.body.clone() };
         let mut changes = vec![writing::put(&type_name, &id, expect(current.as_ref()), Method::Update, content)];
         changes.extend(provenance.clone());
-        let again_when_stale = !request.conditions.are_set();
-        Ok(Decision { changes, guards: Vec::new(), again_when_stale, then: stored })
+        Ok(Decision { changes, guards: Vec::new(), then: stored })
     })
     .await?;
     let committed = committed.ok_or_else(|| Error::internal("an update without a commit"))?;
@@ -71,7 +77,7 @@ pub async fn conditional_update(context: &Context, mut request: Request<'_>) -> 
     let own_id = resource.id().map(str::to_owned);
     let (stored, committed) = writing::decide(context, |records| {
         let mut resource = resource.clone();
-        let (matched, guards) = criteria::find_pairs(context, records, &type_name, &criteria)?;
+        let (matched, guards) = criteria::find(context, records, &type_name, &criteria)?;
         if let Matched::One(current) = &matched {
             keep_labels(&mut resource, Some(current))?;
         }
@@ -83,7 +89,7 @@ pub async fn conditional_update(context: &Context, mut request: Request<'_>) -> 
         let targets = [format!("{type_name}/{id}")];
         let mut changes = vec![writing::put(&type_name, &id, expect, Method::Update, content)];
         changes.extend(writing::provenance(context, provenance.clone(), &targets)?);
-        Ok(Decision { changes, guards, again_when_stale: true, then: stored })
+        Ok(Decision { changes, guards, then: stored })
     })
     .await?;
     let committed = committed.ok_or_else(|| Error::internal("an update without a commit"))?;

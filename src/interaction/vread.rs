@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 /// One version of a resource: 404 where there is none, 410 where that version is its deletion.
 ///
 /// # Errors
-/// As said, and 400 for a malformed `_summary`.
+/// As said, and 400 for a malformed `_summary` or an unknown element.
 pub fn vread(context: &Context, request: &Request<'_>, type_name: &str, id: &str, version: &str) -> Result<Answer> {
     let number = parse_version(version).ok_or_else(Error::not_found)?;
     let records = context.open()?;

@@ -4,7 +4,7 @@ use super::{Answer, Context, Request, Return, Status};
 use crate::error::{Category, Error, Issue, Result};
 use crate::fhir::reference::Reference;
 use crate::fhir::tree::{Object, Value};
-use crate::fhir::{outcome, rewrite, subset, write};
+use crate::fhir::{rewrite, subset};
 use crate::store::body::Body;
 use crate::store::{Change, Commit, CommitError, Committed, Content, Expect, Guard, Method, Records};
 use crate::validate;
@@ -21,8 +21,6 @@ pub struct Decision<T> {
     pub changes: Vec<Change>,
     /// What the decision rests on.
     pub guards: Vec<Guard>,
-    /// Whether a stale [`Expect`] means to decide again; else it is 412, since the client set the condition.
-    pub again_when_stale: bool,
     /// What the interaction wants to know afterwards.
     pub then: T,
 }
@@ -30,7 +28,7 @@ pub struct Decision<T> {
 /// Decides on a snapshot and commits. Decides again where what it rested on has changed meanwhile.
 ///
 /// # Errors
-/// What `decide` refuses; 412 for a stale version; 409 where others keep winning.
+/// What `decide` refuses; 409 where others keep winning.
 pub async fn decide<T, F>(context: &Context, mut decide: F) -> Result<(T, Option<Committed>)>
 where
     F: FnMut(&Records) -> Result<Decision<T>> + Send,
@@ -43,35 +41,19 @@ where
             let records = context.open()?;
             (decide(&records)?, records.view().position())
         };
-        let Decision { changes, guards, again_when_stale, then } = decision;
+        let Decision { changes, guards, then } = decision;
         if changes.is_empty() {
             return Ok((then, None));
         }
         let commit = Commit { tenant: context.grant.tenant(), changes, guards, read_at };
         match context.store.commit(&context.grant, commit).await {
             Ok(committed) => return Ok((then, Some(committed))),
-            Err(CommitError::Touched) => {}
-            Err(CommitError::Stale { .. }) if again_when_stale => {}
-            Err(CommitError::Stale { .. }) => {
-                return Err(super::precondition_failed("The resource was changed meanwhile."));
-            }
+            // Where the client set a condition, the new decision finds that it does not hold.
+            Err(CommitError::Touched | CommitError::Stale { .. }) => {}
             Err(CommitError::Store(error)) => return Err(error.into()),
         }
     }
     Err(Error::new(Category::Conflict, "conflict", "Others kept changing what this request depends on."))
-}
-
-/// Commits changes that rest on nothing read.
-///
-/// # Errors
-/// When a change is stale (409) or the store fails.
-pub async fn commit(context: &Context, changes: Vec<Change>) -> Result<Committed> {
-    let commit =
-        Commit { tenant: context.grant.tenant(), changes, guards: Vec::new(), read_at: crate::clock::Micros(0) };
-    context.store.commit(&context.grant, commit).await.map_err(|error| match error {
-        CommitError::Store(error) => error.into(),
-        other => Error::new(Category::Conflict, "conflict", "The resource was changed meanwhile.").with_log(other),
-    })
 }
 
 /// Checks a resource that a client wants to store under this type.
@@ -170,18 +152,20 @@ pub fn answer_for(
     time: crate::clock::Micros,
 ) -> Result<Answer> {
     let body = match prefer {
-        Return::Minimal => None,
         Return::Representation => Some(stored.body.unpack(written.version, time)?),
-        Return::OperationOutcome => {
-            let text = if written.created { "The resource was created." } else { "The resource was updated." };
-            Some(write::to_vec(&outcome::outcome(&[Issue::information("informational", text)])))
-        }
+        Return::Minimal | Return::OperationOutcome => None,
+    };
+    let text = if written.created { "The resource was created." } else { "The resource was updated." };
+    let issues = match prefer {
+        Return::OperationOutcome => vec![Issue::information("informational", text)],
+        Return::Minimal | Return::Representation => Vec::new(),
     };
     Ok(Answer {
         status: if written.created { Status::Created } else { Status::Ok },
         version: Some((written.version, time)),
         location: Some(context.url(&stored.type_name, &stored.id, Some(written.version))),
         body,
+        issues,
     })
 }
 

@@ -5,10 +5,11 @@ use crate::error::{Error, Result};
 use crate::fhir::parse::parse;
 use crate::fhir::tree::{Object, Value};
 use crate::fhir::{meta, write};
+use crate::interaction::call::method_not_allowed;
 use crate::interaction::condition::expect;
 use crate::interaction::writing::{self, Decision};
-use crate::interaction::{Answer, Context, Request, body_of, gone};
-use crate::store::{Method, Records, Version};
+use crate::interaction::{Answer, Context, Request, body_of, live};
+use crate::store::{Method, Version};
 
 /// Which of the two changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +25,7 @@ pub enum Change {
 /// # Errors
 /// 404 and 410 as for a read.
 pub fn meta(context: &Context, type_name: &str, id: &str) -> Result<Answer> {
-    answer(&readable(&context.open()?, type_name, id)?)
+    answer(&live(&context.open()?, type_name, id)?)
 }
 
 /// Adds or deletes profiles, labels and tags, as a new version where that changes something.
@@ -38,10 +39,15 @@ pub async fn change(
     id: &str,
     change: Change,
 ) -> Result<Answer> {
+    if request.verb.is_read() {
+        return Err(method_not_allowed());
+    }
     let parameters = request.resource()?;
     let given = meta::from_parameters(&parameters)?;
+    let targets = [format!("{type_name}/{id}")];
+    let provenance = writing::provenance(context, request.provenance.take(), &targets)?;
     let ((), _) = writing::decide(context, |records| {
-        let current = readable(records, type_name, id)?;
+        let current = live(records, type_name, id)?;
         request.conditions.hold(Some(&current))?;
         let bytes = body_of(&current)?;
         let mut resource = object(&bytes)?;
@@ -55,17 +61,12 @@ pub async fn change(
             writing::check(&resource, type_name)?;
             let content = writing::content(context, &resource);
             changes.push(writing::put(type_name, id, expect(Some(&current)), Method::Update, content));
+            changes.extend(provenance.clone());
         }
-        let again_when_stale = !request.conditions.are_set();
-        Ok(Decision { changes, guards: Vec::new(), again_when_stale, then: () })
+        Ok(Decision { changes, guards: Vec::new(), then: () })
     })
     .await?;
-    answer(&readable(&context.open()?, type_name, id)?)
-}
-
-fn readable(records: &Records, type_name: &str, id: &str) -> Result<Version> {
-    let version = records.read(type_name, id)?.ok_or_else(Error::not_found)?;
-    if version.body.is_none() { Err(gone(version.version)) } else { Ok(version) }
+    answer(&live(&context.open()?, type_name, id)?)
 }
 
 fn object(bytes: &[u8]) -> Result<Object<'_>> {

@@ -7,7 +7,7 @@ use super::query::Query;
 use super::results::after;
 use crate::error::Result;
 use crate::key::last_updated::ALL;
-use crate::key::{Expr, KeyRange, prefix_of};
+use crate::key::{Expr, KeyList, KeyRange, prefix_of};
 use crate::store::{Guard, Records, Rid};
 
 /// The first matches of a query over one type, at most `limit`, and the ranges of keys that the answer rests on.
@@ -29,6 +29,20 @@ pub fn find_up_to(records: &Records, query: &Query, limit: usize, budget: &Budge
         }
     }
     Ok((found, guards))
+}
+
+/// Whether a resource that is not stored yet, and has these keys, would match a query over one type.
+///
+/// # Errors
+/// As [`find_up_to`].
+pub fn would_match(records: &Records, query: &Query, keys: &KeyList, budget: &Budget) -> Result<bool> {
+    let run = Run { view: records.view(), budget };
+    for target in &query.targets {
+        if run.holds(&target.type_name, keys, &restricted(records, target))? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Every range whose postings can change what is in the set.

@@ -28,7 +28,7 @@ mod tests;
 
 pub use budget::Budget;
 pub use cursor::Cursor;
-pub use guard::find_up_to;
+pub use guard::{find_up_to, would_match};
 pub use page::{Page, run};
 pub use query::{Handling, Include, Options, Query, Sort, Summary, Target, Total, compartment, parse, self_pairs};
 pub use registry::Registry;

@@ -63,3 +63,63 @@ fn what_never_was_has_no_history_and_bad_parameters_are_named() {
     server.get("/Patient/p/_history?_since=yesterday").expect(400).outcome();
     server.get("/Patient/p/_history?_cursor=AAAA").expect(400).outcome();
 }
+
+#[test]
+fn a_page_is_the_same_whatever_is_written_meanwhile() {
+    let server = with_versions(6);
+    for path in ["/Patient/p/_history?_count=2", "/Patient/_history?_count=2", "/_history?_count=2"] {
+        let mut seen = Vec::new();
+        let mut next = Some(path.to_owned());
+        let newest: u64 = server.get("/Patient/p").expect(200).version().parse().unwrap();
+        while let Some(url) = next {
+            let answer = server.get(&url).expect(200);
+            seen.extend(versions(&answer.resources()).into_iter().map(|version| version.parse::<u64>().unwrap()));
+            server.put("/Patient/p").json(json!({"resourceType": "Patient", "id": "p"})).expect(200);
+            next = answer.link("next");
+        }
+        assert_eq!(seen, (1..=newest).rev().collect::<Vec<_>>(), "{path}");
+    }
+}
+
+#[test]
+fn a_point_in_time_shows_what_was_current_then() {
+    let server = with_versions(3);
+    let time = |version: u64| {
+        let answer = server.get(&format!("/Patient/p/_history/{version}")).expect(200);
+        answer.at("/meta/lastUpdated").as_str().unwrap().to_owned()
+    };
+    for path in ["/Patient/p/_history", "/Patient/_history", "/_history"] {
+        for version in [1, 2, 3] {
+            let answer = server.get(&format!("{path}?_at={}", time(version))).expect(200);
+            assert_eq!(versions(&answer.resources()), [version.to_string()], "{path}");
+        }
+        let all = server.get(&format!("{path}?_at=2026")).expect(200);
+        assert_eq!(versions(&all.resources()), ["3", "2", "1"]);
+        assert!(server.get(&format!("{path}?_at=2025")).expect(200).resources().is_empty());
+    }
+}
+
+#[test]
+fn the_total_is_told_once_and_no_count_means_no_entries() {
+    let server = with_versions(3);
+    let answer = server.get("/Patient/p/_history?_format=json").expect(200);
+    assert_eq!((answer.text().matches("\"total\":").count(), answer.at("/total")), (1, json!(3)));
+    for path in ["/Patient/p/_history?_count=0", "/_history?_count=0"] {
+        let none = server.get(path).expect(200);
+        assert_eq!((none.resources().len(), none.link("next")), (0, None));
+    }
+}
+
+#[test]
+fn cursors_belong_to_their_query_and_can_not_be_altered() {
+    let server = with_versions(4);
+    let next = server.get("/Patient/p/_history?_count=2").expect(200).link("next").unwrap();
+    server.get(&next).expect(200);
+    let altered = format!("{}{}", &next[..next.len() - 1], if next.ends_with('A') { 'B' } else { 'A' });
+    for url in [altered, next.replace("_count=2", "_count=3"), next.replace("/Patient/p/", "/Patient/")] {
+        server.get(&url).expect(400).outcome();
+    }
+    server.get("/_history?nothing=1").expect(400).says("nothing");
+    let lenient = server.get("/_history?nothing=1").header("Prefer", "handling=lenient").expect(200);
+    assert!(!lenient.link("self").unwrap().contains("nothing"));
+}
