@@ -39,7 +39,7 @@ const LAYERS: &[&[&str]] = &[
 ];
 
 /// Files of `src/interaction` and `src/operation` that several interactions share, and that are none themselves.
-const PLUMBING: [&str; 5] = ["call", "condition", "criteria", "cursor", "writing"];
+const PLUMBING: [&str; 7] = ["call", "condition", "criteria", "cursor", "parameters", "searchset", "writing"];
 
 /// The most lines of a file in `src/`.
 const LONGEST_FILE: usize = 500;

@@ -13,6 +13,7 @@ pub mod history;
 pub mod patch;
 pub mod read;
 pub mod search;
+pub mod searchset;
 pub mod transaction;
 pub mod update;
 pub mod vread;
