@@ -21,10 +21,10 @@ pub mod interaction;
 pub mod key;
 /// One file per `$operation`.
 pub mod operation;
-/// The way of one request.
-pub mod serve;
 /// The search engine: query text to algebra to results.
 pub mod search;
+/// The way of one request.
+pub mod serve;
 /// The one door to data.
 pub mod store;
 /// Structural validation of resources.

@@ -43,8 +43,12 @@ pub fn run(command: Check) -> Result<(), Failure> {
         println!("Wrong: {problem}");
     }
     let more = report.more_problems;
-    Err(format!("{} problems{}", report.problems.len(), if more > 0 { format!(" and {more} more") } else { String::new() })
-        .into())
+    Err(format!(
+        "{} problems{}",
+        report.problems.len(),
+        if more > 0 { format!(" and {more} more") } else { String::new() }
+    )
+    .into())
 }
 
 /// The search keys of a stored resource; what does not parse has none, and the check names it.

@@ -1,8 +1,8 @@
 //! The command line: one file per subcommand.
 
-
 mod check;
 pub mod demo;
+pub mod load;
 
 mod serve;
 
@@ -26,8 +26,8 @@ enum Command {
     Serve(Settings),
     /// Serve a sample population on a store of its own, open to everybody on this machine, and print what to try.
     Demo(demo::Demo),
-    // /// Load Bundles and NDJSON from files and folders.
-    //Load(load::Load),
+    /// Load Bundles and NDJSON from files and folders.
+    Load(load::Load),
     /// Verify a store that no server has open.
     Check(check::Check),
 }
@@ -78,7 +78,7 @@ pub fn run() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Serve(settings) => serve::run(settings),
         Command::Demo(command) => demo::run(command),
-        //Command::Load(command) => return load::run(command),
+        Command::Load(command) => return load::run(command),
         Command::Check(command) => check::run(command),
     };
     match result {

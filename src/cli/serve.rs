@@ -49,8 +49,7 @@ pub(super) fn store_options(config: &Config) -> Result<Options, ConfigError> {
 /// Listens and serves; `announce` hears the address when clients can connect.
 pub(super) fn serve(app: Arc<App>, announce: impl FnOnce(std::net::SocketAddr)) -> Result<(), Failure> {
     let address = app.config.listen;
-    let listener =
-        TcpListener::bind(address).map_err(|error| format!("can't listen on {address}: {error}"))?;
+    let listener = TcpListener::bind(address).map_err(|error| format!("can't listen on {address}: {error}"))?;
     let address = listener.local_addr()?;
     let metrics = recorder()?;
     let result = http::run(async {

@@ -3,6 +3,7 @@
 use super::functions::Function;
 use super::item::Item;
 use super::types::TypeSpecifier;
+use crate::fhir::definitions::Type;
 use regex::Regex;
 
 /// A part of an expression.
@@ -31,7 +32,9 @@ pub enum Kind {
     Total,
     /// `%name`.
     Variable(String),
-    /// A name without a focus: the type of the input, or a member of it.
+    /// A name without a focus that is that of a type: the input, where it is of that type.
+    Type(&'static Type),
+    /// A name without a focus: a member of the input.
     Name(String),
     /// `focus.name`.
     Member(Box<Expr>, String),
@@ -48,7 +51,18 @@ pub enum Kind {
     /// `operand is Type`, `operand.is(Type)`.
     Is(Box<Expr>, TypeSpecifier),
     /// `operand as Type`, `operand.as(Type)`, `operand.ofType(Type)`.
-    As(Box<Expr>, TypeSpecifier),
+    As(Box<Expr>, TypeSpecifier, AsForm),
+}
+
+/// How a cast is written. All forms keep the items of the type; only the static check tells them apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AsForm {
+    /// `operand as Type`. The official search parameters use it on several items.
+    Operator,
+    /// `operand.as(Type)`.
+    Function,
+    /// `operand.ofType(Type)`.
+    OfType,
 }
 
 /// A function call.

@@ -1,7 +1,7 @@
 //! Equality, equivalence and order: <http://hl7.org/fhirpath/N1/#equality>, `#comparison`.
 
 use super::error::EvalError;
-use super::eval::Evaluator;
+use super::eval::{Evaluator, UNIT_STEPS};
 use super::item::{Collection, Content, Item, Node};
 use super::navigate::{self, operand, value};
 use super::quantity::Quantity;
@@ -46,11 +46,16 @@ pub fn equal_items(e: &Evaluator, a: &Item, b: &Item, at: usize) -> Result<Optio
         (Item::Boolean(a), Item::Boolean(b)) => Some(a == b),
         (Item::String(a), Item::String(b)) => Some(a == b),
         (Item::Temporal(a), Item::Temporal(b)) if is_time(a) == is_time(b) => a.compare(b).map(Ordering::is_eq),
-        (Item::TypeInfo { namespace: a, name: x }, Item::TypeInfo { namespace: b, name: y }) => Some(a == b && x == y),
+        (Item::TypeInfo { namespace, name }, Item::TypeInfo { namespace: of_b, name: name_of_b }) => {
+            Some(namespace == of_b && name == name_of_b)
+        }
         _ => match (as_decimal(&a), as_decimal(&b)) {
             (Some(a), Some(b)) => Some(a == b),
             _ => match (as_quantity(&a), as_quantity(&b)) {
-                (Some(a), Some(b)) => a.compare(&b).map(Ordering::is_eq),
+                (Some(a), Some(b)) => {
+                    e.step(UNIT_STEPS, at)?;
+                    a.compare(&b).map(Ordering::is_eq)
+                }
                 _ => Some(false),
             },
         },
@@ -98,7 +103,10 @@ fn equivalent_items(e: &Evaluator, a: &Item, b: &Item, at: usize) -> Result<bool
         _ => match (as_decimal(&a), as_decimal(&b)) {
             (Some(a), Some(b)) => same_rounded(a, b),
             _ => match (as_quantity(&a), as_quantity(&b)) {
-                (Some(a), Some(b)) => a.is_equivalent(&b),
+                (Some(a), Some(b)) => {
+                    e.step(UNIT_STEPS, at)?;
+                    a.is_equivalent(&b)
+                }
                 _ => equal_items(e, &a, &b, at)? == Some(true),
             },
         },
@@ -181,8 +189,8 @@ pub fn includes(e: &Evaluator, items: &[Item], item: &Item, at: usize) -> Result
 }
 
 /// `contains` and `in`: nothing where nothing is looked for.
-pub fn contains(e: &Evaluator, items: &[Item], wanted: Collection, at: usize) -> Result<Option<bool>, EvalError> {
-    match wanted.as_slice() {
+pub fn contains(e: &Evaluator, items: &[Item], wanted: &[Item], at: usize) -> Result<Option<bool>, EvalError> {
+    match wanted {
         [] => Ok(None),
         [wanted] => includes(e, items, wanted, at).map(Some),
         _ => Err(EvalError::new("expected a single item to look for", at)),

@@ -8,36 +8,41 @@ use std::borrow::Cow;
 pub const STEP_LIMIT: u32 = 1_000_000;
 
 /// What the engine asks of its surroundings. Every answer may be "not known".
-pub trait Hooks<'t> {
+pub trait Hooks {
     /// The resource that a reference points to, for `resolve()`.
-    fn resolve(&self, _reference: &str) -> Option<Item<'t>> {
+    fn resolve<'t>(&'t self, _reference: &str) -> Option<Item<'t>> {
         None
     }
 
     /// Whether a code, Coding or CodeableConcept is in a value set, for `memberOf()`.
-    fn member_of(&self, _coded: &Item<'t>, _value_set: &str) -> Option<bool> {
+    fn member_of(&self, _coded: &Item<'_>, _value_set: &str) -> Option<bool> {
         None
     }
 
     /// Whether `general` subsumes `specific` (code, Coding or CodeableConcept), for `subsumes()` and `subsumedBy()`.
-    fn subsumes(&self, _general: &Item<'t>, _specific: &Item<'t>) -> Option<bool> {
+    fn subsumes(&self, _general: &Item<'_>, _specific: &Item<'_>) -> Option<bool> {
         None
     }
 
     /// Whether a resource or element conforms to a profile, for `conformsTo()`.
-    fn conforms_to(&self, _item: &Item<'t>, _profile: &str) -> Option<bool> {
+    fn conforms_to(&self, _item: &Item<'_>, _profile: &str) -> Option<bool> {
+        None
+    }
+
+    /// Whether the XHTML of a narrative keeps to what FHIR allows, for `htmlChecks()`.
+    fn html_checks(&self, _xhtml: &str) -> Option<bool> {
         None
     }
 
     /// Hears what `trace()` sees. The items can be patient data.
-    fn trace(&self, _name: &str, _items: &[Item<'t>]) {}
+    fn trace(&self, _name: &str, _items: &[Item<'_>]) {}
 }
 
 /// Hooks that know nothing.
 #[derive(Debug, Clone, Copy)]
 struct NoHooks;
 
-impl Hooks<'_> for NoHooks {}
+impl Hooks for NoHooks {}
 
 /// The surroundings of an evaluation.
 #[derive(Clone)]
@@ -53,7 +58,7 @@ pub struct Context<'t> {
     /// What `now()`, `today()` and `timeOfDay()` answer from.
     pub now: Micros,
     /// What the engine asks.
-    pub hooks: &'t dyn Hooks<'t>,
+    pub hooks: &'t dyn Hooks,
 }
 
 impl<'t> Context<'t> {
@@ -72,7 +77,7 @@ impl<'t> Context<'t> {
 
     /// The same with hooks.
     #[must_use]
-    pub const fn with_hooks(mut self, hooks: &'t dyn Hooks<'t>) -> Self {
+    pub const fn with_hooks(mut self, hooks: &'t dyn Hooks) -> Self {
         self.hooks = hooks;
         self
     }

@@ -17,6 +17,9 @@ use std::cell::Cell;
 /// The longest text that a function or operator may make, in bytes.
 pub const TEXT_RESULT_LIMIT: usize = 8 << 20;
 
+/// How many steps an operation on quantities counts for: looking up an unknown unit takes long.
+pub const UNIT_STEPS: usize = 200;
+
 /// The result of evaluating a part of an expression.
 pub type Evaluated<'t> = Result<Collection<'t>, EvalError>;
 
@@ -63,7 +66,8 @@ impl<'t> Evaluator<'_, 't> {
             Kind::Index => Ok(scope.index.map(Item::Integer).into_iter().collect()),
             Kind::Total => Ok(scope.total.clone().unwrap_or_default()),
             Kind::Variable(name) => self.variable(name, expr.at),
-            Kind::Name(name) => self.name(name, scope, expr.at),
+            Kind::Type(ty) => Ok(scope.this.iter().filter(|this| types::is_a(this, ty)).cloned().collect()),
+            Kind::Name(name) => self.members(scope.this.as_slice(), name, expr.at),
             Kind::Member(focus, name) => {
                 let focus = self.eval(focus, scope)?;
                 self.members(&focus, name, expr.at)
@@ -74,21 +78,12 @@ impl<'t> Evaluator<'_, 't> {
             Kind::Negate(operand) => arithmetic::negate(self.eval(operand, scope)?, expr.at),
             Kind::Binary(operator, left, right) => self.binary(*operator, left, right, scope, expr.at),
             Kind::Is(operand, specifier) => self.is(operand, *specifier, scope),
-            Kind::As(operand, specifier) => {
+            Kind::As(operand, specifier, _) => {
                 let mut items = self.eval(operand, scope)?;
                 items.retain(|item| specifier.of(item));
                 Ok(items)
             }
         }
-    }
-
-    /// A name at the beginning of a path: the input itself, where that is its type, or a member of it.
-    fn name(&self, name: &str, scope: &Scope<'t>, at: usize) -> Evaluated<'t> {
-        let Some(this) = &scope.this else { return Ok(Vec::new()) };
-        if name.as_bytes().first().is_some_and(u8::is_ascii_uppercase) && types::is_named(this, name) {
-            return Ok(vec![this.clone()]);
-        }
-        self.members(std::slice::from_ref(this), name, at)
     }
 
     fn members(&self, focus: &[Item<'t>], name: &str, at: usize) -> Evaluated<'t> {
@@ -185,7 +180,6 @@ impl<'t> Evaluator<'_, 't> {
         match operator {
             O::And | O::Or | O::Xor | O::Implies => return self.logic(operator, left, right, scope),
             O::Union => {
-                // Each side has its own scope; a name that one side defines is not known to the other.
                 let mut items = self.eval(left, scope)?;
                 items.extend(self.eval(right, scope)?);
                 return compare::distinct(self, items, at);
@@ -193,13 +187,16 @@ impl<'t> Evaluator<'_, 't> {
             _ => {}
         }
         let (a, b) = (self.eval(left, scope)?, self.eval(right, scope)?);
+        if a.first().is_some_and(navigate::is_quantity) || b.first().is_some_and(navigate::is_quantity) {
+            self.step(UNIT_STEPS, at)?;
+        }
         let answer = match operator {
             O::Equal => compare::equal(self, &a, &b, at)?,
             O::NotEqual => compare::equal(self, &a, &b, at)?.map(|equal| !equal),
             O::Equivalent => Some(compare::equivalent(self, &a, &b, at)?),
             O::NotEquivalent => Some(!compare::equivalent(self, &a, &b, at)?),
-            O::In => compare::contains(self, &b, a, at)?,
-            O::Contains => compare::contains(self, &a, b, at)?,
+            O::In => compare::contains(self, &b, &a, at)?,
+            O::Contains => compare::contains(self, &a, &b, at)?,
             O::Less | O::LessOrEqual | O::Greater | O::GreaterOrEqual => {
                 let (Some(a), Some(b)) = (singleton(a, at)?, singleton(b, at)?) else { return Ok(Vec::new()) };
                 compare::order(&a, &b, at)?.map(|order| match operator {
@@ -224,12 +221,9 @@ impl<'t> Evaluator<'_, 't> {
                 let b = self.truth(right, scope)?;
                 match operator {
                     Operator::And if b == Some(false) => Some(false),
-                    Operator::And => a.and(b),
-                    Operator::Or if b == Some(true) => Some(true),
-                    Operator::Or => a.and(b),
+                    // The left side of `implies` is true or not known here.
+                    Operator::Or | Operator::Implies if b == Some(true) => Some(true),
                     Operator::Xor => a.zip(b).map(|(a, b)| a != b),
-                    // `implies`, whose left side is true or not known here.
-                    _ if b == Some(true) => Some(true),
                     _ => a.and(b),
                 }
             }

@@ -15,6 +15,7 @@
 
 mod arithmetic;
 mod ast;
+mod check;
 mod compare;
 mod context;
 mod error;
@@ -28,6 +29,8 @@ pub mod patch;
 mod quantity;
 mod reference;
 mod temporal;
+#[cfg(test)]
+mod tests;
 mod types;
 
 pub use context::{Context, Hooks, STEP_LIMIT};
@@ -50,6 +53,16 @@ impl Expression {
     /// Where the text is no expression, names a function or type that does not exist, or exceeds [`TEXT_LIMIT`] or [`DEPTH_LIMIT`].
     pub fn compile(text: &str) -> Result<Self, CompileError> {
         Ok(Self { root: parser::parse(text)? })
+    }
+
+    /// Checks the expression against the definitions of the types that it is to be evaluated over (`SearchParameter.base`): elements that no
+    /// item can have, `as()` of several items, and the like. Evaluation finds nothing for these; here they are errors.
+    ///
+    /// # Errors
+    /// The first such place, or that there is no such type.
+    pub fn check(&self, type_names: &[&str]) -> Result<(), CompileError> {
+        let inputs = type_names.iter().map(|name| types::definition(name)).collect::<Option<Vec<_>>>();
+        check::check(&self.root, inputs.ok_or_else(|| CompileError::new("there is no such type", 0))?)
     }
 
     /// Evaluates the expression over `input`, which is also its `%context`.

@@ -4,7 +4,7 @@ use super::item::{Collection, Content, Item, Node};
 use super::quantity::{Calendar, Quantity, Unit};
 use super::temporal::Temporal;
 use super::types;
-use crate::fhir::definitions::{Kind, Primitive, Type};
+use crate::fhir::definitions::{Kind, Primitive, Type, TypeRef};
 use crate::fhir::tree::{Object, Value};
 use rust_decimal::Decimal;
 use std::borrow::Cow;
@@ -31,7 +31,7 @@ pub fn member<'t>(item: &Item<'t>, name: &str, out: &mut Collection<'t>) {
 fn typed_member<'t>(object: &'t Object<'t>, definition: &'static Type, name: &str, out: &mut Collection<'t>) {
     let Some(element) = definition.element_named(name) else { return };
     if !element.is_choice {
-        let definition = element.types.first().and_then(|type_ref| type_ref.definition());
+        let definition = element.types.first().and_then(TypeRef::definition);
         return named(object, name, definition, out);
     }
     for (member, _) in object.iter() {
@@ -189,6 +189,15 @@ pub fn operand(item: Item<'_>) -> Item<'_> {
     match &item {
         Item::Node(node) => quantity(node).map_or(item, Item::Quantity),
         _ => item,
+    }
+}
+
+/// Whether an item is a quantity of FHIRPath or of FHIR.
+pub fn is_quantity(item: &Item<'_>) -> bool {
+    match item {
+        Item::Quantity(_) => true,
+        Item::Node(node) => node.definition.is_some_and(types::is_quantity),
+        _ => false,
     }
 }
 

@@ -1,12 +1,12 @@
 //! Tokens into the compiled form, by precedence: <http://hl7.org/fhirpath/N1/grammar.html>.
 
-use super::ast::{Call, Expr, Kind, Operator};
+use super::ast::{AsForm, Call, Expr, Kind, Operator};
 use super::error::CompileError;
 use super::functions::{self, Function};
 use super::item::Item;
 use super::lexer::{self, Kind as Lexeme, Token};
 use super::quantity::{Calendar, Quantity, Unit};
-use super::types::TypeSpecifier;
+use super::types::{self, TypeSpecifier};
 use regex::{Regex, RegexBuilder};
 use rust_decimal::Decimal;
 use std::borrow::Cow;
@@ -141,7 +141,11 @@ impl Parser {
                 let is = matches!(self.next(), Lexeme::Name(name) if name == "is");
                 let specifier = self.type_specifier()?;
                 let inner = left.depth;
-                let kind = if is { Kind::Is(left.into(), specifier) } else { Kind::As(left.into(), specifier) };
+                let kind = if is {
+                    Kind::Is(left.into(), specifier)
+                } else {
+                    Kind::As(left.into(), specifier, AsForm::Operator)
+                };
                 left = Self::expr(kind, at, inner)?;
                 continue;
             }
@@ -229,7 +233,11 @@ impl Parser {
             Lexeme::Name(name) | Lexeme::Quoted(name) if self.is_symbol("(") => return self.call(None, &name, at),
             Lexeme::Name(name) if name == "true" => Kind::Literal(Item::Boolean(true)),
             Lexeme::Name(name) if name == "false" => Kind::Literal(Item::Boolean(false)),
-            Lexeme::Name(name) | Lexeme::Quoted(name) => Kind::Name(name),
+            // No element begins with an upper case letter.
+            Lexeme::Name(name) | Lexeme::Quoted(name) => match types::definition(&name) {
+                Some(ty) if name.starts_with(|c: char| c.is_ascii_uppercase()) => Kind::Type(ty),
+                _ => Kind::Name(name),
+            },
             Lexeme::Symbol(_) => return Err(CompileError::new("expected a term", at)),
             Lexeme::End => return Err(CompileError::new("unexpected end of the expression", at)),
         };
@@ -283,7 +291,11 @@ impl Parser {
             };
             let inner = focus.depth;
             let focus = Box::new(focus);
-            let kind = if name == "is" { Kind::Is(focus, specifier) } else { Kind::As(focus, specifier) };
+            let kind = match name {
+                "is" => Kind::Is(focus, specifier),
+                "as" => Kind::As(focus, specifier, AsForm::Function),
+                _ => Kind::As(focus, specifier, AsForm::OfType),
+            };
             return Self::expr(kind, at, inner);
         }
         let function = functions::named(name).ok_or_else(|| CompileError::new("there is no such function", at))?;

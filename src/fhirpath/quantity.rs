@@ -8,6 +8,9 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::fmt;
 
+/// The longest UCUM code that is looked at, in bytes.
+const UNIT_LIMIT: usize = 256;
+
 /// A calendar duration, from the longest to the shortest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[allow(missing_docs)]
@@ -254,7 +257,7 @@ impl<'t> Quantity<'t> {
     /// The product.
     #[must_use]
     pub fn times(&self, other: &Self) -> Option<Self> {
-        let unit = unit_multiply(self.unit.code(), other.unit.code()).ok()?.expression;
+        let unit = unit_multiply(self.code()?, other.code()?).ok()?.expression;
         Some(Self { value: self.value.checked_mul(other.value)?, unit: Unit::Code(Cow::Owned(unit)) })
     }
 
@@ -264,13 +267,18 @@ impl<'t> Quantity<'t> {
         let unit = if self.unit == other.unit {
             String::from("1")
         } else {
-            unit_divide(self.unit.code(), other.unit.code()).ok()?.expression
+            unit_divide(self.code()?, other.code()?).ok()?.expression
         };
         Some(Self { value: self.value.checked_div(other.value)?, unit: Unit::Code(Cow::Owned(unit)) })
     }
 
     fn canonical(&self) -> Option<CanonicalUnit> {
-        get_canonical_units(self.unit.code()).ok()
+        get_canonical_units(self.code()?).ok()
+    }
+
+    /// The UCUM code, unless it is too long to be looked at.
+    fn code(&self) -> Option<&str> {
+        Some(self.unit.code()).filter(|code| code.len() <= UNIT_LIMIT)
     }
 }
 

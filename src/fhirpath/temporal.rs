@@ -82,7 +82,7 @@ impl Temporal {
                 return None;
             }
             let (time, precision, fraction_digits) = parser.time()?;
-            let offset = parser.offset()?;
+            let offset = if parser.rest.is_empty() { None } else { Some(parser.offset()?) };
             value = Self { precision, fraction_digits, offset, local: date.to_datetime(time), ..value };
         }
         parser.end()?;
@@ -280,7 +280,7 @@ impl Temporal {
             return None;
         }
         let fraction_digits = self.fraction_digits.max(if local.subsec_nanosecond() == 0 { 0 } else { 3 });
-        Some(Self { local, fraction_digits, ..*self })
+        Some(Self { fraction_digits, local, ..*self })
     }
 
     /// A duration finer than this value's precision, in whole units of that precision.
@@ -408,20 +408,20 @@ impl Parts<'_> {
         Some((kept.parse::<i32>().ok()? * 10_i32.pow(9 - u32::from(digits)), digits))
     }
 
-    /// An offset, if there is one; outer `None` where it is malformed.
-    fn offset(&mut self) -> Option<Option<i16>> {
+    /// An offset from UTC, in minutes.
+    fn offset(&mut self) -> Option<i16> {
         if self.eat('Z') {
-            return Some(Some(0));
+            return Some(0);
         }
         let sign = if self.eat('+') {
             1
         } else if self.eat('-') {
             -1
         } else {
-            return Some(None);
+            return None;
         };
         let hours = self.number(2)?;
         let minutes = if self.eat(':') { self.number(2)? } else { return None };
-        (hours <= 14 && minutes < 60).then_some(Some(sign * (hours * 60 + minutes)))
+        (hours <= 14 && minutes < 60).then_some(sign * (hours * 60 + minutes))
     }
 }

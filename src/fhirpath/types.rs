@@ -28,18 +28,17 @@ pub fn is_quantity(ty: &'static Type) -> bool {
     ty.name == "Quantity" || ty.base == Some("Quantity")
 }
 
-/// Whether an item is of the FHIR type `name`, or of one derived from it.
-pub fn is_named(item: &Item<'_>, name: &str) -> bool {
-    let Some(node) = item.as_node() else { return false };
-    match node.definition {
-        Some(ty) if ty.name == name => true,
-        Some(ty) => definition(name).is_some_and(|general| derives(ty, general)),
-        None => item.as_object().and_then(|object| object.resource_type()) == Some(name),
-    }
+/// Whether an item is of a FHIR type, or of one derived from it.
+pub fn is_a(item: &Item<'_>, general: &Type) -> bool {
+    item.as_node().and_then(|node| node.definition).is_some_and(|ty| derives(ty, general))
 }
 
 /// Whether `ty` is `general` or derived from it.
 pub fn derives(ty: &'static Type, general: &Type) -> bool {
+    // Most types have nothing derived from them.
+    if !general.is_abstract && general.kind == Kind::Resource {
+        return ty.name == general.name;
+    }
     let mut next = Some(ty);
     while let Some(ty) = next {
         if ty.name == general.name {

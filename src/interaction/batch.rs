@@ -102,7 +102,11 @@ pub(super) fn respond(bundle_type: BundleType, results: impl Iterator<Item = Res
                     last_modified: answer.version.map(|(_, time)| time),
                     outcome: None,
                 };
-                writer.entry(&Written { resource: answer.body.as_deref(), response: Some(response), ..Written::default() });
+                writer.entry(&Written {
+                    resource: answer.body.as_deref(),
+                    response: Some(response),
+                    ..Written::default()
+                });
             }
             Err(error) => {
                 if let Some(log) = &error.log {
@@ -136,7 +140,8 @@ pub(super) fn read_entries<'a>(
         }
     };
     if entries.len() > most {
-        let text = format!("The Bundle has {} entries; at most {most} are taken (limits.bundle_entries).", entries.len());
+        let text =
+            format!("The Bundle has {} entries; at most {most} are taken (limits.bundle_entries).", entries.len());
         return Err(Error::new(Category::TooLarge, "too-long", text).at("Bundle.entry"));
     }
     // The shell is checked without the resources, which are each checked by the interaction that takes them.

@@ -55,23 +55,58 @@ pub enum Target {
 #[allow(missing_docs)]
 pub enum Call {
     Capabilities,
-    Read { type_name: String, id: String },
-    Vread { type_name: String, id: String, version: String },
-    Create { type_name: String },
-    Update { type_name: String, id: String },
-    Patch { type_name: String, id: String },
-    Delete { type_name: String, id: String },
-    ConditionalUpdate { type_name: String },
-    ConditionalPatch { type_name: String },
-    ConditionalDelete { type_name: String },
+    Read {
+        type_name: String,
+        id: String,
+    },
+    Vread {
+        type_name: String,
+        id: String,
+        version: String,
+    },
+    Create {
+        type_name: String,
+    },
+    Update {
+        type_name: String,
+        id: String,
+    },
+    Patch {
+        type_name: String,
+        id: String,
+    },
+    Delete {
+        type_name: String,
+        id: String,
+    },
+    ConditionalUpdate {
+        type_name: String,
+    },
+    ConditionalPatch {
+        type_name: String,
+    },
+    ConditionalDelete {
+        type_name: String,
+    },
     /// `None` is the search over all types.
-    Search { type_name: Option<String> },
+    Search {
+        type_name: Option<String>,
+    },
     /// `type_name` is `None` for `*`.
-    CompartmentSearch { compartment: String, id: String, type_name: Option<String> },
-    History { target: Target },
+    CompartmentSearch {
+        compartment: String,
+        id: String,
+        type_name: Option<String>,
+    },
+    History {
+        target: Target,
+    },
     /// Batch or transaction: the Bundle's type tells.
     Bundle,
-    Operation { target: Target, name: String },
+    Operation {
+        target: Target,
+        name: String,
+    },
 }
 
 impl Call {

@@ -42,7 +42,8 @@ pub fn capabilities(context: &Context, request: &Request<'_>) -> Result<Answer> 
 
 fn state(base: &str, mode: Mode) -> Vec<u8> {
     let definitions = definitions::r4();
-    let support = |type_name| ResourceSupport { type_name, interactions: &INTERACTIONS, supported_profiles: Vec::new() };
+    let support =
+        |type_name| ResourceSupport { type_name, interactions: &INTERACTIONS, supported_profiles: Vec::new() };
     let operations = operation::built();
     let capabilities = Capabilities {
         base_url: base,

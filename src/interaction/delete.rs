@@ -65,9 +65,8 @@ pub(super) fn matches(
         let text = format!("More than {most} resources match (limits.conditional_delete_max).");
         return Err(precondition_failed(text));
     }
-    let remove = |version: &Version| {
-        writing::removal(&version.type_name, &version.id, Expect::Version(version.version))
-    };
+    let remove =
+        |version: &Version| writing::removal(&version.type_name, &version.id, Expect::Version(version.version));
     Ok((matches.iter().map(remove).collect(), guards))
 }
 

@@ -48,9 +48,6 @@ pub fn history(context: &Context, request: &Request<'_>, target: &Target) -> Res
         Target::System => from_log(&records, None, &wanted, start)?,
     };
     let mut writer = BundleWriter::new(BundleType::History, Some(context.clock.now()));
-    if let Some(total) = page.total {
-        writer.total(total);
-    }
     let url = |extra: Option<&str>| link(context, &path, &query, extra);
     if let Some(total) = page.total {
         writer.total(total);
@@ -190,7 +187,8 @@ fn wanted(context: &Context, request: &Request<'_>) -> Result<Wanted> {
 
 /// A parameter's name for a message: only what looks like one.
 fn shown(name: &str) -> &str {
-    let looks_like_one = name.len() <= 64 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-:.".contains(&byte));
+    let looks_like_one =
+        name.len() <= 64 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-:.".contains(&byte));
     if looks_like_one { name } else { "of that name" }
 }
 

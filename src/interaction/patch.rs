@@ -118,7 +118,8 @@ fn apply(context: &Context, resource: Object<'static>, body: Option<&Value<'_>>)
 }
 
 fn json(resource: Object<'static>, patch: &Value<'_>) -> Result<Object<'static>> {
-    let patched = json_patch::apply(Value::Object(resource), &patch.clone().into_owned()).map_err(|error| failed(&error))?;
+    let patched =
+        json_patch::apply(Value::Object(resource), &patch.clone().into_owned()).map_err(|error| failed(&error))?;
     match patched {
         Value::Object(patched) => Ok(patched),
         _ => Err(Error::new(Category::Unprocessable, "processing", "The patch leaves no object.")),

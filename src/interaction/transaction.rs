@@ -287,7 +287,11 @@ fn no_resource_twice(plans: &Planned<'_>) -> Result<()> {
 
 /// Rewrites and packs what is stored. The changes stand in the order of the specification: DELETE, POST, PUT and PATCH;
 /// the outcomes in that of the entries.
-fn finish<'a>(context: &Context, plans: Vec<(Option<String>, Plan<'a>)>, links: &Links) -> (Vec<Change>, Vec<Outcome<'a>>) {
+fn finish<'a>(
+    context: &Context,
+    plans: Vec<(Option<String>, Plan<'a>)>,
+    links: &Links,
+) -> (Vec<Change>, Vec<Outcome<'a>>) {
     let mut ranked: Vec<_> = plans.into_iter().enumerate().collect();
     ranked.sort_by_key(|(_, (_, plan))| plan.rank());
     let mut changes = Vec::with_capacity(ranked.len());

@@ -1,8 +1,8 @@
 //! update: <https://hl7.org/fhir/R4/http.html#update>, update as create: `#upsert`, conditional update: `#cond-update`.
 
+use super::condition::{Conditions, expect};
 use super::criteria::{self, Matched};
 use super::writing::{self, Decision, Stored};
-use super::condition::{Conditions, expect};
 use super::{Answer, Context, Request, body_of};
 use crate::error::{Category, Error, Result};
 use crate::fhir::meta;

@@ -2,8 +2,8 @@
 
 use super::{Answer, Context, Request, Return, Status};
 use crate::error::{Category, Error, Issue, Result};
-use crate::fhir::tree::{Object, Value};
 use crate::fhir::reference::Reference;
+use crate::fhir::tree::{Object, Value};
 use crate::fhir::{outcome, rewrite, subset, write};
 use crate::store::body::Body;
 use crate::store::{Change, Commit, CommitError, Committed, Content, Expect, Guard, Method, Records};
@@ -84,11 +84,7 @@ pub fn check_in_transaction(resource: &Object<'_>, type_name: &str) -> Result<()
     check_with(resource, type_name, validate::structure_in_transaction)
 }
 
-fn check_with(
-    resource: &Object<'_>,
-    type_name: &str,
-    structure: impl FnOnce(&Object<'_>) -> Vec<Issue>,
-) -> Result<()> {
+fn check_with(resource: &Object<'_>, type_name: &str, structure: impl FnOnce(&Object<'_>) -> Vec<Issue>) -> Result<()> {
     match resource.resource_type() {
         Some(found) if found == type_name => {}
         Some(_) => {

@@ -4,9 +4,10 @@
 
 use super::bytes::Parts;
 use super::extract::item_parts;
+use super::path::mended;
 use super::range::Step;
 use super::{date, number, reference, string, token};
-use crate::fhir::definitions::{self, ParamType};
+use crate::fhir::definitions::{self, ParamType, SearchParameter};
 use crate::fhirpath::{Context, Expression, Item};
 
 /// More keys than this are not made of one element.
@@ -16,15 +17,33 @@ const MAX_COMBINATIONS: usize = 256;
 #[derive(Debug)]
 pub struct Component {
     param_type: ParamType,
+    text: Box<str>,
     expression: Expression,
 }
 
+impl PartialEq for Component {
+    fn eq(&self, other: &Self) -> bool {
+        (self.param_type, &self.text) == (other.param_type, &other.text)
+    }
+}
+
 impl Component {
-    /// Compiles a component: the canonical URL of its definition, and its expression.
+    /// Compiles the components of a composite; none where one of them can't be.
     #[must_use]
-    pub fn compile(url: &str, text: &str) -> Option<Self> {
+    pub fn all_of(parameter: &SearchParameter) -> Vec<Self> {
+        let components = parameter.components.iter().map(|(url, text)| Self::compile(url, text));
+        components.collect::<Option<_>>().unwrap_or_default()
+    }
+
+    fn compile(url: &str, text: &str) -> Option<Self> {
         let param_type = definitions::r4().search_parameter_by_url(url)?.param_type;
-        Some(Self { param_type, expression: Expression::compile(text).ok()? })
+        // The definition of DocumentReference's `relationship` has the expressions of its two parts swapped.
+        let text = match url.rsplit('/').next() {
+            Some("DocumentReference-relatesto") => "target",
+            Some("DocumentReference-relation") => "code",
+            _ => text,
+        };
+        Some(Self { param_type, text: text.into(), expression: Expression::compile(&mended(text)).ok()? })
     }
 
     fn parts<'t>(&'t self, context: &Context<'t>, element: &Item<'t>, base: Option<&str>) -> Parts {
@@ -44,7 +63,7 @@ pub fn parts<'t>(
     element: &Item<'t>,
     base: Option<&str>,
 ) {
-    let mut combined: Vec<Vec<u8>> = vec![Vec::new()];
+    let mut combined: Vec<Vec<u8>> = if components.is_empty() { Vec::new() } else { vec![Vec::new()] };
     for (position, component) in components.iter().enumerate() {
         let parts = component.parts(context, element, base);
         let is_last = position + 1 == components.len();
@@ -90,4 +109,17 @@ fn has_shape(param_type: ParamType, part: &[u8]) -> bool {
 /// Parts of tokens that no composite is asked for.
 fn is_extra(param_type: ParamType, part: &[u8]) -> bool {
     param_type == ParamType::Token && part.first() != Some(&b'c')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_official_composite_compiles() {
+        let composites = definitions::r4().search_parameters().iter().filter(|found| !found.components.is_empty());
+        let broken: Vec<_> =
+            composites.filter(|found| Component::all_of(found).is_empty()).map(|found| found.url).collect();
+        assert_eq!(broken, Vec::<&str>::new());
+    }
 }

@@ -5,9 +5,9 @@
 //!
 //! <https://hl7.org/fhir/R4/search.html#date>
 
+use super::Prefix;
 use super::bytes::{Parts, moment};
 use super::range::{Bound, KeyRange, Step, Test};
-use super::Prefix;
 use crate::clock::Micros;
 use crate::fhir::tree::{Object, Value};
 use jiff::civil;
@@ -91,7 +91,9 @@ impl Span {
         let events = timing.get("event").map_or(&[][..], Value::items);
         let bounds = timing.get("repeat").and_then(|repeat| repeat.get("boundsPeriod")).and_then(Value::as_object);
         let events = events.iter().filter_map(|event| event.as_str().and_then(Self::parse));
-        events.chain(bounds.and_then(Self::of_period)).reduce(|a, b| Self { low: a.low.min(b.low), high: a.high.max(b.high) })
+        events
+            .chain(bounds.and_then(Self::of_period))
+            .reduce(|a, b| Self { low: a.low.min(b.low), high: a.high.max(b.high) })
     }
 
     /// The same, wider by a tenth of its distance from `now`: for `ap`.
@@ -103,7 +105,9 @@ impl Span {
 }
 
 fn civil_micros(date: civil::Date) -> i64 {
-    Offset::UTC.to_timestamp(date.to_datetime(civil::Time::midnight())).map_or(i64::MAX, jiff::Timestamp::as_microsecond)
+    Offset::UTC
+        .to_timestamp(date.to_datetime(civil::Time::midnight()))
+        .map_or(i64::MAX, jiff::Timestamp::as_microsecond)
 }
 
 fn number(text: &str, digits: usize) -> Option<i64> {
@@ -142,12 +146,16 @@ fn zone(text: &str) -> Option<(&str, i64)> {
 /// Adds the parts of a `Period` or `Timing`.
 pub fn object_parts(out: &mut Parts, type_name: &str, object: &Object<'_>) {
     let span = if type_name == "Timing" { Span::of_timing(object) } else { Span::of_period(object) };
-    span.into_iter().for_each(|span| span_parts(out, span));
+    if let Some(span) = span {
+        span_parts(out, span);
+    }
 }
 
 /// Adds the parts of a primitive.
 pub fn parts(out: &mut Parts, value: &Value<'_>) {
-    value.as_str().and_then(Span::parse).into_iter().for_each(|span| span_parts(out, span));
+    if let Some(span) = value.as_str().and_then(Span::parse) {
+        span_parts(out, span);
+    }
 }
 
 fn span_parts(out: &mut Parts, span: Span) {
@@ -176,7 +184,11 @@ pub fn matching(prefix: Prefix, span: Span, now: Micros) -> Vec<KeyRange> {
         Prefix::Ge => [above(high), vec![inside()]].concat(),
         Prefix::Le => [below(low), vec![inside()]].concat(),
         Prefix::Sa => high.checked_add(1).map(|after| first(b'l', after, i64::MAX)).into_iter().collect(),
-        Prefix::Eb => low.checked_sub(1).map(|before| first(b'l', i64::MIN, before).bounded(rest(i64::MIN, before))).into_iter().collect(),
+        Prefix::Eb => low
+            .checked_sub(1)
+            .map(|before| first(b'l', i64::MIN, before).bounded(rest(i64::MIN, before)))
+            .into_iter()
+            .collect(),
         Prefix::Ap => {
             let Span { low, high } = span.around(now);
             vec![
@@ -195,10 +207,7 @@ fn below(low: i64) -> Vec<KeyRange> {
 /// Values that end after `high`: the short ones by where they start, the long ones by where they end.
 fn above(high: i64) -> Vec<KeyRange> {
     let Some(after) = high.checked_add(1) else { return Vec::new() };
-    vec![
-        first(b'l', after.saturating_sub(DAY), i64::MAX).bounded(rest(after, i64::MAX)),
-        first(b'h', after, i64::MAX),
-    ]
+    vec![first(b'l', after.saturating_sub(DAY), i64::MAX).bounded(rest(after, i64::MAX)), first(b'h', after, i64::MAX)]
 }
 
 fn first(kind: u8, from: i64, to: i64) -> KeyRange {
@@ -244,8 +253,15 @@ mod tests {
 
     #[test]
     fn what_is_no_date_is_refused() {
-        let texts = ["", "12", "2012-13", "2012-02-30", "2012-1-1", "2012-01-01T", "2012-01-01T25:00", "2012T10:00", "0000"];
-        for text in texts.into_iter().chain(["2012-01-01T10", "2012-01-01T10:00:00.", "2012-01-01T10:00+15:00", "abc", "2012-01-01-01"]) {
+        let texts =
+            ["", "12", "2012-13", "2012-02-30", "2012-1-1", "2012-01-01T", "2012-01-01T25:00", "2012T10:00", "0000"];
+        for text in texts.into_iter().chain([
+            "2012-01-01T10",
+            "2012-01-01T10:00:00.",
+            "2012-01-01T10:00+15:00",
+            "abc",
+            "2012-01-01-01",
+        ]) {
             assert_eq!(Span::parse(text), None, "{text}");
         }
     }

@@ -67,7 +67,10 @@ impl Decimal {
     #[must_use]
     pub const fn implied(self) -> (Self, Self) {
         let (mantissa, exponent) = (self.mantissa.saturating_mul(10), self.exponent.saturating_sub(1));
-        (Self { mantissa: mantissa.saturating_sub(5), exponent }, Self { mantissa: mantissa.saturating_add(5), exponent })
+        (
+            Self { mantissa: mantissa.saturating_sub(5), exponent },
+            Self { mantissa: mantissa.saturating_add(5), exponent },
+        )
     }
 
     /// The range of a tenth of the value to both sides, for `ap`.
@@ -76,7 +79,10 @@ impl Decimal {
         let exponent = self.exponent.saturating_sub(1);
         let tenth = self.mantissa.saturating_abs();
         let whole = self.mantissa.saturating_mul(10);
-        (Self { mantissa: whole.saturating_sub(tenth), exponent }, Self { mantissa: whole.saturating_add(tenth), exponent })
+        (
+            Self { mantissa: whole.saturating_sub(tenth), exponent },
+            Self { mantissa: whole.saturating_add(tenth), exponent },
+        )
     }
 }
 
@@ -130,7 +136,8 @@ mod tests {
 
     #[test]
     fn bytes_sort_as_numbers_and_ignore_precision() {
-        let sorted = ["-1e9000", "-1e20", "-10.5", "-10", "-1", "-0.5", "-1e-30", "0", "1e-7000", "0.001", "0.01", "1", "1.1"];
+        let sorted =
+            ["-1e9000", "-1e20", "-10.5", "-10", "-1", "-0.5", "-1e-30", "0", "1e-7000", "0.001", "0.01", "1", "1.1"];
         let more = ["9", "10", "10.0000001", "99", "100", "1e20", "1e7000"];
         let all: Vec<_> = sorted.iter().chain(&more).map(|text| bytes(text)).collect();
         assert!(all.is_sorted_by(|a, b| a < b));

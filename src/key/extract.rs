@@ -16,17 +16,24 @@ const NOT_INDEXED: [&str; 3] = ["_id", "_lastUpdated", "near"];
 /// The search parameters of every type, compiled when a type is first met.
 #[derive(Debug)]
 pub struct Extractor {
-    types: FxHashMap<&'static str, OnceLock<Vec<Parameter>>>,
+    types: FxHashMap<&'static str, OnceLock<Compiled>>,
     base: Option<Box<str>>,
 }
 
-/// A search parameter, compiled for one resource type.
+/// The search parameters of one type.
+#[derive(Debug, Default)]
+struct Compiled {
+    /// Where values come from, each once: `code` and `combo-code` share one.
+    sources: Vec<Source>,
+    /// What the keys of each parameter start with, and its sources.
+    parameters: Vec<(Vec<u8>, Vec<usize>)>,
+}
+
+/// An alternative of an expression, and how its items are read.
 #[derive(Debug)]
-struct Parameter {
-    /// What its keys start with.
-    prefix: Vec<u8>,
+struct Source {
     param_type: ParamType,
-    branches: Vec<Branch>,
+    branch: Branch,
     components: Vec<Component>,
 }
 
@@ -46,34 +53,59 @@ impl Extractor {
         let Some((type_name, slot)) = resource.resource_type().and_then(|name| self.types.get_key_value(name)) else {
             return KeyList::new(keys);
         };
+        let compiled = slot.get_or_init(|| Compiled::of(type_name));
         let root = Item::resource(resource);
         let context = Context::new(&root).with_hooks(&TypesOfReferences);
-        let mut parts = Parts::default();
-        for parameter in slot.get_or_init(|| parameters(type_name)) {
-            parts.clear();
-            for branch in parameter.branches.iter().filter(|branch| branch.may_apply(resource)) {
-                for item in branch.evaluate(&context, &root) {
-                    self.add_parts(parameter, branch, &context, &item, &mut parts);
-                }
+        let mut found: Vec<Option<Parts>> = Vec::new();
+        for source in &compiled.sources {
+            let applies = source.branch.may_apply(resource);
+            found.push(applies.then(|| source.parts(&context, &root, self.base.as_deref())));
+        }
+        for (prefix, sources) in &compiled.parameters {
+            for parts in sources.iter().filter_map(|source| found.get(*source)?.as_ref()) {
+                keys.extend(parts.iter().map(|part| [prefix, part].concat().into()));
             }
-            keys.extend(parts.iter().map(|part| [&parameter.prefix, part].concat().into()));
         }
         KeyList::new(keys)
     }
+}
 
-    fn add_parts<'t>(
-        &self,
-        parameter: &'t Parameter,
-        branch: &Branch,
-        context: &Context<'t>,
-        item: &Item<'t>,
-        out: &mut Parts,
-    ) {
-        if parameter.param_type == ParamType::Composite {
-            composite::parts(out, &parameter.components, context, item, self.base.as_deref());
-        } else {
-            item_parts(out, parameter.param_type, item, branch.implied_systems(), self.base.as_deref());
+impl Compiled {
+    fn of(type_name: &str) -> Self {
+        let mut compiled = Self::default();
+        for parameter in definitions::r4().search_parameters_of(type_name).filter(|found| is_indexed(found)) {
+            let sources = Branch::all_of(parameter.expression, type_name).into_iter();
+            let sources = sources.map(|branch| compiled.source(parameter, branch)).collect();
+            compiled.parameters.push((prefix_of(parameter.code), sources));
         }
+        compiled
+    }
+
+    /// The position of a source; it is added where it is new.
+    fn source(&mut self, parameter: &SearchParameter, branch: Branch) -> usize {
+        let components = Component::all_of(parameter);
+        let is_same = |known: &Source| {
+            known.param_type == parameter.param_type && known.branch == branch && known.components == components
+        };
+        if let Some(known) = self.sources.iter().position(is_same) {
+            return known;
+        }
+        self.sources.push(Source { param_type: parameter.param_type, branch, components });
+        self.sources.len() - 1
+    }
+}
+
+impl Source {
+    fn parts<'t>(&'t self, context: &Context<'t>, root: &Item<'t>, base: Option<&str>) -> Parts {
+        let mut parts = Parts::default();
+        for item in self.branch.evaluate(context, root) {
+            if self.param_type == ParamType::Composite {
+                composite::parts(&mut parts, &self.components, context, &item, base);
+            } else {
+                item_parts(&mut parts, self.param_type, &item, self.branch.implied_systems(), base);
+            }
+        }
+        parts
     }
 }
 
@@ -90,12 +122,27 @@ pub(super) fn item_parts(
         Item::Node(Node { content: Content::Primitive(value), .. }) => {
             value_parts(out, param_type, type_name, value, implied, base);
         }
+        Item::Node(Node { content: Content::Object(object), .. }) if type_name == "Extension" => {
+            extension_parts(out, param_type, object, base);
+        }
         Item::Node(Node { content: Content::Object(object), .. }) => {
             object_parts(out, param_type, type_name, object, base);
         }
         Item::Boolean(value) => value_parts(out, param_type, "boolean", &Value::Bool(*value), implied, base),
         Item::String(text) => value_parts(out, param_type, "string", &Value::from(text.as_ref()), implied, base),
         _ => {}
+    }
+}
+
+/// The parameters that extensions define mean the extension's value.
+fn extension_parts(out: &mut Parts, param_type: ParamType, extension: &Object<'_>, base: Option<&str>) {
+    let definition = definitions::r4().type_named("Extension");
+    for (name, value) in extension.iter().filter(|(name, _)| name.starts_with("value")) {
+        let type_name = definition.and_then(|found| found.element(name)).map_or("", |(_, type_ref)| type_ref.name);
+        match value {
+            Value::Object(object) => object_parts(out, param_type, type_name, object, base),
+            primitive => value_parts(out, param_type, type_name, primitive, &[], base),
+        }
     }
 }
 
@@ -130,11 +177,6 @@ fn object_parts(out: &mut Parts, param_type: ParamType, type_name: &str, object:
     }
 }
 
-fn parameters(type_name: &'static str) -> Vec<Parameter> {
-    let official = definitions::r4().search_parameters_of(type_name);
-    official.filter(|found| is_indexed(found)).map(|found| compile(found, type_name)).collect()
-}
-
 /// Whether the extractor makes keys for a parameter.
 #[must_use]
 pub fn is_indexed(parameter: &SearchParameter) -> bool {
@@ -143,26 +185,16 @@ pub fn is_indexed(parameter: &SearchParameter) -> bool {
         && !NOT_INDEXED.contains(&parameter.code)
 }
 
-fn compile(parameter: &SearchParameter, type_name: &str) -> Parameter {
-    Parameter {
-        prefix: prefix_of(parameter.code),
-        param_type: parameter.param_type,
-        branches: Branch::all_of(parameter.expression, type_name),
-        components: parameter.components.iter().filter_map(|(url, text)| Component::compile(url, text)).collect(),
-    }
-}
-
 /// Answers `resolve()` with nothing but the type that a reference's text tells: enough for `resolve() is Patient`.
 struct TypesOfReferences;
 
 static NO_MEMBERS: Object<'static> = Object::new();
 
-impl<'t> Hooks<'t> for TypesOfReferences {
-    fn resolve(&self, text: &str) -> Option<Item<'t>> {
+impl Hooks for TypesOfReferences {
+    fn resolve<'t>(&'t self, text: &str) -> Option<Item<'t>> {
         let mut segments = text.split('/').rev().skip_while(|segment| segment.is_empty());
-        let (last, before) = (segments.next()?, segments.next()?);
+        let before = segments.nth(1)?;
         let name = if before == "_history" { segments.nth(1)? } else { before };
-        let _id = last;
         let definition = definitions::r4().type_named(name).filter(|found| found.is_concrete_resource())?;
         Some(Item::Node(Node { content: Content::Object(&NO_MEMBERS), sibling: None, definition: Some(definition) }))
     }

@@ -78,7 +78,9 @@ pub fn parts(out: &mut Parts, type_name: &str, value: &Value<'_>) {
 pub fn object_parts(out: &mut Parts, type_name: &str, object: &Object<'_>) {
     let range = || of_range(object).map(|(amount, _)| amount);
     let amount = if type_name == "Range" { range() } else { of_quantity(object) };
-    amount.into_iter().for_each(|amount| amount_parts(out, &[], amount));
+    if let Some(amount) = amount {
+        amount_parts(out, &[], amount);
+    }
 }
 
 fn of_quantity(quantity: &Object<'_>) -> Option<Amount> {
@@ -101,7 +103,8 @@ fn of_range<'r>(range: &'r Object<'r>) -> Option<(Amount, &'r Object<'r>)> {
 
 /// Adds the parts of the element of a quantity parameter.
 pub fn quantity_parts(out: &mut Parts, type_name: &str, object: &Object<'_>) {
-    let found = if type_name == "Range" { of_range(object) } else { of_quantity(object).map(|amount| (amount, object)) };
+    let found =
+        if type_name == "Range" { of_range(object) } else { of_quantity(object).map(|amount| (amount, object)) };
     let Some((amount, quantity)) = found else { return };
     if type_name == "Money" {
         let currency = object.str("currency").unwrap_or_default();

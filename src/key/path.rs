@@ -3,6 +3,7 @@
 use crate::fhir::definitions;
 use crate::fhir::tree::Object;
 use crate::fhirpath::{Collection, Context, Expression, Item};
+use std::borrow::Cow;
 
 /// One alternative of an expression (`Patient.birthDate | Person.birthDate` has two).
 #[derive(Debug)]
@@ -15,6 +16,12 @@ pub struct Branch {
     systems: Vec<&'static str>,
 }
 
+impl PartialEq for Branch {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
 impl Branch {
     /// The alternatives that concern a resource type.
     #[must_use]
@@ -24,7 +31,7 @@ impl Branch {
     }
 
     fn compile(text: &str, type_name: &str) -> Option<Self> {
-        let expression = match Expression::compile(text) {
+        let expression = match Expression::compile(&mended(text)) {
             Ok(expression) => expression,
             Err(error) => {
                 tracing::error!(%type_name, %text, %error, "a search parameter's expression can't be compiled");
@@ -62,6 +69,20 @@ impl Branch {
     #[must_use]
     pub fn implied_systems(&self) -> &[&'static str] {
         &self.systems
+    }
+}
+
+/// What the official expressions mean, where it is not what they say: there is no `hasExtension()` in R4, and no type `DateTime`.
+pub(super) fn mended(text: &str) -> Cow<'_, str> {
+    if let Some((before, rest)) = text.split_once("hasExtension(")
+        && let Some((url, after)) = rest.split_once(')')
+    {
+        return Cow::Owned(format!("{before}extension({url}).exists(){after}"));
+    }
+    if text.contains("as(DateTime)") {
+        Cow::Owned(text.replace("as(DateTime)", "as(dateTime)"))
+    } else {
+        Cow::Borrowed(text)
     }
 }
 
@@ -117,7 +138,8 @@ fn systems(names: &[&str], type_name: &str) -> Vec<&'static str> {
         binding = element.required_binding.filter(|_| is_code);
         found = element.types.first().and_then(|of| definitions.type_named(of.name));
     }
-    let codes = binding.and_then(|url| definitions.value_set(url)).and_then(|found| found.codes()).unwrap_or_default();
+    let codes =
+        binding.and_then(|url| definitions.value_set(url)).and_then(definitions::ValueSet::codes).unwrap_or_default();
     let mut systems: Vec<_> = codes.iter().map(|(system, _)| *system).collect();
     systems.sort_unstable();
     systems.dedup();
@@ -134,7 +156,10 @@ mod tests {
             Branch::all_of(expression, type_name).into_iter().map(|branch| branch.text.to_string()).collect::<Vec<_>>()
         };
         assert_eq!(texts("Patient.birthDate | Person.birthDate", "Person"), ["Person.birthDate"]);
-        assert_eq!(texts("(Observation.value as Quantity) | (Observation.value as SampledData)", "Observation").len(), 2);
+        assert_eq!(
+            texts("(Observation.value as Quantity) | (Observation.value as SampledData)", "Observation").len(),
+            2
+        );
         assert_eq!(texts("Resource.meta.tag", "Patient"), ["Resource.meta.tag"]);
         assert_eq!(texts("Patient.telecom.where(system='a|b)')", "Patient").len(), 1);
     }

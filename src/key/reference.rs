@@ -99,7 +99,9 @@ fn identifier_bytes(bytes: &mut Vec<u8>, system: &str, value: &str) {
 #[must_use]
 pub fn matching_resource(type_name: &str, id: &str) -> KeyRange {
     let mut bytes = vec![b'r'];
-    [id, type_name].iter().for_each(|part| text(&mut bytes, part));
+    for part in [id, type_name] {
+        text(&mut bytes, part);
+    }
     KeyRange::exactly(&bytes)
 }
 
@@ -107,7 +109,9 @@ pub fn matching_resource(type_name: &str, id: &str) -> KeyRange {
 #[must_use]
 pub fn matching_version(type_name: &str, id: &str, version: &str) -> KeyRange {
     let mut bytes = vec![b'v'];
-    [id, type_name, version].iter().for_each(|part| text(&mut bytes, part));
+    for part in [id, type_name, version] {
+        text(&mut bytes, part);
+    }
     KeyRange::exactly(&bytes)
 }
 

@@ -30,7 +30,9 @@ pub fn parts(out: &mut Parts, value: &Value<'_>, implied: &[&str]) {
     match value {
         Value::String(code) => {
             code_parts(out, "", code);
-            implied.iter().for_each(|system| code_parts(out, system, code));
+            for system in implied {
+                code_parts(out, system, code);
+            }
         }
         Value::Bool(value) => code_parts(out, "", if *value { "true" } else { "false" }),
         Value::Number(number) => code_parts(out, "", number),
@@ -107,7 +109,9 @@ fn of_type_part(out: &mut Parts, system: &str, code: &str, value: &str) {
 }
 
 fn of_type(bytes: &mut Vec<u8>, system: &str, code: &str, value: &str) {
-    [system, &fold_code(code), &fold_code(value)].iter().for_each(|part| text(bytes, part));
+    for part in [system, &fold_code(code), &fold_code(value)] {
+        text(bytes, part);
+    }
 }
 
 /// The specification leaves open what the system of a contact point is: both its kind and its use answer here.

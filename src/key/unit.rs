@@ -23,7 +23,9 @@ pub struct Base {
     offset: Number,
 }
 
-static REMEMBERED: LazyLock<RwLock<FxHashMap<Box<str>, Option<Arc<Base>>>>> = LazyLock::new(RwLock::default);
+type Remembered = FxHashMap<Box<str>, Option<Arc<Base>>>;
+
+static REMEMBERED: LazyLock<RwLock<Remembered>> = LazyLock::new(RwLock::default);
 
 /// The base units of a UCUM code; `None` where it is none, or has no linear way there (`[pH]`).
 #[must_use]
@@ -50,7 +52,10 @@ impl Base {
     /// The same amount in base units; `None` where it does not fit.
     #[must_use]
     pub fn convert(&self, value: Decimal) -> Option<Decimal> {
-        let number = Number::parse(&format!("{}e{}", value.mantissa, value.exponent))?;
+        let number = match i64::try_from(value.mantissa) {
+            Ok(mantissa) => Number::from_i64(mantissa).checked_mul(Number::power_of_ten(value.exponent))?,
+            Err(_) => Number::parse(&format!("{}e{}", value.mantissa, value.exponent))?,
+        };
         let (mantissa, exponent) = number.checked_mul(self.factor)?.checked_add(self.offset)?.to_integer_and_exponent();
         Some(Decimal { mantissa, exponent })
     }

@@ -9,6 +9,10 @@ use super::value::Place;
 use crate::error::Result;
 use crate::fhir::definitions::{self, ParamType, SearchParameter};
 use crate::key::{Expr, KeyRange, id_key, prefix_of};
+use std::cell::Cell;
+
+/// A chain without types branches into every type that its references may point to; into no more than so many branches.
+const BRANCHES_MAX: usize = 2000;
 
 /// A criterion: its whole name, for messages, and its value.
 #[derive(Clone, Copy)]
@@ -17,13 +21,17 @@ pub struct Criteria<'q> {
     pub options: &'q Options,
     pub whole: &'q str,
     pub value: &'q str,
+    /// How many branches there are so far.
+    pub branches: &'q Cell<usize>,
 }
 
 impl Criteria<'_> {
     /// The resources of a type that meet the criterion `name`, which is the whole name or the rest of it after `depth` steps.
     pub fn read(self, type_name: &str, name: &str, depth: usize) -> Result<Expr, Refusal> {
-        if depth > self.options.limits.chain_depth {
-            let text = format!("`{}` is a chain of too many steps.", self.start_of_name());
+        self.branches.set(self.branches.get() + 1);
+        if depth > self.options.limits.chain_depth || self.branches.get() > BRANCHES_MAX {
+            let text =
+                format!("`{}` is a chain of too many steps, or of too many types: name them.", self.start_of_name());
             return Err(Refusal::Bad(refuse("too-costly", text)));
         }
         if let Some(rest) = name.strip_prefix("_has:") {
@@ -42,7 +50,8 @@ impl Criteria<'_> {
 
     fn unknown(self, type_name: &str, code: &str) -> Refusal {
         let code: String = code.chars().take(80).collect();
-        let text = format!("The search parameter `{code}` is not known for {type_name} (in `{}`).", self.start_of_name());
+        let text =
+            format!("The search parameter `{code}` is not known for {type_name} (in `{}`).", self.start_of_name());
         Refusal::Unknown(refuse("not-supported", text))
     }
 
@@ -52,7 +61,11 @@ impl Criteria<'_> {
 
     fn reference(self, type_name: &str, code: &str) -> Result<&'static SearchParameter, Refusal> {
         let found = self.registry.parameter(type_name, code).ok_or_else(|| self.unknown(type_name, code))?;
-        if found.param_type == ParamType::Reference { Ok(found) } else { Err(self.bad("chains through what is no reference")) }
+        if found.param_type == ParamType::Reference {
+            Ok(found)
+        } else {
+            Err(self.bad("chains through what is no reference"))
+        }
     }
 
     fn has(self, type_name: &str, rest: &str, depth: usize) -> Result<Expr, Refusal> {

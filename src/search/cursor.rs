@@ -52,9 +52,11 @@ impl Cursor {
     pub fn from_bytes(bytes: &[u8], query: &Query) -> Result<Self> {
         let cursor = Self::read(bytes, query).ok_or_else(bad)?;
         let sorts = query.sort.len();
-        let own = cursor.keys.iter().zip(&query.sort).all(|(key, sort)| {
-            key.as_ref().is_none_or(|key| key.starts_with(&sort.prefix))
-        });
+        let own = cursor
+            .keys
+            .iter()
+            .zip(&query.sort)
+            .all(|(key, sort)| key.as_ref().is_none_or(|key| key.starts_with(&sort.prefix)));
         if cursor.keys.len() == sorts && own { Ok(cursor) } else { Err(bad()) }
     }
 

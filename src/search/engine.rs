@@ -27,7 +27,7 @@ pub fn reference_key(code: &str, type_name: &str, id: &str) -> Box<[u8]> {
     matching_resource(type_name, id).under(&prefix_of(code)).from
 }
 
-impl<'r> Run<'r> {
+impl Run<'_> {
     /// The key list of a resource; `None` where there is none, or it is deleted.
     pub fn keys(&self, rid: Rid) -> Result<Option<KeyList>> {
         self.budget.step()?;

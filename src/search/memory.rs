@@ -12,15 +12,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::{Arc, LazyLock};
 
+type Key = (Box<str>, Arc<[u8]>);
+
 /// Resources and their postings. Numbers count from 1 in the order of the puts.
 #[derive(Debug, Clone, Default)]
 pub struct Memory {
     resources: Vec<(Box<str>, Box<str>, KeyList)>,
     ids: BTreeMap<(Box<str>, Box<str>), Rid>,
-    postings: BTreeMap<(Box<str>, Arc<[u8]>), BTreeSet<Rid>>,
+    postings: BTreeMap<Key, BTreeSet<Rid>>,
 }
 
 pub static EXTRACTOR: LazyLock<Extractor> = LazyLock::new(|| Extractor::new(Some("http://localhost/fhir")));
+
+fn place(rid: Rid) -> usize {
+    usize::try_from(rid.0 - 1).unwrap()
+}
 
 impl Memory {
     /// Puts a resource, given as JSON; its time is its number in seconds.
@@ -32,19 +38,19 @@ impl Memory {
         let next = Rid(self.resources.len() as u64 + 1);
         let rid = *self.ids.entry((type_name, id)).or_insert(next);
         let (type_name, id) = (object.resource_type().unwrap().into(), object.id().unwrap().into());
-        keys.extend(last_updated_keys(Micros(rid.0 as i64 * 1_000_000)));
+        keys.extend(last_updated_keys(Micros(rid.0.cast_signed() * 1_000_000)));
         keys.push(ALL.into());
         let keys = KeyList::new(keys);
         if rid < next {
-            let (old_type, _, old) = &self.resources[rid.0 as usize - 1];
+            let (old_type, _, old) = &self.resources[place(rid)];
             for key in old.as_slice() {
                 self.postings.get_mut(&(old_type.clone(), Arc::from(&**key))).unwrap().remove(&rid);
             }
-            self.resources[rid.0 as usize - 1].2 = keys.clone();
+            self.resources[place(rid)].2 = keys.clone();
         } else {
             self.resources.push((type_name, id, keys.clone()));
         }
-        let type_name = self.resources[rid.0 as usize - 1].0.clone();
+        let type_name = self.resources[place(rid)].0.clone();
         for key in keys.as_slice() {
             self.postings.entry((type_name.clone(), Arc::from(&**key))).or_default().insert(rid);
         }
@@ -57,7 +63,7 @@ impl Memory {
     }
 
     pub fn id_of(&self, rid: Rid) -> &str {
-        &self.resources[rid.0 as usize - 1].1
+        &self.resources[place(rid)].1
     }
 
     fn range(&self, type_name: &str, range: &KeyRange) -> impl DoubleEndedIterator<Item = Posting> {
@@ -73,7 +79,7 @@ impl View for Memory {
         Ok(self.ids.get(&(type_name.into(), id.into())).copied())
     }
     fn current(&self, rid: Rid) -> StoreResult<Option<Version>> {
-        let Some((type_name, id, _)) = self.resources.get(rid.0 as usize - 1) else { return Ok(None) };
+        let Some((type_name, id, _)) = self.resources.get(place(rid)) else { return Ok(None) };
         let body = Body { splice: Splice::WholeMeta(0), packed: Box::default(), plain_len: 0 };
         let (type_name, id) = (type_name.clone(), id.clone());
         Ok(Some(Version { rid, type_name, id, version: 1, time: Micros(0), method: Method::Update, body: Some(body) }))
@@ -82,7 +88,7 @@ impl View for Memory {
         self.current(rid)
     }
     fn keys(&self, rid: Rid) -> StoreResult<Option<KeyList>> {
-        Ok(self.resources.get(rid.0 as usize - 1).map(|(_, _, keys)| keys.clone()))
+        Ok(self.resources.get(place(rid)).map(|(_, _, keys)| keys.clone()))
     }
     fn version_keys(&self, rid: Rid, _version: u64) -> StoreResult<Option<KeyList>> {
         self.keys(rid)

@@ -27,6 +27,8 @@ mod value;
 #[cfg(test)]
 mod memory;
 #[cfg(test)]
+mod oracle_tests;
+#[cfg(test)]
 mod tests;
 
 pub use budget::Budget;

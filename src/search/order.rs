@@ -114,12 +114,11 @@ impl<'r> Walk<'r> {
         };
         if let Some(place) = after_place {
             let start = if sort.len() == 1 { after(place.rid) } else { Rid(0) };
-            match place.keys.first() {
-                Some(Some(key)) => {
-                    walk.leave_behind(key);
-                    walk.group = Some((Arc::from(&**key), run.view.rids(type_name, key, start)));
-                }
-                _ => (walk.is_without, walk.without_from) = (true, start),
+            if let Some(Some(key)) = place.keys.first() {
+                walk.leave_behind(key);
+                walk.group = Some((Arc::from(&**key), run.view.rids(type_name, key, start)));
+            } else {
+                (walk.is_without, walk.without_from) = (true, start);
             }
         }
         Ok(walk)
@@ -138,9 +137,9 @@ impl<'r> Walk<'r> {
             return Ok(Some(posting));
         }
         self.run.budget.step()?;
-        let scan = self.scan.get_or_insert_with(|| match self.first.descending {
-            true => self.run.view.scan_back(self.type_name, &self.rest),
-            false => self.run.view.scan(self.type_name, &self.rest),
+        let scan = self.scan.get_or_insert_with(|| {
+            let (view, name) = (self.run.view, self.type_name);
+            if self.first.descending { view.scan_back(name, &self.rest) } else { view.scan(name, &self.rest) }
         });
         scan.next().transpose().map_err(failed)
     }

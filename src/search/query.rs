@@ -8,6 +8,7 @@ use crate::error::{Category, Error, Result};
 use crate::fhir::definitions::{self, ParamType};
 use crate::key::{Expr, prefix_of};
 use aws_lc_rs::digest::{SHA256, digest};
+use std::cell::Cell;
 
 /// What becomes of parameters that are not known.
 /// <https://hl7.org/fhir/R4/search.html#errors>
@@ -195,7 +196,7 @@ fn fingerprint(types: &[&str], pairs: &[(String, String)]) -> [u8; 8] {
     let mut text = types.join(",");
     for (name, value) in pairs {
         if !matches!(name.as_str(), "_count" | "_total" | "_summary" | "_elements" | "_include" | "_revinclude") {
-            text.push_str(&format!("&{}:{name}={}:{value}", name.len(), value.len()));
+            text.extend(["&", name, &format!("={}:", value.len()), value]);
         }
     }
     let mut hash = [0; 8];
@@ -348,8 +349,10 @@ impl Reader<'_> {
     }
 
     fn criterion(&self, query: &mut Query) -> Result<(), Refusal> {
-        let criteria = Criteria { registry: self.registry, options: self.options, whole: self.name, value: self.value };
         for target in &mut query.targets {
+            let (registry, options) = (self.registry, self.options);
+            let branches = &Cell::new(0);
+            let criteria = Criteria { registry, options, whole: self.name, value: self.value, branches };
             let part = criteria.read(&target.type_name, self.name, 0)?;
             target.expr = Expr::and([std::mem::replace(&mut target.expr, Expr::All), part]);
         }

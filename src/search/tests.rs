@@ -196,7 +196,8 @@ fn order() {
 fn many_are_sorted_by_walking() {
     let mut memory = Memory::default();
     for number in 0..1500 {
-        let born = if number % 7 == 0 { String::new() } else { format!(r#","birthDate":"19{:02}-01-01""#, number % 90) };
+        let born =
+            if number % 7 == 0 { String::new() } else { format!(r#","birthDate":"19{:02}-01-01""#, number % 90) };
         let gender = if number % 2 == 0 { "male" } else { "female" };
         memory.put(&format!(r#"{{"resourceType":"Patient","id":"n{number}","gender":"{gender}"{born}}}"#));
     }
@@ -233,9 +234,15 @@ fn totals_and_includes() {
     assert_eq!(included("Observation", "_include=Observation:subject"), "p1 p2");
     assert_eq!(included("Observation", "_id=o1&_include=*"), "p1");
     assert_eq!(included("Observation", "_id=o1&_include=Observation:subject:Group"), "");
-    assert_eq!(included("Observation", "_id=o1&_include=Observation:*&_include:iterate=Patient:general-practitioner"), "d1 p1");
+    assert_eq!(
+        included("Observation", "_id=o1&_include=Observation:*&_include:iterate=Patient:general-practitioner"),
+        "d1 p1"
+    );
     assert_eq!(included("Patient", "_id=p1&_revinclude=Observation:patient"), "o1 o3");
-    assert_eq!(included("Patient", "_revinclude=Observation:subject&_revinclude:iterate=Provenance:target"), "o1 o2 o3 v1");
+    assert_eq!(
+        included("Patient", "_revinclude=Observation:subject&_revinclude:iterate=Provenance:target"),
+        "o1 o2 o3 v1"
+    );
 }
 
 #[test]
@@ -264,6 +271,8 @@ fn refusals_name_the_parameter() {
     assert!(refusal("Patient", &format!("_id={}", "x,".repeat(10_000))).contains("`_id`"));
     let chain = "link.".repeat(500) + "name";
     assert!(refusal("Patient", &format!("{chain}=x")).contains("too many steps"));
+    let wide = "subject.".repeat(7) + "name";
+    assert!(refusal("Composition", &format!("{wide}=x")).contains("too many types"));
     let lenient = Options { handling: Handling::Lenient, ..options() };
     let query = parse(Registry, Some("Patient"), &pairs("colour=red&gender=male&name="), &lenient).unwrap();
     assert_eq!(query.dropped, ["colour"]);
@@ -298,7 +307,11 @@ fn conditional_criteria_come_with_their_guards() {
     let query = query("Patient", "identifier=urn:mrn|A-1");
     let (found, guards) = find_up_to(&memory.records(), &query, 2, &Budget::default()).unwrap();
     assert_eq!(found.iter().map(|rid| memory.id_of(*rid)).collect::<Vec<_>>(), ["p1"]);
-    assert!(guards.iter().any(|guard| &*guard.type_name == "Patient" && guard.range.holds(b"identifier\0ca-1\0urn:mrn\0\0")));
+    assert!(
+        guards
+            .iter()
+            .any(|guard| &*guard.type_name == "Patient" && guard.range.holds(b"identifier\0ca-1\0urn:mrn\0\0"))
+    );
 }
 
 #[test]

@@ -66,7 +66,9 @@ impl Place<'_> {
             (None | Some("not"), ["", ""]) => Err(self.malformed("a code or system|code")),
             (None | Some("not"), [system, ""]) => Ok(vec![token::matching_system(system)]),
             (None | Some("not"), [system, code]) => Ok(vec![token::matching_code(Some(system), code)]),
-            (Some("text"), _) => self.startable(&fold(&unescape(text)), TEXT_MAX).map(|text| vec![token::matching_text(text)]),
+            (Some("text"), _) => {
+                self.startable(&fold(&unescape(text)), TEXT_MAX).map(|text| vec![token::matching_text(text)])
+            }
             (Some("of-type"), [system, code, value]) => Ok(vec![token::matching_of_type(system, code, value)]),
             (Some("in" | "not-in"), _) => self.value_set(&unescape(text)),
             (Some("below" | "above"), [system, code]) => self.subsumed(system, code),
@@ -78,9 +80,12 @@ impl Place<'_> {
     }
 
     fn value_set(self, url: &str) -> Ranges {
-        let found = definitions::r4().value_set(url).and_then(|found| found.codes());
+        let found = definitions::r4().value_set(url).and_then(definitions::ValueSet::codes);
         let Some(codes) = found else {
-            return Err(refuse("not-found", format!("The value set of the search parameter `{}` is not known.", self.name)));
+            return Err(refuse(
+                "not-found",
+                format!("The value set of the search parameter `{}` is not known.", self.name),
+            ));
         };
         Ok(codes.iter().map(|(system, code)| token::matching_code(Some(system), code)).collect())
     }
@@ -97,7 +102,7 @@ impl Place<'_> {
     }
 
     /// A text by whose start can be searched.
-    fn startable<'t>(self, text: &'t str, max: usize) -> Result<&'t str> {
+    fn startable(self, text: &str, max: usize) -> Result<&str> {
         if text.is_empty() || !can_start_text(text, max) {
             return Err(self.malformed("a text with letters or digits and of a length that is searched for"));
         }

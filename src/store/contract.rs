@@ -4,7 +4,7 @@
 
 use super::body::Body;
 use super::{
-    Backend, Change, Commit, CommitError, Committed, Content, Expect, Guard, Method, Posting, StoreResult, View,
+    Backend, Change, Commit, CommitError, Committed, Content, Expect, Guard, Method, Posting, Rid, StoreResult, View,
 };
 use crate::clock::Micros;
 use crate::fhir::tree::{Object, Value};
@@ -38,6 +38,7 @@ pub const CLAUSES: &[(&str, Clause)] = &[
     ("deletes keep the past", deletes_keep_the_past),
     ("postings follow the current version", postings_follow),
     ("scans are in order both ways and bounded", scans_are_in_order),
+    ("one key is read from a number on", one_key_is_read_from_a_number_on),
     ("guards refuse what was decided on the past", guards_refuse),
     ("the log tells all changes, newest first", the_log_tells_all),
     ("a view stays as it was", a_view_stays),
@@ -266,11 +267,30 @@ fn scans_are_in_order(store: &dyn Backend, tenant: TenantId) -> Result<(), Breac
     hold!("one key and not a longer one", having(&*view, "k\x001")?, ["b", "c"]);
     let half_open = KeyRange { from: b"k\x001\x00"[..].into(), to: b"k\x002y"[..].into(), tail: None };
     hold!("from is in, to is out", ids(&*view, &half_open, false)?, ["b", "a"]);
-    let rest = Bound { at: vec![Step::Bytes(3)], test: Test::Between(b"y"[..].into(), b"z"[..].into()) };
-    let tailed = all.bounded(rest);
+    let test = Test::Between(b"y"[..].into(), b"z"[..].into());
+    let tailed = all.bounded(Bound { at: vec![Step::Bytes(3)], test });
     hold!("a bound on the rest", ids(&*view, &tailed, false)?, ["c"]);
     let empty = KeyRange { from: b"z"[..].into(), to: b"a"[..].into(), tail: None };
     hold!("an empty range", ids(&*view, &empty, false)?.len() + ids(&*view, &empty, true)?.len(), 0);
+    Ok(())
+}
+
+fn one_key_is_read_from_a_number_on(store: &dyn Backend, tenant: TenantId) -> Result<(), Breach> {
+    let mut written = Vec::new();
+    for batch in 0..5 {
+        let changes = (0..300).map(|n| put("Basic", &format!("r{batch}-{n}"), "", &["one"])).collect();
+        written.extend(commit(store, tenant, changes)?.written.iter().filter_map(|written| written.rid));
+        commit(store, tenant, vec![put("Basic", &format!("o{batch}"), "", &["one\0", "ones", "on"])])?;
+    }
+    let view = store.view(tenant)?;
+    for at in [0, 1, 299, 300, 511, 512, 513, 1024, 1499] {
+        let Some(from) = written.get(at) else { continue };
+        let read = view.rids("Basic", b"one", *from).collect::<Result<Vec<_>, _>>()?;
+        hold!("from a number on", Some(&*read), written.get(at..));
+    }
+    let Some(last) = written.last() else { return Ok(()) };
+    hold!("behind the last", view.rids("Basic", b"one", Rid(last.0 + 1)).count(), 0);
+    hold!("from the start", view.rids("Basic", b"one", Rid(0)).count(), written.len());
     Ok(())
 }
 

@@ -10,6 +10,7 @@
 pub mod body;
 pub mod contract;
 pub mod embedded;
+pub mod fault;
 pub mod seal;
 
 use crate::auth::grant::Grant;

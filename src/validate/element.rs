@@ -3,8 +3,8 @@
 use super::path::is_plain;
 use super::{Check, Path, primitive};
 use crate::fhir::definitions::{Element, Kind, Primitive, Type, TypeRef};
-use crate::fhir::xhtml;
 use crate::fhir::tree::{Object, Value};
+use crate::fhir::xhtml;
 
 /// A member of an object whose name is known: which element it holds, and as which type.
 #[derive(Clone, Copy)]

@@ -18,6 +18,7 @@ mod patch;
 mod read;
 mod search;
 mod support;
+mod synthea;
 mod transaction;
 mod update;
 mod vread;

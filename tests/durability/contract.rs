@@ -3,6 +3,7 @@
 
 use pharos::clock::SystemClock;
 use pharos::store::embedded::{Embedded, Options, check, rebuild};
+use pharos::store::fault::{Faulty, Odds};
 use pharos::store::{Backend, contract};
 use pharos::tenant::TenantId;
 use std::sync::Arc;
@@ -26,4 +27,23 @@ fn the_embedded_store_keeps_the_contract() {
     assert_eq!((after.versions, after.postings), (before.versions, before.postings));
     let store = Embedded::open(options, Arc::new(SystemClock)).unwrap();
     contract::check_all(&store, TenantId(200)).unwrap();
+}
+
+#[test]
+fn a_backend_without_faults_keeps_it_and_one_with_faults_is_found_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Embedded::open(Options::at(folder.path().join("store")), Arc::new(SystemClock)).unwrap();
+    let store: Arc<dyn Backend> = Arc::new(store);
+    contract::check_all(&Faulty::new(Arc::clone(&store), 1, Odds::default()), TenantId(0)).unwrap();
+    let late = Odds { late: 500, ..Odds::default() };
+    contract::check_all(&Faulty::new(Arc::clone(&store), 1, late), TenantId(100)).unwrap();
+    let kinds = [
+        Odds { refused: 50, ..Odds::default() },
+        Odds { unknown: 50, ..Odds::default() },
+        Odds { read_fails: 50, ..Odds::default() },
+    ];
+    for (n, odds) in (2..).zip(kinds) {
+        let faulty = Faulty::new(Arc::clone(&store), 1, odds);
+        assert!(contract::check_all(&faulty, TenantId(n * 100)).is_err(), "{odds:?}");
+    }
 }

@@ -24,7 +24,7 @@ fn writer_process() {
     let Ok(folder) = std::env::var(WRITER) else { return };
     let name = std::env::var("PHAROS_TEST_ROUND").unwrap();
     let seed = std::env::var("PHAROS_TEST_SEED").unwrap().parse().unwrap();
-    let store = Arc::new(Embedded::open(Options::at(folder), Arc::new(SystemClock)).unwrap());
+    let store = Arc::new(Embedded::open(options_at(folder), Arc::new(SystemClock)).unwrap());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
     let clients = (0..CLIENTS).map(|n| runtime.spawn(write_on(Arc::clone(&store), seed, format!("{name}c{n}"))));
     runtime.block_on(futures_util::future::join_all(clients));
@@ -37,6 +37,11 @@ async fn write_on(store: Arc<Embedded>, seed: u64, client: String) {
         store.commit(commit).await.unwrap();
         writeln!(std::io::stdout().lock(), "ack {client} {n}").unwrap();
     }
+}
+
+/// The writer's options: with a checkpoint every fifty groups, so that some rounds end in the middle of one.
+fn options_at(folder: impl Into<std::path::PathBuf>) -> Options {
+    Options { most_groups_in_journals: 100, ..Options::at(folder) }
 }
 
 /// Starts the writer, kills it at the given answer, and returns for each client how many steps were answered.
@@ -53,13 +58,13 @@ pub fn write_until_killed(
     command.stdout(Stdio::piped()).stderr(Stdio::inherit());
     prepare(&mut command);
     let mut writer = command.spawn().unwrap();
-    let mut answered = BTreeMap::new();
+    let mut told = BTreeMap::new();
     let mut heard = 0;
     for line in BufReader::new(writer.stdout.take().unwrap()).lines().map_while(Result::ok) {
-        let Some((client, number)) = line.strip_prefix("ack ").and_then(|ack| ack.split_once(' ')) else { continue };
+        let Some((client, step)) = line.strip_prefix("ack ").and_then(|ack| ack.split_once(' ')) else { continue };
         // The last line can be torn by the kill: then a smaller step is read, of which more than enough is there.
-        let Ok(number) = number.parse::<u64>() else { continue };
-        let known = answered.entry(client.to_owned()).or_insert(0);
+        let Ok(number) = step.parse::<u64>() else { continue };
+        let known = told.entry(client.to_owned()).or_insert(0);
         *known = (number + 1).max(*known);
         heard += 1;
         if heard == answers_before {
@@ -68,16 +73,16 @@ pub fn write_until_killed(
     }
     assert!(!writer.wait().unwrap().success());
     assert!(heard >= answers_before, "the writer ended by itself after {heard} answers");
-    answered
+    told
 }
 
 /// Each client must see what it was told, or that and its next step, whole.
 pub fn verify_answered(store: &Embedded, seed: u64, answered: &BTreeMap<String, u64>) -> BTreeMap<String, u64> {
     let view = store.view(TENANT).unwrap();
-    let verified = |(client, steps): (&String, &u64)| {
-        let seen = Oracle::observe(&*view, client);
-        let steps = [*steps, *steps + 1].into_iter().find(|steps| Oracle::after(seed, client, *steps) == seen);
-        (client.clone(), steps.unwrap_or_else(|| panic!("{client} does not see what it was told")))
+    let verified = |(client, told): (&String, &u64)| {
+        let found = Oracle::observe(&*view, client);
+        let told = [*told, *told + 1].into_iter().find(|told| Oracle::after(seed, client, *told) == found);
+        (client.clone(), told.unwrap_or_else(|| panic!("{client} does not see what it was told")))
     };
     answered.iter().map(verified).collect()
 }

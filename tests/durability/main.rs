@@ -19,7 +19,10 @@ mod damage;
 mod disk;
 #[cfg(target_os = "linux")]
 mod faults;
+mod http_kill;
 mod model;
 #[cfg(target_os = "linux")]
 mod power;
+#[path = "../api/support/mod.rs"]
+mod support;
 mod workload;

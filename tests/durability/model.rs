@@ -18,10 +18,10 @@ fn random_histories_agree_with_an_oracle() {
     }
 }
 
-/// Commits are handed over many at a time, so that groups of every size are made.
+/// Commits are handed over many at a time, so that groups of every size are made; checkpoints come every few groups.
 fn one_history(seed: u64) {
     let folder = tempfile::tempdir().unwrap();
-    let options = Options::at(folder.path().join("store"));
+    let options = Options { most_groups_in_journals: 3, ..Options::at(folder.path().join("store")) };
     let tenant = TenantId(7);
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let mut rng = Rng(seed);

@@ -5,6 +5,8 @@ use crate::fhir::parse::parse;
 use crate::fhir::tree::Value;
 use crate::fhir::write;
 use crate::fhirpath::eval::{Evaluated, Evaluator};
+use base64::Engine;
+use base64::engine::general_purpose::{GeneralPurpose, STANDARD, URL_SAFE};
 
 /// The functions of this file.
 pub const FUNCTIONS: &[Function] = &[
@@ -14,18 +16,15 @@ pub const FUNCTIONS: &[Function] = &[
     function("unescape", 1, 1, transform),
 ];
 
-const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-const URL_BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-
 fn transform<'t>(e: &Evaluator<'_, 't>, call: Call<'_, 't>) -> Evaluated<'t> {
     let (Some(text), Some(form)) = (call.text()?, call.string(e, 0)?) else { return Ok(Vec::new()) };
     let result = match (call.name, &*form) {
-        ("encode", "hex") => Some(text.bytes().map(|byte| format!("{byte:02x}")).collect()),
-        ("encode", "base64") => Some(to_base64(text.as_bytes(), BASE64)),
-        ("encode", "urlbase64") => Some(to_base64(text.as_bytes(), URL_BASE64)),
+        ("encode", "hex") => Some(to_hex(&text)),
+        ("encode", "base64") => Some(STANDARD.encode(&*text)),
+        ("encode", "urlbase64") => Some(URL_SAFE.encode(&*text)),
         ("decode", "hex") => from_hex(&text).and_then(|bytes| String::from_utf8(bytes).ok()),
-        ("decode", "base64") => from_base64(&text, BASE64).and_then(|bytes| String::from_utf8(bytes).ok()),
-        ("decode", "urlbase64") => from_base64(&text, URL_BASE64).and_then(|bytes| String::from_utf8(bytes).ok()),
+        ("decode", "base64") => base64(&STANDARD, &text),
+        ("decode", "urlbase64") => base64(&URL_SAFE, &text),
         ("escape", "html") => Some(to_html(&text)),
         ("escape", "json") => to_json(&text),
         ("unescape", "html") => Some(from_html(&text)),
@@ -35,32 +34,13 @@ fn transform<'t>(e: &Evaluator<'_, 't>, call: Call<'_, 't>) -> Evaluated<'t> {
     result.map_or_else(|| Ok(Vec::new()), |text| call.made(e, text))
 }
 
-fn to_base64(bytes: &[u8], alphabet: &[u8; 64]) -> String {
-    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for group in bytes.chunks(3) {
-        let bits = group.iter().fold(0_usize, |bits, byte| bits << 8 | usize::from(*byte)) << (8 * (3 - group.len()));
-        for n in 0..4 {
-            let letter = alphabet.get(bits >> (18 - 6 * n) & 63).copied().unwrap_or(b'=');
-            out.push(if n <= group.len() { char::from(letter) } else { '=' });
-        }
-    }
-    out
+fn base64(engine: &GeneralPurpose, text: &str) -> Option<String> {
+    String::from_utf8(engine.decode(text).ok()?).ok()
 }
 
-fn from_base64(text: &str, alphabet: &[u8; 64]) -> Option<Vec<u8>> {
-    let mut out = Vec::with_capacity(text.len() / 4 * 3);
-    if !text.len().is_multiple_of(4) {
-        return None;
-    }
-    for letter in text.trim_end_matches('=').as_bytes().chunks(4) {
-        let mut bits = 0_u32;
-        for byte in letter {
-            bits = bits << 6 | u32::try_from(alphabet.iter().position(|known| known == byte)?).ok()?;
-        }
-        let [_, bytes @ ..] = (bits << (6 * (4 - letter.len()))).to_be_bytes();
-        out.extend(bytes.iter().take(letter.len() - 1));
-    }
-    Some(out)
+fn to_hex(text: &str) -> String {
+    let digit = |n: u8| char::from_digit(n.into(), 16);
+    text.bytes().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).flatten().collect()
 }
 
 fn from_hex(text: &str) -> Option<Vec<u8>> {

@@ -3,12 +3,13 @@
 use super::{Call, Function, function};
 use crate::fhirpath::eval::{Evaluated, Evaluator};
 use crate::fhirpath::item::{Content, Item, Node};
-use crate::fhirpath::types::{self, is_named};
+use crate::fhirpath::types::{self, is_a};
 use crate::fhirpath::{navigate, reference};
 
 /// The functions of this file.
 pub const FUNCTIONS: &[Function] = &[
     function("extension", 1, 1, extension),
+    function("hasExtension", 1, 1, has_extension),
     function("hasValue", 0, 0, has_value),
     function("getValue", 0, 0, get_value),
     function("resolve", 0, 0, resolve),
@@ -31,6 +32,11 @@ fn extension<'t>(e: &Evaluator<'_, 't>, call: Call<'_, 't>) -> Evaluated<'t> {
     e.step(extensions.len(), call.at)?;
     extensions.retain(|extension| extension.as_object().and_then(|object| object.str("url")) == Some(&url));
     Ok(extensions)
+}
+
+/// Not in the specification, but in an official search parameter.
+fn has_extension<'t>(e: &Evaluator<'_, 't>, call: Call<'_, 't>) -> Evaluated<'t> {
+    Ok(vec![Item::Boolean(!extension(e, call)?.is_empty())])
 }
 
 /// The focus, where it is one primitive with a value.
@@ -79,13 +85,13 @@ fn conforms_to<'t>(e: &Evaluator<'_, 't>, call: Call<'_, 't>) -> Evaluated<'t> {
     let (Some(item), Some(profile)) = (call.single()?, call.string(e, 0)?) else { return Ok(Vec::new()) };
     let known = e.context.hooks.conforms_to(item, &profile).or_else(|| {
         // The definitions of the types themselves ask for no more here than that it is of the type.
-        let name = profile.strip_prefix(STRUCTURE_DEFINITION).filter(|name| types::definition(name).is_some())?;
-        Some(is_named(item, name))
+        let ty = types::definition(profile.strip_prefix(STRUCTURE_DEFINITION)?)?;
+        Some(is_a(item, ty))
     });
     answer(&call, known)
 }
 
-fn html_checks<'t>(_: &Evaluator<'_, 't>, call: Call<'_, 't>) -> Evaluated<'t> {
-    let Some(_) = call.text()? else { return Ok(Vec::new()) };
-    Ok(vec![Item::Boolean(true)])
+fn html_checks<'t>(e: &Evaluator<'_, 't>, call: Call<'_, 't>) -> Evaluated<'t> {
+    let Some(xhtml) = call.text()? else { return Ok(Vec::new()) };
+    answer(&call, e.context.hooks.html_checks(&xhtml))
 }

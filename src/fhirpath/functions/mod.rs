@@ -1,5 +1,8 @@
 //! The functions, each a row in the table of its file.
 
+// All functions have the same form: they may take what they are called on, and they may fail.
+#![allow(clippy::needless_pass_by_value, clippy::unnecessary_wraps)]
+
 mod boundary;
 mod collections;
 mod convert;

@@ -31,16 +31,13 @@ pub const FUNCTIONS: &[Function] = &[
 ];
 
 /// The focus and the first argument, where both are there.
-fn with_argument<'t>(
-    e: &Evaluator<'_, 't>,
-    call: &Call<'_, 't>,
-) -> Result<Option<(Cow<'t, str>, Cow<'t, str>)>, EvalError> {
-    Ok(call.text()?.zip(call.string(e, 0)?))
+fn with_argument<'t>(e: &Evaluator<'_, 't>, call: &Call<'_, 't>) -> Result<Option<[Cow<'t, str>; 2]>, EvalError> {
+    Ok(call.text()?.zip(call.string(e, 0)?).map(<[_; 2]>::from))
 }
 
 fn test<'t>(e: &Evaluator<'_, 't>, call: &Call<'_, 't>, holds: impl Fn(&str, &str) -> bool) -> Evaluated<'t> {
     let both = with_argument(e, call)?;
-    Ok(both.map(|(text, argument)| Item::Boolean(holds(&text, &argument))).into_iter().collect())
+    Ok(both.map(|[text, argument]| Item::Boolean(holds(&text, &argument))).into_iter().collect())
 }
 
 fn starts_with<'t>(e: &Evaluator<'_, 't>, call: Call<'_, 't>) -> Evaluated<'t> {
@@ -62,12 +59,12 @@ fn position(call: &Call, text: &str, found: Option<usize>) -> Result<i32, EvalEr
 }
 
 fn index_of<'t>(e: &Evaluator<'_, 't>, call: Call<'_, 't>) -> Evaluated<'t> {
-    let Some((text, part)) = with_argument(e, &call)? else { return Ok(Vec::new()) };
+    let Some([text, part]) = with_argument(e, &call)? else { return Ok(Vec::new()) };
     Ok(vec![Item::Integer(position(&call, &text, text.find(&*part))?)])
 }
 
 fn last_index_of<'t>(e: &Evaluator<'_, 't>, call: Call<'_, 't>) -> Evaluated<'t> {
-    let Some((text, part)) = with_argument(e, &call)? else { return Ok(Vec::new()) };
+    let Some([text, part]) = with_argument(e, &call)? else { return Ok(Vec::new()) };
     Ok(vec![Item::Integer(position(&call, &text, text.rfind(&*part))?)])
 }
 
@@ -107,7 +104,7 @@ fn to_chars<'t>(e: &Evaluator<'_, 't>, call: Call<'_, 't>) -> Evaluated<'t> {
 }
 
 fn split<'t>(e: &Evaluator<'_, 't>, call: Call<'_, 't>) -> Evaluated<'t> {
-    let Some((text, separator)) = with_argument(e, &call)? else { return Ok(Vec::new()) };
+    let Some([text, separator]) = with_argument(e, &call)? else { return Ok(Vec::new()) };
     e.step(text.len(), call.at)?;
     Ok(text.split(&*separator).map(|part| Item::String(Cow::Owned(part.to_owned()))).collect())
 }
@@ -132,7 +129,7 @@ fn join<'t>(e: &Evaluator<'_, 't>, call: Call<'_, 't>) -> Evaluated<'t> {
 }
 
 fn replace<'t>(e: &Evaluator<'_, 't>, call: Call<'_, 't>) -> Evaluated<'t> {
-    let (Some((text, part)), Some(by)) = (with_argument(e, &call)?, call.string(e, 1)?) else { return Ok(Vec::new()) };
+    let (Some([text, part]), Some(by)) = (with_argument(e, &call)?, call.string(e, 1)?) else { return Ok(Vec::new()) };
     call.check_length(text.len() + text.matches(&*part).count() * by.len())?;
     call.made(e, text.replace(&*part, &by))
 }

@@ -71,9 +71,12 @@ impl<'a> Replacement<'a> {
     fn read_at(part: &Object<'a>, element: &'static Element, depth: usize) -> Applied<Self> {
         match given(part)? {
             Given::Typed(suffix, value, sibling) => {
-                let fits = |type_ref: &&TypeRef| match element.is_choice {
-                    true => element.json_name(type_ref).strip_prefix(element.name) == Some(suffix),
-                    false => fits(suffix, type_ref.definition()),
+                let fits = |type_ref: &&TypeRef| {
+                    if element.is_choice {
+                        element.json_name(type_ref).strip_prefix(element.name) == Some(suffix)
+                    } else {
+                        fits(suffix, type_ref.definition())
+                    }
                 };
                 let Some(type_ref) = element.types.iter().find(fits) else {
                     return unprocessable("`value` is not of a type that the element may have");
@@ -83,7 +86,7 @@ impl<'a> Replacement<'a> {
             }
             Given::Resource(resource) => {
                 let takes_resources = |ty: &Type| ty.kind == Kind::Resource;
-                if !element.types.iter().filter_map(|type_ref| type_ref.definition()).any(takes_resources) {
+                if !element.types.iter().filter_map(TypeRef::definition).any(takes_resources) {
                     return unprocessable("the element holds no resources");
                 }
                 Ok(Self { name: element.name.to_owned(), value: Some(resource.clone().into()), sibling: None })

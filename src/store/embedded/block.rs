@@ -1,27 +1,37 @@
 //! Blocks of postings: the numbers of the resources that have one search key, many to an entry.
 //!
-//! The first number stands in the block's key; the value holds the distances to the next ones. The blocks of a key are
-//! disjoint and ascend, so that numbers come out in order by reading block after block.
+//! Every resource belongs to one base for good: the first number of the run of new numbers (at most [`SPAN`] long) in which its
+//! own was given out, by one group of commits. A block holds those resources of one base that have the key; its key ends in
+//! the base, its value tells the numbers. So the blocks of a search key are disjoint and ascend, a group of new resources
+//! writes one entry for each search key without reading, and a change to an old resource reads exactly one entry, by its key.
 
 use super::varint;
 use crate::store::{Rid, StoreError, StoreResult};
 
-/// A block that grows past this is written as two.
-pub(super) const MOST: usize = 512;
+/// The numbers of one base lie within this distance of it.
+pub(super) const SPAN: u64 = 512;
 
-/// The value of a block with these numbers, ascending; the first is left out.
-pub(super) fn pack(rids: &[Rid]) -> Vec<u8> {
+/// The value of a block with these numbers, ascending and not before the base. A block of only its base is empty.
+pub(super) fn pack(base: Rid, rids: &[Rid]) -> Vec<u8> {
     let mut out = Vec::new();
-    for (before, rid) in rids.iter().zip(rids.iter().skip(1)) {
+    if *rids == [base] {
+        return out;
+    }
+    let mut before = base;
+    for rid in rids {
         varint::push(rid.0 - before.0, &mut out);
+        before = *rid;
     }
     out
 }
 
 /// The numbers of a block.
-pub(super) fn unpack(first: Rid, mut value: &[u8]) -> StoreResult<Vec<Rid>> {
-    let mut rids = vec![first];
-    let mut last = first.0;
+pub(super) fn unpack(base: Rid, mut value: &[u8]) -> StoreResult<Vec<Rid>> {
+    if value.is_empty() {
+        return Ok(vec![base]);
+    }
+    let mut rids = Vec::with_capacity(value.len());
+    let mut last = base.0;
     while !value.is_empty() {
         last = varint::take(&mut value)
             .and_then(|distance| last.checked_add(distance))
@@ -37,9 +47,11 @@ mod tests {
 
     #[test]
     fn numbers_come_back() {
-        let rids = [1, 2, 500, 1 << 50].map(Rid);
-        assert_eq!(unpack(Rid(1), &pack(&rids)).unwrap(), rids);
-        assert!(pack(&rids[..1]).is_empty());
+        for rids in [&[5][..], &[6], &[5, 6], &[7, 9, 516]] {
+            let rids: Vec<Rid> = rids.iter().copied().map(Rid).collect();
+            assert_eq!(unpack(Rid(5), &pack(Rid(5), &rids)).unwrap(), rids);
+        }
+        assert_eq!(pack(Rid(5), &[Rid(5)]), []);
         assert!(unpack(Rid(1), &[0x80]).is_err());
     }
 }

@@ -1,7 +1,6 @@
 //! Checkpoints: now and then every keyspace is brought out of the journals into its own files, so that markers can be used
 //! again, recovery has little to read, and journals can go.
 
-use super::marks::SLOTS;
 use super::tables::{Tables, failed};
 use super::{Shared, folder::Mark};
 use crate::store::{StoreError, StoreResult};
@@ -46,13 +45,14 @@ impl Checkpoints {
     }
 
     /// Makes sure that the group's marker can be written: asks for a checkpoint in good time, waits for it where it must.
-    pub(super) fn make_room(&self, number: u64) -> StoreResult<()> {
+    pub(super) fn make_room(&self, number: u64, slots: u32) -> StoreResult<()> {
         let mut state = self.lock();
-        if number - state.done >= SLOTS / 2 && state.wanted <= state.done {
+        let slots = u64::from(slots);
+        if number - state.done >= slots / 2 && state.wanted <= state.done {
             state.wanted = number - 1;
             self.change.notify_all();
         }
-        while number - state.done >= SLOTS {
+        while number - state.done >= slots {
             if let Some(error) = &state.failure {
                 return Err(error.clone());
             }

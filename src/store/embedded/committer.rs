@@ -68,8 +68,9 @@ impl Committer {
             return Ok(outcomes);
         }
         let number = self.number + 1;
-        self.shared.checkpoints.make_room(number)?;
-        group.into_batch(number)?.commit().map_err(|error| failed(&error))?;
+        let slots = self.shared.options.most_groups_in_journals;
+        self.shared.checkpoints.make_room(number, slots)?;
+        group.into_batch(number, slots)?.commit().map_err(|error| failed(&error))?;
         self.number = number;
         let mut mark = mark.lock().unwrap_or_else(PoisonError::into_inner);
         let synced = super::folder::Mark { synced: number, ..mark.get() };

@@ -1,12 +1,12 @@
 //! One group of commits: checked one after the other, each seeing those before it, then written as one batch.
 
 use super::log::LogOfCommit;
-use super::postings::PostingEdits;
+use super::postings::{PostingEdits, Scope};
 use super::record::{Head, Header, pack_history, pack_keys, seal_keys, seal_record};
 use super::tables::{Tables, failed};
 use super::touched::{Touched, TouchedType};
 use super::view::{keys_of, rid_of};
-use super::{layout, marks};
+use super::{block, layout};
 use crate::clock::Micros;
 use crate::key::KeyList;
 
@@ -73,6 +73,8 @@ pub(super) struct Group<'c> {
     new_ids: Vec<(Vec<u8>, Rid)>,
     postings: PostingEdits,
     changed: FxHashSet<TenantId>,
+    /// The first number that this group gave out.
+    bases: FxHashMap<TenantId, Rid>,
 }
 
 impl<'c> Group<'c> {
@@ -86,6 +88,7 @@ impl<'c> Group<'c> {
             new_ids: Vec::new(),
             postings: PostingEdits::default(),
             changed: FxHashSet::default(),
+            bases: FxHashMap::default(),
         }
     }
 
@@ -187,9 +190,9 @@ impl<'c> Group<'c> {
             let rid = old.map(|old| old.rid);
             return Ok(Written { rid, version: old_version, created: false, changed: false });
         }
-        let rid = match &old {
-            Some(old) => old.rid,
-            None => self.new_rid(tenant, &id_key)?,
+        let (rid, base) = match (&old, old_header) {
+            (Some(old), Some(header)) => (old.rid, Rid(old.rid.0.saturating_sub(header.after_base))),
+            _ => self.new_rid(tenant, &id_key)?,
         };
         let version = old_version + 1;
         let was_live = old_header.is_some_and(|header| header.body.is_some());
@@ -201,6 +204,7 @@ impl<'c> Group<'c> {
             method: change.method,
             version,
             time,
+            after_base: rid.0 - base.0,
             type_name: &change.type_name,
             id: &change.id,
             body: change.content.as_ref().map(|content| (content.body.splice, content.body.plain_len)),
@@ -218,24 +222,31 @@ impl<'c> Group<'c> {
         writing.log.add(&change.type_name, &LogEntry { time, index: position, rid, version });
         let new_keys = change.content.map(|Content { keys, .. }| keys);
         let lane = lane(self.tables, self.lanes, tenant)?;
-        let scope = (tenant, lane.head.generation, &*change.type_name);
-        self.postings.replace(scope, rid, time, &old_keys, new_keys.as_ref());
+        let scope = Scope { tenant, generation: lane.head.generation, type_name: &change.type_name, base };
+        self.postings.replace(scope, base >= self.first_new(tenant), rid, time, &old_keys, new_keys.as_ref());
         writing.touch(&change.type_name, old_header.filter(|_| was_live).map(|header| header.time), old_keys, new_keys);
         Ok(Written { rid: Some(rid), version, created, changed: true })
     }
 
-    fn new_rid(&mut self, tenant: TenantId, id_key: &[u8]) -> StoreResult<Rid> {
+    /// The number of a new resource, and its base.
+    fn new_rid(&mut self, tenant: TenantId, id_key: &[u8]) -> StoreResult<(Rid, Rid)> {
         let lane = lane(self.tables, self.lanes, tenant)?;
         let rid = lane.head.next_rid;
-        self.postings.first_new(tenant, rid);
         lane.head.next_rid = Rid(rid.0 + 1);
         self.new_ids.push((id_key.to_vec(), rid));
-        Ok(rid)
+        let first = self.bases.entry(tenant).or_insert(rid).0;
+        Ok((rid, Rid(rid.0 - (rid.0 - first) % block::SPAN)))
+    }
+
+    /// The first number that this group gave out; numbers from there on have no stored blocks.
+    fn first_new(&self, tenant: TenantId) -> Rid {
+        self.bases.get(&tenant).copied().unwrap_or(Rid(u64::MAX))
     }
 
     /// The batch that writes the group, synced when it is committed.
-    pub(super) fn into_batch(self, number: u64) -> StoreResult<OwnedWriteBatch> {
+    pub(super) fn into_batch(self, number: u64, slots: u32) -> StoreResult<OwnedWriteBatch> {
         let Tables { db, records, history, index } = self.tables;
+        let slot = u32::try_from(number % u64::from(slots)).unwrap_or_default();
         let edits = self.postings.into_writes(index)?;
         let capacity = edits.len() + 3 * self.states.len() + self.history.len() + self.new_ids.len() + 8;
         let mut batch = OwnedWriteBatch::with_capacity(db.clone(), capacity).durability(Some(PersistMode::SyncData));
@@ -266,7 +277,7 @@ impl<'c> Group<'c> {
             }
         }
         for keyspace in self.tables.all() {
-            batch.insert(keyspace, layout::mark(marks::slot(number)), number.to_be_bytes());
+            batch.insert(keyspace, layout::mark(slot), number.to_be_bytes());
         }
         Ok(batch)
     }

@@ -9,7 +9,7 @@
 //! | history | history | `v` rid version | a record and its sealed key list |
 //! | history | log | `l` type 0 time index | packed entries; the type is empty for the log of the whole tenant |
 //! | index | ids | `i` type 0 id | rid |
-//! | index | postings | `p` generation type 0 key' 0 0 rid | the further rids of the block |
+//! | index | postings | `p` generation type 0 key' 0 0 base | the rids of a [`super::block`] |
 //! | each | marks | tenant `u32::MAX`, `m` slot | the number of a group of commits |
 //!
 //! Three keyspaces and not seven: each one costs a marker in every group, and what is in one file set should be alike. Bodies
@@ -18,6 +18,7 @@
 //! A search key may be a prefix of another and may hold any byte, so that it can't simply be followed by a number: in a
 //! posting each zero byte of it is written `00 FF`, and `00 00` ends it. So postings sort by key, then by number.
 
+use super::postings::Scope;
 use crate::clock::Micros;
 use crate::key::KeyRange;
 use crate::key::last_updated::sortable_micros;
@@ -108,12 +109,18 @@ pub(super) fn postings_of(tenant: TenantId, generation: u16, type_name: &str, ro
     key
 }
 
-/// What all blocks of one search key start with: the key, escaped and ended.
-pub(super) fn postings(tenant: TenantId, generation: u16, type_name: &str, search_key: &[u8]) -> Vec<u8> {
-    let mut key = postings_of(tenant, generation, type_name, search_key.len() + 14);
+/// The key of a block: the search key, escaped and ended, and the base.
+pub(super) fn block(scope: Scope<'_>, search_key: &[u8]) -> Vec<u8> {
+    let mut key = postings_of(scope.tenant, scope.generation, scope.type_name, search_key.len() + 14);
     escape(search_key, &mut key);
     key.extend_from_slice(&[0, 0]);
+    key.extend_from_slice(&scope.base.0.to_be_bytes());
     key
+}
+
+/// The base in a block's key.
+pub(super) fn base_of(block_key: &[u8]) -> Rid {
+    Rid(block_key.last_chunk::<8>().map_or(0, |bytes| u64::from_be_bytes(*bytes)))
 }
 
 /// The first block key of a range of search keys, and the first one after it.
@@ -131,14 +138,14 @@ pub(super) fn postings_range(
     (bound(&range.from), bound(&range.to))
 }
 
-/// The search key (unescaped) and the first number of a block's key, of which the first `prefix` bytes are known.
+/// The search key (unescaped) and the base of a block's key, of which the first `prefix` bytes are known.
 pub(super) fn posting_place(block_key: &[u8], prefix: usize) -> Option<(Vec<u8>, Rid)> {
     let (rest, rid) = block_key.split_last_chunk::<8>()?;
     let escaped = rest.get(prefix..)?.strip_suffix(&[0, 0])?;
     Some((unescape(escaped)?, Rid(u64::from_be_bytes(*rid))))
 }
 
-/// Type, search key and first number of a block's key.
+/// Type, search key and base of a block's key.
 pub(super) fn posting_parts(block_key: &[u8]) -> Option<(&str, Vec<u8>, Rid)> {
     let named = block_key.get(7..)?;
     let end = memchr::memchr(0, named)?;
@@ -217,8 +224,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn block(key: &[u8], rid: u64) -> Vec<u8> {
-        [postings(TenantId(0), 1, "T", key), rid.to_be_bytes().to_vec()].concat()
+    fn block_at(key: &[u8], base: u64) -> Vec<u8> {
+        block(Scope { tenant: TenantId(0), generation: 1, type_name: "T", base: Rid(base) }, key)
     }
 
     proptest! {
@@ -227,9 +234,9 @@ mod tests {
             a in proptest::collection::vec(0_u8..3, 0..6), b in proptest::collection::vec(0_u8..3, 0..6),
             m in any::<u64>(), n in any::<u64>(),
         ) {
-            prop_assert_eq!(block(&a, m).cmp(&block(&b, n)), (&a, m).cmp(&(&b, n)));
+            prop_assert_eq!(block_at(&a, m).cmp(&block_at(&b, n)), (&a, m).cmp(&(&b, n)));
             let prefix = postings_of(TenantId(0), 1, "T", 0).len();
-            prop_assert_eq!(posting_place(&block(&a, m), prefix), Some((a, Rid(m))));
+            prop_assert_eq!(posting_place(&block_at(&a, m), prefix), Some((a, Rid(m))));
         }
 
         #[test]
@@ -239,7 +246,7 @@ mod tests {
         ) {
             let range = KeyRange { from: from.into(), to: to.into(), tail: None };
             let (first, after) = postings_range(TenantId(0), 1, "T", &range);
-            let block = block(&key, rid);
+            let block = block_at(&key, rid);
             prop_assert_eq!(first <= block && block < after, range.holds(&key));
         }
     }

@@ -4,8 +4,8 @@
 //! their own files separately. So a lost batch can leave a hole in one keyspace and not in another. After an unclean stop
 //! every keyspace must show every number from the last checkpoint to the mark, or the store refuses to serve.
 //!
-//! A marker's key is a slot, the number modulo [`SLOTS`], and its value the number: a slot is used again only when every
-//! keyspace is known to be on disk past its old number, so that markers cost no removals.
+//! A marker's key is a slot, the number modulo [`super::Options::most_groups_in_journals`], and its value the number: a slot
+//! is used again only when every keyspace is known to be on disk past its old number, so that markers cost no removals.
 
 use super::folder::Mark;
 use super::layout;
@@ -13,14 +13,6 @@ use super::tables::{Tables, failed};
 use crate::store::{StoreError, StoreResult};
 use fjall::Keyspace;
 use rustc_hash::FxHashSet;
-
-/// How many groups may follow a checkpoint.
-pub(super) const SLOTS: u64 = 1 << 16;
-
-/// The slot of a group.
-pub(super) fn slot(number: u64) -> u32 {
-    u32::try_from(number % SLOTS).unwrap_or_default()
-}
 
 /// What the markers tell.
 pub(super) struct Found {

@@ -53,6 +53,8 @@ pub struct Options {
     pub most_waiting: usize,
     /// Changes that are written and synced together.
     pub most_changes_in_group: usize,
+    /// Groups of commits that may follow a checkpoint; at half as many one is made in the background. At least 2.
+    pub most_groups_in_journals: u32,
     /// How long the disk may take for one group before the waiting commits are answered "outcome unknown".
     pub disk_limit: Duration,
     /// Below this much free space, in MiB, the store is read-only.
@@ -72,6 +74,7 @@ impl Options {
             cache_mib: 64,
             most_waiting: 1024,
             most_changes_in_group: 5000,
+            most_groups_in_journals: 1 << 16,
             disk_limit: Duration::from_secs(30),
             free_floor_mib: 256,
         }
@@ -120,6 +123,7 @@ impl Embedded {
     /// # Errors
     /// [`StoreError::Closed`] with what to do where the store must not be opened; else what failed.
     pub fn open(options: Options, clock: Arc<dyn Clock>) -> StoreResult<Self> {
+        let options = Options { most_groups_in_journals: options.most_groups_in_journals.max(2), ..options };
         let opened = open::open(&options)?;
         let shared = Arc::new(Shared {
             tables: Arc::new(opened.tables),

@@ -1,6 +1,7 @@
 //! Makes what can be derived from the records anew: postings (in a new generation), ids, and the head of a tenant.
 
 use super::check::{entries, rid_in};
+use super::postings::Scope;
 use super::record::{Head, Header, open_keys, open_record, pack_keys, seal_keys, with_added_keys};
 use super::tables::{Tables, failed};
 use super::{block, layout};
@@ -43,7 +44,7 @@ pub(super) fn tenant(
         if header.body.is_some()
             && let Some(keys) = part.keys(sealer, rid, &record, header.time, extract)?
         {
-            part.add(header.type_name, rid, &with_added_keys(&keys, header.time))?;
+            part.add(&header, rid, &with_added_keys(&keys, header.time))?;
         }
     }
     part.write()?;
@@ -64,13 +65,14 @@ struct Part<'p> {
     generation: u16,
     blocks: BTreeMap<Vec<u8>, Vec<Rid>>,
     resources: usize,
+    base: Rid,
     batch: OwnedWriteBatch,
 }
 
 impl<'p> Part<'p> {
     fn new(tables: &'p Tables, tenant: TenantId, generation: u16) -> Self {
         let batch = durable(tables);
-        Self { tables, tenant, generation, blocks: BTreeMap::new(), resources: 0, batch }
+        Self { tables, tenant, generation, blocks: BTreeMap::new(), resources: 0, base: Rid(0), batch }
     }
 
     /// The keys of a live version; `None` where they can't be told, which the check reports.
@@ -97,22 +99,25 @@ impl<'p> Part<'p> {
         Ok(Some(keys))
     }
 
-    fn add(&mut self, type_name: &str, rid: Rid, keys: &KeyList) -> StoreResult<()> {
-        for key in keys.as_slice() {
-            let prefix = layout::postings(self.tenant, self.generation, type_name, key);
-            self.blocks.entry(prefix).or_default().push(rid);
+    /// Adds a resource's postings. What was gathered is written between two bases, so that no block is written in parts.
+    fn add(&mut self, header: &Header<'_>, rid: Rid, keys: &KeyList) -> StoreResult<()> {
+        let base = Rid(rid.0.saturating_sub(header.after_base));
+        if self.resources >= PART && base != self.base {
+            self.write()?;
         }
+        self.base = base;
         self.resources += 1;
-        if self.resources >= PART { self.write() } else { Ok(()) }
+        let scope = Scope { tenant: self.tenant, generation: self.generation, type_name: header.type_name, base };
+        for key in keys.as_slice() {
+            self.blocks.entry(layout::block(scope, key)).or_default().push(rid);
+        }
+        Ok(())
     }
 
     fn write(&mut self) -> StoreResult<()> {
-        for (prefix, rids) in std::mem::take(&mut self.blocks) {
-            for rids in rids.chunks(block::MOST) {
-                let Some(first) = rids.first() else { continue };
-                let key = [&*prefix, &first.0.to_be_bytes()].concat();
-                self.batch.insert(&self.tables.index, key, block::pack(rids));
-            }
+        for (key, rids) in std::mem::take(&mut self.blocks) {
+            let value = block::pack(layout::base_of(&key), &rids);
+            self.batch.insert(&self.tables.index, key, value);
         }
         self.resources = 0;
         let batch = std::mem::replace(&mut self.batch, durable(self.tables));

@@ -1,13 +1,13 @@
 //! The values of the embedded store: records (a version of a resource), key lists, and the head of a tenant.
 //!
-//! A record is a plain header and a sealed body bound to it: `format method splice-kind version time type id [splice-position
-//! plain-length]`, then the sealed bytes (of nothing, for a deletion, so that a deletion can't be forged either).
+//! A record is a plain header and a sealed body bound to it: `format method splice-kind version time rid-less-base type id
+//! [splice-position plain-length]`, then the sealed bytes (of nothing, for a deletion, so that a deletion can't be forged either).
 
 use super::varint;
 use crate::clock::Micros;
 use crate::key::KeyList;
 use crate::key::last_updated::{ALL, last_updated_keys};
-use crate::store::body::{Body, Splice};
+use crate::store::body::{Body, Splice, compress, expand};
 use crate::store::seal::{Place, Purpose, Sealer};
 use crate::store::{Method, Rid, StoreError, StoreResult, Version};
 use crate::tenant::TenantId;
@@ -61,6 +61,8 @@ pub(super) struct Header<'a> {
     pub method: Method,
     pub version: u64,
     pub time: Micros,
+    /// How far the number of the resource lies after its base: see [`super::block`].
+    pub after_base: u64,
     pub type_name: &'a str,
     pub id: &'a str,
     /// Where the version is spliced in and the plain length; `None` for a deletion.
@@ -77,6 +79,7 @@ impl<'a> Header<'a> {
         out.extend_from_slice(&[FORMAT, self.method as u8, kind]);
         varint::push(self.version, out);
         out.extend_from_slice(&self.time.0.to_be_bytes());
+        varint::push(self.after_base, out);
         varint::push_bytes(self.type_name.as_bytes(), out);
         varint::push_bytes(self.id.as_bytes(), out);
         if let Some((splice, plain_len)) = self.body {
@@ -98,6 +101,7 @@ impl<'a> Header<'a> {
         let version = varint::take(&mut rest)?;
         let (time, after) = rest.split_first_chunk::<8>()?;
         rest = after;
+        let after_base = varint::take(&mut rest)?;
         let type_name = std::str::from_utf8(varint::take_bytes(&mut rest)?).ok()?;
         let id = std::str::from_utf8(varint::take_bytes(&mut rest)?).ok()?;
         let body = if kind == DELETED {
@@ -113,7 +117,7 @@ impl<'a> Header<'a> {
             Some((splice, plain_len))
         };
         let time = Micros(i64::from_be_bytes(*time));
-        Some((Self { method: method_of(method)?, version, time, type_name, id, body }, rest))
+        Some((Self { method: method_of(method)?, version, time, after_base, type_name, id, body }, rest))
     }
 }
 
@@ -159,7 +163,7 @@ pub(super) fn open_record(sealer: &Sealer, tenant: TenantId, rid: Rid, record: &
     })
 }
 
-/// A key list made ready to be sealed: each key by what it shares with the one before.
+/// A key list made ready to be sealed: each key by what it shares with the one before, then compressed.
 pub(super) fn pack_keys(keys: &KeyList) -> Vec<u8> {
     let mut out = Vec::with_capacity(keys.as_slice().iter().map(|key| key.len() + 2).sum());
     let mut before: &[u8] = &[];
@@ -169,14 +173,20 @@ pub(super) fn pack_keys(keys: &KeyList) -> Vec<u8> {
         varint::push_bytes(key.get(shared..).unwrap_or_default(), &mut out);
         before = key;
     }
-    out
+    let mut packed = Vec::with_capacity(out.len());
+    varint::push(out.len() as u64, &mut packed);
+    packed.extend_from_slice(&compress(&out));
+    packed
 }
 
 fn unpack_keys(mut packed: &[u8]) -> Option<Vec<Box<[u8]>>> {
+    let plain_len = usize::try_from(varint::take(&mut packed)?).ok()?;
+    let plain = expand(packed, plain_len).ok()?;
+    let mut plain = plain.as_slice();
     let mut keys: Vec<Box<[u8]>> = Vec::new();
-    while !packed.is_empty() {
-        let shared = usize::try_from(varint::take(&mut packed)?).ok()?;
-        let rest = varint::take_bytes(&mut packed)?;
+    while !plain.is_empty() {
+        let shared = usize::try_from(varint::take(&mut plain)?).ok()?;
+        let rest = varint::take_bytes(&mut plain)?;
         let before = keys.last().map_or(&[][..], |key| key).get(..shared)?;
         keys.push([before, rest].concat().into());
     }
@@ -241,6 +251,7 @@ mod tests {
             method: Method::Patch,
             version: 300,
             time: Micros(1_700_000_000_000_000),
+            after_base: 7,
             type_name: "Patient",
             id: "a",
             body: Some((Splice::IntoMeta(40), 1000)),

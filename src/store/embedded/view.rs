@@ -6,7 +6,7 @@ use super::{block, layout, log::LogBack};
 use crate::clock::Micros;
 use crate::key::{KeyList, KeyRange, Tail};
 use crate::store::seal::Sealer;
-use crate::store::{LogEntry, Position, Posting, Postings, Rid, StoreError, StoreResult, Version, View};
+use crate::store::{LogEntry, Position, Posting, Postings, Rid, Rids, StoreError, StoreResult, Version, View};
 use crate::tenant::TenantId;
 use fjall::{Keyspace, Readable, Slice};
 use std::sync::{Arc, OnceLock};
@@ -56,6 +56,19 @@ impl TenantView {
             key: Arc::default(),
             rids: Vec::new().into_iter(),
         })
+    }
+
+    /// The blocks of one key, from the one on in which `from` would be.
+    fn blocks_of(&self, type_name: &str, key: &[u8], from: Rid) -> StoreResult<fjall::Iter> {
+        let start = layout::postings(self.tenant, self.head()?.generation, type_name, key);
+        let block = |rid: Rid| [&start[..], &rid.0.to_be_bytes()].concat();
+        let blocks = |first, last| self.snapshot.range(&self.tables.index, first..=last);
+        let before = if from > Rid(0) { blocks(block(Rid(0)), block(from)).next_back() } else { None };
+        let first = match before {
+            Some(before) => before.into_inner().map_err(|error| failed(&error))?.0.to_vec(),
+            _ => block(from),
+        };
+        Ok(blocks(first, block(Rid(u64::MAX))))
     }
 
     fn scan_in(&self, type_name: &str, range: &KeyRange, backwards: bool) -> Postings<'_> {
@@ -112,6 +125,16 @@ impl View for TenantView {
         self.scan_in(type_name, range, true)
     }
 
+    fn rids(&self, type_name: &str, key: &[u8], from: Rid) -> Rids<'_> {
+        match self.blocks_of(type_name, key, from) {
+            Ok(blocks) => Box::new(
+                OfKey { blocks, rids: Vec::new().into_iter() }
+                    .skip_while(move |rid| rid.as_ref().is_ok_and(|rid| *rid < from)),
+            ),
+            Err(error) => Box::new(std::iter::once(Err(error))),
+        }
+    }
+
     fn log_back(
         &self,
         type_name: Option<&str>,
@@ -150,6 +173,33 @@ pub(super) fn keys_of(
         return Err(StoreError::Damaged("a key list belongs to another version than the record".into()));
     }
     Ok(with_added_keys(&content, header.time))
+}
+
+/// Reads the blocks of one key and gives their numbers one by one.
+struct OfKey {
+    blocks: fjall::Iter,
+    rids: std::vec::IntoIter<Rid>,
+}
+
+impl Iterator for OfKey {
+    type Item = StoreResult<Rid>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(rid) = self.rids.next() {
+                return Some(Ok(rid));
+            }
+            let entered = self.blocks.next()?.into_inner().map_err(|error| failed(&error)).and_then(|(key, value)| {
+                let damaged = || StoreError::Damaged("the key of a block of postings".into());
+                let (_, first) = key.split_last_chunk::<8>().ok_or_else(damaged)?;
+                block::unpack(Rid(u64::from_be_bytes(*first)), &value)
+            });
+            match entered {
+                Ok(rids) => self.rids = rids.into_iter(),
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
 }
 
 /// Reads blocks and gives their postings one by one.

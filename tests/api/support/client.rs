@@ -119,6 +119,11 @@ impl Request<'_> {
 
     /// Sends, and fails where no HTTP answer comes.
     pub fn send(self) -> Answer {
+        self.try_send().unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Sends; the error says why no whole answer came.
+    pub fn try_send(self) -> Result<Answer, String> {
         let sent = format!("{} {}", self.method, self.url);
         let mut request = http::Request::builder().method(self.method.as_str()).uri(&self.url);
         for (name, value) in &self.headers {
@@ -129,10 +134,10 @@ impl Request<'_> {
             Some(bytes) => agent.run(request.body(bytes).unwrap()),
             None => agent.run(request.body(()).unwrap()),
         };
-        let (head, body) = answer.unwrap_or_else(|error| panic!("{sent}: {error}")).into_parts();
+        let (head, body) = answer.map_err(|error| format!("{sent}: {error}"))?.into_parts();
         let bytes = body.into_with_config().limit(u64::MAX).read_to_vec();
-        let bytes = bytes.unwrap_or_else(|error| panic!("{sent}: the body did not arrive: {error}"));
-        Answer::new(sent, head.status.as_u16(), head.headers, bytes)
+        let bytes = bytes.map_err(|error| format!("{sent}: the body did not arrive: {error}"))?;
+        Ok(Answer::new(sent, head.status.as_u16(), head.headers, bytes))
     }
 
     /// Sends, and fails where the status is another.

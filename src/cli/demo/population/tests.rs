@@ -93,6 +93,14 @@ fn every_reference_resolves() {
 }
 
 #[test]
+fn every_resource_passes_the_structural_checks() {
+    for resource in resources(&bundles()) {
+        let issues = crate::validate::structure_in_transaction(resource.as_object().unwrap());
+        assert!(issues.is_empty(), "{}: {issues:?}", String::from_utf8(to_vec(resource)).unwrap());
+    }
+}
+
+#[test]
 fn sizes_are_as_promised() {
     let bundles = bundles();
     let mut counts = BTreeMap::new();

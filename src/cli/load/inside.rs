@@ -1,0 +1,69 @@
+//! The store on this machine, without a server: the same interactions, under a grant for the operator.
+
+use super::target::{Outcomes, Reason, Target, outcomes};
+use super::{Failure, Settings};
+use crate::app::App;
+use crate::auth::grant::Grant;
+use crate::cli::serve;
+use crate::error::Error;
+use crate::fhir::parse::parse;
+use crate::interaction::call::{Call, Verb};
+use crate::interaction::condition::Conditions;
+use crate::interaction::{Context, Request, Return, perform};
+use crate::tenant::TenantId;
+use std::sync::Arc;
+use tokio::runtime::Runtime;
+
+/// An opened store.
+pub(super) struct Inside {
+    app: Arc<App>,
+    context: Context,
+    runtime: Runtime,
+}
+
+impl Inside {
+    /// Opens the store that the settings name.
+    pub(super) fn open(settings: Settings, tenant: Option<u32>) -> Result<Self, Failure> {
+        let config = settings.load()?;
+        serve::log_to_stderr(config.log_format);
+        let app = serve::open(config)?;
+        let tenant = tenant.map_or(TenantId::DEFAULT, TenantId);
+        let context = app.context(Grant::unrestricted(tenant));
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        Ok(Self { app, context, runtime })
+    }
+}
+
+impl Target for Inside {
+    fn send(&self, bundle: &[u8]) -> Result<Outcomes, Reason> {
+        let refused = |error: Error| Reason {
+            status: format!("{:?}", error.category),
+            text: error.issues.iter().map(describe).collect::<Vec<_>>().join("; "),
+            unreachable: self.app.store().health().is_err(),
+        };
+        let limits = &self.app.config.limits;
+        let body = parse(bundle, limits.json_depth).map_err(|error| refused(Error::invalid(error.to_string())))?;
+        let request = Request {
+            verb: Verb::Post,
+            call: Call::Bundle,
+            query: Vec::new(),
+            conditions: Conditions::default(),
+            prefer: Some(Return::Minimal),
+            handling: self.app.config.handling,
+            body: Some(body),
+            provenance: None,
+        };
+        let answer = self.runtime.block_on(perform(&self.context, request)).map_err(refused)?;
+        outcomes(&answer.body.unwrap_or_default())
+    }
+
+    fn close(&self) -> Result<(), Failure> {
+        self.app.stop();
+        Ok(self.app.store().close()?)
+    }
+}
+
+fn describe(issue: &crate::error::Issue) -> String {
+    let about = issue.expression.as_ref().map(|expression| format!(" ({expression})")).unwrap_or_default();
+    format!("{}{about}", issue.diagnostics)
+}

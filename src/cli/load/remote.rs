@@ -1,0 +1,74 @@
+//! A FHIR server across HTTP.
+
+use super::Failure;
+use super::target::{Outcomes, Reason, Target, outcomes};
+use std::thread;
+use std::time::Duration;
+use ureq::Agent;
+use ureq::http::Response;
+use ureq::http::header::RETRY_AFTER;
+
+/// The largest answer that is read, in bytes.
+const ANSWER_BYTES: u64 = 256 << 20;
+
+/// How often a server may answer that it has too much to do, before that counts as a failure.
+const PATIENCE: u32 = 6;
+
+/// The longest wait that a `Retry-After` is granted.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// A server.
+pub(super) struct Remote {
+    agent: Agent,
+    url: String,
+    authorization: Option<String>,
+}
+
+impl Remote {
+    /// The server at a FHIR base URL.
+    pub(super) fn new(url: &str, token: Option<&str>) -> Result<Self, Failure> {
+        if !url.starts_with("http://") && !url.starts_with("https://") {
+            return Err("--url: not an http or https URL".into());
+        }
+        let config = Agent::config_builder().http_status_as_error(false).timeout_global(Some(Duration::from_mins(10)));
+        Ok(Self {
+            agent: config.build().into(),
+            url: url.trim_end_matches('/').to_owned(),
+            authorization: token.map(|token| format!("Bearer {token}")),
+        })
+    }
+
+    fn post(&self, bundle: &[u8]) -> Result<Response<ureq::Body>, ureq::Error> {
+        let mut request = self.agent.post(&self.url).header("prefer", "return=minimal");
+        if let Some(authorization) = &self.authorization {
+            request = request.header("authorization", authorization);
+        }
+        request.header("content-type", "application/fhir+json").header("accept", "application/fhir+json").send(bundle)
+    }
+}
+
+impl Target for Remote {
+    fn send(&self, bundle: &[u8]) -> Result<Outcomes, Reason> {
+        let lost =
+            |error: ureq::Error| Reason { status: "no answer".into(), text: error.to_string(), unreachable: true };
+        let mut wait = Duration::from_millis(250);
+        for tries_left in (0..PATIENCE).rev() {
+            let mut answer = self.post(bundle).map_err(lost)?;
+            let status = answer.status();
+            // Both say that nothing was done, so that it is safe to send the same again.
+            if matches!(status.as_u16(), 429 | 503) && tries_left > 0 {
+                let asked = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+                thread::sleep(asked.map_or(wait, Duration::from_secs).min(LONGEST_WAIT));
+                wait *= 2;
+                continue;
+            }
+            let body = answer.body_mut().with_config().limit(ANSWER_BYTES).read_to_vec().map_err(lost)?;
+            return if status.is_success() { outcomes(&body) } else { Err(Reason::of_answer(status.as_str(), &body)) };
+        }
+        Err(Reason { status: "503".into(), text: "the server has too much to do".into(), unreachable: true })
+    }
+
+    fn close(&self) -> Result<(), Failure> {
+        Ok(())
+    }
+}

@@ -1,0 +1,164 @@
+//! A backend that fails on purpose: to see how what stands above the store takes it. Test support.
+//!
+//! A seed decides which calls fail and how, so that a run can be repeated. (How the embedded store itself takes a failing
+//! disk is tested below it, at the file layer: `tests/durability/faults.c`.)
+
+use super::{Backend, Commit, CommitError, Committed, LogEntry, Position, Postings, Rid, StoreError, StoreResult};
+use super::{Version, View};
+use crate::clock::Micros;
+use crate::key::{KeyList, KeyRange};
+use crate::tenant::TenantId;
+use futures_util::future::BoxFuture;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// How often what happens, in calls of a thousand.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Odds {
+    /// A commit is refused before it begins: [`StoreError::Busy`], [`StoreError::ReadOnly`] or [`StoreError::Closed`].
+    pub refused: u64,
+    /// A commit happens, and the answer is [`StoreError::OutcomeUnknown`] all the same.
+    pub unknown: u64,
+    /// A commit is answered only after other tasks had a turn.
+    pub late: u64,
+    /// A read fails with [`StoreError::Io`] or [`StoreError::Damaged`].
+    pub read_fails: u64,
+}
+
+/// A backend behind which another one does the work, where it is let.
+pub struct Faulty {
+    inner: Arc<dyn Backend>,
+    dice: Arc<Dice>,
+}
+
+struct Dice {
+    odds: Odds,
+    state: AtomicU64,
+}
+
+impl Dice {
+    /// SplitMix64; calls from several threads take turns.
+    fn roll(&self) -> u64 {
+        const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
+        let mut z = self.state.fetch_add(STEP, Ordering::Relaxed).wrapping_add(STEP);
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    fn hits(&self, odds: u64) -> bool {
+        self.roll() % 1000 < odds
+    }
+
+    fn read(&self) -> StoreResult<()> {
+        if !self.hits(self.odds.read_fails) {
+            return Ok(());
+        }
+        let why = "a fault made on purpose".to_owned();
+        Err(if self.roll().is_multiple_of(2) { StoreError::Io(why) } else { StoreError::Damaged(why) })
+    }
+}
+
+impl Faulty {
+    /// The faults that the seed decides on, over `inner`.
+    #[must_use]
+    pub fn new(inner: Arc<dyn Backend>, seed: u64, odds: Odds) -> Self {
+        Self { inner, dice: Arc::new(Dice { odds, state: AtomicU64::new(seed) }) }
+    }
+}
+
+impl Backend for Faulty {
+    fn view(&self, tenant: TenantId) -> StoreResult<Box<dyn View>> {
+        self.dice.read()?;
+        Ok(Box::new(FaultyView { inner: self.inner.view(tenant)?, dice: Arc::clone(&self.dice) }))
+    }
+
+    fn commit(&self, commit: Commit) -> BoxFuture<'static, Result<Committed, CommitError>> {
+        let odds = self.dice.odds;
+        if self.dice.hits(odds.refused) {
+            let why = "a fault made on purpose".to_owned();
+            let error = match self.dice.roll() % 3 {
+                0 => StoreError::Busy,
+                1 => StoreError::ReadOnly(why),
+                _ => StoreError::Closed(why),
+            };
+            return Box::pin(async { Err(error.into()) });
+        }
+        let (is_unknown, is_late) = (self.dice.hits(odds.unknown), self.dice.hits(odds.late));
+        let inner = self.inner.commit(commit);
+        Box::pin(async move {
+            let committed = inner.await;
+            if is_late {
+                tokio::task::yield_now().await;
+            }
+            if is_unknown {
+                return Err(StoreError::OutcomeUnknown("a fault made on purpose".into()).into());
+            }
+            committed
+        })
+    }
+
+    fn is_local(&self) -> bool {
+        self.inner.is_local()
+    }
+
+    fn health(&self) -> StoreResult<()> {
+        self.inner.health()
+    }
+
+    fn close(&self) -> StoreResult<()> {
+        self.inner.close()
+    }
+}
+
+struct FaultyView {
+    inner: Box<dyn View>,
+    dice: Arc<Dice>,
+}
+
+impl View for FaultyView {
+    fn find(&self, type_name: &str, id: &str) -> StoreResult<Option<Rid>> {
+        self.dice.read()?;
+        self.inner.find(type_name, id)
+    }
+
+    fn current(&self, rid: Rid) -> StoreResult<Option<Version>> {
+        self.dice.read()?;
+        self.inner.current(rid)
+    }
+
+    fn version(&self, rid: Rid, version: u64) -> StoreResult<Option<Version>> {
+        self.dice.read()?;
+        self.inner.version(rid, version)
+    }
+
+    fn keys(&self, rid: Rid) -> StoreResult<Option<KeyList>> {
+        self.dice.read()?;
+        self.inner.keys(rid)
+    }
+
+    fn version_keys(&self, rid: Rid, version: u64) -> StoreResult<Option<KeyList>> {
+        self.dice.read()?;
+        self.inner.version_keys(rid, version)
+    }
+
+    fn scan(&self, type_name: &str, range: &KeyRange) -> Postings<'_> {
+        Box::new(self.inner.scan(type_name, range).map(|posting| self.dice.read().and(posting)))
+    }
+
+    fn scan_back(&self, type_name: &str, range: &KeyRange) -> Postings<'_> {
+        Box::new(self.inner.scan_back(type_name, range).map(|posting| self.dice.read().and(posting)))
+    }
+
+    fn log_back(
+        &self,
+        type_name: Option<&str>,
+        before: (Micros, u32),
+    ) -> Box<dyn Iterator<Item = StoreResult<LogEntry>> + '_> {
+        Box::new(self.inner.log_back(type_name, before).map(|entry| self.dice.read().and(entry)))
+    }
+
+    fn position(&self) -> Position {
+        self.inner.position()
+    }
+}
