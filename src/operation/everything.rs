@@ -27,19 +27,16 @@ pub fn patient(context: &Context, mut request: Request<'_>, id: Option<&str>) ->
     let wanted = Wanted::read(context, &parameters::pairs(&mut request)?, request.handling, true)?;
     let records = context.open()?;
     let around = compartment("Patient")?;
-    let sets = match id {
-        Some(id) => {
-            exists(&records, "Patient", id)?;
-            let sources = sources(around, |name| search::compartment("Patient", id, name));
-            let sources = sources.into_iter().map(|target| wanted.in_care_dates(target)).collect();
-            Sets { sources, referred: shared_types().chain([everything_of("Binary")]).collect(), walks: true }
-        }
-        None => {
-            let sources = sources(around, |name| of_any_patient(around, name));
-            let sources: Vec<_> = sources.into_iter().map(|target| wanted.in_care_dates(target)).collect();
-            let referred = shared_types().map(|target| referred_by(&sources, target)).collect();
-            Sets { sources, referred, walks: false }
-        }
+    let sets = if let Some(id) = id {
+        exists(&records, "Patient", id)?;
+        let sources = sources(around, |name| search::compartment("Patient", id, name));
+        let sources = sources.into_iter().map(|target| wanted.in_care_dates(target)).collect();
+        Sets { sources, referred: shared_types().chain([everything_of("Binary")]).collect(), walks: true }
+    } else {
+        let sources = sources(around, |name| of_any_patient(around, name));
+        let sources: Vec<_> = sources.into_iter().map(|target| wanted.in_care_dates(target)).collect();
+        let referred = shared_types().map(|target| referred_by(&sources, target)).collect();
+        Sets { sources, referred, walks: false }
     };
     let path = id.map_or_else(|| "Patient/$everything".to_owned(), |id| format!("Patient/{id}/$everything"));
     answer(context, &request, (&records, &sets, &wanted), &path)

@@ -196,7 +196,7 @@ fn labels(run: &Run<'_>, rid: Rid, keys: &KeyList, code: &str) -> Result<Vec<Box
         keys.starting_with(&subject).chain(keys.starting_with(&prefix_of("subject"))).next().unwrap_or_default();
     let label = |own: &[u8]| [subject, &[0][..], own].concat().into();
     let codings = [&prefix_of(code)[..], b"c"].concat();
-    let labels: Vec<_> = keys.starting_with(&codings).map(|key| label(key)).collect();
+    let labels: Vec<_> = keys.starting_with(&codings).map(label).collect();
     if !labels.is_empty() {
         return Ok(labels);
     }

@@ -1,20 +1,24 @@
 //! What the resources of several sets refer to, page by page, in bounded memory.
 
 use super::budget::Budget;
-use super::engine::{Run, failed, references};
+use super::engine::{Run, failed};
 use super::page::restricted;
 use super::query::Target;
-use super::registry::Registry;
 use super::results::after;
 use crate::error::Result;
-use crate::key::reference::{Target as Reference, url_in};
-use crate::key::{KeyList, prefix_of};
+use crate::key::reference::Target as Reference;
 use crate::store::{Records, Rid, Version};
+use memchr::memchr;
+use memchr::memmem::Finder;
 use rustc_hash::FxHashSet;
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
 /// So many references are remembered so as not to be looked up again.
 const REMEMBERED: usize = 10_000;
+
+static REFERENCE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(br#""reference":""#));
+static URL: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(br#""url":""#));
 
 /// A place in the order of what is referred to: the position of its set, and its number.
 pub type ReferredPlace = (u16, Rid);
@@ -22,9 +26,9 @@ pub type ReferredPlace = (u16, Rid);
 /// The first resources, at most `count`, that are in one of the sets `wanted`, come after a place, and are referred to by a
 /// resource in one of the sets `sources`. Their order is that of `wanted`, then by number; each comes once.
 ///
-/// References are those that have a search parameter, and the addresses of a document's attachments (`base` is the address of
-/// this server). Every call walks the key lists of all sources, and keeps no more than `count` resources: the sources may be
-/// many, but those that are referred to need not fit into memory.
+/// All References count, and the addresses of attachments that are a Binary of this server (`base` is its address). They are
+/// read from the bodies, which costs less than the key lists and misses none. Every call walks all sources and keeps no more
+/// than `count` resources: what is referred to need not fit into memory.
 ///
 /// # Errors
 /// When the store fails or the budget is spent.
@@ -48,18 +52,22 @@ pub fn referred(
     };
     for source in sources {
         let expr = restricted(records, source);
-        let codes: Vec<_> = Registry.references(&source.type_name).map(|parameter| parameter.code).collect();
         let mut stream = run.stream(&source.type_name, &expr)?;
         let mut from = Rid(0);
         while let Some(rid) = stream.next_from(from)? {
             from = after(rid);
-            let Some(keys) = run.keys(rid)? else { continue };
-            for (type_name, id) in codes.iter().flat_map(|code| references(&keys, code)) {
-                gathering.meet(type_name, id)?;
-            }
-            for url in attachments(&source.type_name, &keys) {
-                if let Reference::Local { type_name, id, .. } = Reference::read(url, base) {
+            budget.step()?;
+            let Some(version) = run.view.current(rid).map_err(failed)? else { continue };
+            let Some(body) = &version.body else { continue };
+            let bytes = body.unpack(version.version, version.time).map_err(failed)?;
+            for text in texts(&bytes, &REFERENCE) {
+                if let Reference::Local { type_name, id, .. } = Reference::read(text, base) {
                     gathering.meet(type_name, id)?;
+                }
+            }
+            for text in texts(&bytes, &URL) {
+                if let Reference::Local { type_name: "Binary", id, .. } = Reference::read(text, base) {
+                    gathering.meet("Binary", id)?;
                 }
             }
         }
@@ -73,12 +81,14 @@ pub fn referred(
     Ok(versions)
 }
 
-/// Where the content of a document is.
-fn attachments<'k>(type_name: &str, keys: &'k KeyList) -> impl Iterator<Item = &'k str> + use<'k> {
-    const CODE: &str = "location";
-    let prefix = (type_name == "DocumentReference").then(|| prefix_of(CODE));
-    let found = prefix.into_iter().flat_map(|prefix| keys.starting_with(&prefix));
-    found.filter_map(|key| url_in(key, CODE.len()))
+/// The string values of a member in stored JSON, which has no white space between its parts and no quotation mark within a
+/// string that is not escaped: so bytes are searched, and nothing is parsed. The members called `reference` that hold a
+/// string are those of the type Reference.
+fn texts<'b>(json: &'b [u8], member: &'b Finder<'static>) -> impl Iterator<Item = &'b str> {
+    member.find_iter(json).filter_map(move |at| {
+        let rest = json.get(at + member.needle().len()..)?;
+        std::str::from_utf8(rest.get(..memchr(b'"', rest)?)?).ok()
+    })
 }
 
 struct Gathering<'r> {
@@ -118,5 +128,16 @@ impl Gathering<'_> {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn references_are_found_in_bytes() {
+        let json = br#"{"a":{"reference":"Patient/1"},"b":"\"reference\":\"Patient/2\"","reference":{"reference":"x"},"d":"reference"}"#;
+        assert_eq!(texts(json, &REFERENCE).collect::<Vec<_>>(), ["Patient/1", "x"]);
     }
 }

@@ -75,7 +75,10 @@ fn a_patients_record_comes_with_what_it_refers_to() {
     let modes: Vec<_> =
         answer.json()["entry"].as_array().unwrap().iter().map(|it| it["search"]["mode"].clone()).collect();
     assert_eq!(modes.iter().filter(|mode| *mode == "include").count(), 4, "{answer}");
-    assert_eq!(sorted(&server.post("/Patient/eve/$everything").json(json!({"resourceType": "Parameters"})).expect(200)), EVE);
+    assert_eq!(
+        sorted(&server.post("/Patient/eve/$everything").json(json!({"resourceType": "Parameters"})).expect(200)),
+        EVE
+    );
 }
 
 #[test]
