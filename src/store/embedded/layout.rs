@@ -109,11 +109,17 @@ pub(super) fn postings_of(tenant: TenantId, generation: u16, type_name: &str, ro
     key
 }
 
-/// The key of a block: the search key, escaped and ended, and the base.
-pub(super) fn block(scope: Scope<'_>, search_key: &[u8]) -> Vec<u8> {
-    let mut key = postings_of(scope.tenant, scope.generation, scope.type_name, search_key.len() + 14);
+/// What all blocks of a search key start with: the key, escaped and ended.
+pub(super) fn blocks(tenant: TenantId, generation: u16, type_name: &str, search_key: &[u8]) -> Vec<u8> {
+    let mut key = postings_of(tenant, generation, type_name, search_key.len() + 14);
     escape(search_key, &mut key);
     key.extend_from_slice(&[0, 0]);
+    key
+}
+
+/// The key of a block: that of the search key, and the base.
+pub(super) fn block(scope: Scope<'_>, search_key: &[u8]) -> Vec<u8> {
+    let mut key = blocks(scope.tenant, scope.generation, scope.type_name, search_key);
     key.extend_from_slice(&scope.base.0.to_be_bytes());
     key
 }

@@ -60,7 +60,7 @@ impl TenantView {
 
     /// The blocks of one key, from the one on in which `from` would be.
     fn blocks_of(&self, type_name: &str, key: &[u8], from: Rid) -> StoreResult<fjall::Iter> {
-        let start = layout::postings(self.tenant, self.head()?.generation, type_name, key);
+        let start = layout::blocks(self.tenant, self.head()?.generation, type_name, key);
         let block = |rid: Rid| [&start[..], &rid.0.to_be_bytes()].concat();
         let blocks = |first, last| self.snapshot.range(&self.tables.index, first..=last);
         let before = if from > Rid(0) { blocks(block(Rid(0)), block(from)).next_back() } else { None };
