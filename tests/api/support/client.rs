@@ -61,7 +61,7 @@ impl Client {
 
     /// `path` follows the base, with its query: `/Patient?name=Eve`. A whole URL (a link of a Bundle) is taken as it is.
     pub fn request(&self, method: &str, path: &str) -> Request<'_> {
-        let url = if path.contains("://") { path.to_owned() } else { format!("{}{path}", self.base) };
+        let url = if path.starts_with("http") { path.to_owned() } else { format!("{}{path}", self.base) };
         Request { client: self, method: method.to_owned(), url, headers: Vec::new(), body: None }
     }
 
