@@ -8,7 +8,7 @@ use crate::http;
 use crate::store::Store;
 use crate::store::embedded::{Embedded, Options};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use tracing_subscriber::EnvFilter;
 
@@ -23,8 +23,17 @@ pub fn run(settings: Settings) -> Result<(), Failure> {
             "authorization is not built yet: requests other than /metadata are refused (try --insecure-open on a loopback address)"
         );
     }
+    let (listener, config) = listen(config)?;
     let app = open(config)?;
-    serve(app, |address| tracing::info!(%address, "serving FHIR R4 at /fhir"))
+    serve(app, listener, |address| tracing::info!(%address, "serving FHIR R4 at /fhir"))
+}
+
+/// Binds the address. Port 0 becomes the port that the system chose, before any link is made from it.
+pub(super) fn listen(mut config: Config) -> Result<(TcpListener, Config), Failure> {
+    let address = config.listen;
+    let listener = TcpListener::bind(address).map_err(|error| format!("can't listen on {address}: {error}"))?;
+    config.listen = listener.local_addr()?;
+    Ok((listener, config))
 }
 
 /// Opens the store and puts the app together.
@@ -46,11 +55,9 @@ pub(super) fn store_options(config: &Config) -> Result<Options, ConfigError> {
     Ok(options)
 }
 
-/// Listens and serves; `announce` hears the address when clients can connect.
-pub(super) fn serve(app: Arc<App>, announce: impl FnOnce(std::net::SocketAddr)) -> Result<(), Failure> {
+/// Serves on a bound address; `announce` hears it when clients can connect.
+pub(super) fn serve(app: Arc<App>, listener: TcpListener, announce: impl FnOnce(SocketAddr)) -> Result<(), Failure> {
     let address = app.config.listen;
-    let listener = TcpListener::bind(address).map_err(|error| format!("can't listen on {address}: {error}"))?;
-    let address = listener.local_addr()?;
     let metrics = recorder()?;
     let result = http::run(async {
         let server = http::server(Arc::clone(&app), listener, metrics, true)?;

@@ -46,9 +46,10 @@ pub fn run(demo: Demo) -> Result<(), Failure> {
         insecure_open: true,
         ..Config::default()
     };
+    let (listener, config) = serve::listen(config)?;
     let app = serve::open(config)?;
     let bundles = fill(&app, &demo)?;
-    serve::serve(app, |address| announce(address, bundles))
+    serve::serve(app, listener, |address| announce(address, bundles))
 }
 
 /// Puts the population into the store: the same people under the same ids, however often.

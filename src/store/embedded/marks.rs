@@ -51,6 +51,26 @@ fn shown(keyspace: &Keyspace) -> StoreResult<FxHashSet<u64>> {
     keyspace.prefix(layout::marks()).map(number).collect()
 }
 
+/// Empties the journals of a store that was stopped in an orderly way: all that they hold is in the keyspaces' own files, and
+/// fjall would read all of it again. The files stay: from their presence fjall knows that the store is not new.
+pub(super) fn empty_journals(database: &std::path::Path) -> std::io::Result<()> {
+    for path in journals(database)? {
+        std::fs::File::options().write(true).open(path)?.set_len(0)?;
+    }
+    Ok(())
+}
+
+fn journals(database: &std::path::Path) -> std::io::Result<Vec<std::path::PathBuf>> {
+    let mut journals = Vec::new();
+    for entry in std::fs::read_dir(database)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|end| end == "jnl") {
+            journals.push(path);
+        }
+    }
+    Ok(journals)
+}
+
 /// Copies the journals before fjall opens them, because opening cuts off what it can't read. A copy that exists already is
 /// kept: it is of an earlier, less altered state. Long runs of zeros, of which a fresh journal consists, become holes.
 pub(super) fn copy_journals(database: &std::path::Path, copies: &std::path::Path) -> std::io::Result<()> {
@@ -62,9 +82,8 @@ pub(super) fn copy_journals(database: &std::path::Path, copies: &std::path::Path
         std::fs::remove_dir_all(&unfinished)?;
     }
     std::fs::create_dir_all(&unfinished)?;
-    for entry in std::fs::read_dir(database)? {
-        let path = entry?.path();
-        if let (true, Some(name)) = (path.extension().is_some_and(|end| end == "jnl"), path.file_name()) {
+    for path in journals(database)? {
+        if let Some(name) = path.file_name() {
             copy_sparsely(&path, &unfinished.join(name))?;
         }
     }

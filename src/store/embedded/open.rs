@@ -54,8 +54,11 @@ pub(super) fn open_unverified(options: &Options, lock: File) -> StoreResult<Unve
     let sealer = Sealer::from_file(&options.key_file, false)?;
     folder::check_format(folder, &sealer)?;
     let mark = MarkFile::open(folder)?;
-    if !mark.get().is_clean {
-        let copied = marks::copy_journals(&folder::database(folder), &copies(options));
+    let database = folder::database(folder);
+    if mark.get().is_clean {
+        marks::empty_journals(&database).map_err(|error| io_error(&database, &error))?;
+    } else {
+        let copied = marks::copy_journals(&database, &copies(options));
         copied.map_err(|error| io_error(&copies(options), &error))?;
     }
     let tables = open_tables(options)?;
