@@ -73,7 +73,7 @@ impl App {
         &self.store
     }
 
-    /// A new id, for a request that brings none.
+    /// A new id.
     #[must_use]
     pub fn new_id(&self) -> String {
         self.clock.new_id()

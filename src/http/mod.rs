@@ -7,6 +7,7 @@ pub mod prefer;
 mod request;
 mod response;
 mod routes;
+mod series;
 
 use crate::app::App;
 use actix_web::dev::Server;
@@ -14,6 +15,7 @@ use actix_web::{App as Actix, HttpServer, middleware, web};
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// What every worker shares.
@@ -21,6 +23,19 @@ use std::time::Duration;
 pub(crate) struct Shared {
     app: Arc<App>,
     metrics: PrometheusHandle,
+    requests: Arc<RequestIds>,
+}
+
+/// Ids for requests that bring none: they tell requests apart, and are no secret.
+struct RequestIds {
+    run: String,
+    last: AtomicU64,
+}
+
+impl RequestIds {
+    fn next(&self) -> String {
+        format!("{}-{}", self.run, self.last.fetch_add(1, Ordering::Relaxed) + 1)
+    }
 }
 
 /// Runs a future, such as that of [`server`], to its end on a runtime of its own in this thread.
@@ -43,7 +58,8 @@ pub fn server(
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         workers => workers,
     };
-    let shared = Shared { app, metrics };
+    let requests = Arc::new(RequestIds { run: app.new_id(), last: AtomicU64::new(0) });
+    let shared = Shared { app, metrics, requests };
     let mut server = HttpServer::new(move || {
         Actix::new()
             .app_data(web::Data::new(shared.clone()))

@@ -2,7 +2,7 @@
 
 use super::prefer::Prefer;
 use super::response::{REQUEST_ID, send};
-use super::{Shared, content, negotiate};
+use super::{Shared, content, negotiate, series};
 use crate::error::{Category, Error, Result};
 use crate::interaction::call::{Call, Verb, allowed, method_not_allowed, segments};
 use crate::interaction::condition::{Conditions, EntityTags, parse_http_date};
@@ -29,9 +29,7 @@ pub async fn fhir(request: HttpRequest, payload: web::Payload, shared: web::Data
     if reply.status == Category::MethodNotAllowed.status() {
         reply.allow = below_base(request.path()).ok().map(|path| allowed(&strs(&path)));
     }
-    let status = reply.status.to_string();
-    metrics::counter!("pharos_requests_total", "interaction" => code, "status" => status).increment(1);
-    metrics::histogram!("pharos_request_seconds", "interaction" => code).record(started.elapsed().as_secs_f64());
+    series::record(code, reply.status, started.elapsed());
     tracing::debug!(
         request_id,
         interaction = code,
@@ -206,7 +204,7 @@ fn request_id(request: &HttpRequest, shared: &Shared) -> String {
         (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
     };
     let given = text(request.headers(), REQUEST_ID.as_str()).ok().flatten();
-    given.filter(plain).map_or_else(|| shared.app.new_id(), str::to_owned)
+    given.filter(plain).map_or_else(|| shared.requests.next(), str::to_owned)
 }
 
 #[cfg(test)]

@@ -245,7 +245,7 @@ impl<'c> Group<'c> {
 
     /// The batch that writes the group, synced when it is committed.
     pub(super) fn into_batch(self, number: u64, slots: u32) -> StoreResult<OwnedWriteBatch> {
-        let Tables { db, records, history, index } = self.tables;
+        let Tables { db, records, history, index, .. } = self.tables;
         let slot = u32::try_from(number % u64::from(slots)).unwrap_or_default();
         let edits = self.postings.into_writes(index)?;
         let capacity = edits.len() + 3 * self.states.len() + self.history.len() + self.new_ids.len() + 8;

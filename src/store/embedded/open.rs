@@ -126,5 +126,8 @@ pub(super) fn stop(shared: &Shared) -> StoreResult<()> {
     let mut mark = shared.mark();
     let clean = Mark { is_clean: true, ..mark.get() };
     mark.set(clean)?;
-    mark.handle()?.sync_all().map_err(|error| io_error(&shared.options.folder, &error))
+    let folder = &shared.options.folder;
+    mark.handle()?.sync_all().map_err(|error| io_error(folder, &error))?;
+    let database = folder::database(folder);
+    marks::empty_journals(&database).map_err(|error| io_error(&database, &error))
 }

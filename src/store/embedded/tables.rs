@@ -1,8 +1,9 @@
 //! The three keyspaces in fjall and what its errors mean.
 
-use crate::store::{StoreError, StoreResult};
+use crate::store::{Rid, StoreError, StoreResult};
 use fjall::config::{BlockSizePolicy, BloomConstructionPolicy, FilterPolicy, FilterPolicyEntry};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions};
+use quick_cache::sync::Cache;
 use std::path::Path;
 
 const MIB: u64 = 1024 * 1024;
@@ -16,7 +17,13 @@ pub(super) struct Tables {
     pub history: Keyspace,
     /// Ids and postings.
     pub index: Keyspace,
+    /// Numbers of resources by the key of their id. An id has the same number for ever, so nothing here can be out of date;
+    /// a snapshot older than the resource finds no record under the number.
+    pub numbers: Cache<Box<[u8]>, Rid>,
 }
+
+/// Ids whose numbers are kept at hand, about 100 bytes each.
+const NUMBERS: usize = 100_000;
 
 impl Tables {
     /// Opens or makes the database. `cache_mib` bounds the block cache.
@@ -42,6 +49,7 @@ impl Tables {
             history: keyspace("history", 16, 16)?,
             index: keyspace("index", 4, 32)?,
             db,
+            numbers: Cache::new(NUMBERS),
         })
     }
 

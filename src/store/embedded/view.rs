@@ -81,8 +81,14 @@ impl TenantView {
 
 impl View for TenantView {
     fn find(&self, type_name: &str, id: &str) -> StoreResult<Option<Rid>> {
-        let rid = self.get(&self.tables.index, layout::id(self.tenant, type_name, id))?;
-        rid.map(|bytes| rid_of(&bytes)).transpose()
+        let key = layout::id(self.tenant, type_name, id);
+        if let Some(rid) = self.tables.numbers.get(&key[..]) {
+            return Ok(Some(rid));
+        }
+        let Some(bytes) = self.get(&self.tables.index, &key)? else { return Ok(None) };
+        let rid = rid_of(&bytes)?;
+        self.tables.numbers.insert(key.into(), rid);
+        Ok(Some(rid))
     }
 
     fn current(&self, rid: Rid) -> StoreResult<Option<Version>> {
