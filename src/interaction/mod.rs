@@ -198,6 +198,7 @@ impl Context {
             },
             now: self.clock.now(),
             base: Some((*self.base).into()),
+            has_content: self.extractor.has_content(),
         }
     }
 

@@ -31,7 +31,7 @@ impl Run<'_> {
     /// The key list of a resource; `None` where there is none, or it is deleted.
     pub fn keys(&self, rid: Rid) -> Result<Option<KeyList>> {
         self.budget.step()?;
-        Ok(self.view.keys(rid).map_err(failed)?.filter(|keys| !keys.as_slice().is_empty()))
+        Ok(self.view.keys(rid).map_err(failed)?.filter(|keys| !keys.is_empty()))
     }
 
     /// Whether a resource is in a set.

@@ -8,6 +8,7 @@ mod budget;
 mod criteria;
 mod cursor;
 mod engine;
+mod filter;
 mod guard;
 mod include;
 mod order;
@@ -18,15 +19,19 @@ mod registry;
 mod results;
 mod text;
 mod value;
+mod words;
 
 #[cfg(test)]
 mod memory;
 #[cfg(test)]
 mod oracle_tests;
 #[cfg(test)]
+mod special_tests;
+#[cfg(test)]
 mod tests;
 
 pub use budget::Budget;
+pub use criteria::is_special;
 pub use cursor::Cursor;
 pub use guard::find_up_to;
 pub use page::{Page, run};

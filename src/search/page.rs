@@ -47,15 +47,20 @@ pub fn run(records: &Records, query: &Query, cursor: Option<&Cursor>, budget: &B
     let counts_only = query.count == 0 || query.summary == Some(Summary::Count);
     let mut places = Vec::new();
     if !counts_only {
-        let first = cursor.map_or(0, |cursor| usize::from(cursor.target));
+        // Without an order, the types follow each other; with one, the first places of all types are merged.
+        let is_merged = !query.sort.is_empty();
+        let first = cursor.filter(|_| !is_merged).map_or(0, |cursor| usize::from(cursor.target));
         for (index, (target, expr)) in query.targets.iter().zip(&exprs).enumerate().skip(first) {
-            let wanted = (query.count + 1).saturating_sub(places.len());
-            let after = cursor.filter(|_| index == first).map(Cursor::place);
+            let wanted = (query.count + 1).saturating_sub(if is_merged { 0 } else { places.len() });
+            let after = cursor.filter(|_| is_merged || index == first).map(Cursor::place);
             let found = find(&run, &target.type_name, expr, &query.sort, after.as_ref(), wanted)?;
             places.extend(found.into_iter().map(|place| (index, place)));
-            if places.len() > query.count {
+            if places.len() > query.count && !is_merged {
                 break;
             }
+        }
+        if is_merged && query.targets.len() > 1 {
+            places.sort_unstable_by(|(_, a), (_, b)| a.compare(b, &query.sort));
         }
     }
     let has_more = places.len() > query.count;

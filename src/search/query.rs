@@ -32,6 +32,8 @@ pub struct Options {
     pub now: Micros,
     /// The address of this server without a slash at the end: references that start with it are its own.
     pub base: Option<Box<str>>,
+    /// Whether `_content` is answered.
+    pub has_content: bool,
 }
 
 /// A query that is understood.
@@ -287,9 +289,9 @@ impl Reader<'_> {
             let kinds = query.targets.iter().map(|target| self.sort_kind(&target.type_name, code));
             let mut kinds = kinds.collect::<Result<Vec<_>, _>>()?;
             kinds.dedup();
-            match (query.targets.len(), kinds.as_slice()) {
-                (1, [kind]) => Ok(Sort { prefix: [&prefix_of(code)[..], &[*kind]].concat(), descending }),
-                _ => Err(self.bad("supported over several types")),
+            match kinds.as_slice() {
+                [kind] => Ok(Sort { prefix: [&prefix_of(code)[..], &[*kind]].concat(), descending }),
+                _ => Err(self.bad("of the same type for all types that are searched")),
             }
         });
         rules.collect()
@@ -329,7 +331,7 @@ impl Reader<'_> {
         let own = |text: &str| Some(Box::from(text)).filter(|_| text != "*");
         let mut parts = self.value.split(':');
         let (source, code, target) = (parts.next().unwrap_or_default(), parts.next(), parts.next());
-        if source == "*" && code.is_none() && !reverse {
+        if source == "*" && code.is_none() {
             return Ok(Include { source: None, code: None, target: None, iterate, reverse });
         }
         let (Some(code), None) = (code, parts.next()) else {
