@@ -2,6 +2,7 @@
 
 use super::budget::Budget;
 use super::engine::Run;
+use super::explain::Trace;
 use super::page::restricted;
 use super::query::Query;
 use super::results::after;
@@ -15,7 +16,7 @@ use crate::store::{Guard, Records, Rid};
 /// # Errors
 /// When the store fails or the budget is spent.
 pub fn find_up_to(records: &Records, query: &Query, limit: usize, budget: &Budget) -> Result<(Vec<Rid>, Vec<Guard>)> {
-    let run = Run { view: records.view(), budget };
+    let run = Run { view: records.view(), budget, trace: Trace::default() };
     let (mut found, mut guards) = (Vec::new(), Vec::new());
     for target in &query.targets {
         let expr = restricted(records, target);

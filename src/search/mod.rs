@@ -8,6 +8,7 @@ mod budget;
 mod criteria;
 mod cursor;
 mod engine;
+mod explain;
 mod filter;
 mod guard;
 mod include;

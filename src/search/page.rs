@@ -3,6 +3,7 @@
 use super::budget::Budget;
 use super::cursor::Cursor;
 use super::engine::{Run, failed};
+use super::explain::Trace;
 use super::include;
 use super::order::{Place, Step, Walk};
 use super::query::{Query, Sort, Summary, Target, Total};
@@ -35,6 +36,8 @@ pub struct Page {
     pub total: Option<u64>,
     /// How many postings and key lists were read.
     pub steps: u64,
+    /// What was done, in words, where `_explain` asks for it.
+    pub plan: Vec<String>,
 }
 
 /// Runs a query: the page after `cursor`, or the first one.
@@ -42,7 +45,7 @@ pub struct Page {
 /// # Errors
 /// When the store fails, the budget is spent, or a sort has too many ties.
 pub fn run(records: &Records, query: &Query, cursor: Option<&Cursor>, budget: &Budget) -> Result<Page> {
-    let run = Run { view: records.view(), budget };
+    let run = Run { view: records.view(), budget, trace: Trace::new(query.explain) };
     let exprs: Vec<_> = query.targets.iter().map(|target| restricted(records, target)).collect();
     let counts_only = query.count == 0 || query.summary == Some(Summary::Count);
     let mut places = Vec::new();
@@ -75,14 +78,8 @@ pub fn run(records: &Records, query: &Query, cursor: Option<&Cursor>, budget: &B
     };
     let matches: Vec<_> = places.iter().map(|(_, place)| place.rid).collect();
     let (included, is_cut) = include::included(&run, records, query, &matches)?;
-    Ok(Page {
-        matches: versions(&run, &matches)?,
-        included: versions(&run, &included)?,
-        is_cut,
-        next,
-        total,
-        steps: budget.taken(),
-    })
+    let (matches, included) = (versions(&run, &matches)?, versions(&run, &included)?);
+    Ok(Page { matches, included, is_cut, next, total, steps: budget.taken(), plan: run.trace.finish(budget) })
 }
 
 /// What of a set the grant lets through: the one place where a grant narrows a search, before anything is counted or sorted.
@@ -162,7 +159,10 @@ fn find_sorted(
         }
         let walk = match &mut walk {
             Some(walk) => walk,
-            none => none.insert(Walk::new(run, type_name, (expr, &without), (first, sort), after_place)?),
+            none => {
+                run.trace.note(|| format!("{type_name}: more than {SOON} match; the order is walked beside that."));
+                none.insert(Walk::new(run, type_name, (expr, &without), (first, sort), after_place)?)
+            }
         };
         for _ in 0..WALK_PER_ROUND {
             match walk.step()? {

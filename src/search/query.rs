@@ -53,6 +53,8 @@ pub struct Query {
     pub elements: Vec<String>,
     /// `_include` and `_revinclude`.
     pub includes: Vec<Include>,
+    /// `_explain`: whether the page says how it was found.
+    pub explain: bool,
     /// The names of the parameters that were not known and are left out.
     pub dropped: Vec<String>,
     /// How much it may read.
@@ -151,6 +153,7 @@ pub fn parse(
         summary: None,
         elements: Vec::new(),
         includes: Vec::new(),
+        explain: false,
         dropped: Vec::new(),
         limits: limits.clone(),
         pairs: Vec::new(),
@@ -197,7 +200,10 @@ pub fn compartment(compartment: &str, id: &str, type_name: &str) -> Option<Expr>
 fn fingerprint(types: &[&str], pairs: &[(String, String)]) -> [u8; 8] {
     let mut text = types.join(",");
     for (name, value) in pairs {
-        if !matches!(name.as_str(), "_count" | "_total" | "_summary" | "_elements" | "_include" | "_revinclude") {
+        if !matches!(
+            name.as_str(),
+            "_count" | "_total" | "_summary" | "_elements" | "_include" | "_revinclude" | "_explain"
+        ) {
             text.extend(["&", name, &format!("={}:", value.len()), value]);
         }
     }
@@ -261,7 +267,9 @@ impl Reader<'_> {
             "_total" => query.total = self.one_of(&TOTALS)?,
             "_summary" => query.summary = Some(self.one_of(&SUMMARIES)?),
             "_elements" => query.elements = self.value.split(',').map(|name| name.trim().to_owned()).collect(),
-            "_include" | "_revinclude" => query.includes.push(self.include(query)?),
+            "_explain" => query.explain = self.one_of(&[("true", true), ("false", false)])?,
+            "_contained" if self.value == "false" => {}
+            "_include" | "_revinclude" => query.includes.push(self.include()?),
             _ => self.criterion(query)?,
         }
         Ok(true)
@@ -320,7 +328,7 @@ impl Reader<'_> {
         })
     }
 
-    fn include(&self, query: &Query) -> Result<Include, Refusal> {
+    fn include(&self) -> Result<Include, Refusal> {
         let mut name = self.name.split(':');
         let reverse = name.next() == Some("_revinclude");
         let iterate = match (name.next(), name.next()) {
@@ -346,7 +354,6 @@ impl Reader<'_> {
             let text = format!("`{}` names a reference parameter that is not known for {source}.", self.name);
             return Err(Refusal::Unknown(refuse("not-supported", text)));
         }
-        let _ = query;
         Ok(Include { source: Some(source.into()), code: own(code), target: target.map(Into::into), iterate, reverse })
     }
 

@@ -223,3 +223,19 @@ fn canonical_references_have_a_hierarchy() {
     assert_eq!(wrong(&memory, &cases), Vec::<String>::new());
     assert!(refusal("CarePlan", "subject:below=Patient/x").contains("`:below`"));
 }
+
+#[test]
+fn a_page_explains_itself() {
+    let memory = sample();
+    let plan = |text: &str| {
+        let page = run(&memory.records(), &query("Observation", text), None, &Budget::default()).unwrap();
+        (page.plan.join("\n"), page.steps)
+    };
+    assert_eq!(plan("status=final").0, "");
+    let (text, steps) = plan("status=final,amended&date=ge2020&subject.name=obrien&_explain=true");
+    assert!(text.contains("status (2 ranges)") && text.contains("subject:Patient (name)"), "{text}");
+    assert!(!text.contains("obrien"), "{text}");
+    let read: u64 =
+        text.split(|char: char| !char.is_ascii_digit()).filter_map(|n| n.parse::<u64>().ok()).rev().take(2).sum();
+    assert_eq!(read, steps, "{text}");
+}
