@@ -36,7 +36,7 @@ impl App {
         let cursors = Arc::new(Cursors::new(cursor_key, config.limits.cursor_lifetime_s)?);
         let base: Arc<str> = Arc::from(config.base_url());
         let limits = Arc::new(config.limits.clone());
-        let extractor = Arc::new(Extractor::new(Some(&base)));
+        let extractor = Arc::new(Extractor::new(Some(&base)).with_content(config.search_content));
         Ok(Self { config, store, clock, limits, base, cursors, extractor, stopping: AtomicBool::new(false) })
     }
 

@@ -53,6 +53,8 @@ pub struct Config {
     pub handling: Handling,
     /// Whether the target of a reference must exist when a resource is written.
     pub check_references: bool,
+    /// Whether `_content` is answered: the words of all texts of each resource are indexed when it is written.
+    pub search_content: bool,
     /// `text` or `json`.
     pub log_format: LogFormat,
     /// The limits.
@@ -120,6 +122,7 @@ impl Default for Config {
             workers: 0,
             handling: Handling::Strict,
             check_references: false,
+            search_content: false,
             log_format: LogFormat::Text,
             limits: Limits::default(),
         }

@@ -27,7 +27,7 @@ pub fn run(command: Check) -> Result<(), Failure> {
         return Err(format!("there is no store in {}", options.folder.display()).into());
     }
     if command.rebuild {
-        let extractor = Extractor::new(Some(&config.base_url()));
+        let extractor = Extractor::new(Some(&config.base_url())).with_content(config.search_content);
         rebuild(&options, Some(&|_, json| keys(&extractor, json)))?;
         println!("Rebuilt.");
     }

@@ -7,9 +7,11 @@ pub mod statement;
 use super::{Answer, Context, Request};
 use crate::error::{Error, Result};
 use crate::fhir::subset::Subset;
+use crate::fhir::definitions::SearchParameter;
 use crate::fhir::{definitions, write};
 use crate::key::extract;
 use crate::operation;
+use crate::search;
 use statement::{Capabilities, Mode, Policy, ResourceSupport, Search};
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
@@ -37,7 +39,7 @@ pub fn capabilities(context: &Context, request: &Request<'_>) -> Result<Answer> 
     let mode = Mode::from_code(request.parameter("mode"))
         .ok_or_else(|| Error::invalid("mode must be full, normative or terminology.").at("mode"))?;
     let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
-    let bytes = made.entry((Arc::clone(&context.base), mode)).or_insert_with(|| Arc::new(state(&context.base, mode)));
+    let bytes = made.entry((Arc::clone(&context.base), mode)).or_insert_with(|| Arc::new(state(context, mode)));
     let bytes = Arc::clone(bytes);
     drop(made);
     match Subset::from_query(&request.query)? {
@@ -49,13 +51,17 @@ pub fn capabilities(context: &Context, request: &Request<'_>) -> Result<Answer> 
     }
 }
 
-fn state(base: &str, mode: Mode) -> Vec<u8> {
+fn state(context: &Context, mode: Mode) -> Vec<u8> {
     let definitions = definitions::r4();
     let support =
         |type_name| ResourceSupport { type_name, interactions: &INTERACTIONS, supported_profiles: Vec::new() };
     let operations = operation::built();
+    let has_content = context.extractor.has_content();
+    let is_built = |_: &str, parameter: &SearchParameter| {
+        extract::is_indexed(parameter) || search::is_special(parameter.code, has_content)
+    };
     let capabilities = Capabilities {
-        base_url: base,
+        base_url: &context.base,
         software: "Pharos",
         version: env!("CARGO_PKG_VERSION"),
         description: "A FHIR R4 server",
@@ -77,7 +83,7 @@ fn state(base: &str, mode: Mode) -> Vec<u8> {
             conditional_delete: Some("multiple"),
             reference_policy: &["literal", "logical"],
         },
-        search: Search { is_built: &|_, parameter| extract::is_indexed(parameter), further: &[], includes: true },
+        search: Search { is_built: &is_built, further: &[], includes: true },
         code_systems: &[],
     };
     write::to_vec(&capabilities.resource(mode))

@@ -203,6 +203,7 @@ impl Context {
             },
             now: self.clock.now(),
             base: Some((*self.base).into()),
+            has_content: self.extractor.has_content(),
         }
     }
 

@@ -109,6 +109,7 @@ fn write_warnings(writer: &mut BundleWriter, dropped: &[String], page: &Page) {
         let text = "More resources would be included than limits.include_max allows; the rest is left out.";
         issues.push(Issue::warning("incomplete", text));
     }
+    issues.extend(page.plan.iter().map(|note| Issue::information("informational", note.clone())));
     if !issues.is_empty() {
         let outcome = write::to_vec(&outcome::outcome(&issues));
         let (resource, search) = (Some(outcome.as_slice()), Some(SearchMode::Outcome));

@@ -190,14 +190,19 @@ pub fn matching(prefix: Prefix, span: Span, now: Micros) -> Vec<KeyRange> {
             .map(|before| first(b'l', i64::MIN, before).bounded(rest(i64::MIN, before)))
             .into_iter()
             .collect(),
-        Prefix::Ap => {
-            let Span { low, high } = span.around(now);
-            vec![
-                first(b'l', low.saturating_sub(DAY), high).bounded(rest(low, i64::MAX)),
-                first(b'h', low, i64::MAX).bounded(rest(i64::MIN, high)),
-            ]
-        }
+        Prefix::Ap => overlapping(span.around(now)),
     }
+}
+
+/// The ranges that hold the dates that have a moment in common with `span`: the short ones by where they start, the long ones
+/// by where they end.
+#[must_use]
+pub fn overlapping(span: Span) -> Vec<KeyRange> {
+    let Span { low, high } = span;
+    vec![
+        first(b'l', low.saturating_sub(DAY), high).bounded(rest(low, i64::MAX)),
+        first(b'h', low, i64::MAX).bounded(rest(i64::MIN, high)),
+    ]
 }
 
 /// Values that start before `low`.

@@ -63,6 +63,13 @@ impl Decimal {
         }
     }
 
+    /// The nearest floating-point number.
+    #[must_use]
+    #[allow(clippy::cast_precision_loss, reason = "the nearest one is meant")]
+    pub fn to_f64(self) -> f64 {
+        self.mantissa as f64 * 10_f64.powi(self.exponent)
+    }
+
     /// The range that the written precision implies: half a unit of the last digit to both sides.
     #[must_use]
     pub const fn implied(self) -> (Self, Self) {

@@ -3,7 +3,7 @@
 use super::bytes::Parts;
 use super::composite::{self, Component};
 use super::path::Branch;
-use super::{KeyList, date, id_key, number, prefix_of, reference, string, token};
+use super::{KeyList, date, id_key, near, number, prefix_of, reference, string, token, words};
 use crate::fhir::definitions::{self, ParamType, SearchParameter};
 use crate::fhir::tree::{Object, Value};
 use crate::fhirpath::{Content, Context, Hooks, Item, Node};
@@ -18,6 +18,7 @@ const NOT_INDEXED: [&str; 3] = ["_id", "_lastUpdated", "near"];
 pub struct Extractor {
     types: FxHashMap<&'static str, OnceLock<Compiled>>,
     base: Option<Box<str>>,
+    has_content: bool,
 }
 
 /// The search parameters of one type.
@@ -43,7 +44,19 @@ impl Extractor {
     #[must_use]
     pub fn new(base: Option<&str>) -> Self {
         let types = definitions::r4().resource_types().iter().map(|name| (*name, OnceLock::new())).collect();
-        Self { types, base: base.map(Into::into) }
+        Self { types, base: base.map(Into::into), has_content: false }
+    }
+
+    /// The same with the words of all texts, for `_content`, or without them.
+    #[must_use]
+    pub fn with_content(self, has_content: bool) -> Self {
+        Self { has_content, ..self }
+    }
+
+    /// Whether the words of all texts are among the keys.
+    #[must_use]
+    pub const fn has_content(&self) -> bool {
+        self.has_content
     }
 
     /// The search keys of a resource, without those that its commit adds.
@@ -65,6 +78,15 @@ impl Extractor {
             for parts in sources.iter().filter_map(|source| found.get(*source)?.as_ref()) {
                 keys.extend(parts.iter().map(|part| [prefix, part].concat().into()));
             }
+        }
+        keys.extend(words::narrative_keys(resource));
+        if self.has_content {
+            keys.extend(words::content_keys(resource));
+        }
+        if *type_name == "Location" {
+            let mut parts = Parts::default();
+            near::parts(&mut parts, resource);
+            keys.extend(parts.iter().map(|part| [&prefix_of(near::NEAR), part].concat().into()));
         }
         KeyList::new(keys)
     }

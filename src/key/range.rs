@@ -1,6 +1,7 @@
 //! Ranges of keys, and bounds on the later parts of the keys in them.
 
 use super::bytes::END;
+use super::near::Circle;
 
 /// A range of keys: `from <= key < to`, where the bounds of `tail` hold of the same key: so that, for example, low and high of
 /// a date are those of one value.
@@ -45,6 +46,10 @@ pub enum Test {
     Between(Box<[u8]>, Box<[u8]>),
     /// The text that the rest begins with contains this one.
     Contains(Box<[u8]>),
+    /// The text that the rest begins with ends in this one.
+    EndsWith(Box<[u8]>),
+    /// The place that the rest gives is in the circle.
+    Near(Circle),
 }
 
 impl KeyRange {
@@ -169,12 +174,16 @@ impl Bound {
         let Some(rest) = self.position(key).and_then(|at| key.get(at..)) else { return false };
         match &self.test {
             Test::Between(from, to) => **from <= *rest && *rest < **to,
-            Test::Contains(text) => {
-                let end = memchr::memchr(END, rest).unwrap_or(rest.len());
-                rest.get(..end).is_some_and(|value| memchr::memmem::find(value, text).is_some())
-            }
+            Test::Contains(text) => memchr::memmem::find(first_text(rest), text).is_some(),
+            Test::EndsWith(text) => first_text(rest).ends_with(text),
+            Test::Near(circle) => circle.holds(rest),
         }
     }
+}
+
+fn first_text(rest: &[u8]) -> &[u8] {
+    let end = memchr::memchr(END, rest).unwrap_or(rest.len());
+    rest.get(..end).unwrap_or_default()
 }
 
 impl Test {

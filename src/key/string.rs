@@ -49,8 +49,14 @@ fn string(out: &mut Parts, value: &str) {
 /// The range of the strings that start with this folded text.
 #[must_use]
 pub fn matching_start(folded: &str) -> KeyRange {
+    starting(b'n', folded)
+}
+
+/// The range of the strings that are this one when they are folded.
+#[must_use]
+pub fn matching_folded(folded: &str) -> KeyRange {
     let mut bytes = vec![b'n'];
-    open_text(&mut bytes, folded);
+    text(&mut bytes, folded);
     KeyRange::prefix(&bytes)
 }
 
@@ -66,7 +72,31 @@ pub fn matching_exact(value: &str) -> KeyRange {
 /// The range of the strings that contain this folded text.
 #[must_use]
 pub fn matching_part(folded: &str) -> KeyRange {
+    containing(b'n', folded)
+}
+
+/// The range of the texts of a kind that start with this one.
+#[must_use]
+pub fn starting(kind: u8, text: &str) -> KeyRange {
+    let mut bytes = vec![kind];
+    open_text(&mut bytes, text);
+    KeyRange::prefix(&bytes)
+}
+
+/// The range of the texts of a kind that contain this one.
+#[must_use]
+pub fn containing(kind: u8, text: &str) -> KeyRange {
+    tested(kind, text, Test::Contains)
+}
+
+/// The range of the texts of a kind that end with this one.
+#[must_use]
+pub fn ending(kind: u8, text: &str) -> KeyRange {
+    tested(kind, text, Test::EndsWith)
+}
+
+fn tested(kind: u8, text: &str, test: impl Fn(Box<[u8]>) -> Test) -> KeyRange {
     let mut bytes = Vec::new();
-    open_text(&mut bytes, folded);
-    KeyRange::prefix(b"n").bounded(Bound { at: vec![Step::Bytes(1)], test: Test::Contains(bytes.into()) })
+    open_text(&mut bytes, text);
+    KeyRange::prefix(&[kind]).bounded(Bound { at: vec![Step::Bytes(1)], test: test(bytes.into()) })
 }

@@ -57,7 +57,8 @@ fn text_part(out: &mut Parts, words: Option<&str>) {
 }
 
 /// The form of a code in which case makes no difference.
-fn fold_code(code: &str) -> Cow<'_, str> {
+#[must_use]
+pub fn fold_code(code: &str) -> Cow<'_, str> {
     if code.bytes().any(|byte| byte.is_ascii_uppercase() || !byte.is_ascii()) {
         Cow::Owned(code.to_lowercase())
     } else {

@@ -2,17 +2,28 @@
 //!
 //! <https://hl7.org/fhir/R4/search.html#chaining>, <https://hl7.org/fhir/R4/search.html#has>
 
+use super::filter;
 use super::query::{Options, Refusal, refuse};
 use super::registry::Registry;
 use super::text::{split, unescape};
 use super::value::Place;
 use crate::error::Result;
 use crate::fhir::definitions::{self, ParamType, SearchParameter};
-use crate::key::{Expr, KeyRange, id_key, prefix_of};
+use crate::key::decimal::Decimal;
+use crate::key::{Expr, KeyRange, id_key, near, prefix_of, unit, words};
 use std::cell::Cell;
 
 /// A chain without types branches into every type that its references may point to; into no more than so many branches.
 const BRANCHES_MAX: usize = 2000;
+
+/// The distance of `near` where the query gives none.
+const NEAR_DEFAULT_KM: &str = "50";
+
+/// Whether a parameter that has no expression of its own is answered.
+#[must_use]
+pub fn is_special(code: &str, has_content: bool) -> bool {
+    matches!(code, words::TEXT | near::NEAR) || (code == words::CONTENT && has_content)
+}
 
 /// A criterion: its whole name, for messages, and its value.
 #[derive(Clone, Copy)]
@@ -25,26 +36,36 @@ pub struct Criteria<'q> {
     pub branches: &'q Cell<usize>,
 }
 
-impl Criteria<'_> {
+impl<'q> Criteria<'q> {
     /// The resources of a type that meet the criterion `name`, which is the whole name or the rest of it after `depth` steps.
     pub fn read(self, type_name: &str, name: &str, depth: usize) -> Result<Expr, Refusal> {
+        self.count_branch(depth)?;
+        if let Some(rest) = name.strip_prefix("_has:") {
+            return self.has(type_name, rest, depth);
+        }
+        match name.split_once('.') {
+            Some((head, rest)) => self.chain(type_name, head, rest, depth),
+            None => self.leaf(type_name, name, depth),
+        }
+    }
+
+    fn count_branch(self, depth: usize) -> Result<(), Refusal> {
         self.branches.set(self.branches.get() + 1);
         if depth > self.options.limits.chain_depth || self.branches.get() > BRANCHES_MAX {
             let text =
                 format!("`{}` is a chain of too many steps, or of too many types: name them.", self.start_of_name());
             return Err(Refusal::Bad(refuse("too-costly", text)));
         }
-        if let Some(rest) = name.strip_prefix("_has:") {
-            return self.has(type_name, rest, depth);
-        }
-        match name.split_once('.') {
-            Some((head, rest)) => self.chain(type_name, head, rest, depth),
-            None => self.leaf(type_name, name),
-        }
+        Ok(())
+    }
+
+    /// The parameter of a type, by its name.
+    pub fn parameter(self, type_name: &str, code: &str) -> Result<&'static SearchParameter, Refusal> {
+        self.registry.parameter(type_name, code).ok_or_else(|| self.unknown(type_name, code))
     }
 
     /// The name for messages: chains can be long.
-    fn start_of_name(self) -> String {
+    pub fn start_of_name(self) -> String {
         self.whole.chars().take(80).collect()
     }
 
@@ -60,7 +81,7 @@ impl Criteria<'_> {
     }
 
     fn reference(self, type_name: &str, code: &str) -> Result<&'static SearchParameter, Refusal> {
-        let found = self.registry.parameter(type_name, code).ok_or_else(|| self.unknown(type_name, code))?;
+        let found = self.parameter(type_name, code)?;
         if found.param_type == ParamType::Reference {
             Ok(found)
         } else {
@@ -85,6 +106,18 @@ impl Criteria<'_> {
     }
 
     fn chain(self, type_name: &str, head: &str, rest: &str, depth: usize) -> Result<Expr, Refusal> {
+        self.refers(type_name, head, depth, &|target, depth| self.read(target, rest, depth))
+    }
+
+    /// The resources that refer, by `head` (a parameter, perhaps with a type), to what `read` says for the types it may point to.
+    pub fn refers(
+        self,
+        type_name: &str,
+        head: &str,
+        depth: usize,
+        read: &dyn Fn(&str, usize) -> Result<Expr, Refusal>,
+    ) -> Result<Expr, Refusal> {
+        self.count_branch(depth)?;
         let (code, named) = head.split_once(':').map_or((head, None), |(code, name)| (code, Some(name)));
         let reference = self.reference(type_name, code)?;
         let definitions = definitions::r4();
@@ -96,7 +129,7 @@ impl Criteria<'_> {
         };
         let (mut parts, mut unknown) = (Vec::new(), None);
         for target in targets.into_iter().filter(|target| definitions.is_resource_type(target)) {
-            match self.read(target, rest, depth + 1) {
+            match read(target, depth + 1) {
                 Ok(expr) => parts.push(Expr::Refers { code: code.into(), target: target.into(), expr: Box::new(expr) }),
                 Err(Refusal::Unknown(error)) => unknown = Some(error),
                 Err(bad) => return Err(bad),
@@ -108,26 +141,18 @@ impl Criteria<'_> {
         }
     }
 
-    fn leaf(self, type_name: &str, name: &str) -> Result<Expr, Refusal> {
+    fn leaf(self, type_name: &str, name: &str, depth: usize) -> Result<Expr, Refusal> {
         let (code, modifier) = name.split_once(':').map_or((name, None), |(code, modifier)| (code, Some(modifier)));
-        let parameter = self.registry.parameter(type_name, code).ok_or_else(|| self.unknown(type_name, code))?;
+        if let Some(special) = self.special(type_name, (code, modifier), depth) {
+            return special;
+        }
+        let parameter = self.parameter(type_name, code)?;
         let prefix = prefix_of(code);
         if modifier == Some("missing") {
-            let present = Expr::Keys(KeyRange::prefix(&prefix));
-            return match self.value {
-                "true" => Ok(present.negate()),
-                "false" => Ok(present),
-                _ => Err(self.bad("is not true or false")),
-            };
-        }
-        let values = split(self.value, ',');
-        let limit = self.options.limits.or_values;
-        if values.len() > limit {
-            let text = format!("The search parameter `{}` has more than {limit} values.", self.start_of_name());
-            return Err(Refusal::Bad(refuse("too-costly", text)));
+            return self.missing(Expr::Keys(KeyRange::prefix(&prefix)));
         }
         let mut ranges = Vec::new();
-        for value in values.into_iter().filter(|value| !value.is_empty()) {
+        for value in self.values()? {
             if code == "_id" && modifier.is_none() {
                 ranges.push(KeyRange::exactly(&id_key(&unescape(value))));
                 continue;
@@ -138,4 +163,99 @@ impl Criteria<'_> {
         let any = Expr::any(ranges);
         Ok(if matches!(modifier, Some("not" | "not-in")) { any.negate() } else { any })
     }
+
+    /// The alternatives of the value, escapes still in them.
+    fn values(self) -> Result<impl Iterator<Item = &'q str>, Refusal> {
+        let values = split(self.value, ',');
+        let limit = self.options.limits.or_values;
+        if values.len() > limit {
+            let text = format!("The search parameter `{}` has more than {limit} values.", self.start_of_name());
+            return Err(Refusal::Bad(refuse("too-costly", text)));
+        }
+        Ok(values.into_iter().filter(|value| !value.is_empty()))
+    }
+
+    /// The parameters that have a way of their own.
+    fn special(
+        self,
+        type_name: &str,
+        (code, modifier): (&str, Option<&str>),
+        depth: usize,
+    ) -> Option<Result<Expr, Refusal>> {
+        let found = match code {
+            words::TEXT | words::CONTENT => self.words(code),
+            "_filter" => filter::read(self, type_name, depth),
+            "_list" => self.list(type_name),
+            near::NEAR if type_name == "Location" && modifier == Some("missing") => {
+                self.missing(Expr::Keys(KeyRange::prefix(&prefix_of(code))))
+            }
+            near::NEAR if type_name == "Location" => self.near(),
+            _ => return None,
+        };
+        let has_bad_modifier = modifier.is_some() && (code, modifier) != (near::NEAR, Some("missing"));
+        Some(if has_bad_modifier { Err(self.bad("is not supported with this modifier")) } else { found })
+    }
+
+    fn missing(self, present: Expr) -> Result<Expr, Refusal> {
+        match self.value {
+            "true" => Ok(present.negate()),
+            "false" => Ok(present),
+            _ => Err(self.bad("is not true or false")),
+        }
+    }
+
+    fn words(self, code: &str) -> Result<Expr, Refusal> {
+        if code == words::CONTENT && !self.options.has_content {
+            let text = "The search parameter `_content` is turned off on this server (setting `search_content`).";
+            return Err(Refusal::Unknown(refuse("not-supported", text.into())));
+        }
+        super::words::read(code, self.value)
+            .ok_or_else(|| self.bad("is not made of words, with `and`, `or`, `not` and parentheses between them"))
+    }
+
+    /// <https://hl7.org/fhir/R4/search.html#list>
+    fn list(self, type_name: &str) -> Result<Expr, Refusal> {
+        let _ = type_name;
+        let mut ids = Vec::new();
+        for id in self.values()? {
+            if id.starts_with('$') {
+                let text = "The functional lists of `_list` are not supported.";
+                return Err(Refusal::Bad(refuse("not-supported", text.into())));
+            }
+            ids.push(KeyRange::exactly(&id_key(&unescape(id))));
+        }
+        Ok(Expr::ReferredBy { source: "List".into(), code: "item".into(), expr: Box::new(Expr::any(ids)) })
+    }
+
+    fn near(self) -> Result<Expr, Refusal> {
+        let mut ranges = Vec::new();
+        for value in self.values()? {
+            let (centre, radius_m) = circle(value).ok_or_else(|| {
+                self.bad("is not of the form latitude|longitude|distance|units, with a unit of length")
+            })?;
+            ranges
+                .extend(near::matching(centre, radius_m).into_iter().map(|range| range.under(&prefix_of(near::NEAR))));
+        }
+        Ok(Expr::any(ranges))
+    }
+}
+
+/// Reads `latitude|longitude|distance|units`: the place and the distance in metres.
+fn circle(text: &str) -> Option<(near::Position, f64)> {
+    let parts: Vec<_> = split(text, '|').into_iter().map(str::trim).collect();
+    let number = |text: &str| text.parse::<f64>().ok().filter(|number| number.is_finite());
+    let (centre, distance, unit) = match parts.as_slice() {
+        [latitude, longitude] | [latitude, longitude, ""] | [latitude, longitude, "", ""] => {
+            ((latitude, longitude), NEAR_DEFAULT_KM, "km")
+        }
+        [latitude, longitude, distance] | [latitude, longitude, distance, ""] => {
+            ((latitude, longitude), *distance, "km")
+        }
+        [latitude, longitude, distance, unit] => ((latitude, longitude), *distance, *unit),
+        _ => return None,
+    };
+    let base = unit::base(if unit == "mi" { "[mi_i]" } else { unit }).filter(|base| base.unit == "m")?;
+    let metres = base.convert(Decimal::parse(distance)?)?.to_f64();
+    let position = near::Position::new(number(centre.0)?, number(centre.1)?)?;
+    (metres >= 0.0).then_some((position, metres))
 }

@@ -1,6 +1,7 @@
 //! One search over one snapshot: whether a resource is in a set, by its key list.
 
 use super::budget::Budget;
+use super::explain::Trace;
 use crate::error::{Error, Result};
 use crate::key::bytes::END;
 use crate::key::reference::{matching_resource, target_in};
@@ -12,6 +13,7 @@ use std::sync::Arc;
 pub struct Run<'r> {
     pub view: &'r dyn View,
     pub budget: &'r Budget,
+    pub trace: Trace,
 }
 
 /// What a failure of the store means for a search.
@@ -31,7 +33,8 @@ impl Run<'_> {
     /// The key list of a resource; `None` where there is none, or it is deleted.
     pub fn keys(&self, rid: Rid) -> Result<Option<KeyList>> {
         self.budget.step()?;
-        Ok(self.view.keys(rid).map_err(failed)?.filter(|keys| !keys.as_slice().is_empty()))
+        self.trace.count_checked();
+        Ok(self.view.keys(rid).map_err(failed)?.filter(|keys| !keys.is_empty()))
     }
 
     /// Whether a resource is in a set.

@@ -7,6 +7,7 @@ use super::page::restricted;
 use super::query::{Include, Query, Target};
 use super::registry::Registry;
 use crate::error::Result;
+use crate::fhir::definitions::{self, SearchParameter};
 use crate::key::reference::{matching_uri, url_in};
 use crate::key::{Expr, KeyList, id_in, prefix_of};
 use crate::store::{Records, Rid};
@@ -92,16 +93,27 @@ impl Gathering<'_> {
     }
 
     fn reverse(&mut self, type_name: &str, keys: &KeyList, rule: &Include) -> Result<()> {
-        let (Some(source), Some(id)) = (rule.source.as_deref(), id_in(keys)) else { return Ok(()) };
+        let Some(id) = id_in(keys) else { return Ok(()) };
         if rule.target.as_deref().is_some_and(|target| target != type_name) {
             return Ok(());
         }
-        for code in codes(source, rule) {
-            for rid in self.run.view.rids(source, &reference_key(code, type_name, id), Rid(0)) {
-                self.run.budget.step()?;
-                self.add(source, rid.map_err(failed)?)?;
-                if self.is_cut {
-                    return Ok(());
+        let sources = match rule.source.as_deref() {
+            Some(source) => vec![source],
+            None => definitions::r4().resource_types().to_vec(),
+        };
+        for source in sources {
+            for code in codes(source, rule) {
+                let may_point_here =
+                    |found: &SearchParameter| found.targets.is_empty() || found.targets.contains(&type_name);
+                if !Registry.parameter(source, code).is_some_and(may_point_here) {
+                    continue;
+                }
+                for rid in self.run.view.rids(source, &reference_key(code, type_name, id), Rid(0)) {
+                    self.run.budget.step()?;
+                    self.add(source, rid.map_err(failed)?)?;
+                    if self.is_cut {
+                        return Ok(());
+                    }
                 }
             }
         }

@@ -1,5 +1,6 @@
 //! Which keys are in use: a skip scan over the distinct keys of a type.
 
+use super::explain::Trace;
 use super::budget::Budget;
 use super::engine::{Run, failed};
 use super::page::restricted;
@@ -21,7 +22,7 @@ pub fn keys_in_use(
     prefix: &[u8],
     budget: &Budget,
 ) -> Result<Vec<(Arc<[u8]>, Rid)>> {
-    let run = Run { view: records.view(), budget };
+    let run = Run { view: records.view(), budget, trace: Trace::default() };
     let visible = restricted(records, &Target { type_name: type_name.into(), expr: Expr::All });
     let mut rest = KeyRange::prefix(prefix);
     let mut found = Vec::new();

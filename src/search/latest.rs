@@ -1,5 +1,6 @@
 //! The newest matches of each group: for each subject and each code, so many.
 
+use super::explain::Trace;
 use super::budget::Budget;
 use super::engine::{Run, failed};
 use super::include;
@@ -52,7 +53,7 @@ pub fn latest(
     after_place: Option<&LatestPlace>,
     budget: &Budget,
 ) -> Result<(Page, Option<LatestPlace>)> {
-    let run = Run { view: records.view(), budget };
+    let run = Run { view: records.view(), budget, trace: Trace::default() };
     let mut groups = Groups::default();
     for target in &query.targets {
         let expr = restricted(records, target);
@@ -75,7 +76,7 @@ pub fn latest(
     let matches: Vec<_> = shown.iter().map(|place| place.aged.1).collect();
     let (included, is_cut) = include::included(&run, records, query, &matches)?;
     let (matches, included) = (versions(&run, &matches)?, versions(&run, &included)?);
-    Ok((Page { matches, included, is_cut, next: None, total, steps: budget.taken() }, next))
+    Ok((Page { matches, included, is_cut, next: None, total, steps: budget.taken(), plan: Vec::new() }, next))
 }
 
 impl LatestPlace {

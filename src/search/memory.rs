@@ -22,7 +22,8 @@ pub struct Memory {
     postings: BTreeMap<Key, BTreeSet<Rid>>,
 }
 
-pub static EXTRACTOR: LazyLock<Extractor> = LazyLock::new(|| Extractor::new(Some("http://localhost/fhir")));
+pub static EXTRACTOR: LazyLock<Extractor> =
+    LazyLock::new(|| Extractor::new(Some("http://localhost/fhir")).with_content(true));
 
 fn place(rid: Rid) -> usize {
     usize::try_from(rid.0 - 1).unwrap()
@@ -34,25 +35,25 @@ impl Memory {
         let tree = parse(json.as_bytes(), 64).unwrap();
         let object = tree.as_object().unwrap();
         let (type_name, id) = (Box::from(object.resource_type().unwrap()), Box::from(object.id().unwrap()));
-        let mut keys = EXTRACTOR.keys(object).as_slice().to_vec();
+        let keys = EXTRACTOR.keys(object);
         let next = Rid(self.resources.len() as u64 + 1);
         let rid = *self.ids.entry((type_name, id)).or_insert(next);
         let (type_name, id) = (object.resource_type().unwrap().into(), object.id().unwrap().into());
-        keys.extend(last_updated_keys(Micros(rid.0.cast_signed() * 1_000_000)));
-        keys.push(ALL.into());
-        let keys = KeyList::new(keys);
+        let mut added = last_updated_keys(Micros(rid.0.cast_signed() * 1_000_000)).to_vec();
+        added.push(ALL.into());
+        let keys = keys.with(added);
         if rid < next {
             let (old_type, _, old) = &self.resources[place(rid)];
-            for key in old.as_slice() {
-                self.postings.get_mut(&(old_type.clone(), Arc::from(&**key))).unwrap().remove(&rid);
+            for key in old {
+                self.postings.get_mut(&(old_type.clone(), Arc::from(key))).unwrap().remove(&rid);
             }
             self.resources[place(rid)].2 = keys.clone();
         } else {
             self.resources.push((type_name, id, keys.clone()));
         }
         let type_name = self.resources[place(rid)].0.clone();
-        for key in keys.as_slice() {
-            self.postings.entry((type_name.clone(), Arc::from(&**key))).or_default().insert(rid);
+        for key in &keys {
+            self.postings.entry((type_name.clone(), Arc::from(key))).or_default().insert(rid);
         }
     }
 

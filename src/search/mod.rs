@@ -9,6 +9,8 @@ mod care;
 mod criteria;
 mod cursor;
 mod engine;
+mod explain;
+mod filter;
 mod guard;
 mod include;
 mod labels;
@@ -23,16 +25,20 @@ mod results;
 mod shared;
 mod text;
 mod value;
+mod words;
 
 #[cfg(test)]
 mod memory;
 #[cfg(test)]
 mod oracle_tests;
 #[cfg(test)]
+mod special_tests;
+#[cfg(test)]
 mod tests;
 
 pub use budget::Budget;
 pub use care::care_dates;
+pub use criteria::is_special;
 pub use cursor::Cursor;
 pub use engine::references;
 pub use guard::{find_up_to, would_match};

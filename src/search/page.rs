@@ -3,6 +3,7 @@
 use super::budget::Budget;
 use super::cursor::Cursor;
 use super::engine::{Run, failed};
+use super::explain::Trace;
 use super::include;
 use super::order::{Place, Step, Walk};
 use super::query::{Query, Sort, Summary, Target, Total};
@@ -35,6 +36,8 @@ pub struct Page {
     pub total: Option<u64>,
     /// How many postings and key lists were read.
     pub steps: u64,
+    /// What was done, in words, where `_explain` asks for it.
+    pub plan: Vec<String>,
 }
 
 /// Runs a query: the page after `cursor`, or the first one.
@@ -42,20 +45,25 @@ pub struct Page {
 /// # Errors
 /// When the store fails, the budget is spent, or a sort has too many ties.
 pub fn run(records: &Records, query: &Query, cursor: Option<&Cursor>, budget: &Budget) -> Result<Page> {
-    let run = Run { view: records.view(), budget };
+    let run = Run { view: records.view(), budget, trace: Trace::new(query.explain) };
     let exprs: Vec<_> = query.targets.iter().map(|target| restricted(records, target)).collect();
     let counts_only = query.count == 0 || query.summary == Some(Summary::Count);
     let mut places = Vec::new();
     if !counts_only {
-        let first = cursor.map_or(0, |cursor| usize::from(cursor.target));
+        // Without an order, the types follow each other; with one, the first places of all types are merged.
+        let is_merged = !query.sort.is_empty();
+        let first = cursor.filter(|_| !is_merged).map_or(0, |cursor| usize::from(cursor.target));
         for (index, (target, expr)) in query.targets.iter().zip(&exprs).enumerate().skip(first) {
-            let wanted = (query.count + 1).saturating_sub(places.len());
-            let after = cursor.filter(|_| index == first).map(Cursor::place);
+            let wanted = (query.count + 1).saturating_sub(if is_merged { 0 } else { places.len() });
+            let after = cursor.filter(|_| is_merged || index == first).map(Cursor::place);
             let found = find(&run, &target.type_name, expr, &query.sort, after.as_ref(), wanted)?;
             places.extend(found.into_iter().map(|place| (index, place)));
-            if places.len() > query.count {
+            if places.len() > query.count && !is_merged {
                 break;
             }
+        }
+        if is_merged && query.targets.len() > 1 {
+            places.sort_unstable_by(|(_, a), (_, b)| a.compare(b, &query.sort));
         }
     }
     let has_more = places.len() > query.count;
@@ -70,14 +78,8 @@ pub fn run(records: &Records, query: &Query, cursor: Option<&Cursor>, budget: &B
     };
     let matches: Vec<_> = places.iter().map(|(_, place)| place.rid).collect();
     let (included, is_cut) = include::included(&run, records, query, &matches)?;
-    Ok(Page {
-        matches: versions(&run, &matches)?,
-        included: versions(&run, &included)?,
-        is_cut,
-        next,
-        total,
-        steps: budget.taken(),
-    })
+    let (matches, included) = (versions(&run, &matches)?, versions(&run, &included)?);
+    Ok(Page { matches, included, is_cut, next, total, steps: budget.taken(), plan: run.trace.finish(budget) })
 }
 
 /// What of a set the grant lets through: the one place where a grant narrows a search, before anything is counted or sorted.
@@ -157,7 +159,10 @@ fn find_sorted(
         }
         let walk = match &mut walk {
             Some(walk) => walk,
-            none => none.insert(Walk::new(run, type_name, (expr, &without), (first, sort), after_place)?),
+            none => {
+                run.trace.note(|| format!("{type_name}: more than {SOON} match; the order is walked beside that."));
+                none.insert(Walk::new(run, type_name, (expr, &without), (first, sort), after_place)?)
+            }
         };
         for _ in 0..WALK_PER_ROUND {
             match walk.step()? {

@@ -5,6 +5,7 @@
 //! cheaper is not guessed: both go on side by side, a little at a time, and the first that ends is taken.
 
 use super::engine::{Run, failed, reference_key, references};
+use super::explain::{describe, joined};
 use super::results::{Checked, Collected, Intersection, Numbers, OfKey, Stream, Union, after};
 use crate::error::Result;
 use crate::key::bytes::END;
@@ -48,6 +49,15 @@ impl<'r> Run<'r> {
                 Reading::Checked => rest.push(part),
             }
         }
+        self.trace.note(|| {
+            let whole = joined(parts, " and ");
+            let keys = seekable.iter().map(Vec::len).sum::<usize>();
+            format!(
+                "{type_name}: {whole}. Read in order by {keys} keys; to be collected or checked: {} of {} parts.",
+                rest.len(),
+                parts.len()
+            )
+        });
         let driver = self.driver(type_name, &seekable, None);
         if rest.is_empty() {
             return Ok(driver);
@@ -196,6 +206,10 @@ impl Race<'_> {
         self.running.clear();
         ended.found.sort_unstable();
         ended.found.dedup();
+        self.run.trace.note(|| {
+            let part = self.rest.get(ended.part).map_or_else(String::new, |part| describe(part));
+            format!("{}: {part} drives, with {} resources.", self.type_name, ended.found.len())
+        });
         let driver = self.run.driver(self.type_name, &self.seekable, Some(ended.found));
         self.rest.remove(ended.part);
         self.decided = Some(if self.rest.is_empty() {

@@ -32,6 +32,8 @@ pub struct Options {
     pub now: Micros,
     /// The address of this server without a slash at the end: references that start with it are its own.
     pub base: Option<Box<str>>,
+    /// Whether `_content` is answered.
+    pub has_content: bool,
 }
 
 /// A query that is understood.
@@ -51,6 +53,8 @@ pub struct Query {
     pub elements: Vec<String>,
     /// `_include` and `_revinclude`.
     pub includes: Vec<Include>,
+    /// `_explain`: whether the page says how it was found.
+    pub explain: bool,
     /// The names of the parameters that were not known and are left out.
     pub dropped: Vec<String>,
     /// How much it may read.
@@ -149,6 +153,7 @@ pub fn parse(
         summary: None,
         elements: Vec::new(),
         includes: Vec::new(),
+        explain: false,
         dropped: Vec::new(),
         limits: limits.clone(),
         pairs: Vec::new(),
@@ -195,7 +200,10 @@ pub fn compartment(compartment: &str, id: &str, type_name: &str) -> Option<Expr>
 fn fingerprint(types: &[&str], pairs: &[(String, String)]) -> [u8; 8] {
     let mut text = types.join(",");
     for (name, value) in pairs {
-        if !matches!(name.as_str(), "_count" | "_total" | "_summary" | "_elements" | "_include" | "_revinclude") {
+        if !matches!(
+            name.as_str(),
+            "_count" | "_total" | "_summary" | "_elements" | "_include" | "_revinclude" | "_explain"
+        ) {
             text.extend(["&", name, &format!("={}:", value.len()), value]);
         }
     }
@@ -259,7 +267,9 @@ impl Reader<'_> {
             "_total" => query.total = self.one_of(&TOTALS)?,
             "_summary" => query.summary = Some(self.one_of(&SUMMARIES)?),
             "_elements" => query.elements = self.value.split(',').map(|name| name.trim().to_owned()).collect(),
-            "_include" | "_revinclude" => query.includes.push(self.include(query)?),
+            "_explain" => query.explain = self.one_of(&[("true", true), ("false", false)])?,
+            "_contained" if self.value == "false" => {}
+            "_include" | "_revinclude" => query.includes.push(self.include()?),
             _ => self.criterion(query)?,
         }
         Ok(true)
@@ -287,9 +297,9 @@ impl Reader<'_> {
             let kinds = query.targets.iter().map(|target| self.sort_kind(&target.type_name, code));
             let mut kinds = kinds.collect::<Result<Vec<_>, _>>()?;
             kinds.dedup();
-            match (query.targets.len(), kinds.as_slice()) {
-                (1, [kind]) => Ok(Sort { prefix: [&prefix_of(code)[..], &[*kind]].concat(), descending }),
-                _ => Err(self.bad("supported over several types")),
+            match kinds.as_slice() {
+                [kind] => Ok(Sort { prefix: [&prefix_of(code)[..], &[*kind]].concat(), descending }),
+                _ => Err(self.bad("of the same type for all types that are searched")),
             }
         });
         rules.collect()
@@ -318,7 +328,7 @@ impl Reader<'_> {
         })
     }
 
-    fn include(&self, query: &Query) -> Result<Include, Refusal> {
+    fn include(&self) -> Result<Include, Refusal> {
         let mut name = self.name.split(':');
         let reverse = name.next() == Some("_revinclude");
         let iterate = match (name.next(), name.next()) {
@@ -329,7 +339,7 @@ impl Reader<'_> {
         let own = |text: &str| Some(Box::from(text)).filter(|_| text != "*");
         let mut parts = self.value.split(':');
         let (source, code, target) = (parts.next().unwrap_or_default(), parts.next(), parts.next());
-        if source == "*" && code.is_none() && !reverse {
+        if source == "*" && code.is_none() {
             return Ok(Include { source: None, code: None, target: None, iterate, reverse });
         }
         let (Some(code), None) = (code, parts.next()) else {
@@ -344,7 +354,6 @@ impl Reader<'_> {
             let text = format!("`{}` names a reference parameter that is not known for {source}.", self.name);
             return Err(Refusal::Unknown(refuse("not-supported", text)));
         }
-        let _ = query;
         Ok(Include { source: Some(source.into()), code: own(code), target: target.map(Into::into), iterate, reverse })
     }
 

@@ -1,5 +1,6 @@
 //! What the resources of several sets refer to, page by page, in bounded memory.
 
+use super::explain::Trace;
 use super::budget::Budget;
 use super::engine::{Run, failed};
 use super::page::restricted;
@@ -40,7 +41,7 @@ pub fn referred(
     count: usize,
     budget: &Budget,
 ) -> Result<Vec<(ReferredPlace, Version)>> {
-    let run = Run { view: records.view(), budget };
+    let run = Run { view: records.view(), budget, trace: Trace::default() };
     let mut gathering = Gathering {
         run: &run,
         records,

@@ -5,21 +5,22 @@ use super::*;
 use crate::clock::Micros;
 use crate::error::Category;
 
-fn options() -> Options {
-    Options { now: Micros(1_600_000_000_000_000), base: Some("http://localhost/fhir".into()), ..Options::default() }
+pub(super) fn options() -> Options {
+    let base = Some("http://localhost/fhir".into());
+    Options { now: Micros(1_600_000_000_000_000), base, has_content: true, ..Options::default() }
 }
 
-fn pairs(query: &str) -> Vec<(String, String)> {
+pub(super) fn pairs(query: &str) -> Vec<(String, String)> {
     let pairs = query.split('&').filter(|pair| !pair.is_empty());
     pairs.map(|pair| pair.split_once('=').unwrap()).map(|(name, value)| (name.into(), value.into())).collect()
 }
 
-fn query(type_name: &str, text: &str) -> Query {
+pub(super) fn query(type_name: &str, text: &str) -> Query {
     parse(Registry, Some(type_name), &pairs(text), &options()).unwrap()
 }
 
 /// All pages of a query, joined; each page comes through the bytes of its cursor.
-fn ids(memory: &Memory, type_name: &str, text: &str) -> Vec<String> {
+pub(super) fn ids(memory: &Memory, type_name: &str, text: &str) -> Vec<String> {
     let (records, query) = (memory.records(), query(type_name, text));
     let (mut found, mut cursor) = (Vec::new(), None);
     loop {
@@ -31,13 +32,13 @@ fn ids(memory: &Memory, type_name: &str, text: &str) -> Vec<String> {
     }
 }
 
-fn refusal(type_name: &str, text: &str) -> String {
+pub(super) fn refusal(type_name: &str, text: &str) -> String {
     let error = parse(Registry, Some(type_name), &pairs(text), &options()).unwrap_err();
     assert_eq!(error.category, Category::Invalid);
     error.issues[0].diagnostics.to_string()
 }
 
-fn sample() -> Memory {
+pub(super) fn sample() -> Memory {
     let mut memory = Memory::default();
     for json in [
         r#"{"resourceType":"Patient","id":"p1","active":true,"gender":"female","birthDate":"1980-05-17",

@@ -180,6 +180,9 @@ impl Place<'_> {
                 Target::Url(id) if !id.contains([':', '/']) => Ok(vec![reference::matching_resource(name, id)]),
                 _ => Err(self.malformed("an id of the type that its modifier names")),
             },
+            Some("below" | "above") if matches!(Target::read(text, base), Target::Url(url) if url.contains(':')) => {
+                self.uri(text)
+            }
             Some(_) => Err(self.bad_modifier()),
         }
     }

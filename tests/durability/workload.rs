@@ -132,7 +132,7 @@ fn observe_version(view: &dyn View, rid: pharos::store::Rid, number: u64) -> One
     let body = version.body?.unpack(version.version, version.time).unwrap();
     let json: serde_json::Value = serde_json::from_slice(&body).unwrap();
     assert_eq!(json["meta"]["versionId"], number.to_string());
-    let keys = keys.as_slice().iter().map(|key| String::from_utf8_lossy(key).into_owned());
+    let keys = keys.iter().map(|key| String::from_utf8_lossy(key).into_owned());
     Some((json["text"].as_str().unwrap().to_owned(), keys.filter(|key| key.starts_with("k\0")).collect()))
 }
 

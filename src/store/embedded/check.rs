@@ -198,8 +198,8 @@ impl Check<'_> {
         }
         let keys = Self::get(&self.tables.records, layout::keys(self.tenant, rid))?;
         let keys = view::keys_of(self.sealer, self.tenant, rid, &header, keys.as_deref().unwrap_or_default())?;
-        for key in keys.as_slice() {
-            self.sums.postings.add((header.type_name, &**key, rid.0));
+        for key in &keys {
+            self.sums.postings.add((header.type_name, key, rid.0));
         }
         Ok(())
     }

@@ -315,8 +315,6 @@ impl Writing {
                 touched.times.push(time);
             }
         }
-        touched
-            .lists
-            .extend([Some(old_keys), new_keys].into_iter().flatten().filter(|list| !list.as_slice().is_empty()));
+        touched.lists.extend([Some(old_keys), new_keys].into_iter().flatten().filter(|list| !list.is_empty()));
     }
 }

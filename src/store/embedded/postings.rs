@@ -49,14 +49,15 @@ impl PostingEdits {
         old: &KeyList,
         new: Option<&KeyList>,
     ) {
-        let was_live = !old.as_slice().is_empty();
-        let new_keys = new.map_or(&[][..], KeyList::as_slice);
-        for key in only_in(old.as_slice(), new_keys) {
-            if new.is_none() || **key != *ALL {
+        let was_live = !old.is_empty();
+        let none = KeyList::default();
+        let new_keys = new.unwrap_or(&none);
+        for key in only_in(old, new_keys) {
+            if new.is_none() || *key != *ALL {
                 self.edit(scope, key, (rid, false), is_new_base);
             }
         }
-        for key in only_in(new_keys, old.as_slice()) {
+        for key in only_in(new_keys, old) {
             self.edit(scope, key, (rid, true), is_new_base);
         }
         if new.is_some() {
@@ -104,7 +105,7 @@ impl PostingEdits {
 }
 
 /// The keys of `these` that are not among `others`; both are sorted.
-fn only_in<'k>(these: &'k [Box<[u8]>], others: &'k [Box<[u8]>]) -> impl Iterator<Item = &'k Box<[u8]>> {
+fn only_in<'k>(these: &'k KeyList, others: &'k KeyList) -> impl Iterator<Item = &'k [u8]> {
     let mut others = others.iter().peekable();
     these.iter().filter(move |key| {
         while others.next_if(|other| other < key).is_some() {}

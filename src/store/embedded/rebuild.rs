@@ -108,7 +108,7 @@ impl<'p> Part<'p> {
         self.base = base;
         self.resources += 1;
         let scope = Scope { tenant: self.tenant, generation: self.generation, type_name: header.type_name, base };
-        for key in keys.as_slice() {
+        for key in keys {
             self.blocks.entry(layout::block(scope, key)).or_default().push(rid);
         }
         Ok(())

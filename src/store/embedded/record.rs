@@ -163,11 +163,14 @@ pub(super) fn open_record(sealer: &Sealer, tenant: TenantId, rid: Rid, record: &
     })
 }
 
+/// What a key does not share with the one before it, in bytes, about: for room.
+const KEY_REST_LEN: usize = 16;
+
 /// A key list made ready to be sealed: each key by what it shares with the one before, then compressed.
 pub(super) fn pack_keys(keys: &KeyList) -> Vec<u8> {
-    let mut out = Vec::with_capacity(keys.as_slice().iter().map(|key| key.len() + 2).sum());
+    let mut out = Vec::with_capacity(keys.byte_len() + 2 * keys.len());
     let mut before: &[u8] = &[];
-    for key in keys.as_slice() {
+    for key in keys {
         let shared = before.iter().zip(key.iter()).take_while(|(a, b)| a == b).count();
         varint::push(shared as u64, &mut out);
         varint::push_bytes(key.get(shared..).unwrap_or_default(), &mut out);
@@ -179,16 +182,15 @@ pub(super) fn pack_keys(keys: &KeyList) -> Vec<u8> {
     packed
 }
 
-fn unpack_keys(mut packed: &[u8]) -> Option<Vec<Box<[u8]>>> {
+fn unpack_keys(mut packed: &[u8]) -> Option<KeyList> {
     let plain_len = usize::try_from(varint::take(&mut packed)?).ok()?;
     let plain = expand(packed, plain_len).ok()?;
     let mut plain = plain.as_slice();
-    let mut keys: Vec<Box<[u8]>> = Vec::new();
+    let mut keys = KeyList::with_capacity(plain_len / KEY_REST_LEN, 2 * plain_len);
     while !plain.is_empty() {
         let shared = usize::try_from(varint::take(&mut plain)?).ok()?;
         let rest = varint::take_bytes(&mut plain)?;
-        let before = keys.last().map_or(&[][..], |key| key).get(..shared)?;
-        keys.push([before, rest].concat().into());
+        keys.push_shared(shared, rest)?;
     }
     Some(keys)
 }
@@ -215,15 +217,14 @@ pub(super) fn open_keys(sealer: &Sealer, tenant: TenantId, rid: Rid, value: &[u8
     let version = varint::take(&mut text).ok_or_else(damaged)?;
     let header = value.get(..value.len() - text.len()).unwrap_or_default();
     let packed = sealer.open(keys_place(tenant, rid, version), header, text)?;
-    Ok((version, KeyList::new(unpack_keys(&packed).ok_or_else(damaged)?)))
+    Ok((version, unpack_keys(&packed).ok_or_else(damaged)?))
 }
 
 /// All keys of a live version: those of its content and those that the commit added.
 pub(super) fn with_added_keys(content: &KeyList, time: Micros) -> KeyList {
-    let mut keys = content.as_slice().to_vec();
-    keys.extend(last_updated_keys(time));
-    keys.push(ALL.into());
-    KeyList::new(keys)
+    let mut added = last_updated_keys(time).to_vec();
+    added.push(ALL.into());
+    content.with(added)
 }
 
 /// The value of the table `history`: an old record and its key list, both as they were when they were current.

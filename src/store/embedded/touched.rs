@@ -29,7 +29,7 @@ impl TouchedType {
     }
 
     fn cost(&self) -> usize {
-        let bytes: usize = self.lists.iter().flat_map(KeyList::as_slice).map(|key| key.len() + 16).sum();
+        let bytes: usize = self.lists.iter().map(|list| list.byte_len() + 4 * list.len()).sum();
         bytes + LIST_COST * (self.lists.len() + 1)
     }
 }
