@@ -30,8 +30,10 @@ impl Criteria<'_> {
     pub fn read(self, type_name: &str, name: &str, depth: usize) -> Result<Expr, Refusal> {
         self.branches.set(self.branches.get() + 1);
         if depth > self.options.limits.chain_depth || self.branches.get() > BRANCHES_MAX {
-            let text =
-                format!("`{}` is a chain of too many steps, or of too many types: name them.", self.start_of_name());
+            let text = format!(
+                "`{}` is a chain of too many steps (limits.chain_depth), or of too many types: name them.",
+                self.start_of_name()
+            );
             return Err(Refusal::Bad(refuse("too-costly", text)));
         }
         if let Some(rest) = name.strip_prefix("_has:") {
@@ -123,7 +125,10 @@ impl Criteria<'_> {
         let values = split(self.value, ',');
         let limit = self.options.limits.or_values;
         if values.len() > limit {
-            let text = format!("The search parameter `{}` has more than {limit} values.", self.start_of_name());
+            let text = format!(
+                "The search parameter `{}` has more than {limit} values (limits.search_or_values).",
+                self.start_of_name()
+            );
             return Err(Refusal::Bad(refuse("too-costly", text)));
         }
         let mut ranges = Vec::new();
