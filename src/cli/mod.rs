@@ -77,7 +77,7 @@ pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
 pub fn run() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Serve(settings) => serve::run(settings),
-        Command::Demo(command) => demo::run(command),
+        Command::Demo(command) => demo::run(&command),
         Command::Load(command) => return load::run(command),
         Command::Check(command) => check::run(command),
     };

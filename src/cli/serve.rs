@@ -25,7 +25,7 @@ pub fn run(settings: Settings) -> Result<(), Failure> {
     }
     let (listener, config) = listen(config)?;
     let app = open(config)?;
-    serve(app, listener, |address| tracing::info!(%address, "serving FHIR R4 at /fhir"))
+    serve(&app, listener, |address| tracing::info!(%address, "serving FHIR R4 at /fhir"))
 }
 
 /// Binds the address. Port 0 becomes the port that the system chose, before any link is made from it.
@@ -56,11 +56,11 @@ pub(super) fn store_options(config: &Config) -> Result<Options, ConfigError> {
 }
 
 /// Serves on a bound address; `announce` hears it when clients can connect.
-pub(super) fn serve(app: Arc<App>, listener: TcpListener, announce: impl FnOnce(SocketAddr)) -> Result<(), Failure> {
+pub(super) fn serve(app: &Arc<App>, listener: TcpListener, announce: impl FnOnce(SocketAddr)) -> Result<(), Failure> {
     let address = app.config.listen;
     let metrics = recorder()?;
     let result = http::run(async {
-        let server = http::server(Arc::clone(&app), listener, metrics, true)?;
+        let server = http::server(Arc::clone(app), listener, metrics, true)?;
         announce(address);
         server.await
     });

@@ -31,11 +31,11 @@ fn unprocessable<T>(reason: impl Into<Cow<'static, str>>) -> Applied<T> {
     Err(Failure(PatchFailure::Unprocessable, reason.into()))
 }
 
-/// Applies all operations of a `Parameters` resource, in order.
+/// Applies all operations of a `Parameters` resource, in order. `step_limit` is how many steps the path of each may take.
 ///
 /// # Errors
 /// Where the patch is malformed, or one of its operations fails; nothing of it is applied then.
-pub fn apply<'a>(resource: Object<'a>, patch: &Object<'a>) -> Result<Object<'a>, PatchError> {
+pub fn apply<'a>(resource: Object<'a>, patch: &Object<'a>, step_limit: u32) -> Result<Object<'a>, PatchError> {
     let error = |operation, Failure(kind, reason)| PatchError { operation, kind, reason };
     if patch.resource_type() != Some("Parameters") {
         return Err(error(
@@ -45,7 +45,7 @@ pub fn apply<'a>(resource: Object<'a>, patch: &Object<'a>) -> Result<Object<'a>,
     }
     let mut resource = resource;
     for (position, parameter) in patch.get("parameter").map(Value::items).unwrap_or_default().iter().enumerate() {
-        let operation = Operation::read(parameter).map_err(|failure| error(position, failure))?;
+        let operation = Operation::read(parameter, step_limit).map_err(|failure| error(position, failure))?;
         operation.apply(&mut resource).map_err(|failure| error(position, failure))?;
     }
     Ok(resource)
@@ -60,10 +60,11 @@ struct Operation<'o, 'a> {
     index: Option<usize>,
     source: Option<usize>,
     destination: Option<usize>,
+    step_limit: u32,
 }
 
 impl<'o, 'a> Operation<'o, 'a> {
-    fn read(parameter: &'o Value<'a>) -> Applied<Self> {
+    fn read(parameter: &'o Value<'a>, step_limit: u32) -> Applied<Self> {
         let object = parameter.as_object().filter(|object| object.str("name") == Some("operation"));
         let Some(object) = object else { return malformed("every parameter is called `operation`") };
         let parts = || object.get("part").map(Value::items).unwrap_or_default().iter().filter_map(Value::as_object);
@@ -99,6 +100,7 @@ impl<'o, 'a> Operation<'o, 'a> {
             index: number("index")?,
             source: number("source")?,
             destination: number("destination")?,
+            step_limit,
         })
     }
 
@@ -120,7 +122,8 @@ impl<'o, 'a> Operation<'o, 'a> {
             Err(error) => return malformed(format!("`path`: {error}")),
         };
         let root = Item::resource(resource);
-        let items: Collection = match expression.evaluate(&Context::new(&root), root.clone()) {
+        let context = Context { step_limit: self.step_limit, ..Context::new(&root) };
+        let items: Collection = match expression.evaluate(&context, root.clone()) {
             Ok(items) => items,
             Err(error) => return unprocessable(format!("`path`: {error}")),
         };

@@ -214,7 +214,7 @@ mod tests {
 
     #[actix_web::test]
     async fn a_panic_is_a_500_and_a_late_answer_a_503() {
-        let (soon, late) = (Duration::from_secs(60), Duration::from_millis(1));
+        let (soon, late) = (Duration::from_mins(1), Duration::from_millis(1));
         for inline in [true, false] {
             let panics = async { panic!("on purpose") };
             let reply = within_time(soon, inline, Shape::default(), panics).await;

@@ -6,8 +6,8 @@ pub mod statement;
 
 use super::{Answer, Context, Request};
 use crate::error::{Error, Result};
-use crate::fhir::subset::Subset;
 use crate::fhir::definitions::SearchParameter;
+use crate::fhir::subset::Subset;
 use crate::fhir::{definitions, write};
 use crate::key::extract;
 use crate::operation;

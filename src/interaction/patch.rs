@@ -96,7 +96,8 @@ fn apply(context: &Context, resource: Object<'static>, body: Option<&Value<'_>>)
         Value::Object(object) => match object.resource_type() {
             Some("Parameters") => {
                 let Value::Object(parameters) = patch.clone().into_owned() else { return Err(unknown()) };
-                fhirpath::patch::apply(resource, &parameters).map_err(|error| failed(&error))
+                let step_limit = u32::try_from(context.limits.fhirpath_steps).unwrap_or(u32::MAX);
+                fhirpath::patch::apply(resource, &parameters, step_limit).map_err(|error| failed(&error))
             }
             Some("Binary") => {
                 let data = STANDARD.decode(object.str("data").unwrap_or_default()).map_err(|_| unknown())?;

@@ -323,9 +323,7 @@ fn no_resource_twice(plans: &Planned<'_>) -> Result<()> {
     for (index, (_, plan)) in plans.iter().enumerate() {
         let fresh = match plan {
             Plan::Put { type_name, id, .. } => seen.insert((type_name.as_str(), id.as_str())),
-            Plan::Remove { changes } => {
-                changes.iter().fold(true, |fresh, change| seen.insert((&*change.type_name, &*change.id)) && fresh)
-            }
+            Plan::Remove { changes } => changes.iter().all(|change| seen.insert((&*change.type_name, &*change.id))),
             Plan::Found(_) | Plan::Read(_) => true,
         };
         if !fresh {

@@ -36,7 +36,7 @@ impl Budget {
         let taken = self.taken.get() + 1;
         self.taken.set(taken);
         if taken > self.steps || (taken.is_multiple_of(STEPS_PER_LOOK) && Instant::now() > self.until) {
-            let text = "The search takes too long. Add criteria that fewer resources meet.";
+            let text = "The search takes too long (limits.search_steps, limits.search_timeout_ms). Add criteria that fewer resources meet.";
             return Err(Error::new(Category::Timeout, "too-costly", text));
         }
         Ok(())

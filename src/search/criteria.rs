@@ -52,8 +52,10 @@ impl<'q> Criteria<'q> {
     fn count_branch(self, depth: usize) -> Result<(), Refusal> {
         self.branches.set(self.branches.get() + 1);
         if depth > self.options.limits.chain_depth || self.branches.get() > BRANCHES_MAX {
-            let text =
-                format!("`{}` is a chain of too many steps, or of too many types: name them.", self.start_of_name());
+            let text = format!(
+                "`{}` is a chain of too many steps (limits.chain_depth), or of too many types: name them.",
+                self.start_of_name()
+            );
             return Err(Refusal::Bad(refuse("too-costly", text)));
         }
         Ok(())

@@ -1,8 +1,8 @@
 //! Which keys are in use: a skip scan over the distinct keys of a type.
 
-use super::explain::Trace;
 use super::budget::Budget;
 use super::engine::{Run, failed};
+use super::explain::Trace;
 use super::page::restricted;
 use super::query::Target;
 use crate::error::Result;

@@ -1,8 +1,8 @@
 //! The newest matches of each group: for each subject and each code, so many.
 
-use super::explain::Trace;
 use super::budget::Budget;
 use super::engine::{Run, failed};
+use super::explain::Trace;
 use super::include;
 use super::page::{Page, restricted, versions};
 use super::query::{Query, Summary, refuse};

@@ -143,7 +143,10 @@ pub fn parse(
     let types = types_of(type_name, pairs)?;
     let limits = &options.limits;
     if pairs.len() > limits.clauses {
-        return Err(refuse("too-costly", format!("More than {} search parameters.", limits.clauses)));
+        return Err(refuse(
+            "too-costly",
+            format!("More than {} search parameters (limits.search_clauses).", limits.clauses),
+        ));
     }
     let mut query = Query {
         targets: types.iter().map(|name| Target { type_name: (*name).into(), expr: Expr::All }).collect(),

@@ -1,8 +1,8 @@
 //! What the resources of several sets refer to, page by page, in bounded memory.
 
-use super::explain::Trace;
 use super::budget::Budget;
 use super::engine::{Run, failed};
+use super::explain::Trace;
 use super::page::restricted;
 use super::query::Target;
 use super::results::after;

@@ -180,7 +180,7 @@ fn kept_meta<'a>(meta: &Value<'a>) -> Option<Object<'a>> {
 }
 
 /// One byte for the form, then the bytes. Plain where zstd gains nothing.
-pub(super) fn compress(plain: &[u8]) -> Box<[u8]> {
+fn compress(plain: &[u8]) -> Box<[u8]> {
     let mut packed = vec![ZSTD_1];
     packed.resize(1 + zstd::zstd_safe::compress_bound(plain.len()), 0);
     let written = COMPRESSOR.with_borrow_mut(|slot| {
@@ -198,19 +198,6 @@ pub(super) fn compress(plain: &[u8]) -> Box<[u8]> {
         }
     }
     packed.into_boxed_slice()
-}
-
-/// Undoes [`compress`].
-pub(super) fn expand(packed: &[u8], plain_len: usize) -> StoreResult<Vec<u8>> {
-    match packed.split_first() {
-        Some((&PLAIN, plain)) => Ok(plain.to_vec()),
-        Some((&ZSTD_1, frame)) => {
-            let mut plain = Vec::new();
-            decompress(frame, plain_len, &mut plain)?;
-            Ok(plain)
-        }
-        _ => Err(damaged()),
-    }
 }
 
 /// Undoes the zstd form into `plain`, which has `plain_len` bytes then.

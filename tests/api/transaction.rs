@@ -170,10 +170,10 @@ fn conditional_entries_and_overlaps() {
         json!({"request": {"method": "POST", "url": "Patient", "ifNoneExist": "identifier=1"}, "resource": patient});
     server.post("").json(transaction(&[create.clone(), create.clone()])).expect(400).issue("duplicate");
     assert_eq!(
-        server.post("").json(transaction(&[create.clone()])).expect(200).at("/entry/0/response/status"),
+        server.post("").json(transaction(std::slice::from_ref(&create))).expect(200).at("/entry/0/response/status"),
         "201 Created"
     );
-    let found = server.post("").json(transaction(&[create.clone()])).expect(200);
+    let found = server.post("").json(transaction(std::slice::from_ref(&create))).expect(200);
     assert_eq!(found.at("/entry/0/response/status"), "200 OK");
     assert_eq!(found.at("/entry/0/response/etag"), "W/\"1\"");
     let update = json!({"request": {"method": "PUT", "url": "Patient?identifier=1"}, "resource": patient});

@@ -35,7 +35,7 @@ pub struct Demo {
 }
 
 /// Fills a store with the population, serves it, and prints what to try.
-pub fn run(demo: Demo) -> Result<(), Failure> {
+pub fn run(demo: &Demo) -> Result<(), Failure> {
     serve::log_to_stderr(LogFormat::Text);
     let temporary = if demo.store.is_none() { Some(Temporary::new()?) } else { None };
     let folder = demo.store.clone().or_else(|| temporary.as_ref().map(|temporary| temporary.0.join("store")));
@@ -48,8 +48,8 @@ pub fn run(demo: Demo) -> Result<(), Failure> {
     };
     let (listener, config) = serve::listen(config)?;
     let app = serve::open(config)?;
-    let bundles = fill(&app, &demo)?;
-    serve::serve(app, listener, |address| announce(address, bundles))
+    let bundles = fill(&app, demo)?;
+    serve::serve(&app, listener, |address| announce(address, bundles))
 }
 
 /// Puts the population into the store: the same people under the same ids, however often.

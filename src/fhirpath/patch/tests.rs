@@ -21,7 +21,7 @@ fn patched(kind: &str, path: &str, more: &str) -> Result<String, PatchError> {
         quoted(path)
     );
     let mut out = Vec::new();
-    write::write_object(&apply(object(PATIENT), &object(&parameters))?, &mut out);
+    write::write_object(&apply(object(PATIENT), &object(&parameters), 10_000)?, &mut out);
     Ok(String::from_utf8(out).unwrap())
 }
 
@@ -175,5 +175,14 @@ fn malformed_patches_are_told_apart() {
     }
     let taken = r#"{"name":"name","valueString":"deceased"},{"name":"value","valueDateTime":"2020"}"#;
     assert_eq!(patched("add", "Patient", taken).unwrap_err().kind, PatchFailure::Unprocessable);
-    assert_eq!(apply(object(PATIENT), &object(PATIENT)).unwrap_err().kind, PatchFailure::Malformed);
+    assert_eq!(apply(object(PATIENT), &object(PATIENT), 10_000).unwrap_err().kind, PatchFailure::Malformed);
+}
+
+#[test]
+fn a_path_may_take_only_so_many_steps() {
+    let patch = r#"{"resourceType":"Parameters","parameter":[{"name":"operation","part":[
+        {"name":"type","valueCode":"delete"},{"name":"path","valueString":"Patient.descendants().where(false)"}]}]}"#;
+    let applied = |steps| apply(object(PATIENT), &object(patch), steps).map(drop).map_err(|error| error.kind);
+    assert_eq!(applied(10_000), Ok(()));
+    assert_eq!(applied(3), Err(PatchFailure::Unprocessable));
 }

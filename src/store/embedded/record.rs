@@ -7,7 +7,7 @@ use super::varint;
 use crate::clock::Micros;
 use crate::key::KeyList;
 use crate::key::last_updated::{ALL, last_updated_keys};
-use crate::store::body::{Body, Splice, compress, expand};
+use crate::store::body::{Body, Splice};
 use crate::store::seal::{Place, Purpose, Sealer};
 use crate::store::{Method, Rid, StoreError, StoreResult, Version};
 use crate::tenant::TenantId;
@@ -166,30 +166,25 @@ pub(super) fn open_record(sealer: &Sealer, tenant: TenantId, rid: Rid, record: &
 /// What a key does not share with the one before it, in bytes, about: for room.
 const KEY_REST_LEN: usize = 16;
 
-/// A key list made ready to be sealed: each key by what it shares with the one before, then compressed.
+/// A key list made ready to be sealed: each key by what it shares with the one before. Compression would save a third of that
+/// and cost more time than all else, here and at each check of a search.
 pub(super) fn pack_keys(keys: &KeyList) -> Vec<u8> {
-    let mut out = Vec::with_capacity(keys.byte_len() + 2 * keys.len());
+    let mut packed = Vec::with_capacity(keys.byte_len() + 2 * keys.len());
     let mut before: &[u8] = &[];
     for key in keys {
         let shared = before.iter().zip(key.iter()).take_while(|(a, b)| a == b).count();
-        varint::push(shared as u64, &mut out);
-        varint::push_bytes(key.get(shared..).unwrap_or_default(), &mut out);
+        varint::push(shared as u64, &mut packed);
+        varint::push_bytes(key.get(shared..).unwrap_or_default(), &mut packed);
         before = key;
     }
-    let mut packed = Vec::with_capacity(out.len());
-    varint::push(out.len() as u64, &mut packed);
-    packed.extend_from_slice(&compress(&out));
     packed
 }
 
 fn unpack_keys(mut packed: &[u8]) -> Option<KeyList> {
-    let plain_len = usize::try_from(varint::take(&mut packed)?).ok()?;
-    let plain = expand(packed, plain_len).ok()?;
-    let mut plain = plain.as_slice();
-    let mut keys = KeyList::with_capacity(plain_len / KEY_REST_LEN, 2 * plain_len);
-    while !plain.is_empty() {
-        let shared = usize::try_from(varint::take(&mut plain)?).ok()?;
-        let rest = varint::take_bytes(&mut plain)?;
+    let mut keys = KeyList::with_capacity(packed.len() / KEY_REST_LEN, 2 * packed.len());
+    while !packed.is_empty() {
+        let shared = usize::try_from(varint::take(&mut packed)?).ok()?;
+        let rest = varint::take_bytes(&mut packed)?;
         keys.push_shared(shared, rest)?;
     }
     Some(keys)
