@@ -36,7 +36,12 @@ impl<'p, 'a> Pending<'p, 'a> {
     ///
     /// # Errors
     /// 412 where none or several match; 400 for criteria that are no search.
-    pub fn resolve(&mut self, context: &Context, records: &Records, reference: &'p str) -> Result<(String, Vec<Guard>)> {
+    pub fn resolve(
+        &mut self,
+        context: &Context,
+        records: &Records,
+        reference: &'p str,
+    ) -> Result<(String, Vec<Guard>)> {
         let (type_name, query) = reference.split_once('?').unwrap_or((reference, ""));
         known_type(type_name)?;
         let criteria = criteria::required(&criteria::pairs(query))?;

@@ -50,7 +50,7 @@ pub fn search(context: &Context, request: &Request<'_>) -> Result<Answer> {
 fn read(context: &Context, request: &Request<'_>) -> Result<(String, Query)> {
     let pairs: Vec<_> = request.query.iter().filter(|(name, _)| name != "_cursor").cloned().collect();
     let options = context.search_options(request.handling);
-    let parse = |type_name| search::parse(search::Registry, type_name, &pairs, &options);
+    let parse = |type_name| search::parse(&search::Registry::default(), type_name, &pairs, &options);
     match &request.call {
         Call::Search { type_name } => Ok((type_name.clone().unwrap_or_default(), parse(type_name.as_deref())?)),
         Call::CompartmentSearch { compartment, id, type_name } => {

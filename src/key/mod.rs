@@ -7,11 +7,13 @@ pub mod bytes;
 pub mod composite;
 pub mod date;
 pub mod decimal;
+pub mod define;
 pub mod expr;
 pub mod extract;
 pub mod fold;
 pub mod last_updated;
 pub mod number;
+pub mod parameters;
 pub mod path;
 pub mod range;
 pub mod reference;
@@ -21,6 +23,7 @@ pub mod unit;
 
 pub use expr::Expr;
 pub use extract::Extractor;
+pub use parameters::Parameters;
 pub use range::{KeyRange, Tail};
 
 /// The comparison before a value: `ge2020`.

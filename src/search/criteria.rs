@@ -17,7 +17,7 @@ const BRANCHES_MAX: usize = 2000;
 /// A criterion: its whole name, for messages, and its value.
 #[derive(Clone, Copy)]
 pub struct Criteria<'q> {
-    pub registry: Registry,
+    pub registry: &'q Registry,
     pub options: &'q Options,
     pub whole: &'q str,
     pub value: &'q str,
@@ -25,7 +25,7 @@ pub struct Criteria<'q> {
     pub branches: &'q Cell<usize>,
 }
 
-impl Criteria<'_> {
+impl<'q> Criteria<'q> {
     /// The resources of a type that meet the criterion `name`, which is the whole name or the rest of it after `depth` steps.
     pub fn read(self, type_name: &str, name: &str, depth: usize) -> Result<Expr, Refusal> {
         self.branches.set(self.branches.get() + 1);
@@ -59,7 +59,7 @@ impl Criteria<'_> {
         Refusal::Bad(refuse("value", format!("The search parameter `{}` {why}.", self.start_of_name())))
     }
 
-    fn reference(self, type_name: &str, code: &str) -> Result<&'static SearchParameter, Refusal> {
+    fn reference(self, type_name: &str, code: &str) -> Result<&'q SearchParameter, Refusal> {
         let found = self.registry.parameter(type_name, code).ok_or_else(|| self.unknown(type_name, code))?;
         if found.param_type == ParamType::Reference {
             Ok(found)

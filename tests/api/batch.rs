@@ -47,8 +47,13 @@ fn every_method_works_in_a_batch() {
         {"request": {"method": "PATCH", "url": "Patient/p"}, "resource": json_patch},
     ]);
     let answer = server.post("").json(json!({"resourceType": "Bundle", "type": "batch", "entry": entries})).expect(200);
-    let statuses: Vec<String> = answer.at("/entry").as_array().unwrap().iter()
-        .map(|entry| entry["response"]["status"].as_str().unwrap()[..3].to_owned()).collect();
+    let statuses: Vec<String> = answer
+        .at("/entry")
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| entry["response"]["status"].as_str().unwrap()[..3].to_owned())
+        .collect();
     let expected = ["200", "200", "200", "200", "410", "200", "204", "304", "412", "400", "404", "404", "400", "200"];
     assert_eq!(statuses, expected, "{answer}");
     assert_eq!(answer.at("/entry/0/resource/id"), "p");
@@ -79,7 +84,11 @@ fn other_bundles_are_not_processed() {
         server.post("").json(json!({"resourceType": "Bundle", "type": kind})).expect(400).about("Bundle.type");
     }
     server.post("").json(json!({"resourceType": "Patient"})).expect(400).about("resourceType");
-    server.post("").json(json!({"resourceType": "Bundle", "type": "batch", "entry": {}})).expect(400).about("Bundle.entry");
+    server
+        .post("")
+        .json(json!({"resourceType": "Bundle", "type": "batch", "entry": {}}))
+        .expect(400)
+        .about("Bundle.entry");
     let empty = server.post("").json(json!({"resourceType": "Bundle", "type": "batch"})).expect(200);
     assert_eq!(empty.at("/type"), "batch-response");
 }

@@ -50,7 +50,8 @@ fn errors_never_repeat_values() {
 fn conditional_creates_follow_the_table() {
     let server = Server::start();
     let body = |value: &str| json!({"resourceType": "Patient", "identifier": [{"value": value}]});
-    let post = |criteria: &str, value: &str| server.post("/Patient").header("If-None-Exist", criteria).json(body(value));
+    let post =
+        |criteria: &str, value: &str| server.post("/Patient").header("If-None-Exist", criteria).json(body(value));
     let first = post("identifier=1", "1").expect(201);
     let again = post("Patient?identifier=1", "1").expect(200);
     assert_eq!((again.id(), again.location(server.base())), (first.id(), first.location(server.base())));
@@ -65,8 +66,14 @@ fn conditional_creates_follow_the_table() {
 #[test]
 fn other_formats_than_json_are_refused() {
     let server = Server::start();
-    for kind in ["application/fhir+xml", "text/plain", "application/json-patch+json", "application/x-www-form-urlencoded",
-        "application/fhir+json; fhirVersion=3.0", "application/fhir+json; charset=latin1"] {
+    for kind in [
+        "application/fhir+xml",
+        "text/plain",
+        "application/json-patch+json",
+        "application/x-www-form-urlencoded",
+        "application/fhir+json; fhirVersion=3.0",
+        "application/fhir+json; charset=latin1",
+    ] {
         server.post("/Patient").body(kind, "{\"resourceType\":\"Patient\"}").expect(415).issue("not-supported");
     }
     server.post("/Patient").header("Content-Encoding", "lzma").json(json!({"resourceType": "Patient"})).expect(415);
@@ -81,7 +88,9 @@ fn compressed_bodies_are_taken_up_to_the_limit() {
         std::io::Write::write_all(&mut encoder, text.as_bytes()).unwrap();
         encoder.finish().unwrap()
     };
-    let post = |bytes: Vec<u8>| server.post("/Patient").header("Content-Encoding", "GZIP").body("application/fhir+json", bytes);
+    let post = |bytes: Vec<u8>| {
+        server.post("/Patient").header("Content-Encoding", "GZIP").body("application/fhir+json", bytes)
+    };
     post(packed("{\"resourceType\":\"Patient\"}")).expect(201);
     post(packed(&" ".repeat(50_000_000))).expect(413).issue("too-long");
     post(b"no gzip at all".to_vec()).expect(400).outcome();

@@ -106,7 +106,8 @@ fn odd_requests_are_answered_by_the_book() {
 #[test]
 fn bodies_in_every_framing() {
     let server = Server::start();
-    let head = "PUT /fhir/Patient/p HTTP/1.1\r\nHost: x\r\nContent-Type: application/fhir+json\r\nConnection: close\r\n";
+    let head =
+        "PUT /fhir/Patient/p HTTP/1.1\r\nHost: x\r\nContent-Type: application/fhir+json\r\nConnection: close\r\n";
     let body = "{\"resourceType\":\"Patient\",\"id\":\"p\"}";
     let (one, two) = body.split_at(10);
     let chunked = format!(
@@ -137,7 +138,12 @@ fn requests_in_one_connection_are_answered_in_order() {
     let server = Server::start();
     server.put("/Patient/p").json(json!({"resourceType": "Patient", "id": "p"})).expect(201);
     let request = |method: &str, path: &str| format!("{method} /fhir/{path} HTTP/1.1\r\nHost: x\r\n\r\n");
-    let all = [request("HEAD", "Patient/p"), request("GET", "Patient/q"), request("GET", "Patient/p"), request("GET", "Patient/p/_history/1")];
+    let all = [
+        request("HEAD", "Patient/p"),
+        request("GET", "Patient/q"),
+        request("GET", "Patient/p"),
+        request("GET", "Patient/p/_history/1"),
+    ];
     let answer = server.raw(all.concat().as_bytes());
     let statuses: Vec<&str> = answer.split("HTTP/1.1 ").skip(1).map(|answer| &answer[..3]).collect();
     assert_eq!(statuses, ["200", "404", "200", "200"], "{answer}");
@@ -169,7 +175,8 @@ fn a_body_may_take_its_time_but_not_stall() {
     });
     let send = |parts: &[&str]| {
         let mut connection = server.connect();
-        let head = "PUT /fhir/Patient/p HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 36\r\n";
+        let head =
+            "PUT /fhir/Patient/p HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 36\r\n";
         connection.write_all(format!("{head}Connection: close\r\n\r\n").as_bytes()).unwrap();
         for part in parts {
             connection.write_all(part.as_bytes()).unwrap();
@@ -211,9 +218,7 @@ fn originals() -> Vec<serde_json::Value> {
         "birthDate": "1980-02-29", "multipleBirthInteger": 2, "contact": [{"name": {"text": "c"}}],
         "contained": [{"resourceType": "Organization", "id": "c", "name": "x"}], "managingOrganization": {"reference": "#c"},
     });
-    let entry = |method: &str, url: &str, resource: &serde_json::Value| {
-        json!({"fullUrl": "urn:uuid:61ebe359-bfdc-4613-8bf2-c5e300945f0a", "request": {"method": method, "url": url, "ifNoneExist": "code=1"}, "resource": resource})
-    };
+    let entry = |method: &str, url: &str, resource: &serde_json::Value| json!({"fullUrl": "urn:uuid:61ebe359-bfdc-4613-8bf2-c5e300945f0a", "request": {"method": method, "url": url, "ifNoneExist": "code=1"}, "resource": resource});
     let bundle = |kind: &str| {
         json!({"resourceType": "Bundle", "type": kind, "entry": [
             entry("POST", "Observation", &observation), {"request": {"method": "PUT", "url": "Patient/o"}, "resource": patient},
@@ -224,7 +229,8 @@ fn originals() -> Vec<serde_json::Value> {
         {"name": "type", "valueCode": "add"}, {"name": "path", "valueString": "Observation.component[0]"},
         {"name": "name", "valueString": "valueString"}, {"name": "value", "valueString": "x"}]},
         {"name": "meta", "valueMeta": {"tag": [{"code": "a"}]}}]});
-    let patch = json!([{"op": "add", "path": "/component/0/id", "value": "x"}, {"op": "move", "from": "/note", "path": "/x"}]);
+    let patch =
+        json!([{"op": "add", "path": "/component/0/id", "value": "x"}, {"op": "move", "from": "/note", "path": "/x"}]);
     vec![bundle("batch"), bundle("transaction"), observation, patient, parameters, patch]
 }
 
@@ -245,21 +251,65 @@ fn mutated() -> impl Strategy<Value = Vec<u8>> {
 
 /// A part of a URL: one that means something, or anything.
 fn part() -> impl Strategy<Value = String> {
-    let known = ["Observation", "Patient", "Binary", "Bundle", "o", "p", "_history", "_search", "1", "2", "*", "metadata", "$meta", "$meta-add", "$everything", "$x"];
+    let known = [
+        "Observation",
+        "Patient",
+        "Binary",
+        "Bundle",
+        "o",
+        "p",
+        "_history",
+        "_search",
+        "1",
+        "2",
+        "*",
+        "metadata",
+        "$meta",
+        "$meta-add",
+        "$everything",
+        "$x",
+    ];
     prop_oneof![6 => prop::sample::select(known.to_vec()).prop_map(str::to_owned), 1 => "[a-zA-Z0-9.%$_*-]{1,8}"]
 }
 
 fn url() -> impl Strategy<Value = String> {
-    let names = ["_id", "code", "name:exact", "_count", "_since", "_at", "_summary", "_elements", "_include", "_has:Observation:subject:code",
-        "value-quantity", "date", "_sort", "_format", "_cursor", "subject.name", "_lastUpdated", "_total", "mode"];
-    let value = prop_oneof!["[a-z0-9:.,|$%-]{0,8}", prop::sample::select(vec!["2020", "json", "0", "true", "Observation:subject", "gt1", "9999-12-31"]).prop_map(str::to_owned)];
+    let names = [
+        "_id",
+        "code",
+        "name:exact",
+        "_count",
+        "_since",
+        "_at",
+        "_summary",
+        "_elements",
+        "_include",
+        "_has:Observation:subject:code",
+        "value-quantity",
+        "date",
+        "_sort",
+        "_format",
+        "_cursor",
+        "subject.name",
+        "_lastUpdated",
+        "_total",
+        "mode",
+    ];
+    let value = prop_oneof![
+        "[a-z0-9:.,|$%-]{0,8}",
+        prop::sample::select(vec!["2020", "json", "0", "true", "Observation:subject", "gt1", "9999-12-31"])
+            .prop_map(str::to_owned)
+    ];
     let query = prop::collection::vec((prop::sample::select(names.to_vec()), value), 0..3);
     (prop::collection::vec(part(), 0..5), query).prop_map(|(parts, query)| {
         let query: Vec<String> = query.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let path: String = parts.iter().map(|part| format!("/{part}")).collect();
         // A percent sign that starts no escape is refused by the client already.
         let path = path.replace('%', "%25");
-        if query.is_empty() { path } else { format!("{path}?{}", query.join("&").replace('%', "%25").replace('|', "%7C")) }
+        if query.is_empty() {
+            path
+        } else {
+            format!("{path}?{}", query.join("&").replace('%', "%25").replace('|', "%7C"))
+        }
     })
 }
 
@@ -267,15 +317,35 @@ fn url() -> impl Strategy<Value = String> {
 fn nothing_that_is_sent_anywhere_makes_the_server_fail() {
     let server = Server::start();
     server.put("/Observation/o").json(&originals()[2]).expect(201);
-    let routes = ["", "/Observation", "/Observation/o", "/Patient", "/Patient/o", "/Observation?code=x", "/Binary", "/Bundle", "/Observation/o/$meta-add"];
+    let routes = [
+        "",
+        "/Observation",
+        "/Observation/o",
+        "/Patient",
+        "/Patient/o",
+        "/Observation?code=x",
+        "/Binary",
+        "/Bundle",
+        "/Observation/o/$meta-add",
+    ];
     let url = prop_oneof![prop::sample::select(routes.to_vec()).prop_map(str::to_owned), url()];
     let method = prop::sample::select(vec!["GET", "HEAD", "POST", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]);
     let kind = prop::sample::select(vec![
-        "application/fhir+json", "application/fhir+json", "application/json-patch+json", "application/x-www-form-urlencoded", "text/plain",
+        "application/fhir+json",
+        "application/fhir+json",
+        "application/json-patch+json",
+        "application/x-www-form-urlencoded",
+        "text/plain",
     ]);
     let header = prop::option::of(prop::sample::select(vec![
-        ("If-Match", "W/\"1\""), ("If-None-Match", "*"), ("If-None-Exist", "code=x"), ("Prefer", "return=OperationOutcome, handling=lenient"),
-        ("Accept", "application/fhir+xml"), ("X-Provenance", "{\"resourceType\":\"Provenance\"}"), ("Content-Encoding", "gzip"), ("If-Modified-Since", "x"),
+        ("If-Match", "W/\"1\""),
+        ("If-None-Match", "*"),
+        ("If-None-Exist", "code=x"),
+        ("Prefer", "return=OperationOutcome, handling=lenient"),
+        ("Accept", "application/fhir+xml"),
+        ("X-Provenance", "{\"resourceType\":\"Provenance\"}"),
+        ("Content-Encoding", "gzip"),
+        ("If-Modified-Since", "x"),
     ]));
     let strategy = (method, url, kind, header, mutated());
     let mut runner = TestRunner::new(Config { failure_persistence: None, ..Config::with_cases(3_000) });

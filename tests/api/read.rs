@@ -82,7 +82,8 @@ fn the_answer_is_of_the_type_that_was_accepted() {
     get("application/fhir+json; fhirVersion=4.0").header_is("content-type", versioned);
     get("application/json").header_is("content-type", "application/json; charset=utf-8");
     get("text/json").header_is("content-type", "text/json; charset=utf-8");
-    let read = get("*/*").header_is("cache-control", "private, no-cache").header_is("x-content-type-options", "nosniff");
+    let read =
+        get("*/*").header_is("cache-control", "private, no-cache").header_is("x-content-type-options", "nosniff");
     assert!(read.header("last-modified").is_some());
     server.get("/Patient/p").header("Accept", "application/fhir+json; fhirVersion=3.0").expect(406);
 }
@@ -136,7 +137,15 @@ fn head_is_answered_wherever_get_is() {
     let server = Server::start();
     server.put("/Patient/p").json(json!({"resourceType": "Patient", "id": "p"})).expect(201);
     let root = server.base().strip_suffix("/fhir").unwrap().to_owned();
-    let paths = ["/metadata", "/Patient/p", "/Patient/p/_history/1", "/Patient/p/_history", "/_history", "/Patient", "/Patient/p/$meta"];
+    let paths = [
+        "/metadata",
+        "/Patient/p",
+        "/Patient/p/_history/1",
+        "/Patient/p/_history",
+        "/_history",
+        "/Patient",
+        "/Patient/p/$meta",
+    ];
     let others = ["/health/live", "/health/ready", "/metrics"].map(|path| format!("{root}{path}"));
     for path in paths.map(str::to_owned).into_iter().chain(others) {
         let (get, head) = (server.get(&path).expect(200), server.head(&path).expect(200));
@@ -156,13 +165,13 @@ fn answers_are_compressed_when_the_client_asks() {
     // The client unpacks gzip by itself, and takes the header away.
     let packed = server.get("/Patient/p").header("Accept-Encoding", "gzip").expect(200).header_is("etag", "W/\"1\"");
     assert_eq!(packed.text(), plain.text());
-    let raw = server.raw(
-        b"GET /fhir/Patient/p HTTP/1.1\r\nHost: x\r\nAccept-Encoding: gzip\r\nConnection: close\r\n\r\n",
-    );
+    let raw =
+        server.raw(b"GET /fhir/Patient/p HTTP/1.1\r\nHost: x\r\nAccept-Encoding: gzip\r\nConnection: close\r\n\r\n");
     let raw = raw.to_ascii_lowercase();
     assert!(raw.contains("\r\ncontent-encoding: gzip\r\n") && raw.contains("\r\nvary: accept-encoding\r\n"), "{raw}");
     server.get("/Patient/p").header("Accept-Encoding", "br").expect(200).header_is("content-encoding", "br");
-    let unchanged = server.get("/Patient/p").header("Accept-Encoding", "gzip").header("If-None-Match", "W/\"1\"").expect(304);
+    let unchanged =
+        server.get("/Patient/p").header("Accept-Encoding", "gzip").header("If-None-Match", "W/\"1\"").expect(304);
     assert_eq!((unchanged.header("content-encoding"), unchanged.bytes().len()), (None, 0));
     let gone = server.delete("/Patient/p").header("Accept-Encoding", "gzip").expect(204);
     assert_eq!((gone.header("content-encoding"), gone.bytes().len()), (None, 0));

@@ -103,7 +103,8 @@ fn a_read_that_fails_undoes_all() {
 #[test]
 fn every_form_of_full_url_is_rewritten() {
     let server = Server::start();
-    for full_url in ["urn:uuid:61ebe359-bfdc-4613-8bf2-c5e300945f0a", "urn:oid:1.2.3", "http://old.org/fhir/Patient/7"] {
+    for full_url in ["urn:uuid:61ebe359-bfdc-4613-8bf2-c5e300945f0a", "urn:oid:1.2.3", "http://old.org/fhir/Patient/7"]
+    {
         let mut observation = json!({"resourceType": "Observation", "status": "final", "code": {"text": "x"},
             "text": {"status": "generated", "div": format!("<div xmlns=\"http://www.w3.org/1999/xhtml\"><a href=\"{full_url}\">x</a></div>")},
             "subject": {"reference": full_url}});
@@ -133,10 +134,13 @@ fn every_form_of_full_url_is_rewritten() {
 fn conditional_references_find_what_is_there_and_what_comes_along() {
     let server = Server::start();
     let patient = |value: &str| json!({"resourceType": "Patient", "identifier": [{"system": "s", "value": value}]});
-    let observation = |value: &str| json!({"request": {"method": "POST", "url": "Observation"}, "resource":
-        {"resourceType": "Observation", "status": "final", "code": {"text": "x"}, "subject": {"reference": format!("Patient?identifier=s|{value}")}}});
+    let observation = |value: &str| {
+        json!({"request": {"method": "POST", "url": "Observation"}, "resource":
+        {"resourceType": "Observation", "status": "final", "code": {"text": "x"}, "subject": {"reference": format!("Patient?identifier=s|{value}")}}})
+    };
     let there = server.post("/Patient").json(patient("1")).expect(201).id();
-    let post = |entries: &[Value]| server.post("").header("Prefer", "return=representation").json(transaction(entries)).send();
+    let post =
+        |entries: &[Value]| server.post("").header("Prefer", "return=representation").json(transaction(entries)).send();
     let answer = post(&[observation("1")]).status_is(200);
     assert_eq!(answer.at("/entry/0/resource/subject/reference"), format!("Patient/{there}"));
     post(&[observation("2")]).status_is(412).about("Bundle.entry[0]");
@@ -162,9 +166,13 @@ fn conditional_references_find_what_is_there_and_what_comes_along() {
 fn conditional_entries_and_overlaps() {
     let server = Server::start();
     let patient = json!({"resourceType": "Patient", "identifier": [{"value": "1"}]});
-    let create = json!({"request": {"method": "POST", "url": "Patient", "ifNoneExist": "identifier=1"}, "resource": patient});
+    let create =
+        json!({"request": {"method": "POST", "url": "Patient", "ifNoneExist": "identifier=1"}, "resource": patient});
     server.post("").json(transaction(&[create.clone(), create.clone()])).expect(400).issue("duplicate");
-    assert_eq!(server.post("").json(transaction(&[create.clone()])).expect(200).at("/entry/0/response/status"), "201 Created");
+    assert_eq!(
+        server.post("").json(transaction(&[create.clone()])).expect(200).at("/entry/0/response/status"),
+        "201 Created"
+    );
     let found = server.post("").json(transaction(&[create.clone()])).expect(200);
     assert_eq!(found.at("/entry/0/response/status"), "200 OK");
     assert_eq!(found.at("/entry/0/response/etag"), "W/\"1\"");

@@ -124,7 +124,10 @@ fn conditional_updates_follow_the_table() {
     put(Some("other"), "1").expect(400).about("Patient.id");
     assert_eq!(put(Some("mine"), "2").expect(201).id(), "mine");
     put(Some("mine"), "3").expect(409).issue("duplicate");
-    server.post("/Patient").json(json!({"resourceType": "Patient", "identifier": [{"system": "s", "value": "1"}]})).expect(201);
+    server
+        .post("/Patient")
+        .json(json!({"resourceType": "Patient", "identifier": [{"system": "s", "value": "1"}]}))
+        .expect(201);
     put(None, "1").expect(412).issue("multiple-matches");
     server.put("/Patient").json(patient(true)).expect(400).outcome();
     server.put("/Patient?nothing=1").json(patient(true)).expect(400).outcome();
@@ -134,7 +137,8 @@ fn conditional_updates_follow_the_table() {
 fn a_provenance_is_stored_beside() {
     let server = Server::start();
     let agent = json!([{"who": {"display": "me"}}]);
-    let provenance = json!({"resourceType": "Provenance", "recorded": "2026-01-01T00:00:00Z", "agent": agent}).to_string();
+    let provenance =
+        json!({"resourceType": "Provenance", "recorded": "2026-01-01T00:00:00Z", "agent": agent}).to_string();
     server.put("/Patient/p").header("X-Provenance", &provenance).json(patient(true)).expect(201);
     let found = server.get("/Provenance?target=Patient/p").expect(200).resources();
     assert_eq!(found[0]["target"], json!([{"reference": "Patient/p"}]));
@@ -148,6 +152,10 @@ fn a_provenance_is_stored_beside() {
 
     server.delete("/Patient/nobody").header("X-Provenance", &provenance).expect(204);
     assert_eq!(server.get("/Provenance?_summary=count").expect(200).at("/total"), 2);
-    server.put("/Patient/q").header("X-Provenance", "{}").json(json!({"resourceType": "Patient", "id": "q"})).expect(400);
+    server
+        .put("/Patient/q")
+        .header("X-Provenance", "{}")
+        .json(json!({"resourceType": "Patient", "id": "q"}))
+        .expect(400);
     server.get("/Patient/q").expect(404);
 }
