@@ -39,7 +39,8 @@ const LAYERS: &[&[&str]] = &[
 ];
 
 /// Files of `src/interaction` and `src/operation` that several interactions share, and that are none themselves.
-const PLUMBING: [&str; 6] = ["call", "condition", "criteria", "cursor", "resolve", "writing"];
+const PLUMBING: [&str; 8] =
+    ["call", "condition", "criteria", "cursor", "parameters", "resolve", "searchset", "writing"];
 
 /// The most lines of a file in `src/`.
 const LONGEST_FILE: usize = 500;

@@ -208,3 +208,21 @@ fn request_id(request: &HttpRequest, shared: &Shared) -> String {
     let given = text(request.headers(), REQUEST_ID.as_str()).ok().flatten();
     given.filter(plain).map_or_else(|| shared.app.new_id(), str::to_owned)
 }
+
+#[cfg(test)]
+#[allow(clippy::panic)]
+mod tests {
+    use super::*;
+
+    #[actix_web::test]
+    async fn a_panic_is_a_500_and_a_late_answer_a_503() {
+        let (soon, late) = (Duration::from_secs(60), Duration::from_millis(1));
+        for inline in [true, false] {
+            let panics = async { panic!("on purpose") };
+            let reply = within_time(soon, inline, Shape::default(), panics).await;
+            assert_eq!(reply.status, 500);
+            assert!(reply.body.starts_with(br#"{"resourceType":"OperationOutcome""#));
+        }
+        assert_eq!(within_time(late, true, Shape::default(), std::future::pending()).await.status, 503);
+    }
+}

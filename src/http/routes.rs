@@ -4,7 +4,7 @@ use super::{Shared, request, response};
 use crate::error::{Category, Error};
 use crate::interaction::call::method_not_allowed;
 use crate::serve::{Reply, Shape};
-use actix_web::{HttpResponse, Resource, Route, web};
+use actix_web::{HttpRequest, HttpResponse, Resource, Route, web};
 
 /// The addresses of design §7. Below `/fhir`, `interaction::call` has the table.
 pub fn routes(config: &mut web::ServiceConfig) {
@@ -12,8 +12,15 @@ pub fn routes(config: &mut web::ServiceConfig) {
         .service(page("/health/live", web::get().to(live), web::head().to(live)))
         .service(page("/health/ready", web::get().to(ready), web::head().to(ready)))
         .service(page("/metrics", web::get().to(metrics), web::head().to(metrics)))
-        .service(web::resource(["/fhir", "/fhir/{path:.*}"]).to(request::fhir))
-        .default_service(web::to(nothing));
+        .default_service(web::to(below));
+}
+
+/// A FHIR base, found by its prefix: a pattern would be matched by a regular expression, for each read.
+async fn below(request: HttpRequest, payload: web::Payload, shared: web::Data<Shared>) -> HttpResponse {
+    match request.path().strip_prefix("/fhir") {
+        Some(rest) if rest.is_empty() || rest.starts_with('/') => request::fhir(request, payload, shared).await,
+        _ => nothing(),
+    }
 }
 
 /// A page that can only be read.
@@ -45,7 +52,7 @@ async fn metrics(shared: web::Data<Shared>) -> HttpResponse {
     HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(shared.metrics.render())
 }
 
-async fn nothing() -> HttpResponse {
+fn nothing() -> HttpResponse {
     let text = "There is nothing at this URL. The FHIR base is /fhir.";
     let error = Error::new(Category::NotFound, "not-found", text);
     response::send(Reply::from_error(&error, Shape::default()), None)

@@ -232,7 +232,7 @@ fn instant(text: &str) -> Option<Micros> {
 }
 
 /// The entries, or the errors of all that have one together.
-fn collect<'a>(entries: Vec<Result<Entry<'a>>>) -> Result<Vec<Entry<'a>>> {
+fn collect(entries: Vec<Result<Entry<'_>>>) -> Result<Vec<Entry<'_>>> {
     let mut good = Vec::with_capacity(entries.len());
     let mut bad: Option<Error> = None;
     for entry in entries {

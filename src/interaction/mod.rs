@@ -14,6 +14,7 @@ pub mod patch;
 pub mod read;
 pub mod resolve;
 pub mod search;
+pub mod searchset;
 pub mod transaction;
 pub mod update;
 pub mod vread;

@@ -3,14 +3,11 @@
 //! The engine is [`crate::search`]; here its pages become Bundles.
 
 use super::call::Call;
-use super::{Answer, Context, Request, body_of};
-use crate::error::{Error, Issue, Result};
-use crate::fhir::bundle::{BundleType, BundleWriter, Entry, SearchMode};
-use crate::fhir::subset::Subset;
-use crate::fhir::{outcome, write};
+use super::searchset::{self, Searchset};
+use super::{Answer, Context, Request};
+use crate::error::{Error, Result};
 use crate::key::Expr;
-use crate::search::{self, Cursor, Page, Query, Summary};
-use crate::store::Version;
+use crate::search::{self, Cursor, Query};
 
 /// A page of what matches, with what `_include` and `_revinclude` add.
 ///
@@ -18,32 +15,15 @@ use crate::store::Version;
 /// 400 for a parameter that is unknown (unless handling is lenient), malformed or not supported.
 pub fn search(context: &Context, request: &Request<'_>) -> Result<Answer> {
     let (path, query) = read(context, request)?;
-    let subset = subset(request, &query)?;
+    let subset = searchset::subset(&request.query, &query)?;
     let binding = format!("{} {path}", context.grant.tenant().0);
-    let now = context.clock.now();
-    let cursor = match request.parameter("_cursor") {
-        Some(text) => Some(Cursor::from_bytes(&context.cursors.open(now, binding.as_bytes(), text)?, &query)?),
-        None => None,
-    };
+    let searchset = Searchset { context, path: &path, binding: &binding, pairs: search::self_pairs(&query) };
+    let given = request.parameter("_cursor");
+    let cursor = given.map(|text| Cursor::from_bytes(&searchset.open(text)?, &query)).transpose()?;
     let records = context.open()?;
     let page = search::run(&records, &query, cursor.as_ref(), &context.search_budget())?;
-    let next = match &page.next {
-        Some(next) => Some(context.cursors.seal(now, binding.as_bytes(), &next.to_bytes(&query))?),
-        None => None,
-    };
-    let links = Links { path: format!("{}/{path}", context.base), query: &query };
-    let mut writer = BundleWriter::new(BundleType::Searchset, Some(now));
-    if let Some(total) = page.total {
-        writer.total(total);
-    }
-    writer.link("self", &links.url(request.parameter("_cursor")));
-    writer.link("first", &links.url(None));
-    if let Some(next) = &next {
-        writer.link("next", &links.url(Some(next)));
-    }
-    write_entries(context, &mut writer, &page, subset.as_ref())?;
-    write_warnings(&mut writer, &query, &page);
-    Ok(Answer::ok(writer.finish()))
+    let next = page.next.as_ref().map(|next| next.to_bytes(&query));
+    searchset.answer(&page, (given, next.as_deref()), subset.as_ref(), &query.dropped)
 }
 
 /// The path of a search, relative to the base, and its query.
@@ -69,70 +49,5 @@ fn read(context: &Context, request: &Request<'_>) -> Result<(String, Query)> {
             Ok((format!("{compartment}/{id}/{}", type_name.as_deref().unwrap_or("*")), query))
         }
         _ => Err(Error::internal("not a search")),
-    }
-}
-
-/// The part of each resource that is asked for.
-fn subset(request: &Request<'_>, query: &Query) -> Result<Option<Subset>> {
-    if query.summary == Some(Summary::Count) {
-        return Ok(None);
-    }
-    let subset = Subset::from_query(&request.query)?;
-    if let Some(subset) = &subset {
-        let types: Vec<&str> = query.targets.iter().map(|target| &*target.type_name).collect();
-        subset.check(&types)?;
-    }
-    Ok(subset)
-}
-
-struct Links<'q> {
-    path: String,
-    query: &'q Query,
-}
-
-impl Links<'_> {
-    fn url(&self, cursor: Option<&str>) -> String {
-        let mut pairs = form_urlencoded::Serializer::new(String::new());
-        pairs.extend_pairs(search::self_pairs(self.query));
-        pairs.extend_pairs(cursor.map(|cursor| ("_cursor", cursor)));
-        let pairs = pairs.finish();
-        if pairs.is_empty() { self.path.clone() } else { format!("{}?{pairs}", self.path) }
-    }
-}
-
-fn write_entries(context: &Context, writer: &mut BundleWriter, page: &Page, subset: Option<&Subset>) -> Result<()> {
-    let matches = page.matches.iter().map(|version| (version, SearchMode::Match));
-    let included = page.included.iter().map(|version| (version, SearchMode::Include));
-    for (version, mode) in matches.chain(included) {
-        let mut body = body_of(version)?;
-        if let Some(subset) = subset {
-            body = subset.apply_to_bytes(&body)?;
-        }
-        write_entry(context, writer, version, &body, mode);
-    }
-    Ok(())
-}
-
-fn write_entry(context: &Context, writer: &mut BundleWriter, version: &Version, body: &[u8], mode: SearchMode) {
-    let full_url = context.url(&version.type_name, &version.id, None);
-    let (full_url, resource) = (Some(full_url.as_str()), Some(body));
-    writer.entry(&Entry { full_url, resource, search: Some(mode), ..Entry::default() });
-}
-
-/// What the client should know beside the matches, as an entry of mode `outcome`.
-fn write_warnings(writer: &mut BundleWriter, query: &Query, page: &Page) {
-    let dropped = query.dropped.iter().map(|name| {
-        let text = format!("The search parameter {} is not known and was left out.", name.escape_default());
-        Issue::warning("not-supported", text)
-    });
-    let mut issues: Vec<Issue> = dropped.collect();
-    if page.is_cut {
-        let text = "More resources would be included than limits.include_max allows; the rest is left out.";
-        issues.push(Issue::warning("incomplete", text));
-    }
-    if !issues.is_empty() {
-        let outcome = write::to_vec(&outcome::outcome(&issues));
-        let (resource, search) = (Some(outcome.as_slice()), Some(SearchMode::Outcome));
-        writer.entry(&Entry { resource, search, ..Entry::default() });
     }
 }

@@ -147,7 +147,7 @@ struct Attempt<'c> {
 }
 
 impl Attempt<'_> {
-    fn decide<'a>(mut self, entries: Vec<Entry<'a>>) -> Result<Decision<Vec<Outcome<'a>>>> {
+    fn decide(mut self, entries: Vec<Entry<'_>>) -> Result<Decision<Vec<Outcome<'_>>>> {
         let mut links = Links::default();
         let mut plans = Vec::with_capacity(entries.len());
         for (entry, new_id) in entries.into_iter().zip(self.ids) {
@@ -243,7 +243,9 @@ impl Attempt<'_> {
             match plan {
                 Plan::Put { type_name, id, resource, .. } => pending.store(type_name, id, resource),
                 Plan::Remove { changes } => {
-                    changes.iter().for_each(|change| pending.remove(&change.type_name, &change.id));
+                    for change in changes {
+                        pending.remove(&change.type_name, &change.id);
+                    }
                 }
                 Plan::Found(_) | Plan::Read(_) => {}
             }

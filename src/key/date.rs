@@ -53,9 +53,9 @@ impl Span {
         }
         let (start, days) = (civil_micros(first), |days: i16| i64::from(days) * DAY - 1);
         Some(match (month, day) {
-            (_, Some(_)) => Self { low: start, high: start + days(1) },
-            (Some(_), None) => Self { low: start, high: start + days(i16::from(first.days_in_month())) },
-            (None, None) => Self { low: start, high: start + days(first.days_in_year()) },
+            (_, Some(_)) => Self { low: start, high: start.saturating_add(days(1)) },
+            (Some(_), None) => Self { low: start, high: start.saturating_add(days(i16::from(first.days_in_month()))) },
+            (None, None) => Self { low: start, high: start.saturating_add(days(first.days_in_year())) },
         })
     }
 
@@ -70,8 +70,9 @@ impl Span {
         if hour > 23 || minute > 59 || second > 60 {
             return None;
         }
-        let low = civil_micros(date) + ((hour * 60 + minute) * 60 + second - offset_s) * 1_000_000 + micros;
-        Some(Self { low, high: low + width - 1 })
+        let of_day = ((hour * 60 + minute) * 60 + second - offset_s) * 1_000_000 + micros;
+        let low = civil_micros(date).saturating_add(of_day);
+        Some(Self { low, high: low.saturating_add(width - 1) })
     }
 
     /// The range of a `Period`: a missing bound is infinite.

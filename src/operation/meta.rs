@@ -4,12 +4,16 @@
 use crate::error::{Error, Result};
 use crate::fhir::parse::parse;
 use crate::fhir::tree::{Object, Value};
-use crate::fhir::{meta, write};
+use crate::fhir::{definitions, meta, write};
 use crate::interaction::call::method_not_allowed;
 use crate::interaction::condition::expect;
 use crate::interaction::writing::{self, Decision};
 use crate::interaction::{Answer, Context, Request, body_of, live};
-use crate::store::{Method, Version};
+use crate::key::bytes::URL_MAX;
+use crate::key::prefix_of;
+use crate::key::reference::url_in;
+use crate::search;
+use crate::store::{Method, Records, Rid, Version};
 
 /// Which of the two changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +30,45 @@ pub enum Change {
 /// 404 and 410 as for a read.
 pub fn meta(context: &Context, type_name: &str, id: &str) -> Result<Answer> {
     answer(&live(&context.open()?, type_name, id)?)
+}
+
+/// The profiles, labels and tags that resources of a type have, or of any type; for `$meta` where no resource is named. They are
+/// found by the distinct search keys; from the resources only the spelling of each tag and label is read, once.
+///
+/// # Errors
+/// When the store fails or the search limits are exceeded.
+pub fn in_use(context: &Context, type_name: Option<&str>) -> Result<Answer> {
+    let (records, budget) = (context.open()?, context.search_budget());
+    let types = type_name.map_or_else(|| definitions::r4().resource_types().to_vec(), |name| vec![name]);
+    let mut meta = Object::new();
+    for type_name in types {
+        for (key, rid) in search::keys_in_use(&records, type_name, b"_profile\0u", &budget)? {
+            match url_in(&key, "_profile".len()).filter(|url| url.len() < URL_MAX) {
+                Some(url) => {
+                    let mut own = Object::new();
+                    own.set("profile", Value::Array(vec![url.to_owned().into()]));
+                    meta::add(&mut meta, &own);
+                }
+                None => add_own(&mut meta, &records, rid)?,
+            }
+        }
+        for code in ["_security", "_tag"] {
+            for (_, rid) in search::keys_in_use(&records, type_name, &[&prefix_of(code)[..], b"c"].concat(), &budget)? {
+                add_own(&mut meta, &records, rid)?;
+            }
+        }
+    }
+    Ok(Answer::ok(write::to_vec(&meta::to_parameters(meta))))
+}
+
+/// Adds what one resource has.
+fn add_own(all: &mut Object<'static>, records: &Records, rid: Rid) -> Result<()> {
+    let Some(version) = records.view().current(rid)? else { return Ok(()) };
+    let bytes = body_of(&version)?;
+    if let Some(own) = meta::meta(&object(&bytes)?) {
+        meta::add(all, &own.clone().into_owned());
+    }
+    Ok(())
 }
 
 /// Adds or deletes profiles, labels and tags, as a new version where that changes something.

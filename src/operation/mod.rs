@@ -1,23 +1,42 @@
 //! One file per `$operation`: <https://hl7.org/fhir/R4/operations.html>.
 
+pub mod docref;
+pub mod everything;
+pub mod lastn;
 pub mod meta;
+pub mod parameters;
 
 use crate::error::{Category, Error, Result};
 use crate::fhir::definitions::{self, Operation};
 use crate::interaction::call::{Call, Target};
 use crate::interaction::{Answer, Context, Request};
+use std::sync::LazyLock;
 
-/// The operations that are built, all on instances of every type.
-const BUILT: [&str; 3] = [
+/// The operations of R4 that are built, on all levels and types of their definitions.
+const BUILT: [&str; 6] = [
+    "http://hl7.org/fhir/OperationDefinition/Encounter-everything",
+    "http://hl7.org/fhir/OperationDefinition/Observation-lastn",
+    "http://hl7.org/fhir/OperationDefinition/Patient-everything",
     "http://hl7.org/fhir/OperationDefinition/Resource-meta",
     "http://hl7.org/fhir/OperationDefinition/Resource-meta-add",
     "http://hl7.org/fhir/OperationDefinition/Resource-meta-delete",
 ];
 
+/// The operations that are built and are not R4's own.
+static OTHERS: LazyLock<[Operation; 1]> = LazyLock::new(|| {
+    [Operation {
+        url: "http://hl7.org/fhir/us/core/OperationDefinition/docref",
+        code: "docref",
+        levels: vec!["type"],
+        resources: vec!["DocumentReference"],
+    }]
+});
+
 /// The definitions of the operations that are built.
 #[must_use]
 pub fn built() -> Vec<&'static Operation> {
-    definitions::r4().operations().iter().filter(|operation| BUILT.contains(&operation.url)).collect()
+    let of_r4 = definitions::r4().operations().iter().filter(|operation| BUILT.contains(&operation.url));
+    of_r4.chain(OTHERS.iter()).collect()
 }
 
 /// Calls the operation that a request names.
@@ -27,6 +46,19 @@ pub fn built() -> Vec<&'static Operation> {
 pub async fn call(context: &Context, request: Request<'_>) -> Result<Answer> {
     let Call::Operation { target, name } = request.call.clone() else { return Err(Error::internal("no operation")) };
     match (name.as_str(), &target) {
+        ("everything", Target::Type(type_name)) if type_name == "Patient" => {
+            everything::patient(context, request, None)
+        }
+        ("everything", Target::Instance(type_name, id)) if type_name == "Patient" => {
+            everything::patient(context, request, Some(id))
+        }
+        ("everything", Target::Instance(type_name, id)) if type_name == "Encounter" => {
+            everything::encounter(context, request, id)
+        }
+        ("lastn", Target::Type(type_name)) if type_name == "Observation" => lastn::lastn(context, request),
+        ("docref", Target::Type(type_name)) if type_name == "DocumentReference" => docref::docref(context, request),
+        ("meta", Target::System) => meta::in_use(context, None),
+        ("meta", Target::Type(type_name)) => meta::in_use(context, Some(type_name)),
         ("meta", Target::Instance(type_name, id)) => meta::meta(context, type_name, id),
         ("meta-add", Target::Instance(type_name, id)) => {
             meta::change(context, request, type_name, id, meta::Change::Add).await

@@ -5,17 +5,22 @@
 //! snapshot, streaming), `page` (order, cursors, totals), `include`. Nothing outside of the algebra filters results.
 
 mod budget;
+mod care;
 mod criteria;
 mod cursor;
 mod engine;
 mod guard;
 mod include;
+mod labels;
+mod latest;
 mod order;
 mod page;
 mod plan;
 mod query;
+mod referred;
 mod registry;
 mod results;
+mod shared;
 mod text;
 mod value;
 
@@ -27,11 +32,17 @@ mod oracle_tests;
 mod tests;
 
 pub use budget::Budget;
+pub use care::care_dates;
 pub use cursor::Cursor;
+pub use engine::references;
 pub use guard::{find_up_to, would_match};
+pub use labels::keys_in_use;
+pub use latest::{Grouping, LatestPlace, latest};
 pub use page::{Page, run};
 pub use query::{Handling, Include, Options, Query, Sort, Summary, Target, Total, compartment, parse, self_pairs};
+pub use referred::{ReferredPlace, referred};
 pub use registry::Registry;
+pub use shared::shared;
 
 /// How much one search may ask for. Each has a setting of the same name.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -21,7 +21,7 @@ const GATHER_PER_ROUND: usize = 64;
 const WALK_PER_ROUND: usize = 16;
 
 /// A page of a search.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Page {
     /// The matches, in order.
     pub matches: Vec<Version>,
@@ -100,7 +100,7 @@ fn count(run: &Run<'_>, query: &Query, exprs: &[Expr]) -> Result<u64> {
     Ok(total)
 }
 
-fn versions(run: &Run<'_>, rids: &[Rid]) -> Result<Vec<Version>> {
+pub(super) fn versions(run: &Run<'_>, rids: &[Rid]) -> Result<Vec<Version>> {
     let current = rids.iter().map(|rid| run.view.current(*rid).map_err(failed));
     let found = current.collect::<Result<Vec<_>>>()?;
     Ok(found.into_iter().flatten().filter(|version| version.body.is_some()).collect())

@@ -152,8 +152,8 @@ fn requests_in_one_connection_are_answered_in_order() {
 #[test]
 fn slow_clients_are_sent_away() {
     let server = Server::with(|config| {
-        config.limits.header_timeout_ms = 300;
-        config.limits.body_stall_timeout_ms = 300;
+        config.limits.header_timeout_ms = 1_500;
+        config.limits.body_stall_timeout_ms = 1_500;
     });
     let all_of = |mut connection: std::net::TcpStream| {
         let mut answer = String::new();
@@ -170,8 +170,8 @@ fn slow_clients_are_sent_away() {
 #[test]
 fn a_body_may_take_its_time_but_not_stall() {
     let server = Server::with(|config| {
-        config.limits.header_timeout_ms = 400;
-        config.limits.body_stall_timeout_ms = 400;
+        config.limits.header_timeout_ms = 1_500;
+        config.limits.body_stall_timeout_ms = 1_500;
     });
     let send = |parts: &[&str]| {
         let mut connection = server.connect();
@@ -180,7 +180,7 @@ fn a_body_may_take_its_time_but_not_stall() {
         connection.write_all(format!("{head}Connection: close\r\n\r\n").as_bytes()).unwrap();
         for part in parts {
             connection.write_all(part.as_bytes()).unwrap();
-            std::thread::sleep(std::time::Duration::from_millis(150));
+            std::thread::sleep(std::time::Duration::from_millis(300));
         }
         let mut answer = String::new();
         let _ended = std::io::Read::read_to_string(&mut connection, &mut answer);
