@@ -1,0 +1,215 @@
+//! What the stored SearchParameters, profiles and CapabilityStatements of a tenant mean for the server: read from the store when
+//! a tenant is first asked for, and anew after each commit that touches one of them.
+
+use super::Context;
+use super::capabilities::statement::Mode;
+use crate::auth::grant::Grant;
+use crate::error::{Category, Error, Result};
+use crate::fhir::parse::parse;
+use crate::fhir::tree::{Object, Value};
+use crate::key::last_updated::ALL;
+use crate::key::{Extractor, KeyList, Parameters, define};
+use crate::search::{Budget, Registry};
+use crate::store::{Change, Commit, CommitError, Committed, Rid, Store, StoreError, View};
+use crate::tenant::TenantId;
+use rustc_hash::FxHashMap;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+
+/// The types whose resources mean something for the server.
+const TYPES: [&str; 3] = ["SearchParameter", "StructureDefinition", "CapabilityStatement"];
+
+/// What the conformance resources of one tenant mean. It never changes: a change makes a new one.
+pub struct Conformance {
+    parameters: Arc<Parameters>,
+    extractor: Arc<Extractor>,
+    statements: Mutex<HashMap<Mode, Arc<Vec<u8>>>>,
+}
+
+impl Conformance {
+    fn new(base: &str, parameters: Parameters) -> Self {
+        let parameters = Arc::new(parameters);
+        let extractor = Arc::new(Extractor::with(Some(base), Arc::clone(&parameters)));
+        Self { parameters, extractor, statements: Mutex::default() }
+    }
+
+    /// The search parameters.
+    #[must_use]
+    pub const fn parameters(&self) -> &Arc<Parameters> {
+        &self.parameters
+    }
+
+    /// The search parameters, for one search.
+    #[must_use]
+    pub fn registry(&self) -> Registry {
+        Registry::new(Arc::clone(&self.parameters))
+    }
+
+    /// The search keys of a resource.
+    #[must_use]
+    pub fn keys(&self, resource: &Object<'_>) -> KeyList {
+        self.extractor.keys(resource)
+    }
+
+    /// What `/metadata` answers in a mode; made by `make` when it is first asked for.
+    ///
+    /// # Errors
+    /// Those of `make`.
+    pub fn statement(&self, mode: Mode, make: impl FnOnce() -> Result<Vec<u8>>) -> Result<Arc<Vec<u8>>> {
+        let mut statements = self.statements.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(made) = statements.get(&mode) {
+            return Ok(Arc::clone(made));
+        }
+        let made = Arc::new(make()?);
+        statements.insert(mode, Arc::clone(&made));
+        Ok(made)
+    }
+}
+
+/// The conformance of every tenant.
+pub struct Conformances {
+    store: Store,
+    base: Arc<str>,
+    current: RwLock<FxHashMap<TenantId, Arc<Conformance>>>,
+    /// Those that were replaced and may still be in use by requests under way.
+    older: Mutex<Vec<(TenantId, Weak<Conformance>)>>,
+}
+
+impl Conformances {
+    /// Reads from this store; `base` is the server's address.
+    #[must_use]
+    pub fn new(store: Store, base: Arc<str>) -> Self {
+        Self { store, base, current: RwLock::default(), older: Mutex::default() }
+    }
+
+    /// The conformance of a tenant.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn of(&self, tenant: TenantId) -> Result<Arc<Conformance>> {
+        if let Some(known) = self.current.read().unwrap_or_else(PoisonError::into_inner).get(&tenant) {
+            return Ok(Arc::clone(known));
+        }
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = current.get(&tenant) {
+            return Ok(Arc::clone(known));
+        }
+        let loaded = Arc::new(self.load(tenant)?);
+        current.insert(tenant, Arc::clone(&loaded));
+        Ok(loaded)
+    }
+
+    fn load(&self, tenant: TenantId) -> Result<Conformance> {
+        let records = self.store.open(&Grant::unrestricted(tenant))?;
+        let mut defined = Vec::new();
+        for rid in records.view().rids("SearchParameter", ALL, Rid(0)) {
+            let Some(version) = records.view().current(rid?)? else { continue };
+            let bytes = super::body_of(&version)?;
+            let Ok(Value::Object(resource)) = parse(&bytes, usize::MAX) else { continue };
+            match define::definition(&resource) {
+                Ok(Some(definition)) => defined.push((version.id.to_string(), definition)),
+                Ok(None) => {}
+                Err(error) => tracing::error!(id = %version.id, %error, "a stored SearchParameter can't take effect"),
+            }
+        }
+        Ok(Conformance::new(&self.base, Parameters::new(defined)))
+    }
+
+    /// Reads anew what changed. Where that fails it is tried again at the next request.
+    fn renew(&self, tenant: TenantId, touched: Touched) {
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(old) = current.remove(&tenant) else { return };
+        let renewed = if touched == Touched::Parameters {
+            self.load(tenant).inspect(|renewed| renewed.parameters.take_over(&old.parameters))
+        } else {
+            let (parameters, extractor) = (Arc::clone(&old.parameters), Arc::clone(&old.extractor));
+            Ok(Conformance { parameters, extractor, statements: Mutex::default() })
+        };
+        match renewed {
+            Ok(renewed) => drop(current.insert(tenant, Arc::new(renewed))),
+            Err(error) => tracing::error!(?error, "the stored SearchParameters could not be read"),
+        }
+        let mut older = self.older.lock().unwrap_or_else(PoisonError::into_inner);
+        older.push((tenant, Arc::downgrade(&old)));
+    }
+
+    /// Whether no request under way makes keys with older parameters of the tenant.
+    #[must_use]
+    pub fn is_settled(&self, tenant: TenantId) -> bool {
+        let mut older = self.older.lock().unwrap_or_else(PoisonError::into_inner);
+        older.retain(|(_, used)| used.strong_count() > 0);
+        !older.iter().any(|(of, _)| *of == tenant)
+    }
+
+    /// Commits, and takes notice of what the commit changes here, even where nobody waits for its end any more.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    pub async fn commit(this: &Arc<Self>, grant: &Grant, commit: Commit) -> Result<Committed, CommitError> {
+        let Some(touched) = touched(&commit.changes) else { return this.store.commit(grant, commit).await };
+        let (this, grant) = (Arc::clone(this), grant.clone());
+        let task = tokio::spawn(async move {
+            let result = this.store.commit(&grant, commit).await;
+            this.renew(grant.tenant(), touched);
+            result
+        });
+        task.await.unwrap_or_else(|error| Err(StoreError::OutcomeUnknown(error.to_string()).into()))
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Touched {
+    Parameters,
+    StatementOnly,
+}
+
+fn touched(changes: &[Change]) -> Option<Touched> {
+    let mut types = changes.iter().map(|change| &*change.type_name).filter(|name| TYPES.contains(name)).peekable();
+    types.peek()?;
+    Some(if types.any(|name| name == "SearchParameter") { Touched::Parameters } else { Touched::StatementOnly })
+}
+
+/// The resources of a type that do not have a key, ascending. Every resource looked at is a step of the budget.
+pub fn without_key<'v>(
+    view: &'v dyn View,
+    type_name: &str,
+    key: &[u8],
+    budget: &'v Budget,
+) -> impl Iterator<Item = Result<Rid>> + use<'v> {
+    let mut having = view.rids(type_name, key, Rid(0)).peekable();
+    view.rids(type_name, ALL, Rid(0)).filter_map(move |rid| {
+        let rid = match rid.map_err(Error::from).and_then(|rid| budget.step().map(|()| rid)) {
+            Ok(rid) => rid,
+            Err(error) => return Some(Err(error)),
+        };
+        while having.next_if(|other| other.as_ref().is_ok_and(|other| *other < rid)).is_some() {}
+        match having.peek() {
+            Some(Ok(other)) if *other == rid => None,
+            Some(Err(error)) => Some(Err(error.clone().into())),
+            _ => Some(Ok(rid)),
+        }
+    })
+}
+
+impl Context {
+    /// The further parameters that a search asked for and that may lack keys for resources that are older than they.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn unfinished(&self, view: &dyn View, registry: &Registry) -> Result<Vec<String>> {
+        let mut names = Vec::new();
+        for (type_name, code) in registry.unfinished() {
+            let Some(further) = self.conformance.parameters.further_named(&type_name, &code) else { continue };
+            let is_settled = self.conformances.is_settled(self.grant.tenant());
+            let budget = self.search_budget();
+            let first = without_key(view, &type_name, further.marker(), &budget).next();
+            match first {
+                None if is_settled => further.set_whole(),
+                None => {}
+                Some(Err(error)) if error.category != Category::Timeout => return Err(error),
+                Some(_) => names.push(format!("{type_name}.{code}")),
+            }
+        }
+        Ok(names)
+    }
+}
