@@ -8,6 +8,7 @@ use crate::error::{Category, Error, Result};
 use crate::fhir::parse::parse;
 use crate::fhir::tree::{Object, Value};
 use crate::key::last_updated::ALL;
+use crate::key::parameters::Further;
 use crate::key::{Extractor, KeyList, Parameters, define};
 use crate::search::{Budget, Registry};
 use crate::store::{Change, Commit, CommitError, Committed, Rid, Store, StoreError, View};
@@ -60,9 +61,9 @@ impl Conformance {
         if let Some(made) = statements.get(&mode) {
             return Ok(Arc::clone(made));
         }
-        let made = Arc::new(make()?);
-        statements.insert(mode, Arc::clone(&made));
-        Ok(made)
+        let statement = Arc::new(make()?);
+        statements.insert(mode, Arc::clone(&statement));
+        Ok(statement)
     }
 }
 
@@ -73,13 +74,25 @@ pub struct Conformances {
     current: RwLock<FxHashMap<TenantId, Arc<Conformance>>>,
     /// Those that were replaced and may still be in use by requests under way.
     older: Mutex<Vec<(TenantId, Weak<Conformance>)>>,
+    progress: Mutex<FxHashMap<TenantId, Progress>>,
+}
+
+/// How far `$reindex` is in a tenant, since this process began.
+#[derive(Debug, Default, Clone)]
+pub struct Progress {
+    /// Whether it is at work.
+    pub is_running: bool,
+    /// Resources whose keys were replaced since it was started.
+    pub done: u64,
+    /// Why it ended before the work was done: a sentence for the person who asks.
+    pub failure: Option<String>,
 }
 
 impl Conformances {
     /// Reads from this store; `base` is the server's address.
     #[must_use]
     pub fn new(store: Store, base: Arc<str>) -> Self {
-        Self { store, base, current: RwLock::default(), older: Mutex::default() }
+        Self { store, base, current: RwLock::default(), older: Mutex::default(), progress: Mutex::default() }
     }
 
     /// The conformance of a tenant.
@@ -133,6 +146,17 @@ impl Conformances {
         older.push((tenant, Arc::downgrade(&old)));
     }
 
+    /// How far `$reindex` is in a tenant.
+    #[must_use]
+    pub fn progress(&self, tenant: TenantId) -> Progress {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner).get(&tenant).cloned().unwrap_or_default()
+    }
+
+    /// Notes how far `$reindex` is.
+    pub fn note_progress(&self, tenant: TenantId, change: impl FnOnce(&mut Progress)) {
+        change(self.progress.lock().unwrap_or_else(PoisonError::into_inner).entry(tenant).or_default());
+    }
+
     /// Whether no request under way makes keys with older parameters of the tenant.
     #[must_use]
     pub fn is_settled(&self, tenant: TenantId) -> bool {
@@ -169,25 +193,31 @@ fn touched(changes: &[Change]) -> Option<Touched> {
     Some(if types.any(|name| name == "SearchParameter") { Touched::Parameters } else { Touched::StatementOnly })
 }
 
-/// The resources of a type that do not have a key, ascending. Every resource looked at is a step of the budget.
-pub fn without_key<'v>(
+/// The resources of a type, ascending from one on, whose keys were made without some of these parameters. Every resource looked at
+/// is a step of the budget.
+pub fn lacking<'v>(
     view: &'v dyn View,
     type_name: &str,
-    key: &[u8],
+    further: &[Further],
+    from: Rid,
     budget: &'v Budget,
 ) -> impl Iterator<Item = Result<Rid>> + use<'v> {
-    let mut having = view.rids(type_name, key, Rid(0)).peekable();
-    view.rids(type_name, ALL, Rid(0)).filter_map(move |rid| {
+    let having = |further: &Further| view.rids(type_name, further.marker(), from).peekable();
+    let mut having: Vec<_> = further.iter().map(having).collect();
+    view.rids(type_name, ALL, from).filter_map(move |rid| {
         let rid = match rid.map_err(Error::from).and_then(|rid| budget.step().map(|()| rid)) {
             Ok(rid) => rid,
             Err(error) => return Some(Err(error)),
         };
-        while having.next_if(|other| other.as_ref().is_ok_and(|other| *other < rid)).is_some() {}
-        match having.peek() {
-            Some(Ok(other)) if *other == rid => None,
-            Some(Err(error)) => Some(Err(error.clone().into())),
-            _ => Some(Ok(rid)),
+        let mut lacks = false;
+        for having in &mut having {
+            while having.next_if(|other| other.as_ref().is_ok_and(|other| *other < rid)).is_some() {}
+            match having.peek() {
+                Some(Err(error)) => return Some(Err(error.clone().into())),
+                other => lacks |= !matches!(other, Some(Ok(other)) if *other == rid),
+            }
         }
+        lacks.then_some(Ok(rid))
     })
 }
 
@@ -202,7 +232,7 @@ impl Context {
             let Some(further) = self.conformance.parameters.further_named(&type_name, &code) else { continue };
             let is_settled = self.conformances.is_settled(self.grant.tenant());
             let budget = self.search_budget();
-            let first = without_key(view, &type_name, further.marker(), &budget).next();
+            let first = lacking(view, &type_name, std::slice::from_ref(further), Rid(0), &budget).next();
             match first {
                 None if is_settled => further.set_whole(),
                 None => {}

@@ -20,6 +20,7 @@ mod meta;
 mod patch;
 mod races;
 mod read;
+mod reindex;
 mod search;
 mod search_parameters;
 mod support;
