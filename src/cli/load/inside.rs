@@ -64,7 +64,8 @@ impl Target for Inside {
     }
 }
 
-fn describe(issue: &crate::error::Issue) -> String {
+/// What an issue says, with the element that it is about.
+pub(in crate::cli) fn describe(issue: &crate::error::Issue) -> String {
     let about = issue.expression.as_ref().map(|expression| format!(" ({expression})")).unwrap_or_default();
     format!("{}{about}", issue.diagnostics)
 }
