@@ -6,8 +6,8 @@ use crate::config::Config;
 use crate::error::{Category, Error, Result};
 use crate::interaction::Context;
 use crate::interaction::call::Call;
+use crate::interaction::conformance::Conformances;
 use crate::interaction::cursor::Cursors;
-use crate::key::extract::Extractor;
 use crate::store::Store;
 use crate::tenant::TenantId;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ pub struct App {
     limits: Arc<crate::config::Limits>,
     base: Arc<str>,
     cursors: Arc<Cursors>,
-    extractor: Arc<Extractor>,
+    conformances: Arc<Conformances>,
     stopping: AtomicBool,
 }
 
@@ -36,8 +36,8 @@ impl App {
         let cursors = Arc::new(Cursors::new(cursor_key, config.limits.cursor_lifetime_s)?);
         let base: Arc<str> = Arc::from(config.base_url());
         let limits = Arc::new(config.limits.clone());
-        let extractor = Arc::new(Extractor::new(Some(&base)).with_content(config.search_content));
-        Ok(Self { config, store, clock, limits, base, cursors, extractor, stopping: AtomicBool::new(false) })
+        let conformances = Arc::new(Conformances::new(store.clone(), Arc::clone(&base), config.search_content));
+        Ok(Self { config, store, clock, limits, base, cursors, conformances, stopping: AtomicBool::new(false) })
     }
 
     /// Who asks, and what they may reach: one decision for each request.
@@ -53,18 +53,21 @@ impl App {
     }
 
     /// What an interaction under this grant works with.
-    #[must_use]
-    pub fn context(&self, grant: Grant) -> Context {
-        Context {
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn context(&self, grant: Grant) -> Result<Context> {
+        Ok(Context {
             store: self.store.clone(),
-            grant,
             clock: Arc::clone(&self.clock),
             limits: Arc::clone(&self.limits),
             base: Arc::clone(&self.base),
             cursors: Arc::clone(&self.cursors),
-            extractor: Arc::clone(&self.extractor),
+            conformance: self.conformances.of(grant.tenant())?,
+            conformances: Arc::clone(&self.conformances),
             check_references: self.config.check_references,
-        }
+            grant,
+        })
     }
 
     /// The door to data.

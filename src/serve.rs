@@ -107,7 +107,7 @@ pub async fn serve(app: &App, incoming: &Incoming) -> Reply {
 
 async fn run(app: &App, incoming: &Incoming) -> Result<Answer> {
     let grant = app.authorize(incoming.tenant, &incoming.call)?;
-    let context = app.context(grant);
+    let context = app.context(grant)?;
     let depth = context.limits.json_depth;
     let request = Request {
         verb: incoming.verb,

@@ -3,6 +3,7 @@
 mod check;
 pub mod demo;
 pub mod load;
+mod package;
 
 mod serve;
 
@@ -28,6 +29,8 @@ enum Command {
     Demo(demo::Demo),
     /// Load Bundles and NDJSON from files and folders.
     Load(load::Load),
+    /// Install FHIR NPM packages.
+    Package(package::Package),
     /// Verify a store that no server has open.
     Check(check::Check),
 }
@@ -79,6 +82,7 @@ pub fn run() -> ExitCode {
         Command::Serve(settings) => serve::run(settings),
         Command::Demo(command) => demo::run(&command),
         Command::Load(command) => return load::run(command),
+        Command::Package(command) => package::run(command),
         Command::Check(command) => check::run(command),
     };
     match result {

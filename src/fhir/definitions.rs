@@ -1,7 +1,7 @@
 //! The definitions of FHIR R4 as data: structures, bindings, search parameters, compartments.
 //!
 //! Distilled from the official package by `cargo run --example distil` into `profiles/` and `terminology/`, embedded in the
-//! binary. Everything here is `'static` and read-only. Search parameters that a tenant adds live in `search`'s registry.
+//! binary. Everything here is `'static` and read-only. Search parameters that a tenant adds are in the layer `key`.
 
 mod read;
 mod terminology;
@@ -11,6 +11,7 @@ mod tests;
 pub use terminology::{CodeSystem, Concept, ValueSet};
 
 use rustc_hash::FxHashMap;
+use std::borrow::Cow;
 use std::sync::LazyLock;
 
 /// The definitions of FHIR R4 (4.0.1). The first call reads them, which takes a few milliseconds.
@@ -293,23 +294,31 @@ pub enum ParamType {
     Special,
 }
 
-/// A search parameter of the official definitions.
-#[derive(Debug)]
+impl ParamType {
+    /// The type that `SearchParameter.type` calls so.
+    #[must_use]
+    pub fn from_code(code: &str) -> Option<Self> {
+        read::param_type_named(code)
+    }
+}
+
+/// A search parameter: of the official definitions, or one that a tenant added.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SearchParameter {
     /// The canonical URL.
-    pub url: &'static str,
+    pub url: Cow<'static, str>,
     /// The name in a query: `birthdate`.
-    pub code: &'static str,
+    pub code: Cow<'static, str>,
     /// The type.
     pub param_type: ParamType,
     /// The types it is defined on (`Resource` and `DomainResource` are not unfolded).
     pub base: Vec<&'static str>,
     /// The FHIRPath expression; empty for a few special ones.
-    pub expression: &'static str,
+    pub expression: Cow<'static, str>,
     /// The types a reference may point to.
     pub targets: Vec<&'static str>,
     /// The parts of a composite: the canonical URL of the part's definition, and its expression.
-    pub components: Vec<(&'static str, &'static str)>,
+    pub components: Vec<(Cow<'static, str>, Cow<'static, str>)>,
 }
 
 /// A compartment.

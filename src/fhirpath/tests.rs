@@ -136,7 +136,8 @@ fn primitive_sample(primitive: Primitive) -> Value<'static> {
 fn every_official_search_parameter_compiles_fits_its_type_and_finds_something() {
     let (mut compiled, mut evaluated, mut nothing) = (0, 0, Vec::new());
     for parameter in r4().search_parameters().iter().filter(|parameter| !parameter.expression.is_empty()) {
-        let expression = Expression::compile(parameter.expression).unwrap_or_else(|e| panic!("{}: {e}", parameter.url));
+        let expression =
+            Expression::compile(&parameter.expression).unwrap_or_else(|e| panic!("{}: {e}", parameter.url));
         for (_, part) in &parameter.components {
             Expression::compile(part).unwrap_or_else(|e| panic!("{}: {part}: {e}", parameter.url));
         }

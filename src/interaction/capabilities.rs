@@ -2,6 +2,7 @@
 //!
 //! What is stated here is what is built: the tables below stand beside `call.rs`, and the parameters are those that have keys.
 
+pub mod installed;
 pub mod statement;
 
 use super::{Answer, Context, Request};
@@ -9,12 +10,12 @@ use crate::error::{Error, Result};
 use crate::fhir::definitions::SearchParameter;
 use crate::fhir::subset::Subset;
 use crate::fhir::{definitions, write};
-use crate::key::extract;
+use crate::key::parameters::Further;
+use crate::key::{Parameters, extract};
 use crate::operation;
 use crate::search;
-use statement::{Capabilities, Mode, Policy, ResourceSupport, Search};
-use std::collections::HashMap;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use installed::Installed;
+use statement::{Capabilities, FurtherParameter, Mode, Policy, ResourceSupport, Search};
 
 /// Interactions with every resource type.
 const INTERACTIONS: [&str; 9] =
@@ -26,22 +27,17 @@ const SYSTEM_INTERACTIONS: [&str; 4] = ["transaction", "batch", "search-system",
 /// The day on which what is stated here last changed.
 const DATE: &str = "2026-11-22";
 
-type Made = HashMap<(Arc<str>, Mode), Arc<Vec<u8>>>;
-
-/// The statements made so far: for each base and mode they never change while the program runs.
-static MADE: LazyLock<Mutex<Made>> = LazyLock::new(Mutex::default);
-
 /// What the server can do, as a CapabilityStatement, or as TerminologyCapabilities with `mode=terminology`.
 ///
 /// # Errors
-/// 400 for an unknown `mode`.
+/// 400 for an unknown `mode`; when the store fails.
 pub fn capabilities(context: &Context, request: &Request<'_>) -> Result<Answer> {
     let mode = Mode::from_code(request.parameter("mode"))
         .ok_or_else(|| Error::invalid("mode must be full, normative or terminology.").at("mode"))?;
-    let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
-    let bytes = made.entry((Arc::clone(&context.base), mode)).or_insert_with(|| Arc::new(state(context, mode)));
-    let bytes = Arc::clone(bytes);
-    drop(made);
+    let bytes = context.conformance.statement(mode, || {
+        let installed = Installed::read(context.open()?.view())?;
+        Ok(state(context, mode, &installed))
+    })?;
     match Subset::from_query(&request.query)? {
         Some(part) => {
             part.check(&[if mode == Mode::Terminology { "TerminologyCapabilities" } else { "CapabilityStatement" }])?;
@@ -51,14 +47,19 @@ pub fn capabilities(context: &Context, request: &Request<'_>) -> Result<Answer> 
     }
 }
 
-fn state(context: &Context, mode: Mode) -> Vec<u8> {
+fn state(context: &Context, mode: Mode, installed: &Installed) -> Vec<u8> {
     let definitions = definitions::r4();
-    let support =
-        |type_name| ResourceSupport { type_name, interactions: &INTERACTIONS, supported_profiles: Vec::new() };
+    let support = |type_name| {
+        let profiles = installed.profiles.get(type_name).into_iter().flatten();
+        let supported_profiles = profiles.map(String::as_str).collect();
+        ResourceSupport { type_name, interactions: &INTERACTIONS, supported_profiles }
+    };
+    let instantiates: Vec<&str> = installed.instantiates.iter().map(String::as_str).collect();
+    let further = further(context.conformance.parameters());
     let operations = operation::built();
-    let has_content = context.extractor.has_content();
+    let has_content = context.conformance.has_content();
     let is_built = |_: &str, parameter: &SearchParameter| {
-        extract::is_indexed(parameter) || search::is_special(parameter.code, has_content)
+        extract::is_indexed(parameter) || search::is_special(&parameter.code, has_content)
     };
     let capabilities = Capabilities {
         base_url: &context.base,
@@ -67,7 +68,7 @@ fn state(context: &Context, mode: Mode) -> Vec<u8> {
         description: "A FHIR R4 server",
         date: DATE,
         security: None,
-        instantiates: &[],
+        instantiates: &instantiates,
         resources: definitions.resource_types().iter().copied().map(support).collect(),
         system_interactions: &SYSTEM_INTERACTIONS,
         operations: &operations,
@@ -83,8 +84,19 @@ fn state(context: &Context, mode: Mode) -> Vec<u8> {
             conditional_delete: Some("multiple"),
             reference_policy: &["literal", "logical"],
         },
-        search: Search { is_built: &is_built, further: &[], includes: true },
+        search: Search { is_built: &is_built, further: &further, includes: true },
         code_systems: &[],
     };
     write::to_vec(&capabilities.resource(mode))
+}
+
+fn further(parameters: &Parameters) -> Vec<FurtherParameter<'_>> {
+    let mut all = Vec::new();
+    for type_name in parameters.types_with_further() {
+        for definition in parameters.further(type_name).iter().map(Further::definition) {
+            let (code, url, param_type) = (&*definition.code, &*definition.url, definition.param_type);
+            all.push(FurtherParameter { type_name, code, url, param_type });
+        }
+    }
+    all
 }

@@ -63,7 +63,7 @@ pub fn find_up_to(
 /// # Errors
 /// As [`find`].
 pub fn query(context: &Context, type_name: &str, criteria: &[(String, String)]) -> Result<Query> {
-    search::parse(search::Registry, Some(type_name), criteria, &context.search_options(Handling::Strict))
+    search::parse(&context.conformance.registry(), Some(type_name), criteria, &context.search_options(Handling::Strict))
 }
 
 /// The pairs of a query string.

@@ -5,6 +5,7 @@ pub mod batch;
 pub mod call;
 pub mod capabilities;
 pub mod condition;
+pub mod conformance;
 pub mod create;
 pub mod criteria;
 pub mod cursor;
@@ -25,11 +26,11 @@ use crate::clock::{Clock, Micros};
 use crate::config::{Handling, Limits};
 use crate::error::{Category, Error, Issue, Result};
 use crate::fhir::tree::{Object, Value};
-use crate::key::extract::Extractor;
 use crate::operation;
 use crate::store::{Records, Store, StoreError, Version};
 use call::{Call, Verb};
 use condition::Conditions;
+use conformance::{Conformance, Conformances};
 use futures_util::future::BoxFuture;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -50,8 +51,10 @@ pub struct Context {
     pub base: Arc<str>,
     /// Seals the cursors in page links.
     pub cursors: Arc<cursor::Cursors>,
-    /// Makes search keys.
-    pub extractor: Arc<Extractor>,
+    /// The tenant's search parameters and profiles.
+    pub conformance: Arc<Conformance>,
+    /// Those of all tenants.
+    pub conformances: Arc<Conformances>,
     /// Whether the targets of references must exist.
     pub check_references: bool,
 }
@@ -203,7 +206,7 @@ impl Context {
             },
             now: self.clock.now(),
             base: Some((*self.base).into()),
-            has_content: self.extractor.has_content(),
+            has_content: self.conformance.has_content(),
         }
     }
 

@@ -68,7 +68,7 @@ impl<'p, 'a> Pending<'p, 'a> {
 
     fn keys_of(&mut self, context: &Context, type_name: &'p str) -> &[(&'p str, KeyList)] {
         let of_type = self.stored.iter().filter(|(stored, ..)| *stored == type_name);
-        let keys = |(_, id, resource): &(_, &'p str, &'p Object<'a>)| (*id, context.extractor.keys(resource));
+        let keys = |(_, id, resource): &(_, &'p str, &'p Object<'a>)| (*id, context.conformance.keys(resource));
         self.keys.entry(type_name).or_insert_with(|| of_type.map(keys).collect())
     }
 }

@@ -3,18 +3,19 @@
 //! The engine is [`crate::search`]; here its pages become Bundles.
 
 use super::call::Call;
-use super::searchset::{self, Searchset};
+use super::searchset::{self, Searchset, Warnings};
 use super::{Answer, Context, Request};
 use crate::error::{Error, Result};
 use crate::key::Expr;
-use crate::search::{self, Cursor, Query};
+use crate::search::{self, Cursor, Query, Registry};
 
 /// A page of what matches, with what `_include` and `_revinclude` add.
 ///
 /// # Errors
 /// 400 for a parameter that is unknown (unless handling is lenient), malformed or not supported.
 pub fn search(context: &Context, request: &Request<'_>) -> Result<Answer> {
-    let (path, query) = read(context, request)?;
+    let registry = context.conformance.registry();
+    let (path, query) = read(context, request, &registry)?;
     let subset = searchset::subset(&request.query, &query)?;
     let binding = format!("{} {path}", context.grant.tenant().0);
     let searchset = Searchset { context, path: &path, binding: &binding, pairs: search::self_pairs(&query) };
@@ -22,15 +23,17 @@ pub fn search(context: &Context, request: &Request<'_>) -> Result<Answer> {
     let cursor = given.map(|text| Cursor::from_bytes(&searchset.open(text)?, &query)).transpose()?;
     let records = context.open()?;
     let page = search::run(&records, &query, cursor.as_ref(), &context.search_budget())?;
+    let unfinished = context.unfinished(records.view(), &registry)?;
+    let warnings = Warnings { dropped: &query.dropped, unfinished: &unfinished };
     let next = page.next.as_ref().map(|next| next.to_bytes(&query));
-    searchset.answer(&page, (given, next.as_deref()), subset.as_ref(), &query.dropped)
+    searchset.answer(&page, (given, next.as_deref()), subset.as_ref(), &warnings)
 }
 
 /// The path of a search, relative to the base, and its query.
-fn read(context: &Context, request: &Request<'_>) -> Result<(String, Query)> {
+fn read(context: &Context, request: &Request<'_>, registry: &Registry) -> Result<(String, Query)> {
     let pairs: Vec<_> = request.query.iter().filter(|(name, _)| name != "_cursor").cloned().collect();
     let options = context.search_options(request.handling);
-    let parse = |type_name| search::parse(search::Registry, type_name, &pairs, &options);
+    let parse = |type_name| search::parse(registry, type_name, &pairs, &options);
     match &request.call {
         Call::Search { type_name } => Ok((type_name.clone().unwrap_or_default(), parse(type_name.as_deref())?)),
         Call::CompartmentSearch { compartment, id, type_name } => {

@@ -20,6 +20,15 @@ pub struct Searchset<'a> {
     pub pairs: &'a [(String, String)],
 }
 
+/// What the client should know beside the matches.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Warnings<'a> {
+    /// The parameters that are not known and were left out.
+    pub dropped: &'a [String],
+    /// The parameters that lack keys of resources older than they.
+    pub unfinished: &'a [String],
+}
+
 /// The part of each resource that is asked for.
 ///
 /// # Errors
@@ -55,7 +64,7 @@ impl Searchset<'_> {
         page: &Page,
         (given, next): (Option<&str>, Option<&[u8]>),
         subset: Option<&Subset>,
-        dropped: &[String],
+        warnings: &Warnings<'_>,
     ) -> Result<Answer> {
         let context = self.context;
         let now = context.clock.now();
@@ -70,7 +79,7 @@ impl Searchset<'_> {
             writer.link("next", &self.url(Some(next)));
         }
         self.write_entries(&mut writer, page, subset)?;
-        write_warnings(&mut writer, dropped, page);
+        write_warnings(&mut writer, warnings, page);
         Ok(Answer::ok(writer.finish()))
     }
 
@@ -99,12 +108,18 @@ impl Searchset<'_> {
 }
 
 /// What the client should know beside the matches, as an entry of mode `outcome`.
-fn write_warnings(writer: &mut BundleWriter, dropped: &[String], page: &Page) {
-    let dropped = dropped.iter().map(|name| {
+fn write_warnings(writer: &mut BundleWriter, warnings: &Warnings<'_>, page: &Page) {
+    let dropped = warnings.dropped.iter().map(|name| {
         let text = format!("The search parameter {} is not known and was left out.", name.escape_default());
         Issue::warning("not-supported", text)
     });
     let mut issues: Vec<Issue> = dropped.collect();
+    issues.extend(warnings.unfinished.iter().map(|name| {
+        let text = format!(
+            "Resources older than the search parameter {name} may be missing here, or be found by its former definition, until $reindex is done."
+        );
+        Issue::warning("incomplete", text)
+    }));
     if page.is_cut {
         let text = "More resources would be included than limits.include_max allows; the rest is left out.";
         issues.push(Issue::warning("incomplete", text));

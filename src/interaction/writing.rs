@@ -1,10 +1,12 @@
 //! What all writing interactions share: checking a resource, making it ready to be stored, deciding and committing.
 
+use super::conformance::Conformances;
 use super::{Answer, Context, Request, Return, Status};
 use crate::error::{Category, Error, Issue, Result};
 use crate::fhir::reference::Reference;
 use crate::fhir::tree::{Object, Value};
 use crate::fhir::{rewrite, subset};
+use crate::key::define;
 use crate::store::body::Body;
 use crate::store::{Change, Commit, CommitError, Committed, Content, Expect, Guard, Method, Records};
 use crate::validate;
@@ -46,7 +48,7 @@ where
             return Ok((then, None));
         }
         let commit = Commit { tenant: context.grant.tenant(), changes, guards, read_at };
-        match context.store.commit(&context.grant, commit).await {
+        match Conformances::commit(&context.conformances, &context.grant, commit).await {
             Ok(committed) => return Ok((then, Some(committed))),
             // Where the client set a condition, the new decision finds that it does not hold.
             Err(CommitError::Touched | CommitError::Stale { .. }) => {}
@@ -59,7 +61,8 @@ where
 /// Checks a resource that a client wants to store under this type.
 ///
 /// # Errors
-/// 400 for another type or a wrong structure, naming each element; 422 for a part of a resource (SUBSETTED).
+/// 400 for another type or a wrong structure, naming each element; 422 for a part of a resource (SUBSETTED), and for a
+/// SearchParameter that can't take effect.
 pub fn check(resource: &Object<'_>, type_name: &str) -> Result<()> {
     check_with(resource, type_name, validate::structure)
 }
@@ -88,6 +91,11 @@ fn check_with(resource: &Object<'_>, type_name: &str, structure: impl FnOnce(&Ob
     if !issues.is_empty() {
         return Err(Error::from_issues(Category::Invalid, issues));
     }
+    if type_name == "SearchParameter"
+        && let Err(unusable) = define::definition(resource)
+    {
+        return Err(Error::new(Category::Unprocessable, "business-rule", unusable.reason).at(unusable.element));
+    }
     if subset::is_subsetted(resource) {
         let text = "The resource is a part of another (SUBSETTED) and would overwrite the whole.";
         return Err(Error::new(Category::Unprocessable, "business-rule", text).at(format!("{type_name}.meta.tag")));
@@ -104,7 +112,7 @@ pub fn set_id(resource: &mut Object<'_>, id: &str) {
 /// Makes a checked resource with an id ready to be stored.
 #[must_use]
 pub fn content(context: &Context, resource: &Object<'_>) -> Content {
-    Content { body: Body::pack(resource), keys: context.extractor.keys(resource) }
+    Content { body: Body::pack(resource), keys: context.conformance.keys(resource) }
 }
 
 /// A change that stores a resource.

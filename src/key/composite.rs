@@ -119,7 +119,7 @@ mod tests {
     fn every_official_composite_compiles() {
         let composites = definitions::r4().search_parameters().iter().filter(|found| !found.components.is_empty());
         let broken: Vec<_> =
-            composites.filter(|found| Component::all_of(found).is_empty()).map(|found| found.url).collect();
+            composites.filter(|found| Component::all_of(found).is_empty()).map(|found| &*found.url).collect();
         assert_eq!(broken, Vec::<&str>::new());
     }
 }

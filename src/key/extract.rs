@@ -3,12 +3,12 @@
 use super::bytes::Parts;
 use super::composite::{self, Component};
 use super::path::Branch;
-use super::{KeyList, date, id_key, near, number, prefix_of, reference, string, token, words};
+use super::{KeyList, Parameters, date, id_key, near, number, prefix_of, reference, string, token, words};
 use crate::fhir::definitions::{self, ParamType, SearchParameter};
 use crate::fhir::tree::{Object, Value};
 use crate::fhirpath::{Content, Context, Hooks, Item, Node};
 use rustc_hash::FxHashMap;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 /// Parameters that the store answers, or that are no index at all.
 const NOT_INDEXED: [&str; 3] = ["_id", "_lastUpdated", "near"];
@@ -17,6 +17,7 @@ const NOT_INDEXED: [&str; 3] = ["_id", "_lastUpdated", "near"];
 #[derive(Debug)]
 pub struct Extractor {
     types: FxHashMap<&'static str, OnceLock<Compiled>>,
+    parameters: Arc<Parameters>,
     base: Option<Box<str>>,
     has_content: bool,
 }
@@ -28,6 +29,8 @@ struct Compiled {
     sources: Vec<Source>,
     /// What the keys of each parameter start with, and its sources.
     parameters: Vec<(Vec<u8>, Vec<usize>)>,
+    /// What tells which further parameters these are.
+    markers: Vec<Box<[u8]>>,
 }
 
 /// An alternative of an expression, and how its items are read.
@@ -43,8 +46,14 @@ impl Extractor {
     /// slash at the end, are taken as relative ones.
     #[must_use]
     pub fn new(base: Option<&str>) -> Self {
+        Self::with(base, Arc::default())
+    }
+
+    /// The same with the parameters of a tenant.
+    #[must_use]
+    pub fn with(base: Option<&str>, parameters: Arc<Parameters>) -> Self {
         let types = definitions::r4().resource_types().iter().map(|name| (*name, OnceLock::new())).collect();
-        Self { types, base: base.map(Into::into), has_content: false }
+        Self { types, parameters, base: base.map(Into::into), has_content: false }
     }
 
     /// The same with the words of all texts, for `_content`, or without them.
@@ -66,7 +75,7 @@ impl Extractor {
         let Some((type_name, slot)) = resource.resource_type().and_then(|name| self.types.get_key_value(name)) else {
             return KeyList::new(keys);
         };
-        let compiled = slot.get_or_init(|| Compiled::of(type_name));
+        let compiled = slot.get_or_init(|| Compiled::of(&self.parameters, type_name));
         let root = Item::resource(resource);
         let context = Context::new(&root).with_hooks(&TypesOfReferences);
         let mut found: Vec<Option<Parts>> = Vec::new();
@@ -88,17 +97,19 @@ impl Extractor {
             near::parts(&mut parts, resource);
             keys.extend(parts.iter().map(|part| [&prefix_of(near::NEAR), part].concat().into()));
         }
+        keys.extend(compiled.markers.iter().cloned());
         KeyList::new(keys)
     }
 }
 
 impl Compiled {
-    fn of(type_name: &str) -> Self {
-        let mut compiled = Self::default();
-        for parameter in definitions::r4().search_parameters_of(type_name).filter(|found| is_indexed(found)) {
-            let sources = Branch::all_of(parameter.expression, type_name).into_iter();
+    fn of(parameters: &Parameters, type_name: &str) -> Self {
+        let markers = parameters.further(type_name).iter().map(|further| further.marker().into());
+        let mut compiled = Self { markers: markers.collect(), ..Self::default() };
+        for parameter in parameters.of(type_name).filter(|found| is_indexed(found)) {
+            let sources = Branch::all_of(&parameter.expression, type_name).into_iter();
             let sources = sources.map(|branch| compiled.source(parameter, branch)).collect();
-            compiled.parameters.push((prefix_of(parameter.code), sources));
+            compiled.parameters.push((prefix_of(&parameter.code), sources));
         }
         compiled
     }
@@ -204,7 +215,7 @@ fn object_parts(out: &mut Parts, param_type: ParamType, type_name: &str, object:
 pub fn is_indexed(parameter: &SearchParameter) -> bool {
     !parameter.expression.is_empty()
         && parameter.param_type != ParamType::Special
-        && !NOT_INDEXED.contains(&parameter.code)
+        && !NOT_INDEXED.contains(&&*parameter.code)
 }
 
 /// Answers `resolve()` with nothing but the type that a reference's text tells: enough for `resolve() is Patient`.

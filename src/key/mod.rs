@@ -7,6 +7,7 @@ pub mod bytes;
 pub mod composite;
 pub mod date;
 pub mod decimal;
+pub mod define;
 pub mod expr;
 pub mod extract;
 pub mod fold;
@@ -14,6 +15,7 @@ pub mod last_updated;
 pub mod list;
 pub mod near;
 pub mod number;
+pub mod parameters;
 pub mod path;
 pub mod range;
 pub mod reference;
@@ -25,6 +27,7 @@ pub mod words;
 pub use expr::Expr;
 pub use extract::Extractor;
 pub use list::KeyList;
+pub use parameters::Parameters;
 pub use range::{KeyRange, Tail};
 
 /// The comparison before a value: `ge2020`.

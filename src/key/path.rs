@@ -72,8 +72,17 @@ impl Branch {
     }
 }
 
-/// What the official expressions mean, where it is not what they say: there is no `hasExtension()` in R4, and no type `DateTime`.
+/// What published expressions mean, where it is not what they say: there is no `hasExtension()` in R4, and no type `DateTime`, and
+/// a choice has no type in its name (`valueDateTime`).
 pub(super) fn mended(text: &str) -> Cow<'_, str> {
+    if let Some((before, rest)) = text.split_once(".value")
+        && rest.starts_with(|next: char| next.is_ascii_uppercase())
+        && let name = identifier(rest)
+        && let Some(of) = type_in_name(name)
+    {
+        let after = mended(rest.get(name.len()..).unwrap_or_default()).into_owned();
+        return Cow::Owned(format!("{before}.value.ofType({of}){after}"));
+    }
     if let Some((before, rest)) = text.split_once("hasExtension(")
         && let Some((url, after)) = rest.split_once(')')
     {
@@ -84,6 +93,14 @@ pub(super) fn mended(text: &str) -> Cow<'_, str> {
     } else {
         Cow::Borrowed(text)
     }
+}
+
+/// The type that the name of a choice's JSON member ends in.
+fn type_in_name(name: &str) -> Option<&'static str> {
+    let definitions = definitions::r4();
+    let lower = || name.get(..1).map(|first| first.to_ascii_lowercase() + name.get(1..).unwrap_or_default());
+    let found = definitions.type_named(name).or_else(|| definitions.type_named(&lower()?))?;
+    Some(found.name)
 }
 
 /// The identifier that a text starts with.

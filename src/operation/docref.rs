@@ -5,7 +5,7 @@
 use super::parameters;
 use crate::error::{Category, Error, Issue, Result};
 use crate::fhir::reference::is_id;
-use crate::interaction::searchset::Searchset;
+use crate::interaction::searchset::{Searchset, Warnings};
 use crate::interaction::{Answer, Context, Request};
 use crate::key::Expr;
 use crate::key::date::Span;
@@ -32,7 +32,12 @@ pub fn docref(context: &Context, mut request: Request<'_>) -> Result<Answer> {
         let grouping = Grouping { code: "type", dates: &["date", "period"], max: 1 };
         let (page, next) = search::latest(&records, &query, grouping, place.as_ref(), &budget)?;
         let next = next.as_ref().map(LatestPlace::to_bytes);
-        return searchset.answer(&page, (given, next.as_deref()), None, &wanted.dropped);
+        return searchset.answer(
+            &page,
+            (given, next.as_deref()),
+            None,
+            &Warnings { dropped: &wanted.dropped, ..Warnings::default() },
+        );
     }
     let dates = care_dates(&CARE_DATES, (wanted.start, wanted.end), false);
     for target in &mut query.targets {
@@ -41,7 +46,12 @@ pub fn docref(context: &Context, mut request: Request<'_>) -> Result<Answer> {
     let cursor = cursor.map(|bytes| Cursor::from_bytes(&bytes, &query)).transpose()?;
     let page = search::run(&records, &query, cursor.as_ref(), &budget)?;
     let next = page.next.as_ref().map(|next| next.to_bytes(&query));
-    searchset.answer(&page, (given, next.as_deref()), None, &wanted.dropped)
+    searchset.answer(
+        &page,
+        (given, next.as_deref()),
+        None,
+        &Warnings { dropped: &wanted.dropped, ..Warnings::default() },
+    )
 }
 
 /// What is asked for.
@@ -108,7 +118,7 @@ impl Wanted {
         pairs.extend((!self.types.is_empty()).then(|| ("type".to_owned(), any(&self.types))));
         pairs.extend((!self.profiles.is_empty()).then(|| ("_profile".to_owned(), any(&self.profiles))));
         let options = context.search_options(crate::config::Handling::Strict);
-        let mut query = search::parse(search::Registry, Some("DocumentReference"), &pairs, &options)?;
+        let mut query = search::parse(&context.conformance.registry(), Some("DocumentReference"), &pairs, &options)?;
         if self.on_demand {
             query.targets.clear();
         }

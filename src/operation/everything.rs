@@ -10,7 +10,7 @@ mod wanted;
 use super::parameters;
 use crate::error::{Error, Result};
 use crate::fhir::definitions::{self, Compartment};
-use crate::interaction::searchset::Searchset;
+use crate::interaction::searchset::{Searchset, Warnings};
 use crate::interaction::{Answer, Context, Request, gone};
 use crate::key::bytes::END;
 use crate::key::range::{Bound, Step, Test};
@@ -93,7 +93,12 @@ fn answer(
     (records, sets, wanted): (&Records, &Sets, &Wanted),
     path: &str,
 ) -> Result<Answer> {
-    let mut query = search::parse(search::Registry, Some("Patient"), &[], &context.search_options(request.handling))?;
+    let mut query = search::parse(
+        &context.conformance.registry(),
+        Some("Patient"),
+        &[],
+        &context.search_options(request.handling),
+    )?;
     query.count = wanted.count;
     query.targets = wanted.narrowed(&sets.sources);
     let referred = wanted.narrowed(&sets.referred);
@@ -127,7 +132,12 @@ fn answer(
         page.included = found.into_iter().map(|(_, version)| version).collect();
     }
     let next = next.map(|next| next.to_bytes(&query));
-    searchset.answer(&page, (given, next.as_deref()), None, &wanted.dropped)
+    searchset.answer(
+        &page,
+        (given, next.as_deref()),
+        None,
+        &Warnings { dropped: &wanted.dropped, ..Warnings::default() },
+    )
 }
 
 impl Place {
@@ -201,10 +211,10 @@ fn of_any_patient(around: &Compartment, type_name: &str) -> Option<Expr> {
 fn referred_by(sources: &[Target], target: Target) -> Target {
     let mut parts = Vec::new();
     for source in sources {
-        for parameter in search::Registry.references(&source.type_name) {
+        for parameter in search::Registry::default().references(&source.type_name) {
             if parameter.targets.is_empty() || parameter.targets.contains(&&*target.type_name) {
                 let (source, expr) = (source.type_name.clone(), Box::new(source.expr.clone()));
-                parts.push(Expr::ReferredBy { source, code: parameter.code.into(), expr });
+                parts.push(Expr::ReferredBy { source, code: (*parameter.code).into(), expr });
             }
         }
     }

@@ -5,6 +5,7 @@ pub mod everything;
 pub mod lastn;
 pub mod meta;
 pub mod parameters;
+pub mod reindex;
 
 use crate::error::{Category, Error, Result};
 use crate::fhir::definitions::{self, Operation};
@@ -57,6 +58,7 @@ pub async fn call(context: &Context, request: Request<'_>) -> Result<Answer> {
         }
         ("lastn", Target::Type(type_name)) if type_name == "Observation" => lastn::lastn(context, request),
         ("docref", Target::Type(type_name)) if type_name == "DocumentReference" => docref::docref(context, request),
+        ("reindex", Target::System) => reindex::reindex(context, &request),
         ("meta", Target::System) => meta::in_use(context, None),
         ("meta", Target::Type(type_name)) => meta::in_use(context, Some(type_name)),
         ("meta", Target::Instance(type_name, id)) => meta::meta(context, type_name, id),

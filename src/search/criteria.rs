@@ -28,7 +28,7 @@ pub fn is_special(code: &str, has_content: bool) -> bool {
 /// A criterion: its whole name, for messages, and its value.
 #[derive(Clone, Copy)]
 pub struct Criteria<'q> {
-    pub registry: Registry,
+    pub registry: &'q Registry,
     pub options: &'q Options,
     pub whole: &'q str,
     pub value: &'q str,
@@ -62,7 +62,7 @@ impl<'q> Criteria<'q> {
     }
 
     /// The parameter of a type, by its name.
-    pub fn parameter(self, type_name: &str, code: &str) -> Result<&'static SearchParameter, Refusal> {
+    pub fn parameter(self, type_name: &str, code: &str) -> Result<&'q SearchParameter, Refusal> {
         self.registry.parameter(type_name, code).ok_or_else(|| self.unknown(type_name, code))
     }
 
@@ -82,7 +82,7 @@ impl<'q> Criteria<'q> {
         Refusal::Bad(refuse("value", format!("The search parameter `{}` {why}.", self.start_of_name())))
     }
 
-    fn reference(self, type_name: &str, code: &str) -> Result<&'static SearchParameter, Refusal> {
+    fn reference(self, type_name: &str, code: &str) -> Result<&'q SearchParameter, Refusal> {
         let found = self.parameter(type_name, code)?;
         if found.param_type == ParamType::Reference {
             Ok(found)

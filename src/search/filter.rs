@@ -71,14 +71,14 @@ fn comparison(criteria: Criteria<'_>, type_name: &str, code: &str, test: &Test) 
 #[derive(Clone, Copy)]
 struct Comparison<'q> {
     criteria: Criteria<'q>,
-    parameter: &'static SearchParameter,
+    parameter: &'q SearchParameter,
     operator: &'q str,
     value: &'q str,
 }
 
 impl Comparison<'_> {
     fn bad(self, code: &'static str, why: &str) -> Refusal {
-        let (name, of) = (self.parameter.code, self.criteria.start_of_name());
+        let (name, of) = (&self.parameter.code, self.criteria.start_of_name());
         let operator: String = self.operator.chars().take(20).collect();
         Refusal::Bad(refuse(
             code,
@@ -116,7 +116,7 @@ impl Comparison<'_> {
     /// The same as a search with this modifier and value would mean.
     fn as_search(self, modifier: Option<&str>, value: &str) -> Result<Vec<KeyRange>, Refusal> {
         let (parameter, options) = (self.parameter, self.criteria.options);
-        Ok(Place { parameter, name: self.parameter.code, modifier, options }.ranges(value)?)
+        Ok(Place { parameter, name: &self.parameter.code, modifier, options }.ranges(value)?)
     }
 
     /// What is equal: strings as a whole, but folded.

@@ -18,6 +18,7 @@ pub fn included(run: &Run<'_>, records: &Records, query: &Query, matches: &[Rid]
     let mut gathering = Gathering {
         run,
         records,
+        registry: &query.registry,
         seen: matches.iter().copied().collect(),
         found: Vec::new(),
         limit: query.limits.includes,
@@ -44,6 +45,7 @@ pub fn included(run: &Run<'_>, records: &Records, query: &Query, matches: &[Rid]
 struct Gathering<'r> {
     run: &'r Run<'r>,
     records: &'r Records,
+    registry: &'r Registry,
     seen: FxHashSet<Rid>,
     found: Vec<Rid>,
     limit: usize,
@@ -59,7 +61,7 @@ impl Gathering<'_> {
             if rule.reverse {
                 self.reverse(&version.type_name, &keys, rule)?;
             } else if rule.source.as_deref().is_none_or(|source| source == &*version.type_name) {
-                for code in codes(&version.type_name, rule) {
+                for code in codes(self.registry, &version.type_name, rule) {
                     self.forward(&version.type_name, &keys, code, rule)?;
                 }
             }
@@ -76,9 +78,11 @@ impl Gathering<'_> {
         }
         let prefix = [&prefix_of(code)[..], b"u"].concat();
         let urls: Vec<_> = keys.starting_with(&prefix).filter_map(|key| url_in(key, code.len())).collect();
-        let Some(parameter) = Registry.parameter(type_name, code).filter(|_| !urls.is_empty()) else { return Ok(()) };
+        let Some(parameter) = self.registry.parameter(type_name, code).filter(|_| !urls.is_empty()) else {
+            return Ok(());
+        };
         for target in parameter.targets.iter().filter(|target| is_wanted(target)) {
-            if Registry.parameter(target, "url").is_none() {
+            if self.registry.parameter(target, "url").is_none() {
                 continue;
             }
             for url in urls.iter().filter(|url| !url.contains('|')) {
@@ -102,10 +106,10 @@ impl Gathering<'_> {
             None => definitions::r4().resource_types().to_vec(),
         };
         for source in sources {
-            for code in codes(source, rule) {
+            for code in codes(self.registry, source, rule) {
                 let may_point_here =
                     |found: &SearchParameter| found.targets.is_empty() || found.targets.contains(&type_name);
-                if !Registry.parameter(source, code).is_some_and(may_point_here) {
+                if !self.registry.parameter(source, code).is_some_and(may_point_here) {
                     continue;
                 }
                 for rid in self.run.view.rids(source, &reference_key(code, type_name, id), Rid(0)) {
@@ -140,9 +144,9 @@ impl Gathering<'_> {
 }
 
 /// The parameters that a rule names for a type that refers.
-fn codes<'r>(type_name: &'r str, rule: &'r Include) -> Vec<&'r str> {
+fn codes<'r>(registry: &'r Registry, type_name: &'r str, rule: &'r Include) -> Vec<&'r str> {
     match rule.code.as_deref() {
         Some(code) => vec![code],
-        None => Registry.references(type_name).map(|parameter| parameter.code).collect(),
+        None => registry.references(type_name).map(|parameter| &*parameter.code).collect(),
     }
 }

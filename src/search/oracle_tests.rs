@@ -389,7 +389,7 @@ fn answer(memory: &Memory, type_name: &str, text: &str) -> Vec<String> {
     let pairs = text.split('&').filter_map(|pair| pair.split_once('='));
     let pairs: Vec<_> = pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     let options = Options { now: Micros(1_600_000_000_000_000), ..Options::default() };
-    let query = parse(Registry, Some(type_name), &pairs, &options).unwrap();
+    let query = parse(&Registry::default(), Some(type_name), &pairs, &options).unwrap();
     let (records, mut found, mut cursor) = (memory.records(), Vec::new(), None);
     loop {
         let page = run(&records, &query, cursor.as_ref(), &Budget::default()).unwrap();

@@ -59,6 +59,8 @@ pub struct Query {
     pub dropped: Vec<String>,
     /// How much it may read.
     pub limits: Limits,
+    /// The search parameters that there are.
+    pub(super) registry: Registry,
     /// The parameters that were used, in order.
     pairs: Vec<(String, String)>,
     /// A hash of what decides on matches and their order: a cursor belongs to one.
@@ -135,7 +137,7 @@ pub(super) fn refuse(code: &'static str, diagnostics: String) -> Error {
 /// # Errors
 /// [`Category::Invalid`] with the name of the parameter that is not known, malformed, not supported, or over a limit.
 pub fn parse(
-    registry: Registry,
+    registry: &Registry,
     type_name: Option<&str>,
     pairs: &[(String, String)],
     options: &Options,
@@ -159,6 +161,7 @@ pub fn parse(
         explain: false,
         dropped: Vec::new(),
         limits: limits.clone(),
+        registry: registry.clone(),
         pairs: Vec::new(),
         fingerprint: [0; 8],
     };
@@ -252,7 +255,7 @@ impl From<Error> for Refusal {
 
 /// Reads one parameter.
 struct Reader<'q> {
-    registry: Registry,
+    registry: &'q Registry,
     options: &'q Options,
     name: &'q str,
     value: &'q str,

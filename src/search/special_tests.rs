@@ -49,7 +49,7 @@ fn words() {
     assert!(refusal("Condition", "_text=(bone").contains("`_text`"));
     assert!(refusal("Condition", "_text:exact=bone").contains("`_text:exact`"));
     let without = Options { has_content: false, ..options() };
-    let error = parse(Registry, Some("Condition"), &pairs("_content=bone"), &without).unwrap_err();
+    let error = parse(&Registry::default(), Some("Condition"), &pairs("_content=bone"), &without).unwrap_err();
     assert!(error.issues[0].diagnostics.contains("`_content`"));
 }
 
@@ -172,7 +172,7 @@ fn near_a_place() {
 
 /// The ids of a search over several types, page by page.
 fn over_types(memory: &Memory, text: &str) -> String {
-    let query = parse(Registry, None, &pairs(text), &options()).unwrap();
+    let query = parse(&Registry::default(), None, &pairs(text), &options()).unwrap();
     let records = memory.records();
     let (mut found, mut cursor) = (Vec::new(), None);
     loop {
@@ -194,7 +194,9 @@ fn orders_over_several_types() {
         assert_eq!(over_types(&memory, &format!("_type=Patient,Practitioner&_sort=gender,-_id{pages}")), "p1 p2 d1 p3");
         assert_eq!(over_types(&memory, &format!("_sort=_lastUpdated{pages}")), "p1 p2 p3 d1 o1 o2 o3 v1 r1");
     }
-    assert!(parse(Registry, None, &pairs("_type=Patient,Observation&_sort=birthdate"), &options()).is_err());
+    assert!(
+        parse(&Registry::default(), None, &pairs("_type=Patient,Observation&_sort=birthdate"), &options()).is_err()
+    );
 }
 
 #[test]

@@ -16,7 +16,7 @@ pub(super) fn pairs(query: &str) -> Vec<(String, String)> {
 }
 
 pub(super) fn query(type_name: &str, text: &str) -> Query {
-    parse(Registry, Some(type_name), &pairs(text), &options()).unwrap()
+    parse(&Registry::default(), Some(type_name), &pairs(text), &options()).unwrap()
 }
 
 /// All pages of a query, joined; each page comes through the bytes of its cursor.
@@ -33,7 +33,7 @@ pub(super) fn ids(memory: &Memory, type_name: &str, text: &str) -> Vec<String> {
 }
 
 pub(super) fn refusal(type_name: &str, text: &str) -> String {
-    let error = parse(Registry, Some(type_name), &pairs(text), &options()).unwrap_err();
+    let error = parse(&Registry::default(), Some(type_name), &pairs(text), &options()).unwrap_err();
     assert_eq!(error.category, Category::Invalid);
     error.issues[0].diagnostics.to_string()
 }
@@ -275,7 +275,7 @@ fn refusals_name_the_parameter() {
     let wide = "subject.".repeat(7) + "name";
     assert!(refusal("Composition", &format!("{wide}=x")).contains("too many types"));
     let lenient = Options { handling: Handling::Lenient, ..options() };
-    let query = parse(Registry, Some("Patient"), &pairs("colour=red&gender=male&name="), &lenient).unwrap();
+    let query = parse(&Registry::default(), Some("Patient"), &pairs("colour=red&gender=male&name="), &lenient).unwrap();
     assert_eq!(query.dropped, ["colour"]);
     assert_eq!(self_pairs(&query), pairs("gender=male"));
 }
@@ -318,7 +318,7 @@ fn conditional_criteria_come_with_their_guards() {
 #[test]
 fn a_system_search_goes_over_types() {
     let memory = sample();
-    let query = parse(Registry, None, &pairs("_type=Practitioner,Patient&_count=2"), &options()).unwrap();
+    let query = parse(&Registry::default(), None, &pairs("_type=Practitioner,Patient&_count=2"), &options()).unwrap();
     let records = memory.records();
     let first = run(&records, &query, None, &Budget::default()).unwrap();
     let second = run(&records, &query, first.next.as_ref(), &Budget::default()).unwrap();

@@ -19,7 +19,7 @@ use crate::key::{KeyRange, Prefix, string, token};
 /// What stands around a value: the parameter, its name in the query (for messages), its modifier.
 #[derive(Clone, Copy)]
 pub struct Place<'q> {
-    pub parameter: &'static SearchParameter,
+    pub parameter: &'q SearchParameter,
     pub name: &'q str,
     pub modifier: Option<&'q str>,
     pub options: &'q Options,

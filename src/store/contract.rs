@@ -4,7 +4,8 @@
 
 use super::body::Body;
 use super::{
-    Backend, Change, Commit, CommitError, Committed, Content, Expect, Guard, Method, Posting, Rid, StoreResult, View,
+    Backend, Change, Commit, CommitError, Committed, Content, Expect, Guard, Method, NewKeys, Posting, Rid,
+    StoreResult, View,
 };
 use crate::clock::Micros;
 use crate::fhir::tree::{Object, Value};
@@ -43,6 +44,7 @@ pub const CLAUSES: &[(&str, Clause)] = &[
     ("the log tells all changes, newest first", the_log_tells_all),
     ("a view stays as it was", a_view_stays),
     ("tenants share nothing", tenants_share_nothing),
+    ("new keys replace those of the current version", new_keys_replace),
     ("big commits work", big_commits_work),
 ];
 
@@ -369,6 +371,40 @@ fn tenants_share_nothing(store: &dyn Backend, tenant: TenantId) -> Result<(), Br
     hold!("the log", view.log_back(None, (Micros(i64::MAX), 0)).count(), 0);
     commit(store, other, vec![put("Basic", "a", "theirs", &["k\0x"])])?;
     hold!("ours", read(&*store.view(tenant)?, "Basic", "a")?.is_some_and(|json| json.contains("ours")), true);
+    Ok(())
+}
+
+fn new_keys_replace(store: &dyn Backend, tenant: TenantId) -> Result<(), Breach> {
+    let many = (0..40).map(|n| put("Basic", &format!("r{n:02}"), "", &["k\0all", "k\0old"])).collect();
+    commit(store, tenant, many)?;
+    let second =
+        commit(store, tenant, vec![put("Basic", "r00", "", &["k\0all", "k\0second"]), delete("Basic", "r01")])?;
+    let snapshot = store.view(tenant)?;
+    let new = |n: u32| {
+        let keys = KeyList::new(vec![b"k\0all"[..].into(), b"k\0new"[..].into()]);
+        NewKeys { type_name: "Basic".into(), id: format!("r{n:02}").into(), version: 1, keys }
+    };
+    let guarded = |read_at| {
+        let guards = vec![Guard { type_name: "Basic".into(), range: KeyRange::exactly(b"k\0new") }];
+        wait(store.commit(Commit { tenant, changes: vec![put("Basic", "guarded", "", &[])], guards, read_at }))
+    };
+    hold!("those still current", wait(store.reindex(tenant, (0..42).map(new).collect()))?, 38);
+    hold!("what was decided before", matches!(guarded(second.time), Err(CommitError::Touched)), true);
+    let view = store.view(tenant)?;
+    let expected: Vec<String> = (2..40).map(|n| format!("r{n:02}")).collect();
+    hold!("the new key", having(&*view, "k\0new")?, expected);
+    hold!("the old key", having(&*view, "k\0old")?, Vec::<String>::new());
+    hold!("the other version's", having(&*view, "k\0second")?, vec!["r00".to_owned()]);
+    hold!("the snapshot", (having(&*snapshot, "k\0old")?.len(), having(&*snapshot, "k\0new")?.len()), (38, 0));
+    let rid = view.find("Basic", "r05")?.ok_or_else(|| Breach("no such id".into()))?;
+    let version = view.current(rid)?.ok_or_else(|| Breach("no current version".into()))?;
+    hold!("the version", version.version, 1);
+    let mut keys: Vec<Box<[u8]>> = vec![ALL.into(), b"k\0all"[..].into(), b"k\0new"[..].into()];
+    keys.extend(last_updated_keys(version.time));
+    hold!("the key list", view.keys(rid)?, Some(KeyList::new(keys)));
+    hold!("the log", view.log_back(None, (Micros(i64::MAX), 0)).count(), 42);
+    commit(store, tenant, vec![put("Basic", "r05", "", &["k\0all"])])?;
+    hold!("after an update", having(&*store.view(tenant)?, "k\0new")?.len(), 37);
     Ok(())
 }
 

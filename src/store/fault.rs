@@ -3,7 +3,9 @@
 //! A seed decides which calls fail and how, so that a run can be repeated. (How the embedded store itself takes a failing
 //! disk is tested below it, at the file layer: `tests/durability/faults.c`.)
 
-use super::{Backend, Commit, CommitError, Committed, LogEntry, Position, Postings, Rid, StoreError, StoreResult};
+use super::{
+    Backend, Commit, CommitError, Committed, LogEntry, NewKeys, Position, Postings, Rid, StoreError, StoreResult,
+};
 use super::{Version, View};
 use crate::clock::Micros;
 use crate::key::{KeyList, KeyRange};
@@ -96,6 +98,13 @@ impl Backend for Faulty {
             }
             committed
         })
+    }
+
+    fn reindex(&self, tenant: TenantId, keys: Vec<NewKeys>) -> BoxFuture<'static, Result<usize, CommitError>> {
+        if self.dice.hits(self.dice.odds.refused) {
+            return Box::pin(async { Err(StoreError::Busy.into()) });
+        }
+        self.inner.reindex(tenant, keys)
     }
 
     fn is_local(&self) -> bool {

@@ -135,6 +135,19 @@ pub struct Commit {
     pub read_at: Position,
 }
 
+/// New search keys for a version that stays as it is: for parameters that came after it was written.
+#[derive(Debug, Clone)]
+pub struct NewKeys {
+    /// The resource type.
+    pub type_name: Box<str>,
+    /// The logical id.
+    pub id: Box<str>,
+    /// The version that the keys were made from.
+    pub version: u64,
+    /// The keys, without those that a commit adds.
+    pub keys: KeyList,
+}
+
 /// A range of search keys of one type whose postings a decision rests on. The keys touched by a change are those of the
 /// old and of the new version.
 #[derive(Debug, Clone)]
@@ -252,6 +265,10 @@ pub trait Backend: Send + Sync {
     fn view(&self, tenant: TenantId) -> StoreResult<Box<dyn View>>;
     /// Commits; durable when the future ends with `Ok`.
     fn commit(&self, commit: Commit) -> BoxFuture<'static, Result<Committed, CommitError>>;
+    /// Replaces search keys, all at once, where the version is still the current one; answers how many that were. No version is
+    /// made, and nothing goes into the change log; old versions keep the keys that they had. What decided on the old keys or
+    /// on the new ones is decided again. Durable when the future ends with `Ok`.
+    fn reindex(&self, tenant: TenantId, keys: Vec<NewKeys>) -> BoxFuture<'static, Result<usize, CommitError>>;
     /// Whether views answer without a network.
     fn is_local(&self) -> bool;
     /// Whether the store takes writes now; the error says why not.
@@ -296,6 +313,14 @@ impl Store {
             return Err(StoreError::Closed("a commit for another tenant than the grant's".into()).into());
         }
         self.backend.commit(commit).await
+    }
+
+    /// See [`Backend::reindex`].
+    ///
+    /// # Errors
+    /// See [`CommitError`].
+    pub async fn reindex(&self, grant: &Grant, keys: Vec<NewKeys>) -> Result<usize, CommitError> {
+        self.backend.reindex(grant.tenant(), keys).await
     }
 
     /// See [`Backend::is_local`].

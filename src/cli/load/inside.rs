@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::fhir::parse::parse;
 use crate::interaction::call::{Call, Verb};
 use crate::interaction::condition::Conditions;
-use crate::interaction::{Context, Request, Return, perform};
+use crate::interaction::{Request, Return, perform};
 use crate::tenant::TenantId;
 use std::sync::Arc;
 use tokio::runtime::Runtime;
@@ -17,7 +17,7 @@ use tokio::runtime::Runtime;
 /// An opened store.
 pub(super) struct Inside {
     app: Arc<App>,
-    context: Context,
+    grant: Grant,
     runtime: Runtime,
 }
 
@@ -28,9 +28,9 @@ impl Inside {
         serve::log_to_stderr(config.log_format);
         let app = serve::open(config)?;
         let tenant = tenant.map_or(TenantId::DEFAULT, TenantId);
-        let context = app.context(Grant::unrestricted(tenant));
+        let grant = Grant::unrestricted(tenant);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        Ok(Self { app, context, runtime })
+        Ok(Self { app, grant, runtime })
     }
 }
 
@@ -53,7 +53,8 @@ impl Target for Inside {
             body: Some(body),
             provenance: None,
         };
-        let answer = self.runtime.block_on(perform(&self.context, request)).map_err(refused)?;
+        let context = self.app.context(self.grant.clone()).map_err(refused)?;
+        let answer = self.runtime.block_on(perform(&context, request)).map_err(refused)?;
         outcomes(&answer.body.unwrap_or_default())
     }
 
@@ -63,7 +64,8 @@ impl Target for Inside {
     }
 }
 
-fn describe(issue: &crate::error::Issue) -> String {
+/// What an issue says, with the element that it is about.
+pub(in crate::cli) fn describe(issue: &crate::error::Issue) -> String {
     let about = issue.expression.as_ref().map(|expression| format!(" ({expression})")).unwrap_or_default();
     format!("{}{about}", issue.diagnostics)
 }

@@ -13,6 +13,7 @@ mod work;
 use super::{Failure, Settings};
 use clap::Args;
 use inside::Inside;
+pub(in crate::cli) use inside::describe;
 use remote::Remote;
 use resume::Journal;
 use std::path::PathBuf;

@@ -54,7 +54,9 @@ pub(super) fn r4() -> Read<Definitions> {
     let types_by_name = types.iter().enumerate().map(|(n, found)| (found.name, n)).collect();
     let mut resource_types: Vec<_> = types.iter().filter(|t| t.is_concrete_resource()).map(|t| t.name).collect();
     resource_types.sort_unstable();
-    let search_parameters = entries(SEARCH_PARAMETERS).iter().map(search_parameter).collect::<Read<Vec<_>>>()?;
+    let entries_of_parameters = entries(SEARCH_PARAMETERS);
+    let search_parameters = entries_of_parameters.iter().map(search_parameter).collect::<Read<Vec<_>>>()?;
+    let urls = entries_of_parameters.iter().filter_map(|entry| entry.head.split(' ').next());
     let mut by_base: FxHashMap<_, Vec<usize>> = FxHashMap::default();
     for (n, parameter) in search_parameters.iter().enumerate() {
         for base in &parameter.base {
@@ -66,7 +68,7 @@ pub(super) fn r4() -> Read<Definitions> {
         types_by_name,
         resource_types,
         search_parameters_by_base: by_base,
-        search_parameters_by_url: search_parameters.iter().enumerate().map(|(n, found)| (found.url, n)).collect(),
+        search_parameters_by_url: urls.enumerate().map(|(n, url)| (url, n)).collect(),
         search_parameters,
         compartments: entries(COMPARTMENTS).iter().map(compartment).collect::<Read<_>>()?,
         operations: entries(OPERATIONS).iter().map(operation).collect::<Read<_>>()?,
@@ -209,27 +211,30 @@ fn search_parameter(entry: &Entry) -> Read<SearchParameter> {
     };
     let param_type = param_type_named(param_type).ok_or(entry.head)?;
     let mut parameter = SearchParameter {
-        url,
-        code,
+        url: url.into(),
+        code: code.into(),
         param_type,
         base: Vec::new(),
-        expression: "",
+        expression: "".into(),
         targets: Vec::new(),
         components: Vec::new(),
     };
     for line in &entry.lines {
         match line.split_once(' ').ok_or(*line)? {
             ("base", types) => parameter.base = types.split(' ').collect(),
-            ("expression", expression) => parameter.expression = expression,
+            ("expression", expression) => parameter.expression = expression.into(),
             ("target", types) => parameter.targets = types.split(' ').collect(),
-            ("component", part) => parameter.components.push(part.split_once(' ').ok_or(*line)?),
+            ("component", part) => {
+                let (url, expression) = part.split_once(' ').ok_or(*line)?;
+                parameter.components.push((url.into(), expression.into()));
+            }
             _ => return Err(line),
         }
     }
     Ok(parameter)
 }
 
-fn param_type_named(name: &str) -> Option<ParamType> {
+pub(super) fn param_type_named(name: &str) -> Option<ParamType> {
     Some(match name {
         "number" => ParamType::Number,
         "date" => ParamType::Date,

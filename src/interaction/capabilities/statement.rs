@@ -230,7 +230,7 @@ impl Capabilities<'_> {
         }
         let name = support.type_name;
         let official = definitions::r4().search_parameters_of(name).filter(|it| (self.search.is_built)(name, it));
-        let official = official.map(|it| Parameter { code: it.code, url: it.url, param_type: it.param_type });
+        let official = official.map(|it| Parameter { code: &it.code, url: &it.url, param_type: it.param_type });
         let further = self.search.further.iter().filter(|it| it.type_name == name);
         let further = further.map(|it| Parameter { code: it.code, url: it.url, param_type: it.param_type });
         let mut seen = FxHashSet::default();

@@ -2,7 +2,7 @@
 
 use super::log::LogOfCommit;
 use super::postings::{PostingEdits, Scope};
-use super::record::{Head, Header, pack_history, pack_keys, seal_keys, seal_record};
+use super::record::{Head, Header, pack_history, pack_keys, seal_keys, seal_record, with_added_keys};
 use super::tables::{Tables, failed};
 use super::touched::{Touched, TouchedType};
 use super::view::{keys_of, rid_of};
@@ -12,7 +12,7 @@ use crate::key::KeyList;
 
 use crate::store::seal::Sealer;
 use crate::store::{
-    Change, Commit, CommitError, Committed, Content, Expect, LogEntry, Rid, StoreError, StoreResult, Written,
+    Change, Commit, CommitError, Committed, Content, Expect, LogEntry, NewKeys, Rid, StoreError, StoreResult, Written,
 };
 use crate::tenant::TenantId;
 use fjall::{OwnedWriteBatch, PersistMode, Slice};
@@ -22,6 +22,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 pub(super) struct Prepared {
     pub commit_of: TenantId,
     pub changes: Vec<(Change, Vec<u8>)>,
+    pub new_keys: Vec<(NewKeys, Vec<u8>)>,
     pub guards: Vec<crate::store::Guard>,
     pub read_at: Micros,
 }
@@ -33,7 +34,24 @@ impl From<Commit> for Prepared {
             (change, keys)
         };
         let changes = commit.changes.into_iter().map(pack).collect();
-        Self { commit_of: commit.tenant, changes, guards: commit.guards, read_at: commit.read_at }
+        Self { commit_of: commit.tenant, changes, new_keys: Vec::new(), guards: commit.guards, read_at: commit.read_at }
+    }
+}
+
+impl Prepared {
+    /// What replaces search keys only.
+    pub(super) fn with_new_keys(tenant: TenantId, new_keys: Vec<NewKeys>) -> Self {
+        let pack = |new: NewKeys| {
+            let packed = pack_keys(&new.keys);
+            (new, packed)
+        };
+        let new_keys = new_keys.into_iter().map(pack).collect();
+        Self { commit_of: tenant, changes: Vec::new(), new_keys, guards: Vec::new(), read_at: Micros(i64::MIN) }
+    }
+
+    /// How many resources it touches.
+    pub(super) const fn len(&self) -> usize {
+        self.changes.len() + self.new_keys.len()
     }
 }
 
@@ -113,6 +131,11 @@ impl<'c> Group<'c> {
         for (index, ((change, packed_keys), checked)) in commit.changes.into_iter().zip(checked).enumerate() {
             is_changed |= !checked.is_idle;
             written.push(self.write(&mut writing, index, change, &packed_keys, checked)?);
+        }
+        for (new, packed) in commit.new_keys {
+            let done = self.replace_keys(&mut writing, new, &packed)?;
+            is_changed |= done.changed;
+            written.push(done);
         }
         let lane = self.lane(tenant)?;
         lane.head.time = time;
@@ -226,6 +249,30 @@ impl<'c> Group<'c> {
         self.postings.replace(scope, base >= self.first_new(tenant), rid, time, &old_keys, new_keys.as_ref());
         writing.touch(&change.type_name, old_header.filter(|_| was_live).map(|header| header.time), old_keys, new_keys);
         Ok(Written { rid: Some(rid), version, created, changed: true })
+    }
+
+    /// Gives a version other keys, if it is still the current one.
+    fn replace_keys(&mut self, writing: &mut Writing, new: NewKeys, packed: &[u8]) -> StoreResult<Written> {
+        let tenant = writing.tenant;
+        let id_key = layout::id(tenant, &new.type_name, &new.id);
+        let unchanged = Written { rid: None, version: new.version, created: false, changed: false };
+        let Some(old) = self.state(tenant, &id_key)? else { return Ok(unchanged) };
+        let record = old.record.clone();
+        let (header, _) = Header::unpack(&record)?;
+        if header.version != new.version || header.body.is_none() {
+            return Ok(unchanged);
+        }
+        let old_keys = keys_of(self.sealer, tenant, old.rid, &header, &old.keys)?;
+        let new_keys = with_added_keys(&new.keys, header.time);
+        let sealed = seal_keys(self.sealer, tenant, old.rid, header.version, header.time, packed)?;
+        let base = Rid(old.rid.0.saturating_sub(header.after_base));
+        let generation = self.lane(tenant)?.head.generation;
+        let scope = Scope { tenant, generation, type_name: header.type_name, base };
+        self.postings.exchange(scope, base >= self.first_new(tenant), old.rid, &old_keys, &new_keys);
+        let rid = Some(old.rid);
+        self.states.insert(id_key, State { keys: sealed.into(), is_changed: true, ..old });
+        writing.touch(header.type_name, None, old_keys, Some(new_keys));
+        Ok(Written { rid, changed: true, ..unchanged })
     }
 
     /// The number of a new resource, and its base.

@@ -21,7 +21,7 @@ mod view;
 mod watch;
 
 use super::seal::Sealer;
-use super::{Backend, Commit, CommitError, Committed, StoreError, StoreResult, View};
+use super::{Backend, Commit, CommitError, Committed, NewKeys, StoreError, StoreResult, View};
 use crate::clock::Clock;
 use crate::tenant::TenantId;
 pub use check::{Report, check, rebuild};
@@ -32,6 +32,7 @@ use checkpoint::Checkpoints;
 use committer::Committer;
 use folder::MarkFile;
 use futures_util::future::BoxFuture;
+use group::Prepared;
 use queue::Queue;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -153,6 +154,20 @@ impl Embedded {
 }
 
 impl Embedded {
+    /// Gives work to the committer.
+    fn submit(&self, prepared: Prepared) -> BoxFuture<'static, Result<Committed, CommitError>> {
+        let Shared { queue, watch, options, .. } = &*self.shared;
+        let added = match watch.refusal() {
+            Some(error) => Err(error),
+            None => queue.add(prepared, options.most_waiting),
+        };
+        Box::pin(async {
+            added?.await.unwrap_or_else(|_| {
+                Err(StoreError::OutcomeUnknown("the committer ended before it answered".into()).into())
+            })
+        })
+    }
+
     /// See [`Sealer::derive`].
     ///
     /// # Errors
@@ -174,16 +189,12 @@ impl Backend for Embedded {
     }
 
     fn commit(&self, commit: Commit) -> BoxFuture<'static, Result<Committed, CommitError>> {
-        let Shared { queue, watch, options, .. } = &*self.shared;
-        let added = match watch.refusal() {
-            Some(error) => Err(error),
-            None => queue.add(commit.into(), options.most_waiting),
-        };
-        Box::pin(async {
-            added?.await.unwrap_or_else(|_| {
-                Err(StoreError::OutcomeUnknown("the committer ended before it answered".into()).into())
-            })
-        })
+        self.submit(commit.into())
+    }
+
+    fn reindex(&self, tenant: TenantId, keys: Vec<NewKeys>) -> BoxFuture<'static, Result<usize, CommitError>> {
+        let answered = self.submit(Prepared::with_new_keys(tenant, keys));
+        Box::pin(async { Ok(answered.await?.written.iter().filter(|written| written.changed).count()) })
     }
 
     fn is_local(&self) -> bool {

@@ -70,6 +70,16 @@ impl PostingEdits {
         }
     }
 
+    /// Replaces the postings of a version by others of the same version; both lists are complete.
+    pub(super) fn exchange(&mut self, scope: Scope<'_>, is_new_base: bool, rid: Rid, old: &KeyList, new: &KeyList) {
+        for key in only_in(old, new) {
+            self.edit(scope, key, (rid, false), is_new_base);
+        }
+        for key in only_in(new, old) {
+            self.edit(scope, key, (rid, true), is_new_base);
+        }
+    }
+
     fn edit(&mut self, scope: Scope<'_>, key: &[u8], edit: (Rid, bool), is_new: bool) {
         let edits = self.blocks.entry(layout::block(scope, key)).or_default();
         edits.edits.push(edit);

@@ -67,7 +67,7 @@ impl Queue {
         let mut group = Vec::new();
         let mut changes = 0;
         while let Some((commit, _)) = waiting.jobs.front() {
-            changes += commit.changes.len();
+            changes += commit.len();
             if !group.is_empty() && changes > most_changes {
                 break;
             }

@@ -1,0 +1,260 @@
+//! What the stored SearchParameters, profiles and CapabilityStatements of a tenant mean for the server: read from the store when
+//! a tenant is first asked for, and anew after each commit that touches one of them.
+
+use super::Context;
+use super::capabilities::statement::Mode;
+use crate::auth::grant::Grant;
+use crate::error::{Category, Error, Result};
+use crate::fhir::parse::parse;
+use crate::fhir::tree::{Object, Value};
+use crate::key::last_updated::ALL;
+use crate::key::parameters::Further;
+use crate::key::{Extractor, KeyList, Parameters, define};
+use crate::search::{Budget, Registry};
+use crate::store::{Change, Commit, CommitError, Committed, Rid, Store, StoreError, View};
+use crate::tenant::TenantId;
+use rustc_hash::FxHashMap;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+
+/// The types whose resources mean something for the server.
+const TYPES: [&str; 3] = ["SearchParameter", "StructureDefinition", "CapabilityStatement"];
+
+/// What the conformance resources of one tenant mean. It never changes: a change makes a new one.
+pub struct Conformance {
+    parameters: Arc<Parameters>,
+    extractor: Arc<Extractor>,
+    statements: Mutex<HashMap<Mode, Arc<Vec<u8>>>>,
+}
+
+impl Conformance {
+    fn new(base: &str, has_content: bool, parameters: Parameters) -> Self {
+        let parameters = Arc::new(parameters);
+        let extractor = Extractor::with(Some(base), Arc::clone(&parameters)).with_content(has_content);
+        let extractor = Arc::new(extractor);
+        Self { parameters, extractor, statements: Mutex::default() }
+    }
+
+    /// The search parameters.
+    #[must_use]
+    pub const fn parameters(&self) -> &Arc<Parameters> {
+        &self.parameters
+    }
+
+    /// The search parameters, for one search.
+    #[must_use]
+    pub fn registry(&self) -> Registry {
+        Registry::new(Arc::clone(&self.parameters))
+    }
+
+    /// The search keys of a resource.
+    #[must_use]
+    pub fn keys(&self, resource: &Object<'_>) -> KeyList {
+        self.extractor.keys(resource)
+    }
+
+    /// Whether `_content` is answered.
+    #[must_use]
+    pub fn has_content(&self) -> bool {
+        self.extractor.has_content()
+    }
+
+    /// What `/metadata` answers in a mode; made by `make` when it is first asked for.
+    ///
+    /// # Errors
+    /// Those of `make`.
+    pub fn statement(&self, mode: Mode, make: impl FnOnce() -> Result<Vec<u8>>) -> Result<Arc<Vec<u8>>> {
+        let mut statements = self.statements.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(made) = statements.get(&mode) {
+            return Ok(Arc::clone(made));
+        }
+        let statement = Arc::new(make()?);
+        statements.insert(mode, Arc::clone(&statement));
+        Ok(statement)
+    }
+}
+
+/// The conformance of every tenant.
+pub struct Conformances {
+    store: Store,
+    base: Arc<str>,
+    has_content: bool,
+    current: RwLock<FxHashMap<TenantId, Arc<Conformance>>>,
+    /// Those that were replaced and may still be in use by requests under way.
+    older: Mutex<Vec<(TenantId, Weak<Conformance>)>>,
+    progress: Mutex<FxHashMap<TenantId, Progress>>,
+}
+
+/// How far `$reindex` is in a tenant, since this process began.
+#[derive(Debug, Default, Clone)]
+pub struct Progress {
+    /// Whether it is at work.
+    pub is_running: bool,
+    /// Resources whose keys were replaced since it was started.
+    pub done: u64,
+    /// Why it ended before the work was done: a sentence for the person who asks.
+    pub failure: Option<String>,
+}
+
+impl Conformances {
+    /// Reads from this store; `base` is the server's address, `has_content` says whether `_content` is answered.
+    #[must_use]
+    pub fn new(store: Store, base: Arc<str>, has_content: bool) -> Self {
+        Self {
+            store,
+            base,
+            has_content,
+            current: RwLock::default(),
+            older: Mutex::default(),
+            progress: Mutex::default(),
+        }
+    }
+
+    /// The conformance of a tenant.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn of(&self, tenant: TenantId) -> Result<Arc<Conformance>> {
+        if let Some(known) = self.current.read().unwrap_or_else(PoisonError::into_inner).get(&tenant) {
+            return Ok(Arc::clone(known));
+        }
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = current.get(&tenant) {
+            return Ok(Arc::clone(known));
+        }
+        let loaded = Arc::new(self.load(tenant)?);
+        current.insert(tenant, Arc::clone(&loaded));
+        Ok(loaded)
+    }
+
+    fn load(&self, tenant: TenantId) -> Result<Conformance> {
+        let records = self.store.open(&Grant::unrestricted(tenant))?;
+        let mut defined = Vec::new();
+        for rid in records.view().rids("SearchParameter", ALL, Rid(0)) {
+            let Some(version) = records.view().current(rid?)? else { continue };
+            let bytes = super::body_of(&version)?;
+            let Ok(Value::Object(resource)) = parse(&bytes, usize::MAX) else { continue };
+            match define::definition(&resource) {
+                Ok(Some(definition)) => defined.push((version.id.to_string(), definition)),
+                Ok(None) => {}
+                Err(error) => tracing::error!(id = %version.id, %error, "a stored SearchParameter can't take effect"),
+            }
+        }
+        Ok(Conformance::new(&self.base, self.has_content, Parameters::new(defined)))
+    }
+
+    /// Reads anew what changed. Where that fails it is tried again at the next request.
+    fn renew(&self, tenant: TenantId, touched: Touched) {
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(old) = current.remove(&tenant) else { return };
+        let renewed = if touched == Touched::Parameters {
+            self.load(tenant).inspect(|renewed| renewed.parameters.take_over(&old.parameters))
+        } else {
+            let (parameters, extractor) = (Arc::clone(&old.parameters), Arc::clone(&old.extractor));
+            Ok(Conformance { parameters, extractor, statements: Mutex::default() })
+        };
+        match renewed {
+            Ok(renewed) => drop(current.insert(tenant, Arc::new(renewed))),
+            Err(error) => tracing::error!(?error, "the stored SearchParameters could not be read"),
+        }
+        let mut older = self.older.lock().unwrap_or_else(PoisonError::into_inner);
+        older.push((tenant, Arc::downgrade(&old)));
+    }
+
+    /// How far `$reindex` is in a tenant.
+    #[must_use]
+    pub fn progress(&self, tenant: TenantId) -> Progress {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner).get(&tenant).cloned().unwrap_or_default()
+    }
+
+    /// Notes how far `$reindex` is.
+    pub fn note_progress(&self, tenant: TenantId, change: impl FnOnce(&mut Progress)) {
+        change(self.progress.lock().unwrap_or_else(PoisonError::into_inner).entry(tenant).or_default());
+    }
+
+    /// Whether no request under way makes keys with older parameters of the tenant.
+    #[must_use]
+    pub fn is_settled(&self, tenant: TenantId) -> bool {
+        let mut older = self.older.lock().unwrap_or_else(PoisonError::into_inner);
+        older.retain(|(_, used)| used.strong_count() > 0);
+        !older.iter().any(|(of, _)| *of == tenant)
+    }
+
+    /// Commits, and takes notice of what the commit changes here, even where nobody waits for its end any more.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    pub async fn commit(this: &Arc<Self>, grant: &Grant, commit: Commit) -> Result<Committed, CommitError> {
+        let Some(touched) = touched(&commit.changes) else { return this.store.commit(grant, commit).await };
+        let (this, grant) = (Arc::clone(this), grant.clone());
+        let task = tokio::spawn(async move {
+            let result = this.store.commit(&grant, commit).await;
+            this.renew(grant.tenant(), touched);
+            result
+        });
+        task.await.unwrap_or_else(|error| Err(StoreError::OutcomeUnknown(error.to_string()).into()))
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Touched {
+    Parameters,
+    StatementOnly,
+}
+
+fn touched(changes: &[Change]) -> Option<Touched> {
+    let mut types = changes.iter().map(|change| &*change.type_name).filter(|name| TYPES.contains(name)).peekable();
+    types.peek()?;
+    Some(if types.any(|name| name == "SearchParameter") { Touched::Parameters } else { Touched::StatementOnly })
+}
+
+/// The resources of a type, ascending from one on, whose keys were made without some of these parameters. Every resource looked at
+/// is a step of the budget.
+pub fn lacking<'v>(
+    view: &'v dyn View,
+    type_name: &str,
+    further: &[Further],
+    from: Rid,
+    budget: &'v Budget,
+) -> impl Iterator<Item = Result<Rid>> + use<'v> {
+    let having = |further: &Further| view.rids(type_name, further.marker(), from).peekable();
+    let mut having: Vec<_> = further.iter().map(having).collect();
+    view.rids(type_name, ALL, from).filter_map(move |rid| {
+        let rid = match rid.map_err(Error::from).and_then(|rid| budget.step().map(|()| rid)) {
+            Ok(rid) => rid,
+            Err(error) => return Some(Err(error)),
+        };
+        let mut lacks = false;
+        for having in &mut having {
+            while having.next_if(|other| other.as_ref().is_ok_and(|other| *other < rid)).is_some() {}
+            match having.peek() {
+                Some(Err(error)) => return Some(Err(error.clone().into())),
+                other => lacks |= !matches!(other, Some(Ok(other)) if *other == rid),
+            }
+        }
+        lacks.then_some(Ok(rid))
+    })
+}
+
+impl Context {
+    /// The further parameters that a search asked for and that may lack keys for resources that are older than they.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn unfinished(&self, view: &dyn View, registry: &Registry) -> Result<Vec<String>> {
+        let mut names = Vec::new();
+        for (type_name, code) in registry.unfinished() {
+            let Some(further) = self.conformance.parameters.further_named(&type_name, &code) else { continue };
+            let is_settled = self.conformances.is_settled(self.grant.tenant());
+            let budget = self.search_budget();
+            let first = lacking(view, &type_name, std::slice::from_ref(further), Rid(0), &budget).next();
+            match first {
+                None if is_settled => further.set_whole(),
+                None => {}
+                Some(Err(error)) if error.category != Category::Timeout => return Err(error),
+                Some(_) => names.push(format!("{type_name}.{code}")),
+            }
+        }
+        Ok(names)
+    }
+}

@@ -1,0 +1,87 @@
+use crate::support::{Client, Server};
+use serde_json::{Value, json};
+
+/// `$reindex` answers this parameter so.
+fn parameter(answer: &Value, name: &str) -> Value {
+    let parameters = answer["parameter"].as_array().unwrap();
+    let found = parameters.iter().find(|parameter| parameter["name"] == name).unwrap();
+    found.as_object().unwrap().iter().find(|(key, _)| key.starts_with("value")).unwrap().1.clone()
+}
+
+fn colour(expression: &str) -> Value {
+    json!({
+        "resourceType": "SearchParameter", "id": "colour", "url": "http://example.org/SearchParameter/colour", "name": "Colour",
+        "status": "active", "description": "By colour.", "code": "colour", "base": ["Patient"], "type": "token",
+        "expression": expression
+    })
+}
+
+fn patients(server: &Client, ids: std::ops::Range<usize>) {
+    let entry = |n: usize| {
+        let extension = json!([{"url": "http://example.org/colour", "valueCode": if n % 2 == 0 { "red" } else { "blue" }},
+            {"url": "http://example.org/hat", "valueCode": "red"}]);
+        let patient = json!({"resourceType": "Patient", "id": format!("p{n}"), "extension": extension});
+        json!({"resource": patient, "request": {"method": "PUT", "url": format!("Patient/p{n}")}})
+    };
+    let bundle = json!({"resourceType": "Bundle", "type": "transaction", "entry": ids.map(entry).collect::<Vec<_>>()});
+    server.post("").json(bundle).expect(200);
+}
+
+fn total(server: &Client, query: &str) -> u64 {
+    server.get(&format!("/Patient?{query}&_summary=count")).expect(200).at("/total").as_u64().unwrap()
+}
+
+/// Starts the work and asks how far it is until it has ended.
+fn reindexed(server: &Client) -> Value {
+    let mut answer = server.post("/$reindex").json(json!({"resourceType": "Parameters"})).expect(200).json();
+    let mut asked = 0;
+    while parameter(&answer, "state") == "running" {
+        asked += 1;
+        assert!(asked < 10_000, "it does not end: {answer}");
+        answer = server.get("/$reindex").expect(200).json();
+    }
+    answer
+}
+
+#[test]
+fn older_resources_are_found_afterwards_without_new_versions() {
+    let server = Server::start();
+    patients(&server, 0..450);
+    let by_extension = |name: &str| format!("Patient.extension.where(url = 'http://example.org/{name}').value");
+    server.put("/SearchParameter/colour").json(colour(&by_extension("colour"))).expect(201);
+    assert_eq!(parameter(&server.get("/$reindex").expect(200).json(), "left"), json!(450));
+    assert_eq!(parameter(&server.get("/$reindex").expect(200).json(), "state"), "waiting");
+    assert_eq!(total(&server, "colour=red"), 0);
+
+    let answer = reindexed(&server);
+    assert_eq!((parameter(&answer, "state"), parameter(&answer, "left")), (json!("done"), json!(0)), "{answer}");
+    assert_eq!(parameter(&answer, "done"), json!(450));
+    assert_eq!((total(&server, "colour=red"), total(&server, "colour=blue")), (225, 225));
+    assert!(!server.get("/Patient?colour=red").expect(200).text().contains("$reindex"));
+    assert_eq!(server.get("/Patient/p7").expect(200).version(), "1");
+    assert_eq!(server.get("/Patient/_history?_count=1000").expect(200).resources().len(), 450);
+
+    // Another meaning of the same code needs the work anew.
+    server.put("/SearchParameter/colour").json(colour(&by_extension("hat"))).expect(200);
+    assert!(server.get("/Patient?colour=red").expect(200).text().contains("$reindex"));
+    assert_eq!(parameter(&reindexed(&server), "done"), json!(450));
+    assert_eq!((total(&server, "colour=red"), total(&server, "colour=blue")), (450, 0));
+}
+
+#[test]
+fn writes_go_on_while_it_works() {
+    let server = Server::start();
+    patients(&server, 0..600);
+    let expression = "Patient.extension.where(url = 'http://example.org/colour').value";
+    server.put("/SearchParameter/colour").json(colour(expression)).expect(201);
+    std::thread::scope(|scope| {
+        scope.spawn(|| assert_eq!(parameter(&reindexed(&server), "state"), "done"));
+        for n in 0..40 {
+            let extension = json!([{"url": "http://example.org/colour", "valueCode": "green"}]);
+            let patient = json!({"resourceType": "Patient", "id": format!("p{n}"), "extension": extension});
+            server.put(&format!("/Patient/p{n}")).json(patient).expect(200);
+            server.delete(&format!("/Patient/p{}", 300 + n)).expect(204);
+        }
+    });
+    assert_eq!((total(&server, "colour=green"), total(&server, "colour=red,blue")), (40, 520));
+}
