@@ -78,6 +78,11 @@ impl<'q> Criteria<'q> {
         Refusal::Unknown(refuse("not-supported", text))
     }
 
+    fn too_many(self, what: &str) -> Refusal {
+        let text = format!("The search parameter `{}` has too many {what}.", self.start_of_name());
+        Refusal::Bad(refuse("too-costly", text))
+    }
+
     fn bad(self, why: &str) -> Refusal {
         Refusal::Bad(refuse("value", format!("The search parameter `{}` {why}.", self.start_of_name())))
     }
@@ -171,8 +176,7 @@ impl<'q> Criteria<'q> {
         let values = split(self.value, ',');
         let limit = self.options.limits.or_values;
         if values.len() > limit {
-            let text = format!("The search parameter `{}` has more than {limit} values.", self.start_of_name());
-            return Err(Refusal::Bad(refuse("too-costly", text)));
+            return Err(self.too_many("values"));
         }
         Ok(values.into_iter().filter(|value| !value.is_empty()))
     }
@@ -211,6 +215,9 @@ impl<'q> Criteria<'q> {
             let text = "The search parameter `_content` is turned off on this server (setting `search_content`).";
             return Err(Refusal::Unknown(refuse("not-supported", text.into())));
         }
+        if words::words(self.value).count() > self.options.limits.or_values {
+            return Err(self.too_many("words"));
+        }
         super::words::read(code, self.value)
             .ok_or_else(|| self.bad("is not made of words, with `and`, `or`, `not` and parentheses between them"))
     }
@@ -238,7 +245,7 @@ impl<'q> Criteria<'q> {
             ranges
                 .extend(near::matching(centre, radius_m).into_iter().map(|range| range.under(&prefix_of(near::NEAR))));
         }
-        Ok(Expr::any(ranges))
+        if ranges.len() > BRANCHES_MAX { Err(self.too_many("or too large circles")) } else { Ok(Expr::any(ranges)) }
     }
 }
 

@@ -27,6 +27,11 @@ impl Trace {
         self.checked.set(self.checked.get() + 1);
     }
 
+    /// How many key lists were read.
+    pub const fn checked(&self) -> u64 {
+        self.checked.get()
+    }
+
     /// Keeps a note.
     pub fn note(&self, text: impl FnOnce() -> String) {
         if let Some(notes) = &self.notes

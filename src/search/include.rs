@@ -112,6 +112,7 @@ impl Gathering<'_> {
                 if !self.registry.parameter(source, code).is_some_and(may_point_here) {
                     continue;
                 }
+                self.run.budget.step()?;
                 for rid in self.run.view.rids(source, &reference_key(code, type_name, id), Rid(0)) {
                     self.run.budget.step()?;
                     self.add(source, rid.map_err(failed)?)?;

@@ -2,6 +2,8 @@
 //! <https://hl7.org/fhir/R4/search.html> and looks at each resource in turn. The evaluator works on the model that the
 //! resources are made from, and shares no code with the engine. A failure prints the query and proptest's seed.
 
+mod filter;
+
 use super::memory::Memory;
 use super::{Budget, Cursor, Options, Registry, parse, run};
 use crate::clock::Micros;

@@ -18,9 +18,11 @@ use std::sync::Arc;
 /// A range with so few distinct keys is read key by key.
 const FEW_KEYS: usize = 8;
 /// A range that a bound cuts into so few pieces is read piece by piece.
-const FEW_PIECES: usize = 64;
-/// Postings that are collected for each resource that is checked.
-const COLLECT_PER_CHECK: usize = 8;
+const FEW_PIECES: usize = 32;
+/// A key list costs as much time as so many postings.
+const LIST_COST: u64 = 24;
+/// What collecting may cost more than checking has cost so far.
+const AHEAD: u64 = 8 * LIST_COST;
 /// More than these are not collected.
 const MAX_COLLECTED: usize = 1_000_000;
 /// So many postings of one unwanted key are read over before a seek.
@@ -63,8 +65,9 @@ impl<'r> Run<'r> {
             return Ok(driver);
         }
         let walk = self.checked(type_name, driver, &rest);
-        let running = collectors.into_iter().map(|(part, from)| Running { part, from, found: Vec::new() }).collect();
-        Ok(Box::new(Race { run: self, type_name, seekable, rest, walk, running, decided: None }))
+        let running =
+            collectors.into_iter().map(|(part, from)| Running { part, from, found: Vec::new(), spent: 0 }).collect();
+        Ok(Box::new(Race { run: self, type_name, seekable, rest, walk, walked: 0, running, decided: None }))
     }
 
     /// The resources that have any of the keys of each list, and are among those collected.
@@ -91,6 +94,11 @@ impl<'r> Run<'r> {
             parts => Cow::Owned(Expr::and(parts.iter().map(|part| (*part).clone()))),
         };
         Checked { run: self, type_name, stream, expr }
+    }
+
+    /// What this search has cost so far, in postings.
+    fn spent(&self) -> u64 {
+        self.budget.taken() + LIST_COST * self.trace.checked()
     }
 
     /// How one part of a conjunction can be read.
@@ -134,7 +142,10 @@ impl<'r> Run<'r> {
         open: &mut Vec<KeyRange>,
     ) -> Result<()> {
         for piece in self.narrowed(type_name, range, FEW_PIECES)? {
-            match self.few_keys(type_name, &piece, FEW_KEYS)? {
+            // With one open range all are collected, so that it does not help to know the keys of the others.
+            let room = FEW_KEYS.saturating_sub(keys.len());
+            let few = if open.is_empty() && room > 0 { self.few_keys(type_name, &piece, room)? } else { None };
+            match few {
                 Some(few) => keys.extend(few),
                 None => open.push(piece),
             }
@@ -170,6 +181,8 @@ struct Running<'r> {
     part: usize,
     from: Box<dyn Collect + 'r>,
     found: Vec<Rid>,
+    /// What it has cost so far.
+    spent: u64,
 }
 
 /// Checks resource by resource, and collects beside that, until one of the collectors ends.
@@ -179,17 +192,22 @@ struct Race<'r> {
     seekable: Vec<Vec<Arc<[u8]>>>,
     rest: Vec<&'r Expr>,
     walk: Checked<'r>,
+    /// What checking has cost so far.
+    walked: u64,
     running: Vec<Running<'r>>,
     decided: Option<Stream<'r>>,
 }
 
 impl Race<'_> {
-    /// Collects a little; takes the collector that ends.
+    /// Collects until that has cost as much as checking; takes the collector that ends.
     fn collect(&mut self) -> Result<()> {
         let mut ended = None;
         'collectors: for (position, running) in self.running.iter_mut().enumerate() {
-            for _ in 0..COLLECT_PER_CHECK {
-                match running.from.step()? {
+            while running.spent < self.walked + AHEAD {
+                let before = self.run.spent();
+                let found = running.from.step()?;
+                running.spent += (self.run.spent() - before).max(1);
+                match found {
                     Found::Number(rid) => running.found.push(rid),
                     Found::Nothing => {}
                     Found::End => {
@@ -230,7 +248,10 @@ impl Numbers for Race<'_> {
             if let Some(decided) = &mut self.decided {
                 return decided.next_from(from);
             }
-            match self.walk.step(from)? {
+            let before = self.run.spent();
+            let step = self.walk.step(from)?;
+            self.walked += self.run.spent() - before;
+            match step {
                 None => return Ok(None),
                 Some((rid, true)) => return Ok(Some(rid)),
                 Some((rid, false)) => from = after(rid),

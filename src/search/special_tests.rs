@@ -47,6 +47,7 @@ fn words() {
     ];
     assert_eq!(wrong(&memory, &cases), Vec::<String>::new());
     assert!(refusal("Condition", "_text=(bone").contains("`_text`"));
+    assert!(refusal("Condition", &format!("_text={}", "bone ".repeat(501))).contains("too many words"));
     assert!(refusal("Condition", "_text:exact=bone").contains("`_text:exact`"));
     let without = Options { has_content: false, ..options() };
     let error = parse(&Registry::default(), Some("Condition"), &pairs("_content=bone"), &without).unwrap_err();
@@ -168,6 +169,7 @@ fn near_a_place() {
         assert!(refusal("Location", text).contains("near"), "{text}");
     }
     assert!(refusal("Patient", "near=51.5|-0.1").contains("`near`"));
+    assert!(refusal("Location", &format!("near={}", vec!["0|0|500|km"; 100].join(","))).contains("too many"));
 }
 
 /// The ids of a search over several types, page by page.

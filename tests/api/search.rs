@@ -18,7 +18,7 @@ fn parameters_of_each_type_find() {
     let server = with_people();
     let ids = |query: &str| server.get(&format!("/Patient?{query}")).expect(200).ids();
     assert_eq!(ids("family=love"), ["ada"]);
-    assert_eq!(ids("identifier=http://example.org/mrn%7Cgrace"), ["grace"]);
+    assert_eq!(ids("identifier=http:%2F%2Fexample.org%2Fmrn%7Cgrace"), ["grace"]);
     assert_eq!(ids("birthdate=lt1900"), ["ada"]);
     assert_eq!(ids("_id=ada,grace&_sort=_id"), ["ada", "grace"]);
     assert!(ids("family=nobody").is_empty());
