@@ -10,7 +10,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 /// Variables that begin with `PHAROS_` and set nothing here: the file's name, and what the tests are told.
-const NOT_SETTINGS: [&str; 6] = ["config", "conformance", "r4_package", "synthea", "test", "test_mongodb"];
+const NOT_SETTINGS: [&str; 7] =
+    ["config", "conformance", "load_token", "r4_package", "synthea", "test", "test_mongodb"];
 
 /// How the log is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

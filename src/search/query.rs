@@ -364,11 +364,15 @@ impl Reader<'_> {
     }
 
     fn criterion(&self, query: &mut Query) -> Result<(), Refusal> {
-        for target in &mut query.targets {
+        let read = |target: &Target| {
             let (registry, options) = (self.registry, self.options);
             let branches = &Cell::new(0);
             let criteria = Criteria { registry, options, whole: self.name, value: self.value, branches };
-            let part = criteria.read(&target.type_name, self.name, 0)?;
+            criteria.read(&target.type_name, self.name, 0)
+        };
+        // All before any is applied: one that a type does not know is dropped for the others, too.
+        let parts = query.targets.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        for (target, part) in query.targets.iter_mut().zip(parts) {
             target.expr = Expr::and([std::mem::replace(&mut target.expr, Expr::All), part]);
         }
         Ok(())
