@@ -6,12 +6,15 @@ use crate::key::extract::is_indexed;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
+/// Type and code of each.
+type Unfinished = BTreeSet<(Box<str>, Box<str>)>;
+
 /// The search parameters of a tenant, for one search: it notes which further ones were asked for whose keys are not known
 /// to be there for every resource. [`Registry::default`] knows the official ones.
 #[derive(Debug, Clone, Default)]
 pub struct Registry {
     parameters: Arc<Parameters>,
-    unfinished: Arc<Mutex<BTreeSet<(Box<str>, Box<str>)>>>,
+    unfinished: Arc<Mutex<Unfinished>>,
 }
 
 impl Registry {

@@ -27,4 +27,5 @@ mod support;
 mod synthea;
 mod transaction;
 mod update;
+mod us_core;
 mod vread;

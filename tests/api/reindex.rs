@@ -18,7 +18,7 @@ fn colour(expression: &str) -> Value {
 
 fn patients(server: &Client, ids: std::ops::Range<usize>) {
     let entry = |n: usize| {
-        let extension = json!([{"url": "http://example.org/colour", "valueCode": if n % 2 == 0 { "red" } else { "blue" }},
+        let extension = json!([{"url": "http://example.org/colour", "valueCode": if n.is_multiple_of(2) { "red" } else { "blue" }},
             {"url": "http://example.org/hat", "valueCode": "red"}]);
         let patient = json!({"resourceType": "Patient", "id": format!("p{n}"), "extension": extension});
         json!({"resource": patient, "request": {"method": "PUT", "url": format!("Patient/p{n}")}})

@@ -26,7 +26,7 @@ fn matches(answer: &Answer) -> (Vec<String>, bool) {
     let ids = of_mode("match").iter().map(|entry| entry["resource"]["id"].as_str().unwrap().to_owned()).collect();
     let outcomes = of_mode("outcome");
     let warns = |outcome: &&Value| outcome.to_string().contains("$reindex");
-    (ids, outcomes.iter().any(|outcome| warns(outcome)))
+    (ids, outcomes.iter().any(warns))
 }
 
 #[test]

@@ -52,7 +52,7 @@ fn profile(keys: &KeyList) -> Option<(String, String)> {
     };
     let uri = |code: &str| {
         let key = keys.starting_with(&[&prefix_of(code)[..], b"u"].concat()).next()?;
-        url_in(key, code.len()).map(|url| url.to_string())
+        url_in(key, code.len()).map(str::to_owned)
     };
     if !has("derivation", "constraint") || !has("kind", "resource") || has("status", "retired") {
         return None;

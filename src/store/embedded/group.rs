@@ -133,7 +133,7 @@ impl<'c> Group<'c> {
             written.push(self.write(&mut writing, index, change, &packed_keys, checked)?);
         }
         for (new, packed) in commit.new_keys {
-            let done = self.replace_keys(&mut writing, new, &packed)?;
+            let done = self.replace_keys(&mut writing, &new, &packed)?;
             is_changed |= done.changed;
             written.push(done);
         }
@@ -252,7 +252,7 @@ impl<'c> Group<'c> {
     }
 
     /// Gives a version other keys, if it is still the current one.
-    fn replace_keys(&mut self, writing: &mut Writing, new: NewKeys, packed: &[u8]) -> StoreResult<Written> {
+    fn replace_keys(&mut self, writing: &mut Writing, new: &NewKeys, packed: &[u8]) -> StoreResult<Written> {
         let tenant = writing.tenant;
         let id_key = layout::id(tenant, &new.type_name, &new.id);
         let unchanged = Written { rid: None, version: new.version, created: false, changed: false };
