@@ -279,12 +279,12 @@ fn refusals_name_the_parameter() {
     assert_eq!(query.dropped, ["colour"]);
     assert_eq!(self_pairs(&query), pairs("gender=male"));
     let over_types = "_type=Encounter,Patient&name=peter&_id=a";
-    let query = parse(Registry, None, &pairs(over_types), &lenient).unwrap();
+    let query = parse(&Registry::default(), None, &pairs(over_types), &lenient).unwrap();
     assert_eq!(query.dropped, ["name"]);
-    let without = parse(Registry, None, &pairs("_type=Encounter,Patient&_id=a"), &options()).unwrap();
+    let without = parse(&Registry::default(), None, &pairs("_type=Encounter,Patient&_id=a"), &options()).unwrap();
     assert_eq!(query.targets, without.targets, "a dropped parameter narrows no type");
     // The type that comes first in the alphabet knows the parameter, the other does not.
-    let query = parse(Registry, None, &pairs("_type=Encounter,Patient&class=AMB&_id=a"), &lenient).unwrap();
+    let query = parse(&Registry::default(), None, &pairs("_type=Encounter,Patient&class=AMB&_id=a"), &lenient).unwrap();
     assert_eq!((query.dropped, query.targets), (vec!["class".to_owned()], without.targets));
 }
 
