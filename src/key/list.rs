@@ -17,7 +17,9 @@ impl KeyList {
         keys.sort_unstable();
         keys.dedup();
         let mut list = Self::with_capacity(keys.len(), keys.iter().map(|key| key.len()).sum());
-        keys.iter().for_each(|key| list.append(key));
+        for key in &keys {
+            list.append(key);
+        }
         list
     }
 
