@@ -5,9 +5,12 @@ use rustc_hash::FxHashMap;
 use std::cell::RefCell;
 use std::time::Duration;
 
+/// By interaction and status.
+type Series = FxHashMap<(&'static str, u16), (Counter, Histogram)>;
+
 thread_local! {
     /// The series of each interaction and status, looked up in the recorder once: it would copy the labels each time.
-    static SERIES: RefCell<FxHashMap<(&'static str, u16), (Counter, Histogram)>> = RefCell::default();
+    static SERIES: RefCell<Series> = RefCell::default();
 }
 
 /// Counts a request and the time it took.
