@@ -2,7 +2,7 @@
 
 use crate::clock::Micros;
 use crate::fhir::parse::parse;
-use crate::key::last_updated::{ALL, last_updated_keys};
+use crate::key::last_updated::{ALL, last_updated_key};
 use crate::key::{Extractor, KeyList, KeyRange};
 use crate::store::body::{Body, Splice};
 use crate::store::*;
@@ -39,7 +39,7 @@ impl Memory {
         let next = Rid(self.resources.len() as u64 + 1);
         let rid = *self.ids.entry((type_name, id)).or_insert(next);
         let (type_name, id) = (object.resource_type().unwrap().into(), object.id().unwrap().into());
-        let mut added = last_updated_keys(Micros(rid.0.cast_signed() * 1_000_000)).to_vec();
+        let mut added = vec![last_updated_key(Micros(rid.0.cast_signed() * 1_000_000))];
         added.push(ALL.into());
         let keys = keys.with(added);
         if rid < next {

@@ -4,7 +4,7 @@ use super::tables::failed;
 use super::{block, layout};
 use crate::clock::Micros;
 use crate::key::KeyList;
-use crate::key::last_updated::{ALL, last_updated_keys};
+use crate::key::last_updated::{ALL, last_updated_key};
 use crate::store::{Rid, StoreResult};
 use crate::tenant::TenantId;
 use fjall::Keyspace;
@@ -64,9 +64,7 @@ impl PostingEdits {
             if !was_live {
                 self.edit(scope, ALL, (rid, true), is_new_base);
             }
-            for key in last_updated_keys(time) {
-                self.edit(scope, &key, (rid, true), true);
-            }
+            self.edit(scope, &last_updated_key(time), (rid, true), true);
         }
     }
 

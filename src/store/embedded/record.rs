@@ -6,7 +6,7 @@
 use super::varint;
 use crate::clock::Micros;
 use crate::key::KeyList;
-use crate::key::last_updated::{ALL, last_updated_keys};
+use crate::key::last_updated::{ALL, last_updated_key};
 use crate::store::body::{Body, Splice};
 use crate::store::seal::{Place, Purpose, Sealer};
 use crate::store::{Method, Rid, StoreError, StoreResult, Version};
@@ -217,7 +217,7 @@ pub(super) fn open_keys(sealer: &Sealer, tenant: TenantId, rid: Rid, value: &[u8
 
 /// All keys of a live version: those of its content and those that the commit added.
 pub(super) fn with_added_keys(content: &KeyList, time: Micros) -> KeyList {
-    let mut added = last_updated_keys(time).to_vec();
+    let mut added = vec![last_updated_key(time)];
     added.push(ALL.into());
     content.with(added)
 }
