@@ -7,9 +7,7 @@ use crate::auth::grant::Grant;
 use crate::error::Error;
 use crate::fhir::parse::parse;
 use crate::fhir::tree::{Object, Value};
-use crate::interaction::call::{Call, Verb};
-use crate::interaction::condition::Conditions;
-use crate::interaction::{Request, Return, perform};
+use crate::interaction::{Request, perform};
 use crate::store::body::Body;
 use crate::tenant::TenantId;
 use clap::{Args, Subcommand};
@@ -160,16 +158,7 @@ async fn put(app: &App, grant: &Grant, resources: &[Object<'_>]) -> Result<(), E
     };
     let entries: Vec<Value<'static>> = resources.iter().map(entry).collect();
     let bundle = crate::tree!({ "resourceType": "Bundle", "type": "transaction", "entry": (Value::Array(entries)) });
-    let request = Request {
-        verb: Verb::Post,
-        call: Call::Bundle,
-        query: Vec::new(),
-        conditions: Conditions::default(),
-        prefer: Some(Return::Minimal),
-        handling: app.config.handling,
-        body: Some(bundle),
-        provenance: None,
-    };
+    let request = Request::of_bundle(bundle);
     let context = app.context(grant.clone())?;
     perform(&context, request).await.map(drop)
 }

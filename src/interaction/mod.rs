@@ -228,6 +228,21 @@ impl Context {
 }
 
 impl<'a> Request<'a> {
+    /// A Bundle of the program's own, to be processed without an answer's resources.
+    #[must_use]
+    pub fn of_bundle(bundle: Value<'a>) -> Self {
+        Self {
+            verb: Verb::Post,
+            call: Call::Bundle,
+            query: Vec::new(),
+            conditions: Conditions::default(),
+            prefer: Some(Return::Minimal),
+            handling: Handling::Strict,
+            body: Some(bundle),
+            provenance: None,
+        }
+    }
+
     /// The body as a resource.
     ///
     /// # Errors

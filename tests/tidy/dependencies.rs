@@ -52,7 +52,7 @@ fn all_come_from_the_one_registry() {
     let other =
         locked().into_iter().filter(|package| package.source.as_deref().is_some_and(|source| source != registry));
     let path = locked().into_iter().filter(|package| package.source.is_none() && package.name != "pharos");
-    assert_none("not from crates.io", &other.chain(path).map(|package| package.name).collect::<Vec<_>>());
+    assert_none("not from the public registry", &other.chain(path).map(|package| package.name).collect::<Vec<_>>());
 }
 
 #[test]

@@ -6,10 +6,9 @@ pub mod requests;
 use super::{Failure, serve};
 use crate::app::App;
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, Handling, LogFormat};
-use crate::interaction::call::{Call, Verb};
-use crate::interaction::condition::Conditions;
-use crate::interaction::{Request, Return, perform};
+use crate::config::{Config, LogFormat};
+use crate::interaction::call::Call;
+use crate::interaction::{Request, perform};
 use crate::tenant::TenantId;
 use clap::Args;
 use population::Population;
@@ -59,16 +58,7 @@ fn fill(app: &Arc<App>, demo: &Demo) -> Result<usize, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     let mut bundles = 0;
     for bundle in Population::new(demo.seed, demo.patients, today) {
-        let request = Request {
-            verb: Verb::Post,
-            call: Call::Bundle,
-            query: Vec::new(),
-            conditions: Conditions::default(),
-            prefer: Some(Return::Minimal),
-            handling: Handling::Strict,
-            body: Some(bundle),
-            provenance: None,
-        };
+        let request = Request::of_bundle(bundle);
         runtime.block_on(perform(&context, request))?;
         bundles += 1;
     }

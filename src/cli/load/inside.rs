@@ -7,9 +7,7 @@ use crate::auth::grant::Grant;
 use crate::cli::serve;
 use crate::error::Error;
 use crate::fhir::parse::parse;
-use crate::interaction::call::{Call, Verb};
-use crate::interaction::condition::Conditions;
-use crate::interaction::{Request, Return, perform};
+use crate::interaction::{Request, perform};
 use crate::tenant::TenantId;
 use std::sync::Arc;
 use tokio::runtime::Runtime;
@@ -43,16 +41,7 @@ impl Target for Inside {
         };
         let limits = &self.app.config.limits;
         let body = parse(bundle, limits.json_depth).map_err(|error| refused(Error::invalid(error.to_string())))?;
-        let request = Request {
-            verb: Verb::Post,
-            call: Call::Bundle,
-            query: Vec::new(),
-            conditions: Conditions::default(),
-            prefer: Some(Return::Minimal),
-            handling: self.app.config.handling,
-            body: Some(body),
-            provenance: None,
-        };
+        let request = Request::of_bundle(body);
         let context = self.app.context(self.grant.clone()).map_err(refused)?;
         let answer = self.runtime.block_on(perform(&context, request)).map_err(refused)?;
         outcomes(&answer.body.unwrap_or_default())
