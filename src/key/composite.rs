@@ -63,12 +63,23 @@ pub fn parts<'t>(
     element: &Item<'t>,
     base: Option<&str>,
 ) {
-    let mut combined: Vec<Vec<u8>> = if components.is_empty() { Vec::new() } else { vec![Vec::new()] };
-    for (position, component) in components.iter().enumerate() {
+    if components.is_empty() {
+        return;
+    }
+    // The values stand last and are mostly of another type than this composite's: then nothing else is looked at.
+    let mut of_components = Vec::with_capacity(components.len());
+    for (position, component) in components.iter().enumerate().rev() {
         let parts = component.parts(context, element, base);
+        if parts.is_empty() {
+            return;
+        }
+        of_components.push((position, component.param_type, parts));
+    }
+    let mut combined: Vec<Vec<u8>> = vec![Vec::new()];
+    for (position, param_type, parts) in of_components.iter().rev() {
         let is_last = position + 1 == components.len();
-        let usable = parts.iter().filter(|part| is_last || has_shape(component.param_type, part));
-        let usable: Vec<_> = usable.filter(|part| !is_extra(component.param_type, part)).collect();
+        let usable = parts.iter().filter(|part| is_last || has_shape(*param_type, part));
+        let usable: Vec<_> = usable.filter(|part| !is_extra(*param_type, part)).collect();
         let pairs = combined.iter().flat_map(|start| usable.iter().map(|part| [start, *part].concat()));
         combined = pairs.take(MAX_COMBINATIONS).collect();
     }
