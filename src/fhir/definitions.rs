@@ -295,6 +295,24 @@ pub enum ParamType {
 }
 
 impl ParamType {
+    /// The code of <http://hl7.org/fhir/search-param-type>.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Number => "number",
+            Self::Date => "date",
+            Self::String => "string",
+            Self::Token => "token",
+            Self::Reference => "reference",
+            Self::Composite => "composite",
+            Self::Quantity => "quantity",
+            Self::Uri => "uri",
+            Self::Special => "special",
+        }
+    }
+}
+
+impl ParamType {
     /// The type that `SearchParameter.type` calls so.
     #[must_use]
     pub fn from_code(code: &str) -> Option<Self> {

@@ -4,7 +4,7 @@
 //! parameter that it was made with that very definition: so it is seen which resources are still to be reindexed.
 
 use super::bytes::END;
-use crate::fhir::definitions::{self, ParamType, SearchParameter};
+use crate::fhir::definitions::{self, SearchParameter};
 use aws_lc_rs::digest::{SHA256, digest};
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
@@ -141,21 +141,7 @@ pub(super) fn types_of(definition: &SearchParameter) -> impl Iterator<Item = &'s
 fn marker(definition: &SearchParameter) -> Box<[u8]> {
     let SearchParameter { code, param_type, expression, components, .. } = definition;
     let composite = components.iter().map(|(url, text)| format!("{url} {text}")).collect::<Vec<_>>();
-    let text = [code, type_name(*param_type), expression, &composite.join("\n")].join("\n");
+    let text = [code, param_type.code(), expression, &composite.join("\n")].join("\n");
     let hash = digest(&SHA256, text.as_bytes());
     [MARKER, &[END], hash.as_ref().get(..8).unwrap_or_default()].concat().into()
-}
-
-const fn type_name(param_type: ParamType) -> &'static str {
-    match param_type {
-        ParamType::Number => "number",
-        ParamType::Date => "date",
-        ParamType::String => "string",
-        ParamType::Token => "token",
-        ParamType::Reference => "reference",
-        ParamType::Composite => "composite",
-        ParamType::Quantity => "quantity",
-        ParamType::Uri => "uri",
-        ParamType::Special => "special",
-    }
 }

@@ -6,6 +6,7 @@ use super::registry::Registry;
 use crate::clock::Micros;
 use crate::error::{Category, Error, Result};
 use crate::fhir::definitions::{self, ParamType};
+pub use crate::fhir::subset::Summary;
 use crate::key::{Expr, prefix_of};
 use aws_lc_rs::digest::{SHA256, digest};
 use std::cell::Cell;
@@ -96,18 +97,6 @@ pub enum Total {
     Estimate,
     /// Counted.
     Accurate,
-}
-
-/// `_summary`.
-/// <https://hl7.org/fhir/R4/search.html#summary>
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum Summary {
-    True,
-    Text,
-    Data,
-    Count,
-    False,
 }
 
 /// `_include` or `_revinclude`.

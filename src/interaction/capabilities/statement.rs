@@ -286,21 +286,7 @@ struct Parameter<'a> {
 
 impl<'a> Parameter<'a> {
     fn write(&self) -> Value<'a> {
-        crate::tree!({ "name": (self.code), "definition": (self.url), "type": (param_type_code(self.param_type)) })
-    }
-}
-
-const fn param_type_code(param_type: ParamType) -> &'static str {
-    match param_type {
-        ParamType::Number => "number",
-        ParamType::Date => "date",
-        ParamType::String => "string",
-        ParamType::Token => "token",
-        ParamType::Reference => "reference",
-        ParamType::Composite => "composite",
-        ParamType::Quantity => "quantity",
-        ParamType::Uri => "uri",
-        ParamType::Special => "special",
+        crate::tree!({ "name": (self.code), "definition": (self.url), "type": (self.param_type.code()) })
     }
 }
 
