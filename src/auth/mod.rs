@@ -1,4 +1,9 @@
 //! Who may do what: decides each request once and hands out a [`grant::Grant`].
 
+pub mod error;
 pub mod grant;
 pub mod keeper;
+pub mod records;
+pub mod scope;
+pub mod secret;
+pub mod server;
