@@ -1,5 +1,7 @@
 //! Who may do what: decides each request once and hands out a [`grant::Grant`].
 
+pub mod access;
+pub mod compartment;
 pub mod error;
 pub mod grant;
 pub mod keeper;
