@@ -2,3 +2,5 @@
 
 pub mod grant;
 pub mod keeper;
+#[cfg(test)]
+pub(crate) mod memory;
