@@ -5,6 +5,8 @@ pub mod compartment;
 pub mod error;
 pub mod grant;
 pub mod keeper;
+#[cfg(test)]
+pub(crate) mod memory;
 pub mod records;
 pub mod scope;
 pub mod secret;
