@@ -2,7 +2,9 @@
 
 pub mod error;
 pub mod grant;
+pub mod jwt;
 pub mod keeper;
+pub mod keys;
 pub mod records;
 pub mod scope;
 pub mod secret;
