@@ -1,10 +1,14 @@
 //! Who may do what: decides each request once and hands out a [`grant::Grant`].
 
 pub mod error;
+#[cfg(test)]
+pub(crate) mod fixture;
 pub mod grant;
 pub mod jwt;
 pub mod keeper;
 pub mod keys;
+#[cfg(test)]
+pub(crate) mod memory;
 pub mod records;
 pub mod scope;
 pub mod secret;
