@@ -3,6 +3,8 @@
 pub mod error;
 pub mod grant;
 pub mod keeper;
+#[cfg(test)]
+pub(crate) mod memory;
 pub mod records;
 pub mod scope;
 pub mod secret;
