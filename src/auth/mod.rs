@@ -3,9 +3,21 @@
 pub mod error;
 pub mod grant;
 pub mod keeper;
+mod lockout;
 #[cfg(test)]
 pub(crate) mod memory;
+pub mod password;
 pub mod records;
+pub mod role;
 pub mod scope;
 pub mod secret;
 pub mod server;
+pub mod session;
+pub mod set_up;
+pub mod sign_in;
+#[cfg(test)]
+mod sign_in_tests;
+pub mod totp;
+pub mod user;
+#[cfg(test)]
+mod user_tests;
