@@ -9,9 +9,21 @@ pub mod grant;
 pub mod jwt;
 pub mod keeper;
 pub mod keys;
+mod lockout;
 #[cfg(test)]
 pub(crate) mod memory;
+pub mod password;
 pub mod records;
+pub mod role;
 pub mod scope;
 pub mod secret;
 pub mod server;
+pub mod session;
+pub mod set_up;
+pub mod sign_in;
+#[cfg(test)]
+mod sign_in_tests;
+pub mod totp;
+pub mod user;
+#[cfg(test)]
+mod user_tests;
