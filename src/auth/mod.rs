@@ -1,6 +1,7 @@
 //! Who may do what: decides each request once and hands out a [`grant::Grant`].
 
 pub mod access;
+pub mod bearer;
 pub mod compartment;
 pub mod error;
 #[cfg(test)]

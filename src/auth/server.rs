@@ -1,5 +1,6 @@
 //! The authorization server: its parts. What it does stands in the files beside, one for each endpoint or concept.
 
+use super::bearer::Bearers;
 use super::keeper::SharedKeeper;
 use super::keys::KeyCache;
 use crate::clock::Clock;
@@ -19,6 +20,8 @@ pub struct Server {
     pub public_url: Arc<str>,
     /// The signing keys in memory.
     pub(super) keys: KeyCache,
+    /// The access tokens in memory.
+    pub(super) bearers: Bearers,
 }
 
 impl Server {
@@ -26,7 +29,7 @@ impl Server {
     #[must_use]
     pub fn new(keeper: SharedKeeper, clock: Arc<dyn Clock>, config: config::Auth, public_url: &str) -> Self {
         let public_url = public_url.trim_end_matches('/').into();
-        Self { keeper, clock, config, public_url, keys: KeyCache::default() }
+        Self { keeper, clock, config, public_url, keys: KeyCache::default(), bearers: Bearers::default() }
     }
 
     /// The FHIR base of a tenant, without a slash at the end: issuer and audience of its tokens, and the `aud` of its launches.
