@@ -4,6 +4,7 @@
 //! modifiers, chains, result parameters), `value` (a value of each type as ranges of keys), `engine` (the algebra over a
 //! snapshot, streaming), `page` (order, cursors, totals), `include`. Nothing outside of the algebra filters results.
 
+mod back;
 mod budget;
 mod care;
 mod criteria;
@@ -13,6 +14,7 @@ mod explain;
 mod filter;
 mod guard;
 mod include;
+mod inner;
 mod labels;
 mod latest;
 mod order;
@@ -44,8 +46,8 @@ pub use engine::references;
 pub use guard::{find_up_to, would_match};
 pub use labels::keys_in_use;
 pub use latest::{Grouping, LatestPlace, latest};
-pub use page::{Page, run};
-pub use query::{Handling, Include, Options, Query, Sort, Summary, Target, Total, compartment, parse, self_pairs};
+pub use page::{Match, Page, run};
+pub use query::{Contained, ContainedType, Handling, Include, Options, Query, Sort, Summary, Target, Total, compartment, parse, self_pairs};
 pub use referred::{ReferredPlace, referred};
 pub use registry::Registry;
 pub use shared::shared;

@@ -179,7 +179,7 @@ fn over_types(memory: &Memory, text: &str) -> String {
     let (mut found, mut cursor) = (Vec::new(), None);
     loop {
         let page = run(&records, &query, cursor.as_ref(), &Budget::default()).unwrap();
-        found.extend(page.matches.iter().map(|version| version.id.to_string()));
+        found.extend(page.matches.iter().map(|found| found.version.id.to_string()));
         let Some(next) = page.next else { return found.join(" ") };
         cursor = Some(Cursor::from_bytes(&next.to_bytes(&query), &query).unwrap());
     }

@@ -26,7 +26,7 @@ pub(super) fn ids(memory: &Memory, type_name: &str, text: &str) -> Vec<String> {
     loop {
         let page = run(&records, &query, cursor.as_ref(), &Budget::default()).unwrap();
         assert!(page.matches.len() <= query.count);
-        found.extend(page.matches.iter().map(|version| version.id.to_string()));
+        found.extend(page.matches.iter().map(|found| found.version.id.to_string()));
         let Some(next) = page.next else { return found };
         cursor = Some(Cursor::from_bytes(&next.to_bytes(&query), &query).unwrap());
     }
@@ -228,7 +228,7 @@ fn totals_and_includes() {
     assert_eq!(page("Patient", "_count=3").total, Some(3));
     let included = |type_name: &str, text: &str| {
         let page = page(type_name, text);
-        let mut ids: Vec<_> = page.included.iter().map(|version| version.id.to_string()).collect();
+        let mut ids: Vec<_> = page.included.iter().map(|found| found.version.id.to_string()).collect();
         ids.sort();
         ids.join(" ")
     };
