@@ -162,13 +162,7 @@ impl Source {
 }
 
 /// Adds the parts of one item that an expression gave.
-pub(super) fn item_parts(
-    out: &mut Parts,
-    param_type: ParamType,
-    item: &Item<'_>,
-    implied: &[&str],
-    home: Home<'_>,
-) {
+pub(super) fn item_parts(out: &mut Parts, param_type: ParamType, item: &Item<'_>, implied: &[&str], home: Home<'_>) {
     let type_name = item.type_name().unwrap_or_default();
     match item {
         Item::Node(Node { content: Content::Primitive(value), .. }) => {

@@ -120,7 +120,8 @@ pub fn held<'t>(outer: &'t Object<'t>) -> Vec<Held<'t>> {
         };
         let before = found.iter().filter(|held| &*held.inner.type_name == type_name).count();
         if let Ok(position @ 0..SLOTS_MAX) = u8::try_from(before) {
-            found.push(Held { inner: Inner { type_name: type_name.into(), slot: Slot::Contained(position) }, resource });
+            found
+                .push(Held { inner: Inner { type_name: type_name.into(), slot: Slot::Contained(position) }, resource });
         }
     }
     found.extend(first_entry(outer));
@@ -189,8 +190,9 @@ mod tests {
     #[test]
     fn only_documents_and_messages_have_a_first_entry() {
         let first = |kind: &str, of: &str| {
-            let json =
-                format!(r#"{{"resourceType":"Bundle","type":"{kind}","entry":[{{"resource":{{"resourceType":"{of}"}}}}]}}"#);
+            let json = format!(
+                r#"{{"resourceType":"Bundle","type":"{kind}","entry":[{{"resource":{{"resourceType":"{of}"}}}}]}}"#
+            );
             let tree = parse(json.as_bytes(), 64).unwrap();
             held(tree.as_object().unwrap()).into_iter().map(|held| held.inner).collect::<Vec<_>>()
         };

@@ -230,8 +230,11 @@ impl<'r> WalkBack<'r> {
     fn next_group(&mut self) -> Result<bool> {
         self.run.budget.step()?;
         let (view, name) = (self.run.view, self.type_name);
-        let next =
-            if self.first.descending { view.scan(name, &self.rest).next() } else { view.scan_back(name, &self.rest).next() };
+        let next = if self.first.descending {
+            view.scan(name, &self.rest).next()
+        } else {
+            view.scan_back(name, &self.rest).next()
+        };
         let Some(posting) = next else { return Ok(false) };
         let key = posting.map_err(failed)?.key;
         self.leave_behind(&key);

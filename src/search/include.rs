@@ -16,7 +16,12 @@ use crate::store::{Records, Rid};
 use rustc_hash::FxHashSet;
 
 /// What a page includes, each resource once; and whether there would be more.
-pub fn included(run: &Run<'_>, records: &Records, query: &Query, matches: &[(Rid, Option<Inner>)]) -> Result<(Vec<Rid>, bool)> {
+pub fn included(
+    run: &Run<'_>,
+    records: &Records,
+    query: &Query,
+    matches: &[(Rid, Option<Inner>)],
+) -> Result<(Vec<Rid>, bool)> {
     let mut gathering = Gathering {
         run,
         records,

@@ -190,7 +190,14 @@ pub fn unfolded(view: &dyn View, type_name: &str, expr: &Expr) -> Result<Expr> {
 
 impl Run<'_> {
     /// Whether a resource with these keys refers by `code` to one inside of itself that is in a set.
-    pub fn refers_inside(&self, type_name: &str, keys: &KeyList, code: &str, target: &str, expr: &Expr) -> Result<bool> {
+    pub fn refers_inside(
+        &self,
+        type_name: &str,
+        keys: &KeyList,
+        code: &str,
+        target: &str,
+        expr: &Expr,
+    ) -> Result<bool> {
         let references = referred_by(code, target);
         for inner in keys.in_range(&references).filter_map(|key| referred_in(key, code.len())) {
             if self.holds(type_name, keys, &expr.within(type_name, &inner))? {

@@ -30,6 +30,8 @@ mod value;
 mod words;
 
 #[cfg(test)]
+mod inner_tests;
+#[cfg(test)]
 mod memory;
 #[cfg(test)]
 mod oracle_tests;
@@ -47,7 +49,10 @@ pub use guard::{find_up_to, would_match};
 pub use labels::keys_in_use;
 pub use latest::{Grouping, LatestPlace, latest};
 pub use page::{Match, Page, run};
-pub use query::{Contained, ContainedType, Handling, Include, Options, Query, Sort, Summary, Target, Total, compartment, parse, self_pairs};
+pub use query::{
+    Contained, ContainedType, Handling, Include, Options, Query, Sort, Summary, Target, Total, compartment, parse,
+    self_pairs,
+};
 pub use referred::{ReferredPlace, referred};
 pub use registry::Registry;
 pub use shared::shared;

@@ -96,12 +96,7 @@ pub fn run(records: &Records, query: &Query, cursor: Option<&Cursor>, budget: &B
 }
 
 /// The places of a page and one more, each with the position of its set, in the direction in which the page goes on.
-fn places(
-    run: &Run<'_>,
-    query: &Query,
-    sources: &[Source],
-    cursor: Option<&Cursor>,
-) -> Result<Vec<(usize, Place)>> {
+fn places(run: &Run<'_>, query: &Query, sources: &[Source], cursor: Option<&Cursor>) -> Result<Vec<(usize, Place)>> {
     // Without an order, the sets follow each other; with one, the first places of all sets are merged.
     let is_merged = !query.sort.is_empty();
     let is_back = cursor.is_some_and(|cursor| cursor.is_back);
@@ -234,13 +229,7 @@ fn find_sorted(
     }
 }
 
-fn sorted(
-    run: &Run<'_>,
-    rids: &[Rid],
-    sort: &[Sort],
-    start: Start<'_>,
-    wanted: usize,
-) -> Result<Vec<Place>> {
+fn sorted(run: &Run<'_>, rids: &[Rid], sort: &[Sort], start: Start<'_>, wanted: usize) -> Result<Vec<Place>> {
     let mut places = Vec::new();
     for rid in rids {
         if let Some(keys) = run.keys(*rid)? {

@@ -153,7 +153,8 @@ impl Query {
         if self.contained == Contained::No {
             return Ok(());
         }
-        let text = "The search parameter `_contained` is for searches only: nothing but whole resources can be meant here.";
+        let text =
+            "The search parameter `_contained` is for searches only: nothing but whole resources can be meant here.";
         Err(refuse("not-supported", text.into()))
     }
 }
