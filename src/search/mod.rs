@@ -25,6 +25,7 @@ mod referred;
 mod registry;
 mod results;
 mod shared;
+mod stored;
 mod text;
 mod value;
 mod words;
@@ -56,6 +57,7 @@ pub use query::{
 pub use referred::{ReferredPlace, referred};
 pub use registry::Registry;
 pub use shared::shared;
+pub use stored::Stored;
 
 /// How much one search may ask for. Each has a setting of the same name.
 #[derive(Debug, Clone, PartialEq, Eq)]

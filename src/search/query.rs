@@ -4,6 +4,7 @@ use super::Limits;
 use super::criteria::Criteria;
 use super::inner;
 use super::registry::Registry;
+use super::stored::Stored;
 use crate::clock::Micros;
 use crate::error::{Category, Error, Result};
 use crate::fhir::definitions::{self, ParamType};
@@ -36,6 +37,8 @@ pub struct Options {
     pub base: Option<Box<str>>,
     /// Whether `_content` is answered.
     pub has_content: bool,
+    /// The stored value sets, code systems and hierarchies that values may name.
+    pub stored: Option<Stored>,
 }
 
 /// A query that is understood.
