@@ -95,7 +95,7 @@ fn further(parameters: &Parameters) -> Vec<FurtherParameter<'_>> {
     for type_name in parameters.types_with_further() {
         for definition in parameters.further(type_name).iter().map(Further::definition) {
             let (code, url, param_type) = (&*definition.code, &*definition.url, definition.param_type);
-            all.push(FurtherParameter { type_name, code, url, param_type });
+            all.push(FurtherParameter { type_name, code, url, param_type, targets: &definition.targets });
         }
     }
     all

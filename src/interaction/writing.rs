@@ -1,6 +1,6 @@
 //! What all writing interactions share: checking a resource, making it ready to be stored, deciding and committing.
 
-use super::conformance::Conformances;
+use super::conformance::{self, Conformances};
 use super::{Answer, Context, Request, Return, Status};
 use crate::error::{Category, Error, Issue, Result};
 use crate::fhir::reference::Reference;
@@ -41,7 +41,9 @@ where
         attempts += 1;
         let (decision, read_at) = {
             let records = context.open()?;
-            (decide(&records)?, records.view().position())
+            let mut decision = decide(&records)?;
+            decision.guards.extend(conformance::refuse_same_codes(&records, &decision.changes)?);
+            (decision, records.view().position())
         };
         let Decision { changes, guards, then } = decision;
         if changes.is_empty() {

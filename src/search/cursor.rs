@@ -82,5 +82,5 @@ impl Cursor {
 }
 
 fn bad() -> Error {
-    refuse("invalid", "The page link is not one of this search.".into())
+    refuse("invalid", "The page link is not one of this search.".into()).at("_cursor")
 }

@@ -99,7 +99,8 @@ impl LatestPlace {
     /// # Errors
     /// [`crate::error::Category::Invalid`] for bytes that are none.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        Self::read(bytes).ok_or_else(|| refuse("invalid", "The page link is not one of this search.".into()))
+        Self::read(bytes)
+            .ok_or_else(|| refuse("invalid", "The page link is not one of this search.".into()).at("_cursor"))
     }
 
     fn read(bytes: &[u8]) -> Option<Self> {
