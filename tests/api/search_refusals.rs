@@ -63,7 +63,7 @@ fn wrong_values_are_refused_by_name() {
         ("Patient", "colour", "red"),
     ];
     for (type_name, name, value) in cases {
-        let value = value.replace('|', "%7C").replace('$', "%24");
+        let value = value.replace('|', "%7C").replace('$', "%24").replace(' ', "%20");
         let started = Instant::now();
         let answer = server.get(&format!("/{type_name}?{name}={value}")).expect(400);
         let base = name.split(':').next().unwrap();
