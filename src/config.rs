@@ -3,6 +3,10 @@
 //! Read from a TOML file, then from `PHAROS_*` variables (`PHAROS_LIMITS__PAGE_MAX=500`), then from flags.
 //! `docs/configuration.md` lists each; `tests/tidy.rs` checks that it does.
 
+mod auth;
+
+pub use auth::{Auth, Claims, Provider, Registration, TrustedIssuer};
+
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use serde::{Deserialize, Serialize};
@@ -58,6 +62,8 @@ pub struct Config {
     pub search_content: bool,
     /// `text` or `json`.
     pub log_format: LogFormat,
+    /// Authorization.
+    pub auth: Auth,
     /// The limits.
     pub limits: Limits,
 }
@@ -110,6 +116,10 @@ pub struct Limits {
     pub shutdown_timeout_s: u64,
     /// The time that a page link stays valid, in seconds.
     pub cursor_lifetime_s: u64,
+    /// The requests of one client in a second, on average over ten seconds.
+    pub client_requests_per_s: u32,
+    /// The requests of all clients of a tenant in a second, on average over ten seconds.
+    pub tenant_requests_per_s: u32,
 }
 
 impl Default for Config {
@@ -125,6 +135,7 @@ impl Default for Config {
             check_references: false,
             search_content: false,
             log_format: LogFormat::Text,
+            auth: Auth::default(),
             limits: Limits::default(),
         }
     }
@@ -155,6 +166,8 @@ impl Default for Limits {
             connections: 10_000,
             shutdown_timeout_s: 30,
             cursor_lifetime_s: 86_400,
+            client_requests_per_s: 2_000,
+            tenant_requests_per_s: 20_000,
         }
     }
 }

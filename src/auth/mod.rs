@@ -1,3 +1,17 @@
 //! Who may do what: decides each request once and hands out a [`grant::Grant`].
 
+pub mod access;
+pub mod compartment;
+pub mod error;
+#[cfg(test)]
+pub(crate) mod fixture;
 pub mod grant;
+pub mod jwt;
+pub mod keeper;
+pub mod keys;
+#[cfg(test)]
+pub(crate) mod memory;
+pub mod records;
+pub mod scope;
+pub mod secret;
+pub mod server;

@@ -1,7 +1,8 @@
 //! What all writing interactions share: checking a resource, making it ready to be stored, deciding and committing.
 
 use super::conformance::{self, Conformances};
-use super::{Answer, Context, Request, Return, Status};
+use super::{Answer, Context, Request, Return, Status, reach};
+use crate::auth::scope::Letters;
 use crate::error::{Category, Error, Issue, Result};
 use crate::fhir::reference::Reference;
 use crate::fhir::tree::{Object, Value};
@@ -42,6 +43,7 @@ where
         let (decision, read_at) = {
             let records = context.open()?;
             let mut decision = decide(&records)?;
+            reach::permit(context, &records, &mut decision.changes)?;
             decision.guards.extend(conformance::refuse_same_codes(&records, &decision.changes)?);
             (decision, records.view().position())
         };
@@ -222,7 +224,7 @@ pub fn check_references(
         if also(target.type_name, target.id) {
             return;
         }
-        match records.read(target.type_name, target.id) {
+        match reach::current(context, records, Letters::READ | Letters::SEARCH, target.type_name, target.id) {
             Ok(Some(version)) if version.body.is_some() => {}
             Ok(_) => {
                 let text = "The referenced resource does not exist.";
@@ -232,7 +234,7 @@ pub fn check_references(
         }
     });
     match failed {
-        Some(error) => Err(error.into()),
+        Some(error) => Err(error),
         None if missing.is_empty() => Ok(()),
         None => Err(Error::from_issues(Category::Unprocessable, missing)),
     }

@@ -3,8 +3,8 @@
 use super::budget::Budget;
 use super::engine::Run;
 use super::explain::Trace;
+use super::grant::restricted;
 use super::inner::{of_type, unfolded};
-use super::page::restricted;
 use super::query::Query;
 use super::results::after;
 use crate::error::Result;

@@ -5,8 +5,8 @@
 
 use super::cursor::Cursor;
 use super::engine::{Run, failed};
+use super::grant::restricted;
 use super::order::Place;
-use super::page::restricted;
 use super::query::{Contained, ContainedType, Query, Sort, Target, refuse};
 use crate::error::Result;
 use crate::fhir::definitions;
@@ -84,25 +84,33 @@ fn source(records: &Records, query: &Query, place: (usize, Option<Inner>), targe
     })
 }
 
+/// Where to begin in a set.
+pub enum Begin {
+    /// With its first place, or its last.
+    AtTheEdge,
+    /// Behind a place.
+    Beyond(Place),
+    /// Nowhere: all of it lies on the other side.
+    Nowhere,
+}
+
 impl Source {
-    /// Where to start in this set after (or before) the place of a cursor; `None` where all of it lies on the other side. The
-    /// inner `None` means its first place, or its last.
-    pub fn start(&self, cursor: Option<&Cursor>, sort: &[Sort]) -> Option<Option<Place>> {
-        let Some(cursor) = cursor else { return Some(None) };
+    /// Where to begin in this set after (or before) the place of a cursor.
+    pub fn begin(&self, cursor: &Cursor, sort: &[Sort]) -> Begin {
         let order = self.number.cmp(&cursor.source);
         let is_behind = if cursor.is_back { order.is_lt() } else { order.is_gt() };
         if sort.is_empty() && is_behind {
-            return Some(None);
+            return Begin::AtTheEdge;
         }
         if sort.is_empty() && order.is_ne() {
-            return None;
+            return Begin::Nowhere;
         }
         let mut place = rekeyed(&cursor.place(), sort, &self.sort);
         if is_behind {
             // Equal places are in the order of their sets: here one still counts.
             place.rid = Rid(if cursor.is_back { place.rid.0.saturating_add(1) } else { place.rid.0.saturating_sub(1) });
         }
-        Some(Some(place))
+        Begin::Beyond(place)
     }
 
     /// A place in this set as one among those of all.

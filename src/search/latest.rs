@@ -3,9 +3,10 @@
 use super::budget::Budget;
 use super::engine::{Run, failed};
 use super::explain::Trace;
+use super::grant::restricted;
 use super::include;
 use super::inner::unfolded;
-use super::page::{Match, Page, restricted, versions};
+use super::page::{Match, Page, versions};
 use super::query::{Query, Summary, refuse};
 use super::results::after;
 use crate::error::{Error, Result};

@@ -12,6 +12,7 @@ mod cursor;
 mod engine;
 mod explain;
 mod filter;
+mod grant;
 mod guard;
 mod include;
 mod inner;
@@ -24,7 +25,6 @@ mod query;
 mod referred;
 mod registry;
 mod results;
-mod shared;
 mod stored;
 mod text;
 mod value;
@@ -46,17 +46,16 @@ pub use care::care_dates;
 pub use criteria::is_special;
 pub use cursor::Cursor;
 pub use engine::references;
+pub use grant::{Compiler, holds, is_uncovered};
 pub use guard::{find_up_to, would_match};
 pub use labels::keys_in_use;
 pub use latest::{Grouping, LatestPlace, latest};
 pub use page::{Match, Page, run};
 pub use query::{
-    Contained, ContainedType, Handling, Include, Options, Query, Sort, Summary, Target, Total, compartment, parse,
-    self_pairs,
+    Contained, ContainedType, Handling, Include, Options, Query, Sort, Summary, Target, Total, parse, self_pairs,
 };
 pub use referred::{ReferredPlace, referred};
 pub use registry::Registry;
-pub use shared::shared;
 pub use stored::Stored;
 
 /// How much one search may ask for. Each has a setting of the same name.

@@ -6,9 +6,9 @@ use super::cursor::Cursor;
 use super::engine::{Run, failed};
 use super::explain::Trace;
 use super::include;
-use super::inner::{self, Source};
+use super::inner::{self, Begin, Source};
 use super::order::{Place, Step, Walk};
-use super::query::{Query, Sort, Summary, Target, Total};
+use super::query::{Query, Sort, Summary, Total};
 use super::results::after;
 use crate::error::Result;
 use crate::key::inner::Inner;
@@ -106,7 +106,12 @@ fn places(run: &Run<'_>, query: &Query, sources: &[Source], cursor: Option<&Curs
     }
     let mut places = Vec::new();
     for (index, source) in in_turn {
-        let Some(place) = source.start(cursor, &query.sort) else { continue };
+        let begin = cursor.map_or(Begin::AtTheEdge, |cursor| source.begin(cursor, &query.sort));
+        let place = match begin {
+            Begin::Nowhere => continue,
+            Begin::AtTheEdge => None,
+            Begin::Beyond(place) => Some(place),
+        };
         let wanted = (query.count + 1).saturating_sub(if is_merged { 0 } else { places.len() });
         let start = Start { place: place.as_ref(), is_back };
         let found = find(run, &source.type_name, &source.expr, &source.sort, start, wanted)?;
@@ -122,13 +127,6 @@ fn places(run: &Run<'_>, query: &Query, sources: &[Source], cursor: Option<&Curs
         }
     }
     Ok(places)
-}
-
-/// What of a set the grant lets through: the one place where a grant narrows a search, before anything is counted or sorted.
-/// Every grant that there is today reaches all of its tenant.
-pub(super) fn restricted(records: &Records, target: &Target) -> Expr {
-    let _reaches_everything = records.grant();
-    target.expr.clone()
 }
 
 fn count(run: &Run<'_>, sources: &[Source]) -> Result<u64> {

@@ -3,8 +3,8 @@
 use super::budget::Budget;
 use super::engine::{Run, failed};
 use super::explain::Trace;
+use super::grant::restricted;
 use super::inner::unfolded;
-use super::page::restricted;
 use super::query::Target;
 use super::results::after;
 use crate::error::Result;

@@ -5,14 +5,18 @@
 //! <https://hl7.org/fhir/R4/search.html#token>, <https://hl7.org/fhir/R4/search.html#reference>,
 //! <https://hl7.org/fhir/R4/valueset.html#compositions>
 
+use super::budget::Budget;
 use super::engine::{failed, reference_key, references};
+use super::grant::holds;
+use crate::auth::access::Allowed;
 use crate::auth::grant::Grant;
+use crate::auth::scope::Letters;
 use crate::error::{Error, Result};
 use crate::fhir::definitions::{self, ParamType};
 use crate::fhir::parse::parse;
 use crate::fhir::tree::{Object, Value};
 use crate::key::reference::{Target, matching_uri};
-use crate::key::{id_in, prefix_of};
+use crate::key::{KeyList, id_in, prefix_of};
 use crate::store::{Records, Rid, Store};
 use rustc_hash::FxHashSet;
 use std::collections::BTreeSet;
@@ -25,7 +29,8 @@ const RESOURCES_MAX: usize = 1000;
 /// Reference parameters that make a hierarchy where they point to their own type.
 const PARENTS: [&str; 3] = ["partof", "part-of", "parent"];
 
-/// The stored resources that a query may rest on.
+/// The stored resources that a query may rest on. Value sets and code systems are read whatever the grant reaches, like those that
+/// are built in: they tell of no patient.
 #[derive(Debug, Clone)]
 pub struct Stored {
     store: Store,
@@ -281,7 +286,8 @@ pub fn code_system(stored: Option<&Stored>, name: &str, base: Option<&str>) -> R
     Ok(Known::All(found))
 }
 
-/// A resource, and all that stand below it (or above), in the hierarchy that the resources of its type make: their ids.
+/// A resource, and all that stand below it (or above), in the hierarchy that the resources of its type make: their ids. Others
+/// are seen as far as they could be searched for.
 pub fn hierarchy(stored: Option<&Stored>, type_name: &str, id: &str, is_below: bool) -> Result<Known<Vec<String>>> {
     let is_parent = |code: &&&str| {
         let found = definitions::r4().search_parameter(type_name, code);
@@ -289,7 +295,13 @@ pub fn hierarchy(stored: Option<&Stored>, type_name: &str, id: &str, is_below: b
     };
     let (Some(code), Some(stored)) = (PARENTS.iter().find(is_parent), stored) else { return Ok(Known::Missing) };
     let records = stored.open()?;
-    let view = records.view();
+    let (view, budget) = (records.view(), Budget::default());
+    let allowed = stored.grant.allowed(type_name, Letters::SEARCH);
+    let is_reached = |keys: &KeyList| match &allowed {
+        Allowed::Nothing => Ok(false),
+        Allowed::Everything => Ok(true),
+        Allowed::Part(expr) => holds(&records, type_name, keys, expr, &budget),
+    };
     let (mut found, mut next) = (vec![id.to_owned()], 0);
     while let Some(id) = found.get(next).cloned() {
         next += 1;
@@ -297,15 +309,19 @@ pub fn hierarchy(stored: Option<&Stored>, type_name: &str, id: &str, is_below: b
         if is_below {
             for rid in view.rids(type_name, &reference_key(code, type_name, &id), Rid(0)) {
                 let keys = view.keys(rid.map_err(failed)?).map_err(failed)?.unwrap_or_default();
-                related.extend(id_in(&keys).map(str::to_owned));
+                if is_reached(&keys)? {
+                    related.extend(id_in(&keys).map(str::to_owned));
+                }
                 if related.len() > RESOURCES_MAX {
                     return Ok(Known::TooMany);
                 }
             }
         } else if let Some(rid) = view.find(type_name, &id).map_err(failed)? {
             let keys = view.keys(rid).map_err(failed)?.unwrap_or_default();
-            let parents = references(&keys, code).filter(|(name, _)| *name == type_name);
-            related.extend(parents.map(|(_, id)| id.to_owned()));
+            if is_reached(&keys)? {
+                let parents = references(&keys, code).filter(|(name, _)| *name == type_name);
+                related.extend(parents.map(|(_, id)| id.to_owned()));
+            }
         }
         related.retain(|id| !found.contains(id));
         found.extend(related);

@@ -61,9 +61,10 @@ const ALLOWED: [(&str, &str, &str, &str); 25] = [
     ("uri", "above", "http://example.org/ValueSet/weights", "http://example.org"),
 ];
 
-fn put(server: &Server, resource: Value) {
+fn put(server: &Server, resource: impl std::borrow::Borrow<Value>) {
+    let resource = resource.borrow();
     let (name, id) = (resource["resourceType"].as_str().unwrap(), resource["id"].as_str().unwrap());
-    server.put(&format!("/{name}/{id}")).json(&resource).expect(201);
+    server.put(&format!("/{name}/{id}")).json(resource).expect(201);
 }
 
 /// One resource of each type that is asked for, and what they rest on.

@@ -4,6 +4,7 @@ use super::group::Prepared;
 use crate::store::{CommitError, Committed, StoreError};
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// What a commit comes to.
@@ -52,17 +53,14 @@ impl Queue {
         Ok(outcome)
     }
 
-    /// Waits for commits and takes as many as make `most_changes`, but at least one. `None` when the store ends.
-    pub(super) fn take(&self, most_changes: usize) -> Option<Vec<(Prepared, Answer)>> {
-        let mut waiting = self.lock();
-        loop {
-            if !waiting.jobs.is_empty() {
-                break;
-            }
-            if waiting.ending {
-                return None;
-            }
-            waiting = self.arrival.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+    /// Waits for commits and takes as many as make `most_changes`, but at least one; none when there were none for `longest`.
+    /// `None` when the store ends.
+    pub(super) fn take(&self, most_changes: usize, longest: Duration) -> Option<Vec<(Prepared, Answer)>> {
+        let is_idle = |waiting: &mut Waiting| waiting.jobs.is_empty() && !waiting.ending;
+        let waited = self.arrival.wait_timeout_while(self.lock(), longest, is_idle);
+        let (mut waiting, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        if waiting.ending && waiting.jobs.is_empty() {
+            return None;
         }
         let mut group = Vec::new();
         let mut changes = 0;
@@ -130,5 +128,23 @@ impl Queue {
     pub(super) fn failure(&self) -> Option<StoreError> {
         let waiting = self.lock();
         waiting.closed.clone().filter(|_| waiting.has_failed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tenant::TenantId;
+
+    #[test]
+    fn a_reader_waits_no_longer_than_it_wants_and_hears_of_the_end() {
+        let queue = Queue::default();
+        let take = |longest| queue.take(1, longest).map(|group| group.len());
+        assert_eq!(take(Duration::from_millis(1)), Some(0));
+        let outcome = queue.add(Prepared::with_kept(TenantId(0), Vec::new()), 1).unwrap();
+        assert_eq!(take(Duration::MAX), Some(1));
+        assert!(outcome.blocking_recv().is_err(), "it was taken and dropped");
+        queue.end();
+        assert_eq!(take(Duration::MAX), None);
     }
 }

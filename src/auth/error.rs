@@ -1,0 +1,81 @@
+//! What OAuth endpoints answer where they refuse: RFC 6749 section 5.2, and the codes of its kin.
+
+use super::keeper::KeeperError;
+use std::borrow::Cow;
+
+/// A refusal: an error code that a standard defines, with words for the developer. No patient data belongs into it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OAuthError {
+    /// `error`: `invalid_request`, `invalid_client`, `invalid_grant`, `invalid_scope`, …
+    pub code: &'static str,
+    /// `error_description`.
+    pub description: Cow<'static, str>,
+    /// What the log hears: of faults that are the server's, and why a token or a proof is not good.
+    pub log: Option<String>,
+    /// When to try again, in seconds.
+    pub retry_after_s: Option<u32>,
+}
+
+impl OAuthError {
+    /// A refusal with this code.
+    pub fn new(code: &'static str, description: impl Into<Cow<'static, str>>) -> Self {
+        Self { code, description: description.into(), log: None, retry_after_s: None }
+    }
+
+    /// `invalid_request`.
+    pub fn request(description: impl Into<Cow<'static, str>>) -> Self {
+        Self::new("invalid_request", description)
+    }
+
+    /// `invalid_client`, the same for an unknown client and for a bad proof.
+    #[must_use]
+    pub fn client() -> Self {
+        Self::new("invalid_client", "The client is not known, or its proof is not good.")
+    }
+
+    /// `invalid_grant`.
+    pub fn grant(description: impl Into<Cow<'static, str>>) -> Self {
+        Self::new("invalid_grant", description)
+    }
+
+    /// `server_error`: the log hears why.
+    pub fn server(log: impl std::fmt::Display) -> Self {
+        let mut error = Self::new("server_error", "The server failed to handle the request.");
+        error.log = Some(log.to_string());
+        error
+    }
+
+    /// The one table from code to HTTP status, for answers that are no redirect.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        match self.code {
+            "invalid_client" | "invalid_token" => 401,
+            "access_denied" | "insufficient_scope" => 403,
+            "slow_down" => 429,
+            "server_error" => 500,
+            "temporarily_unavailable" => 503,
+            _ => 400,
+        }
+    }
+}
+
+impl From<KeeperError> for OAuthError {
+    fn from(error: KeeperError) -> Self {
+        Self::server(error)
+    }
+}
+
+/// `invalid_token` of RFC 6750: the client hears no more than that, the log hears why.
+impl From<super::jwt::TokenError> for OAuthError {
+    fn from(error: super::jwt::TokenError) -> Self {
+        let mut refusal = Self::new("invalid_token", "The access token is not good.");
+        refusal.log = Some(error.to_string());
+        refusal
+    }
+}
+
+impl From<crate::error::Error> for OAuthError {
+    fn from(error: crate::error::Error) -> Self {
+        Self::server(error)
+    }
+}

@@ -1,0 +1,51 @@
+//! The authorization server: its parts. What it does stands in the files beside, one for each endpoint or concept.
+
+use super::keeper::SharedKeeper;
+use super::keys::KeyCache;
+use crate::clock::Clock;
+use crate::config;
+use crate::tenant::TenantId;
+use std::sync::Arc;
+
+/// The authorization server of all tenants. Every call names the tenant.
+pub struct Server {
+    /// Where records are kept.
+    pub keeper: SharedKeeper,
+    /// Time and ids.
+    pub clock: Arc<dyn Clock>,
+    /// The settings.
+    pub config: config::Auth,
+    /// `public_url` without a slash at the end.
+    pub public_url: Arc<str>,
+    /// The signing keys in memory.
+    pub(super) keys: KeyCache,
+}
+
+impl Server {
+    /// Puts the parts together.
+    #[must_use]
+    pub fn new(keeper: SharedKeeper, clock: Arc<dyn Clock>, config: config::Auth, public_url: &str) -> Self {
+        let public_url = public_url.trim_end_matches('/').into();
+        Self { keeper, clock, config, public_url, keys: KeyCache::default() }
+    }
+
+    /// The FHIR base of a tenant, without a slash at the end: issuer and audience of its tokens, and the `aud` of its launches.
+    #[must_use]
+    pub fn base(&self, tenant: TenantId) -> String {
+        let _ = tenant; // There is the default tenant only.
+        format!("{}/fhir", self.public_url)
+    }
+
+    /// The address of one of the endpoints of a tenant: `/auth/token` for `token`.
+    #[must_use]
+    pub fn endpoint(&self, tenant: TenantId, name: &str) -> String {
+        let _ = tenant;
+        format!("{}/auth/{name}", self.public_url)
+    }
+
+    /// Seconds since 1970.
+    #[must_use]
+    pub fn now_s(&self) -> i64 {
+        self.clock.now().0.div_euclid(1_000_000)
+    }
+}
