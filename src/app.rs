@@ -1,6 +1,7 @@
 //! The wired parts: what every request is served with.
 
 use crate::auth::grant::Grant;
+use crate::auth::server::Server;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::{Category, Error, Result};
@@ -8,6 +9,7 @@ use crate::interaction::Context;
 use crate::interaction::call::Call;
 use crate::interaction::conformance::Conformances;
 use crate::interaction::cursor::Cursors;
+use crate::search::{Compiler, Limits, Options};
 use crate::store::Store;
 use crate::tenant::TenantId;
 use std::sync::Arc;
@@ -17,6 +19,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub struct App {
     /// The settings.
     pub config: Config,
+    /// The authorization server.
+    pub auth: Server,
     store: Store,
     clock: Arc<dyn Clock>,
     limits: Arc<crate::config::Limits>,
@@ -37,19 +41,38 @@ impl App {
         let base: Arc<str> = Arc::from(config.base_url());
         let limits = Arc::new(config.limits.clone());
         let conformances = Arc::new(Conformances::new(store.clone(), Arc::clone(&base), config.search_content));
-        Ok(Self { config, store, clock, limits, base, cursors, conformances, stopping: AtomicBool::new(false) })
+        let auth = Server::new(store.keeper(), Arc::clone(&clock), config.auth.clone(), &config.public_url());
+        Ok(Self { config, auth, store, clock, limits, base, cursors, conformances, stopping: AtomicBool::new(false) })
     }
 
-    /// Who asks, and what they may reach: one decision for each request.
+    /// What a request with this token may reach: one decision for each request.
     ///
     /// # Errors
-    /// 401 where the call needs proof and there is none. Until the authorization server is built, only an open server
-    /// (`insecure_open`) answers more than its capabilities.
-    pub fn authorize(&self, tenant: TenantId, call: &Call) -> Result<Grant> {
+    /// 401 where the call needs a token and there is none, or a bad one. Only an open server (`insecure_open`) asks for none.
+    pub fn authorize(&self, tenant: TenantId, call: &Call, token: Option<&str>) -> Result<Grant> {
         if self.config.insecure_open || matches!(call, Call::Capabilities) {
             return Ok(Grant::unrestricted(tenant));
         }
-        Err(Error::new(Category::Unauthenticated, "login", "This server answers authorized requests only."))
+        let Some(token) = token else {
+            return Err(Error::new(
+                Category::Unauthenticated,
+                "login",
+                "This server answers authorized requests only.",
+            ));
+        };
+        let registry = self.conformances.of(tenant)?.registry();
+        let restrictions = Compiler { registry: &registry, options: &self.restriction_options() };
+        Ok(self.auth.bearer(tenant, token, &restrictions)?.grant.clone())
+    }
+
+    /// How the search restrictions of scopes are read.
+    fn restriction_options(&self) -> Options {
+        Options {
+            limits: Limits { chain_depth: self.config.limits.chain_depth, ..Limits::default() },
+            now: self.clock.now(),
+            base: Some((*self.base).into()),
+            ..Options::default()
+        }
     }
 
     /// What an interaction under this grant works with.

@@ -1,8 +1,15 @@
 //! Who may do what: decides each request once and hands out a [`grant::Grant`].
 
+pub mod access;
+pub mod bearer;
+pub mod compartment;
 pub mod error;
+#[cfg(test)]
+pub(crate) mod fixture;
 pub mod grant;
+pub mod jwt;
 pub mod keeper;
+pub mod keys;
 mod lockout;
 #[cfg(test)]
 pub(crate) mod memory;

@@ -18,10 +18,6 @@ pub fn run(settings: Settings) -> Result<(), Failure> {
     log_to_stderr(config.log_format);
     if config.insecure_open {
         tracing::warn!("insecure_open: everybody on this machine may read and change everything");
-    } else {
-        tracing::warn!(
-            "authorization is not built yet: requests other than /metadata are refused (try --insecure-open on a loopback address)"
-        );
     }
     let (listener, config) = listen(config)?;
     let app = open(config)?;
