@@ -1,59 +1,32 @@
 //! Signing in, as the pages do it, on a keeper in memory and a clock that the test moves.
 
-use super::memory::Memory;
+use super::fixture::{self, START_S, StillClock};
 use super::password::Weakness;
 use super::records::User;
 use super::server::Server;
 use super::sign_in::{Refusal, SignedIn, Step};
 use super::totp::shown;
 use super::user::NewUser;
-use crate::clock::{Clock, Micros};
 use crate::config;
 use crate::tenant::TenantId;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 pub(super) const TENANT: TenantId = TenantId::DEFAULT;
 pub(super) const PASSWORD: &str = "tin otter paints slowly";
 const OTHER: &str = "green kettle under stars";
 
-/// A clock that stands still until it is moved.
-pub(super) struct Hand {
-    seconds: AtomicI64,
-    ids: AtomicU64,
-}
-
-impl Hand {
-    fn moves(&self, seconds: i64) {
-        self.seconds.fetch_add(seconds, Ordering::Relaxed);
-    }
-}
-
-impl Clock for Hand {
-    fn now(&self) -> Micros {
-        Micros(self.seconds.load(Ordering::Relaxed) * 1_000_000)
-    }
-
-    fn new_id(&self) -> String {
-        format!("id-{}", self.ids.fetch_add(1, Ordering::Relaxed))
-    }
-}
-
 pub(super) struct House {
     pub(super) server: Arc<Server>,
-    clock: Arc<Hand>,
+    clock: Arc<StillClock>,
 }
 
 pub(super) fn house(change: impl FnOnce(&mut config::Auth)) -> House {
-    let clock = Arc::new(Hand { seconds: AtomicI64::new(1_700_000_000), ids: AtomicU64::new(1) });
     let mut config = config::Auth::default();
     change(&mut config);
-    let keeper = Memory::new(Arc::clone(&clock) as Arc<dyn Clock>);
-    let server =
-        Server { keeper, clock: Arc::clone(&clock) as _, config, public_url: Arc::from("https://fhir.example.org") };
-    House { server: Arc::new(server), clock }
+    let (server, clock) = fixture::server(config);
+    House { server, clock }
 }
 
 fn from(last: u8) -> IpAddr {
@@ -146,18 +119,14 @@ async fn an_account_waits_after_failures_even_for_the_right_password() {
         assert!(matches!(refusal, Refusal::Wait { retry_after_s: 900 }), "{name}: {refusal:?}");
     }
     // Another process sees the same records.
-    let other = Server {
-        keeper: Arc::clone(&house.server.keeper),
-        clock: Arc::clone(&house.server.clock),
-        config: house.server.config.clone(),
-        public_url: Arc::clone(&house.server.public_url),
-    };
+    let (keeper, clock) = (Arc::clone(&house.server.keeper), Arc::clone(&house.server.clock));
+    let other = Server::new(keeper, clock, house.server.config.clone(), &house.server.public_url);
     let elsewhere = other.sign_in(TENANT, "EVE", PASSWORD, from(9)).await;
     assert!(matches!(elsewhere, Err(Refusal::Wait { .. })));
 
-    house.clock.moves(899);
+    house.clock.pass(899);
     assert!(matches!(house.try_in("eve", PASSWORD).await, Err(Refusal::Wait { retry_after_s: 1 })));
-    house.clock.moves(1);
+    house.clock.pass(1);
     assert!(matches!(house.try_in("eve", OTHER).await, Err(Refusal::Wrong)));
     assert!(matches!(house.try_in("eve", PASSWORD).await, Err(Refusal::Wait { .. })), "one try for each time");
     house.server.unlock(TENANT, "Eve").await.unwrap();
@@ -194,7 +163,7 @@ async fn an_address_waits_after_failures_with_many_names() {
     assert!(matches!(house.try_in("eve", PASSWORD).await, Err(Refusal::Wait { .. })));
     let neighbour = house.server.sign_in(TENANT, "eve", PASSWORD, from(2)).await;
     assert!(matches!(neighbour, Ok(Step::SignedIn(_))));
-    house.clock.moves(900);
+    house.clock.pass(900);
     house.sign_in("eve").await;
 }
 
@@ -203,22 +172,22 @@ async fn a_session_ends_without_use_and_at_its_last_hour() {
     let house = house(|_| ());
     house.add("eve", &[]).await;
     let idle = house.sign_in("eve").await;
-    house.clock.moves(899);
+    house.clock.pass(899);
     assert!(house.is_live(&idle).await);
-    house.clock.moves(899);
+    house.clock.pass(899);
     assert!(house.is_live(&idle).await, "the use before counts");
-    house.clock.moves(30);
+    house.clock.pass(30);
     let last_used = house.server.session(TENANT, &idle.cookie).await.unwrap().unwrap().1.last_used;
-    assert_eq!(last_used, 1_700_001_798, "to the minute");
-    house.clock.moves(870);
+    assert_eq!(last_used, START_S + 1_798, "to the minute");
+    house.clock.pass(870);
     assert!(!house.is_live(&idle).await);
 
     let busy = house.sign_in("eve").await;
     for _ in 0..71 {
-        house.clock.moves(600);
+        house.clock.pass(600);
         assert!(house.is_live(&busy).await);
     }
-    house.clock.moves(600);
+    house.clock.pass(600);
     assert!(!house.is_live(&busy).await, "twelve hours");
 }
 
@@ -236,7 +205,7 @@ async fn a_second_factor_is_set_up_and_then_asked_for() {
     let before = house.sign_in("eve").await;
     let server = &house.server;
     let enrolment = server.enrol_totp(TENANT, &eve).await.unwrap();
-    assert!(enrolment.url.starts_with("otpauth://totp/Pharos%20fhir%2Eexample%2Eorg:eve?secret="), "{enrolment:?}");
+    assert!(enrolment.url.starts_with("otpauth://totp/Pharos%20pharos%2Eexample%2Eorg:eve?secret="), "{enrolment:?}");
     assert!(matches!(server.confirm_totp(TENANT, &eve, "000000", from(1)).await, Err(Refusal::Wrong)));
     let now = || server.now_s();
     let first = shown(&enrolment.secret, now());
@@ -247,14 +216,14 @@ async fn a_second_factor_is_set_up_and_then_asked_for() {
     let give = async |code: &str| server.second_factor(TENANT, &ticket, code, from(1)).await;
     assert!(matches!(give(&first).await, Err(Refusal::Wrong)), "taken before");
     assert!(matches!(server.choose_password(TENANT, &ticket, OTHER).await, Err(Refusal::Expired)));
-    house.clock.moves(30);
+    house.clock.pass(30);
     let code = shown(&enrolment.secret, now());
     assert!(matches!(give(&code).await, Ok(Step::SignedIn(done)) if done.session.second_factor));
     assert!(matches!(give(&code).await, Err(Refusal::Expired)), "a ticket is used once");
 
     let Ok(Step::SecondFactor { ticket }) = house.try_in("eve", PASSWORD).await else { panic!() };
     assert!(matches!(server.second_factor(TENANT, &ticket, &code, from(1)).await, Err(Refusal::Wrong)), "replayed");
-    house.clock.moves(601);
+    house.clock.pass(601);
     let code = shown(&enrolment.secret, now());
     assert!(matches!(server.second_factor(TENANT, &ticket, &code, from(1)).await, Err(Refusal::Expired)));
 }
@@ -328,7 +297,7 @@ async fn the_first_administrator_needs_the_code_of_this_start() {
 async fn a_code_dies_with_its_hour_and_when_there_is_an_administrator() {
     let house = house(|_| ());
     let code = house.server.new_set_up_code(TENANT).await.unwrap().unwrap();
-    house.clock.moves(3_600);
+    house.clock.pass(3_600);
     assert!(matches!(house.server.set_up(TENANT, &code, "root", PASSWORD).await, Err(Refusal::Expired)));
     let code = house.server.new_set_up_code(TENANT).await.unwrap().unwrap();
     house.add("first", &["Admin"]).await;
