@@ -34,4 +34,5 @@ mod synthea;
 mod transaction;
 mod update;
 mod us_core;
+mod users;
 mod vread;
