@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::error::{Category, Error, Result};
 use crate::interaction::Context;
 use crate::interaction::call::Call;
-use crate::interaction::conformance::Conformances;
+use crate::interaction::conformance::{Conformances, KeyMaking};
 use crate::interaction::cursor::Cursors;
 use crate::store::Store;
 use crate::tenant::TenantId;
@@ -36,7 +36,7 @@ impl App {
         let cursors = Arc::new(Cursors::new(cursor_key, config.limits.cursor_lifetime_s)?);
         let base: Arc<str> = Arc::from(config.base_url());
         let limits = Arc::new(config.limits.clone());
-        let conformances = Arc::new(Conformances::new(store.clone(), Arc::clone(&base), config.search_content));
+        let conformances = Arc::new(Conformances::new(store.clone(), KeyMaking::new(&config)));
         Ok(Self { config, store, clock, limits, base, cursors, conformances, stopping: AtomicBool::new(false) })
     }
 
