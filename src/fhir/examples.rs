@@ -5,6 +5,9 @@ use std::io::Read;
 
 /// All resources of the package `hl7.fhir.r4.examples` 4.0.1 by the names of their files, definitions included. `None`, and a
 /// line that says so, where `PHAROS_R4_PACKAGE` does not name the package.
+///
+/// # Panics
+/// When the package can't be read.
 pub fn r4_package() -> Option<BTreeMap<String, Vec<u8>>> {
     let Some(path) = std::env::var_os("PHAROS_R4_PACKAGE") else {
         println!("skipped: PHAROS_R4_PACKAGE does not name the package of HL7's examples");

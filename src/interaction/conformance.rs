@@ -120,13 +120,7 @@ impl Conformances {
     /// Reads from this store.
     #[must_use]
     pub fn new(store: Store, making: KeyMaking) -> Self {
-        Self {
-            store,
-            making,
-            current: RwLock::default(),
-            older: Mutex::default(),
-            progress: Mutex::default(),
-        }
+        Self { store, making, current: RwLock::default(), older: Mutex::default(), progress: Mutex::default() }
     }
 
     /// The conformance of a tenant.

@@ -65,7 +65,9 @@ fn is_searchable(value: &Value, parameter: &SearchParameter) -> bool {
         (ParamType::Token, _) => true,
         (ParamType::Number, value) => value.is_number(),
         // `scheduledString` is of no date.
-        (ParamType::Date, value) => value.as_str().is_some_and(|text| text.starts_with(|first: char| first.is_ascii_digit())),
+        (ParamType::Date, value) => {
+            value.as_str().is_some_and(|text| text.starts_with(|first: char| first.is_ascii_digit()))
+        }
         (ParamType::String | ParamType::Reference | ParamType::Uri, value) => value.is_string(),
         (ParamType::Quantity | ParamType::Composite | ParamType::Special, _) => false,
     }
@@ -80,7 +82,7 @@ fn has_bounds(timing: &Value) -> bool {
 fn has_components(element: &Value, resource: &Value, parameter: &SearchParameter) -> bool {
     parameter.components.iter().all(|(url, expression)| {
         // The definition of DocumentReference's `relationship` has these two swapped.
-        let expression = match (&**url).rsplit('/').next() {
+        let expression = match url.rsplit('/').next() {
             Some("DocumentReference-relatesto") => "target",
             Some("DocumentReference-relation") => "code",
             _ => expression,
@@ -197,7 +199,10 @@ fn parameters_that_no_example_has_keys_for_are_listed_with_the_reason() {
     let page = include_str!("../../docs/search-parameters.md");
     let total: usize = counts.values().sum();
     println!("{total} of {pairs}: {counts:?}");
-    assert!(page.contains(&format!("{pairs} pairs")) && page.contains(&format!("{total} of them")), "{total} of {pairs}");
+    assert!(
+        page.contains(&format!("{pairs} pairs")) && page.contains(&format!("{total} of them")),
+        "{total} of {pairs}"
+    );
     for (reason, count) in counts {
         assert!(page.contains(&format!("| `{reason:?}` | {count} |")), "{reason:?}: {count}");
     }

@@ -2,9 +2,10 @@
 //! written in, over plain JSON. It shares nothing with the engine but the names of the types.
 
 use crate::fhir::definitions::r4;
-use regex::Regex;
+use regex::{Match, Regex};
 use serde_json::Value;
-use std::sync::LazyLock;
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, Mutex};
 
 /// What an expression finds in a resource.
 #[derive(Debug, Default)]
@@ -60,16 +61,26 @@ static AS: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"^\(?([\w.]+) as (\w+)
 static STEP: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"(\w+)(\((?:[^()']|'[^']*'|\((?:[^()']|'[^']*')*\))*\)|\[0\])?").unwrap());
 
+/// Names, each with what stands behind it.
+type Steps = Vec<(String, String)>;
+
+/// The steps of a path; each is read once.
+fn steps(path: &str) -> Arc<Steps> {
+    static KNOWN: LazyLock<Mutex<HashMap<String, Arc<Steps>>>> = LazyLock::new(Mutex::default);
+    let read = || {
+        let path = AS.replace(path, "$1.as($2)");
+        let text = |found: Option<Match<'_>>| found.map_or_else(String::new, |found| found.as_str().to_owned());
+        Arc::new(STEP.captures_iter(&path).map(|step| (text(step.get(1)), text(step.get(2)))).collect())
+    };
+    Arc::clone(KNOWN.lock().unwrap().entry(path.to_owned()).or_insert_with(read))
+}
+
 fn walk<'r>(path: &str, from: &'r Value, found: &mut Found<'r>) {
-    let path = AS.replace(path, "$1.as($2)");
-    let steps: Vec<(&str, &str)> = STEP
-        .captures_iter(&path)
-        .map(|step| (step.get(1).unwrap().as_str(), step.get(2).map_or("", |found| found.as_str())))
-        .collect();
+    let steps = steps(path);
     let (mut elements, mut passing) = (vec![from], vec![from]);
     for (position, (name, rest)) in steps.iter().enumerate() {
         let argument = rest.trim_start_matches('(').trim_end_matches(')');
-        match *name {
+        match name.as_str() {
             "as" | "ofType" => {}
             "where" => passing.retain(|value| passes(value, argument)),
             "extension" => {
@@ -79,11 +90,11 @@ fn walk<'r>(path: &str, from: &'r Value, found: &mut Found<'r>) {
                 passing.retain(|extension| extension["url"] == *url);
             }
             _ => {
-                let of = steps.get(position + 1).filter(|next| ["as", "ofType"].contains(&next.0));
+                let of = steps.get(position + 1).filter(|next| ["as", "ofType"].contains(&&*next.0));
                 let of = of.map(|(_, of)| of.trim_matches(['(', ')']));
                 elements = members(&elements, name, of);
                 passing = members(&passing, name, of);
-                if *rest == "[0]" {
+                if rest == "[0]" {
                     passing.truncate(1);
                 }
             }
@@ -120,11 +131,9 @@ fn passes(value: &Value, condition: &str) -> bool {
         let told = path.rsplit('/').nth(1).filter(|name| name.starts_with(|first: char| first.is_ascii_uppercase()));
         return told.or_else(|| value["type"].as_str()) == Some(type_name);
     }
-    match condition.split_once('=') {
-        Some((member, text)) => value[member] == *text.trim_matches('\''),
-        None => {
-            let url = condition.trim_start_matches("hasExtension('").trim_end_matches("')").trim_end_matches('\'');
-            members(&[value], "extension", None).iter().any(|extension| extension["url"] == *url)
-        }
+    if let Some((member, text)) = condition.split_once('=') {
+        return value[member] == *text.trim_matches('\'');
     }
+    let url = condition.trim_start_matches("hasExtension('").trim_end_matches("')").trim_end_matches('\'');
+    members(&[value], "extension", None).iter().any(|extension| extension["url"] == *url)
 }
