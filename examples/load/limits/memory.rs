@@ -72,3 +72,25 @@ pub fn bodies_per_second(folder: &Path, known: &[Known], time: Duration) -> Resu
     store.close()?;
     Ok(rate)
 }
+
+/// Bodies a second, the current ones at these addresses read by key from the store of a server that has stopped, in order, over
+/// and over.
+pub fn addresses_per_second(folder: &Path, addresses: &[String], time: Duration) -> Result<f64, Failure> {
+    let store = Embedded::open(Options::at(folder), Arc::new(SystemClock))?;
+    let view = store.view(TenantId::DEFAULT)?;
+    let mut count = 0;
+    let begin = Instant::now();
+    while begin.elapsed() < time {
+        for address in addresses {
+            let (type_name, id) = address.split_once('/').ok_or("no address")?;
+            let rid = view.find(type_name, id)?.ok_or("a known resource is not in the store")?;
+            let version = view.current(rid)?.ok_or("a known resource has no version")?;
+            let body = version.body.ok_or("a known resource is deleted")?;
+            black_box(body.unpack(version.version, version.time)?);
+        }
+        count += addresses.len();
+    }
+    let rate = per_second(count, begin.elapsed());
+    store.close()?;
+    Ok(rate)
+}

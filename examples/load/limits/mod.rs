@@ -2,8 +2,8 @@
 
 mod disk;
 mod handler;
-mod memory;
-mod process;
+pub mod memory;
+pub mod process;
 
 use crate::bundles::Source;
 use crate::client::{Base, Failure};
