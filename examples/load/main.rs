@@ -220,7 +220,7 @@ impl Flags {
             store: self.store.clone(),
             binary: self.binary.clone(),
             time: Duration::from_secs_f64(self.seconds),
-            clients: self.clients,
+            clients: u32::try_from(self.clients)?,
             queries: self.queries,
             only: self.only.clone(),
         };

@@ -6,6 +6,7 @@ use crate::check;
 use crate::client::{Client, Failure};
 use crate::drive::Dice;
 use crate::import::Known;
+use crate::limits::process::Server;
 use crate::search::criterion::{Condition, Criterion, Test};
 use crate::search::value::codes;
 use crate::tally::per_second;
@@ -16,10 +17,12 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-/// Counting of matches by a token, one request after the other: the server uses one core for it.
+/// Counting of matches by a token, one request after the other.
 pub struct Counted {
     /// Matches counted a second.
     pub per_s: f64,
+    /// The same, a second of the server's processor time.
+    pub per_processor_s: Option<f64>,
     /// Of one answer.
     pub matches: u64,
     pub shape: String,
@@ -29,7 +32,34 @@ pub struct Counted {
 const COUNTED: usize = 5;
 
 /// The token searches with the most matches, by the samples, each counted over and over for so long.
-pub async fn counting(client: &mut Client, world: &World, time: Duration) -> Result<Vec<Counted>, Failure> {
+pub async fn counting(
+    client: &mut Client,
+    world: &World,
+    time: Duration,
+    server: Option<&Server>,
+) -> Result<Vec<Counted>, Failure> {
+    let mut counted = Vec::new();
+    for query in most_matches(world) {
+        let path = query.path();
+        let matches = world::count(client, &path).await?;
+        let (begin, before, mut all) = (Instant::now(), server.and_then(Server::processor_time), 0);
+        while begin.elapsed() < time {
+            all += usize::try_from(world::count(client, &path).await?)?;
+        }
+        let per_s = per_second(all, begin.elapsed());
+        let per_processor_s = since(server, before).map(|taken| per_second(all, taken));
+        counted.push(Counted { per_s, per_processor_s, matches, shape: query.shape_text() });
+    }
+    Ok(counted)
+}
+
+/// The processor time that a server took since.
+fn since(server: Option<&Server>, before: Option<Duration>) -> Option<Duration> {
+    server.and_then(Server::processor_time).zip(before).map(|(now, before)| now.saturating_sub(before))
+}
+
+/// Counts by a token with many matches.
+fn most_matches(world: &World) -> Vec<Query> {
     let mut seen: BTreeMap<(String, String, String), u64> = BTreeMap::new();
     let mut made = BTreeMap::new();
     for kept in &world.types {
@@ -37,10 +67,10 @@ pub async fn counting(client: &mut Client, world: &World, time: Duration) -> Res
         for parameter in tokens.filter(|one| !one.code.starts_with('_')) {
             for sample in &kept.samples {
                 for code in parameter.elements(&sample.resource).into_iter().flat_map(codes) {
-                    let key = (kept.name.clone(), parameter.code.clone(), code.code.to_owned());
+                    let key = (kept.name.clone(), parameter.code.clone(), code.text.to_owned());
                     *seen.entry(key.clone()).or_default() += kept.total / kept.samples.len().max(1) as u64;
                     made.entry(key).or_insert_with(|| {
-                        let test = Test::AnyCode(vec![(None, Some(code.code.to_owned()))]);
+                        let test = Test::AnyCode(vec![(None, Some(code.text.to_owned()))]);
                         let condition = Condition::Own(Criterion { parameter: Rc::clone(parameter), test });
                         Query { shape: Shape::Count, ..Query::of(&kept.name, vec![condition]) }
                     });
@@ -50,24 +80,7 @@ pub async fn counting(client: &mut Client, world: &World, time: Duration) -> Res
     }
     let mut most: Vec<_> = seen.into_iter().map(|(key, matches)| (matches, key)).collect();
     most.sort_by(|a, b| b.cmp(a));
-    let mut counted = Vec::new();
-    for (_, key) in most.into_iter().take(COUNTED) {
-        if let Some(query) = made.get(&key) {
-            counted.push(count_over_and_over(client, query, time).await?);
-        }
-    }
-    Ok(counted)
-}
-
-async fn count_over_and_over(client: &mut Client, query: &Query, time: Duration) -> Result<Counted, Failure> {
-    let path = query.path();
-    let matches = world::count(client, &path).await?;
-    let (begin, mut all) = (Instant::now(), 0);
-    while begin.elapsed() < time {
-        all += world::count(client, &path).await?;
-    }
-    let per_s = per_second(usize::try_from(all)?, begin.elapsed());
-    Ok(Counted { per_s, matches, shape: query.shape_text() })
+    most.into_iter().take(COUNTED).filter_map(|(_, key)| made.remove(&key)).collect()
 }
 
 /// Whole records, one page after the other.
@@ -75,13 +88,21 @@ pub struct Records {
     pub addresses: Vec<String>,
     /// The time from each request to the last byte of its answer.
     pub took: Duration,
+    /// The server's processor time for that.
+    pub processor: Option<Duration>,
 }
 
 /// `$everything` of patients at random, for so long at least.
-pub async fn records(client: &mut Client, world: &World, time: Duration) -> Result<Records, Failure> {
+pub async fn records(
+    client: &mut Client,
+    world: &World,
+    time: Duration,
+    server: Option<&Server>,
+) -> Result<Records, Failure> {
+    let before = server.and_then(Server::processor_time);
     let patients = world.kept("Patient").map(|kept| kept.samples.as_slice()).unwrap_or_default();
     let mut dice = Dice::new(0);
-    let mut records = Records { addresses: Vec::new(), took: Duration::ZERO };
+    let mut records = Records { addresses: Vec::new(), took: Duration::ZERO, processor: None };
     while records.took < time {
         let Some(patient) = dice.pick(patients) else { break };
         let target = format!("{}/$everything", patient.address);
@@ -97,6 +118,7 @@ pub async fn records(client: &mut Client, world: &World, time: Duration) -> Resu
             path = world::next(&bundle, &target);
         }
     }
+    records.processor = since(server, before);
     Ok(records)
 }
 

@@ -41,9 +41,17 @@ pub struct Criterion {
 pub enum Condition {
     Own(Criterion),
     /// What the resource refers to meets it.
-    Chain { through: Rc<Parameter>, target: String, inner: Box<Condition> },
+    Chain {
+        through: Rc<Parameter>,
+        target: String,
+        inner: Box<Condition>,
+    },
     /// What refers to the resource meets it.
-    Has { source: String, through: Rc<Parameter>, inner: Box<Condition> },
+    Has {
+        source: String,
+        through: Rc<Parameter>,
+        inner: Box<Condition>,
+    },
 }
 
 /// Characters that separate values.
@@ -109,9 +117,7 @@ impl Test {
                 let is_read = elements.iter().any(|element| has_value(element, parameter.param_type));
                 is_read.then_some(!missing)
             }
-            Self::NoCode(wanted) => {
-                Self::AnyCode(wanted.clone()).holds(elements, parameter).map(|is_in| !is_in)
-            }
+            Self::NoCode(wanted) => Self::AnyCode(wanted.clone()).holds(elements, parameter).map(|is_in| !is_in),
             test => any(elements.iter().map(|element| test.passes(element, parameter))),
         }
     }
@@ -150,9 +156,9 @@ impl Test {
 
 fn is_code((system, code): &(Option<String>, Option<String>), found: &super::value::Code<'_>) -> Option<bool> {
     match code.as_deref() {
-        Some(code) if !code.eq_ignore_ascii_case(found.code) => return Some(false),
+        Some(code) if !code.eq_ignore_ascii_case(found.text) => return Some(false),
         // Whether case matters is the code system's.
-        Some(code) if code != found.code => return None,
+        Some(code) if code != found.text => return None,
         _ => {}
     }
     match system {

@@ -45,14 +45,14 @@ pub fn id(drawn: &Drawn<'_>) -> Option<Test> {
 
 pub fn code(drawn: &Drawn<'_>, dice: &mut Dice) -> Option<Test> {
     let found = codes(drawn.element);
-    Some(Test::AnyCode(vec![(None, Some(dice.pick(&found)?.code.to_owned()))]))
+    Some(Test::AnyCode(vec![(None, Some(dice.pick(&found)?.text.to_owned()))]))
 }
 
 pub fn coded(drawn: &Drawn<'_>, dice: &mut Dice) -> Option<Test> {
     let mut found = codes(drawn.element);
     found.retain(|code| code.has_system && code.system.is_some());
     let code = dice.pick(&found)?;
-    Some(Test::AnyCode(vec![(code.system.map(str::to_owned), Some(code.code.to_owned()))]))
+    Some(Test::AnyCode(vec![(code.system.map(str::to_owned), Some(code.text.to_owned()))]))
 }
 
 /// `system|`: any code of it.

@@ -69,7 +69,7 @@ impl Judge<'_> {
         query: &Query,
         (matches, included): (&[Sample], &[Sample]),
     ) -> Result<(), String> {
-        if matches.len() > PAGE {
+        if matches.len() > PAGE as usize {
             return Err("more matches than a page has".to_owned());
         }
         self.all_match(client, query, matches).await?;
@@ -77,7 +77,11 @@ impl Judge<'_> {
         if let Some((source, parameter)) = &query.revinclude {
             let addresses: Vec<String> = matches.iter().map(|one| one.address.clone()).collect();
             let refers = |one: &Sample| {
-                parameter.elements(&one.resource).into_iter().filter_map(reference).any(|to| addresses.iter().any(|at| at == to))
+                parameter
+                    .elements(&one.resource)
+                    .into_iter()
+                    .filter_map(reference)
+                    .any(|to| addresses.iter().any(|at| at == to))
             };
             if !included.iter().all(refers) {
                 return Err("an included resource refers to no match".to_owned());
@@ -143,7 +147,11 @@ impl Judge<'_> {
         let path = query.with(&[("_id".to_owned(), known.to_owned())]);
         let bundle = world::get(client, &path).await.map_err(|error| error.to_string())?;
         let found: Vec<String> = world::matches(&bundle).into_iter().map(|one| one.address).collect();
-        if found == [format!("{}/{known}", query.target)] { Ok(()) } else { Err("a resource that matches is missing".to_owned()) }
+        if found == [format!("{}/{known}", query.target)] {
+            Ok(())
+        } else {
+            Err("a resource that matches is missing".to_owned())
+        }
     }
 
     /// Reads all pages, where they are not too many, and compares them with the total and the samples. Whether it did.
@@ -189,7 +197,8 @@ impl Judge<'_> {
     fn record(&self, target: &str, bundle: &Tree) -> Result<(), String> {
         let patient = target.trim_end_matches("/$everything");
         let is_whole = world::next(bundle, target).is_none();
-        let entries: Vec<Sample> = world::matches(bundle).into_iter().chain(world::in_mode(bundle, "include")).collect();
+        let entries: Vec<Sample> =
+            world::matches(bundle).into_iter().chain(world::in_mode(bundle, "include")).collect();
         let found: HashSet<&str> = entries.iter().map(|one| one.address.as_str()).collect();
         if !found.contains(patient) {
             return Err("a record without its patient".to_owned());

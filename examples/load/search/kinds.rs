@@ -234,8 +234,7 @@ fn has(world: &World, dice: &mut Dice, param_type: ParamType) -> Option<Query> {
     let (target, id) = super::value::reference(drawn.element)?.split_once('/')?;
     world.kept(target)?;
     let inner = Box::new(draws::further(&drawn, dice, param_type)?);
-    let condition =
-        Condition::Has { source: drawn.kept.name.clone(), through: Rc::clone(drawn.parameter), inner };
+    let condition = Condition::Has { source: drawn.kept.name.clone(), through: Rc::clone(drawn.parameter), inner };
     Some(Query { known: Some(id.to_owned()), ..Query::of(target, vec![condition]) })
 }
 
@@ -281,11 +280,7 @@ fn sorted_by_two(world: &World, dice: &mut Dice) -> Option<Query> {
 }
 
 /// The matches of a query by a date, descending.
-fn newest_first(
-    world: &World,
-    dice: &mut Dice,
-    filtered: impl Fn(&mut Dice) -> Option<Query>,
-) -> Option<Query> {
+fn newest_first(world: &World, dice: &mut Dice, filtered: impl Fn(&mut Dice) -> Option<Query>) -> Option<Query> {
     let filtered = filtered(dice)?;
     let by = world.kept(&filtered.target)?.draw(dice, |one| one.param_type == Date)?;
     Some(Query { sort: vec![(Rc::clone(by.parameter), true)], known: None, ..filtered })

@@ -19,10 +19,12 @@ use crate::client::{Answer, Base, Client, Failure};
 use crate::drive::{Dice, Stop, Worker, drive};
 use crate::limits::process::{self, Server};
 use crate::limits::{Comparison, memory};
+use crate::tally::per_second;
 use hyper::Method;
 use judge::{Judge, Prepared};
 use kinds::{KINDS, Kind};
 use linked::Linked;
+use query::Query;
 use std::cell::RefCell;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -37,7 +39,7 @@ pub struct Plan {
     pub binary: Option<PathBuf>,
     /// For each kind.
     pub time: Duration,
-    pub clients: usize,
+    pub clients: u32,
     /// Different queries of each kind.
     pub queries: usize,
     /// Only the kinds whose name has one of these in it; all where there is none.
@@ -59,34 +61,31 @@ const SLOW: f64 = 5.0;
 const LEAST_COUNTED: f64 = 5e6;
 /// Resources that are read by key for the limit, at random.
 const READ: usize = 2000;
+/// What is measured by processor time takes this long at least, since that time is counted in steps of 10 ms.
+const SHORTEST: Duration = Duration::from_secs(1);
 /// A page with this many resources counts as a full one.
 const FULL: f64 = 18.0;
 
 /// All kinds, and the limits.
 pub async fn measure(base: Base, plan: &Plan) -> Result<Found, Failure> {
     let Some(store) = &plan.store else {
-        let (found, _) = at(&base, plan).await?;
+        let (found, _) = at(&base, plan, None).await?;
         return Ok(found);
     };
     let binary = plan.binary.clone().or_else(process::default_binary).ok_or("name the server with --binary")?;
     let server = Server::start(&binary, store).await?;
-    let (mut found, costs) = at(&Base::new(&server.url, None)?, plan).await?;
+    let (mut found, costs) = at(&Base::new(&server.url, None)?, plan, Some(&server)).await?;
     server.stop()?;
-    let pages = memory::bodies_per_second(store, &costs.known, plan.time)? / query::PAGE as f64;
+    let straight = memory::read_bodies(store, &costs.known, plan.time.max(SHORTEST))?;
+    let page = f64::from(query::PAGE);
     for row in &mut found.kinds {
-        row.of_limit = Some(row.rate_per_s / pages);
+        row.of_limit = Some(row.rate_per_s * page / straight.per_s);
+        row.of_limit_processor = row.processor_ms.map(|cost_ms| page * 1000.0 / straight.per_processor_s / cost_ms);
     }
-    found.ratios.extend(page_rows(&found.kinds, pages));
+    found.ratios.extend(page_rows(&found.kinds, straight.per_s / page));
     if !costs.records.addresses.is_empty() {
-        let straight = memory::addresses_per_second(store, &costs.records.addresses, plan.time)?;
-        let rate = crate::tally::per_second(costs.records.addresses.len(), costs.records.took);
-        found.ratios.push(Comparison {
-            work: "Patient/$everything, one client",
-            measured: format!("{rate:.0} resources/s"),
-            limit: format!("the same bodies read from the store, one core: {straight:.0}/s"),
-            ratio: rate / straight,
-            wanted: "at least 0.60",
-        });
+        let straight = memory::read_addresses(store, &costs.records.addresses, plan.time.max(SHORTEST))?;
+        found.ratios.push(record_row(&costs.records, &straight));
     }
     Ok(found)
 }
@@ -98,60 +97,51 @@ struct Costs {
 }
 
 /// The kinds, one after the other, then counting and records.
-async fn at(base: &Base, plan: &Plan) -> Result<(Found, Costs), Failure> {
+async fn at(base: &Base, plan: &Plan, server: Option<&Server>) -> Result<(Found, Costs), Failure> {
     let mut client = Client::new(base);
     let world = World::sample(&mut client).await?;
     let mut judge = Judge { world: &world, linked: Linked::new(&world) };
-    let is_wanted = |kind: &&Kind| plan.only.is_empty() || plan.only.iter().any(|part| kind.name.contains(part.as_str()));
+    let is_wanted =
+        |kind: &&Kind| plan.only.is_empty() || plan.only.iter().any(|part| kind.name.contains(part.as_str()));
     let mut kinds = Vec::new();
     for kind in KINDS.iter().filter(is_wanted) {
-        if let Some(row) = run(base, plan, kind, &mut judge).await? {
+        if let Some(row) = run(base, plan, kind, &mut judge, server).await? {
             kinds.push(row);
         }
     }
-    let mut rates: Vec<f64> = kinds.iter().map(|row| row.rate_per_s).collect();
-    rates.sort_by(f64::total_cmp);
-    let median = rates.get(rates.len() / 2).copied().unwrap_or_default();
+    let median_ms = middle(kinds.iter().map(KindRow::cost_ms));
+    let median_mean_ms = middle(kinds.iter().map(|row| 1000.0 / row.rate_per_s.max(f64::MIN_POSITIVE)));
     for row in &mut kinds {
-        row.times_median = median / row.rate_per_s.max(f64::MIN_POSITIVE);
-        if row.slowest_ms < SLOW * plan.clients as f64 * 1000.0 / median {
+        row.times_median = row.cost_ms() / median_ms;
+        if row.slowest_ms < SLOW * f64::from(plan.clients) * median_mean_ms {
             row.explained.clear();
         }
     }
-    let mut ratios: Vec<Comparison> = slowest_row(&kinds, median).into_iter().collect();
-    let time = plan.time / 2;
-    for counted in costs::counting(&mut client, &world, time).await? {
-        ratios.push(Comparison {
-            work: "counting by a token, one client",
-            measured: format!("{:.1} million/s, {} of {}", counted.per_s / 1e6, counted.matches, counted.shape),
-            limit: "5 million/s".to_owned(),
-            ratio: counted.per_s / LEAST_COUNTED,
-            wanted: "at least 1",
-        });
-    }
-    let records = costs::records(&mut client, &world, plan.time).await?;
-    let known = if plan.store.is_some() { costs::known(&mut client, &world, READ).await? } else { Vec::new() };
+    let mut ratios: Vec<Comparison> = slowest_row(&kinds, median_ms).into_iter().collect();
+    let counted = costs::counting(&mut client, &world, plan.time.max(SHORTEST), server).await?;
+    ratios.extend(counted.iter().map(counted_row));
+    let records = costs::records(&mut client, &world, plan.time.max(SHORTEST), server).await?;
+    let known = if server.is_some() { costs::known(&mut client, &world, READ).await? } else { Vec::new() };
     Ok((Found { resources: world.resources(), kinds, ratios }, Costs { known, records }))
 }
 
+fn middle(numbers: impl Iterator<Item = f64>) -> f64 {
+    let mut numbers: Vec<f64> = numbers.collect();
+    numbers.sort_by(f64::total_cmp);
+    numbers.get(numbers.len() / 2).copied().unwrap_or_default()
+}
+
 /// One kind: each query is examined, some are compared with the samples, and then they are asked at random for some time.
-async fn run(base: &Base, plan: &Plan, kind: &Kind, judge: &mut Judge<'_>) -> Result<Option<KindRow>, Failure> {
+async fn run(
+    base: &Base,
+    plan: &Plan,
+    kind: &Kind,
+    judge: &mut Judge<'_>,
+    server: Option<&Server>,
+) -> Result<Option<KindRow>, Failure> {
     let mut client = Client::new(base);
     let queries = kind.queries(judge.world, &mut Dice::new(kind.name.len()), plan.queries);
-    let (mut prepared, mut compared, mut wrong) = (Vec::new(), 0, Vec::new());
-    for query in &queries {
-        let mut outcome = judge.examine(&mut client, query).await;
-        if outcome.is_ok() && compared < COMPARED {
-            match judge.compare(&mut client, query).await {
-                Ok(done) => compared += usize::from(done),
-                Err(error) => outcome = Err(error),
-            }
-        }
-        match outcome {
-            Ok(one) => prepared.push(one),
-            Err(error) => wrong.push(format!("{}: {error}", query.shape_text())),
-        }
-    }
+    let Examined { prepared, compared, wrong } = examine(&mut client, &queries, judge).await;
     let prepared = Rc::new(prepared);
     let spent = Rc::new(RefCell::new(vec![(0, Duration::ZERO); prepared.len()]));
     let worker = |client| Asker {
@@ -160,7 +150,10 @@ async fn run(base: &Base, plan: &Plan, kind: &Kind, judge: &mut Judge<'_>) -> Re
         spent: Rc::clone(&spent),
         dice: Dice::new(client),
     };
-    let measured = drive(base, (0..plan.clients).map(worker).collect(), Stop::After(plan.time)).await;
+    let before = server.and_then(Server::processor_time);
+    let workers = (0..plan.clients as usize).map(worker).collect();
+    let measured = drive(base, workers, Stop::After(plan.time)).await;
+    let taken = server.and_then(Server::processor_time).zip(before).map(|(now, before)| now.saturating_sub(before));
     let Some(row) = measured.rows().into_iter().next() else {
         return if wrong.is_empty() { Ok(None) } else { Err(format!("{}: {}", kind.name, wrong.join("; ")).into()) };
     };
@@ -172,13 +165,15 @@ async fn run(base: &Base, plan: &Plan, kind: &Kind, judge: &mut Judge<'_>) -> Re
     Ok(Some(KindRow {
         kind: kind.name,
         queries: queries.len(),
-        entries: entries as f64 / prepared.len().max(1) as f64,
+        entries: mean_of(entries, prepared.len()),
         count: row.count,
         rate_per_s: row.rate_per_s,
         p50_ms: row.p50_ms,
         p99_ms: row.p99_ms,
+        processor_ms: taken.map(|taken| taken.as_secs_f64() * 1000.0 / mean_of(row.count, 1)),
         times_median: 0.0,
         of_limit: None,
+        of_limit_processor: None,
         is_excepted: kind.is_excepted,
         compared,
         errors: row.errors + wrong.len() as u64,
@@ -187,6 +182,40 @@ async fn run(base: &Base, plan: &Plan, kind: &Kind, judge: &mut Judge<'_>) -> Re
         slowest_ms: slowest_time.as_secs_f64() * 1000.0,
         explained: costs::explained(&mut client, slowest_path).await,
     }))
+}
+
+/// What came of a kind's queries.
+#[derive(Default)]
+struct Examined {
+    /// Those that were answered right.
+    prepared: Vec<Prepared>,
+    /// How many were compared with the samples.
+    compared: usize,
+    /// Why the others were not.
+    wrong: Vec<String>,
+}
+
+async fn examine(client: &mut Client, queries: &[Query], judge: &mut Judge<'_>) -> Examined {
+    let mut examined = Examined::default();
+    for query in queries {
+        let mut outcome = judge.examine(client, query).await;
+        if outcome.is_ok() && examined.compared < COMPARED {
+            match judge.compare(client, query).await {
+                Ok(done) => examined.compared += usize::from(done),
+                Err(error) => outcome = Err(error),
+            }
+        }
+        match outcome {
+            Ok(one) => examined.prepared.push(one),
+            Err(error) => examined.wrong.push(format!("{}: {error}", query.shape_text())),
+        }
+    }
+    examined
+}
+
+#[allow(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+fn mean_of(sum: usize, count: usize) -> f64 {
+    sum as f64 / count.max(1) as f64
 }
 
 /// Asks queries of one kind at random.
@@ -232,14 +261,41 @@ fn page_rows(kinds: &[KindRow], pages: f64) -> Vec<Comparison> {
     middle.into_iter().chain(full.first().map(|kind| row("a full first page, the slowest kind", kind))).collect()
 }
 
-fn slowest_row(kinds: &[KindRow], median: f64) -> Option<Comparison> {
+fn slowest_row(kinds: &[KindRow], median_ms: f64) -> Option<Comparison> {
     let bound = kinds.iter().filter(|row| !row.is_excepted);
     let slowest = bound.max_by(|a, b| a.times_median.total_cmp(&b.times_median))?;
     Some(Comparison {
         work: "the slowest kind of query",
-        measured: format!("{}: {:.1}/s", slowest.kind, slowest.rate_per_s),
-        limit: format!("the median kind: {median:.0}/s"),
+        measured: format!("{}: {:.2} ms", slowest.kind, slowest.cost_ms()),
+        limit: format!("the median kind: {median_ms:.2} ms"),
         ratio: slowest.times_median,
         wanted: "at most 20",
     })
+}
+
+fn counted_row(counted: &costs::Counted) -> Comparison {
+    let per_s = counted.per_processor_s.unwrap_or(counted.per_s);
+    Comparison {
+        work: "counting by a token, a second of a core",
+        measured: format!("{:.1} million/s, {} of {}", per_s / 1e6, counted.matches, counted.shape),
+        limit: "5 million/s".to_owned(),
+        ratio: per_s / LEAST_COUNTED,
+        wanted: "at least 1",
+    }
+}
+
+fn record_row(records: &costs::Records, straight: &memory::Straight) -> Comparison {
+    let count = records.addresses.len();
+    let rate = per_second(count, records.took);
+    let (rate, limit) = match records.processor {
+        Some(taken) => (per_second(count, taken), straight.per_processor_s),
+        None => (rate, straight.per_s),
+    };
+    Comparison {
+        work: "Patient/$everything, a second of a core",
+        measured: format!("{rate:.0} resources/s"),
+        limit: format!("the same bodies read from the store: {limit:.0}/s"),
+        ratio: rate / limit,
+        wanted: "at least 0.60",
+    }
 }

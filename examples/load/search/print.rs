@@ -7,7 +7,7 @@ use std::hash::{DefaultHasher, Hasher};
 /// A hash of the addresses and the total.
 pub fn fingerprint(body: &[u8]) -> u64 {
     let mut hash = DefaultHasher::new();
-    let mut total = values(body, b"\"total\"").map(|value| digits(value)).filter(|digits| !digits.is_empty());
+    let mut total = values(body, b"\"total\"").map(digits).filter(|digits| !digits.is_empty());
     hash.write(total.next().unwrap_or_default());
     for value in values(body, b"\"fullUrl\"") {
         hash.write(value.split(|byte| *byte == b'"').nth(1).unwrap_or_default());
@@ -18,9 +18,9 @@ pub fn fingerprint(body: &[u8]) -> u64 {
 /// What stands behind each member of a name, from its value on.
 fn values<'b>(body: &'b [u8], name: &'static [u8]) -> impl Iterator<Item = &'b [u8]> {
     let after = move |at: usize| body.get(at + name.len()..).unwrap_or_default();
-    memmem::find_iter(body, name).map(move |at| after(at).trim_ascii_start()).filter_map(|rest| {
-        rest.strip_prefix(b":").map(<[u8]>::trim_ascii_start)
-    })
+    memmem::find_iter(body, name)
+        .map(move |at| after(at).trim_ascii_start())
+        .filter_map(|rest| rest.strip_prefix(b":").map(<[u8]>::trim_ascii_start))
 }
 
 fn digits(value: &[u8]) -> &[u8] {

@@ -5,7 +5,7 @@ use super::parameter::Parameter;
 use std::rc::Rc;
 
 /// Matches of a page.
-pub const PAGE: usize = 20;
+pub const PAGE: u32 = 20;
 
 /// What an answer consists of.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -72,7 +72,8 @@ impl Query {
     fn result_parameters(&self) -> Vec<(String, String)> {
         let mut pairs = Vec::new();
         if !self.sort.is_empty() {
-            let keys = self.sort.iter().map(|(key, descends)| format!("{}{}", if *descends { "-" } else { "" }, key.code));
+            let keys =
+                self.sort.iter().map(|(key, descends)| format!("{}{}", if *descends { "-" } else { "" }, key.code));
             pairs.push(("_sort".into(), keys.collect::<Vec<_>>().join(",")));
         }
         if let Some(include) = &self.include {

@@ -36,7 +36,7 @@ pub fn folded(text: &str) -> String {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Code<'v> {
     pub system: Option<&'v str>,
-    pub code: &'v str,
+    pub text: &'v str,
     /// Whether the system can be told from the element.
     pub has_system: bool,
 }
@@ -44,19 +44,19 @@ pub struct Code<'v> {
 /// The codes of a primitive, `Coding`, `CodeableConcept`, `Identifier` or `ContactPoint`.
 pub fn codes(value: &Tree) -> Vec<Code<'_>> {
     match value {
-        Value::String(code) => vec![Code { system: None, code, has_system: false }],
+        Value::String(code) => vec![Code { system: None, text: code, has_system: false }],
         Value::Bool(value) => {
-            vec![Code { system: None, code: if *value { "true" } else { "false" }, has_system: false }]
+            vec![Code { system: None, text: if *value { "true" } else { "false" }, has_system: false }]
         }
-        Value::Object(object) => match object.get("coding") {
-            Some(codings) => codings.items().iter().flat_map(codes).collect(),
-            None => {
-                let system = object.str("system");
-                let has_system = system.is_none_or(|system| system.contains(':'));
-                let code = object.str("code").or_else(|| object.str("value"));
-                code.map(|code| Code { system, code, has_system }).into_iter().collect()
+        Value::Object(object) => {
+            if let Some(codings) = object.get("coding") {
+                return codings.items().iter().flat_map(codes).collect();
             }
-        },
+            let system = object.str("system");
+            let has_system = system.is_none_or(|system| system.contains(':'));
+            let text = object.str("code").or_else(|| object.str("value"));
+            text.map(|text| Code { system, text, has_system }).into_iter().collect()
+        }
         _ => Vec::new(),
     }
 }
@@ -82,7 +82,8 @@ impl Span {
     pub fn parse(text: &str) -> Option<Self> {
         if text.contains('T') {
             let low = text.parse::<jiff::Timestamp>().ok()?.as_microsecond();
-            let fraction = text.split_once('.').map_or(0, |(_, rest)| rest.bytes().take_while(u8::is_ascii_digit).count());
+            let fraction =
+                text.split_once('.').map_or(0, |(_, rest)| rest.bytes().take_while(u8::is_ascii_digit).count());
             let width = 10_i64.pow(6_u32.saturating_sub(u32::try_from(fraction).ok()?));
             return Some(Self { low, high: low + width - 1 });
         }

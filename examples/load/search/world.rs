@@ -156,8 +156,7 @@ fn parameters(type_name: &str, stated: &Tree) -> Vec<Rc<Parameter>> {
 
 /// Resources of a type, from all parts of the store.
 async fn samples(client: &mut Client, name: &str) -> Result<Vec<Rc<Sample>>, Failure> {
-    let mut paths =
-        vec![format!("{name}?_count={PER_PART}"), format!("{name}?_count={PER_PART}&_sort=-_lastUpdated")];
+    let mut paths = vec![format!("{name}?_count={PER_PART}"), format!("{name}?_count={PER_PART}&_sort=-_lastUpdated")];
     let mut found = Vec::new();
     for path in &paths {
         found.extend(matches(&get(client, path).await?));
