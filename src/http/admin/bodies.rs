@@ -73,7 +73,7 @@ pub fn read<T: DeserializeOwned>(schema: &Schema, body: &[u8]) -> Result<T> {
     let value = serde_json::from_slice::<Value>(body).map_err(|_| Error::invalid("The body is not JSON."))?;
     let schema = schema.as_ref().ok_or_else(|| Error::internal("a schema is none"))?;
     if let Err(error) = schema.validate(&value) {
-        let text = format!("The body does not fit its schema: {}.", error.keyword());
+        let text = format!("The body does not fit its schema: {}.", error.kind().keyword());
         return Err(Error::invalid(text).at(error.instance_path().to_string()));
     }
     serde_json::from_value(value).map_err(|_| Error::invalid("The body has a member twice, or of another kind."))
