@@ -1,12 +1,16 @@
 //! Who may do what: decides each request once and hands out a [`grant::Grant`].
 
 pub mod access;
+pub mod assertion;
 pub mod bearer;
+pub mod client;
 pub mod compartment;
 pub mod error;
+pub mod fetch;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod grant;
+pub mod jwks;
 pub mod jwt;
 pub mod keeper;
 pub mod keys;
