@@ -97,7 +97,7 @@ impl House {
 
     fn signed_in(&self, username: &str, password: &str) -> SignedIn {
         match self.sign_in(username, password).unwrap() {
-            Step::SignedIn(signed_in) => signed_in,
+            Step::SignedIn(signed_in) => *signed_in,
             step => panic!("{step:?}"),
         }
     }
