@@ -9,6 +9,8 @@ use super::user::NewUser;
 use crate::error::{Category, Result};
 use std::sync::Arc;
 
+type Change = fn(&mut NewUser);
+
 fn is<T: std::fmt::Debug>(category: Category, result: Result<T>) {
     assert_eq!(result.unwrap_err().category, category);
 }
@@ -21,7 +23,7 @@ fn custom(name: &str, text: &str) -> Role {
 async fn what_a_user_can_not_be_is_refused() {
     let house = house(|_| ());
     house.add("eve", &[]).await;
-    let cases: [(Category, fn(&mut NewUser)); 8] = [
+    let cases: [(Category, Change); 8] = [
         (Category::Conflict, |new| new.username = " EVE ".into()),
         (Category::Unprocessable, |new| new.username = "  ".into()),
         (Category::Unprocessable, |new| new.username = "a\nb".into()),
