@@ -1,6 +1,7 @@
 //! The command line: one file per subcommand.
 
 mod check;
+mod client;
 pub mod demo;
 pub mod load;
 mod package;
@@ -31,6 +32,8 @@ enum Command {
     Load(load::Load),
     /// Install FHIR NPM packages.
     Package(package::Package),
+    /// Manage the apps and services that may ask for tokens.
+    Client(client::Client),
     /// Verify a store that no server has open.
     Check(check::Check),
 }
@@ -83,6 +86,7 @@ pub fn run() -> ExitCode {
         Command::Demo(command) => demo::run(&command),
         Command::Load(command) => return load::run(command),
         Command::Package(command) => package::run(command),
+        Command::Client(command) => client::run(command),
         Command::Check(command) => check::run(command),
     };
     match result {
