@@ -9,6 +9,7 @@ use super::compartment::Patients;
 use super::grant::Grant;
 use super::keeper::KeeperError;
 use super::records::{self, AccessClaims, Authorization, Client, Role, User};
+use super::scope::ADMIN;
 use super::server::Server;
 use crate::error::{Category, Error, Result};
 use crate::key::Expr;
@@ -123,6 +124,13 @@ impl Bearer {
     #[must_use]
     pub fn break_glass(&self) -> Option<&str> {
         self.basis.person.as_ref()?.authorization.break_glass.as_deref()
+    }
+
+    /// Whether it is a token for the administration, of a user who is an administrator now.
+    #[must_use]
+    pub fn is_admin(&self) -> bool {
+        let is_admin = |person: &Person| person.roles.iter().any(|role| role.is_admin);
+        self.claims.scope.has(ADMIN) && self.basis.person.as_ref().is_some_and(is_admin)
     }
 
     /// The client's web origins.

@@ -175,31 +175,27 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
     let [a, b, c, _] = address.octets();
     let special = match (a, b) {
         // This network, private, loopback; multicast, reserved and broadcast.
-        (0 | 10 | 127 | 224..=255, _) => true,
-        (100, 64..=127) => true, // carriers' networks (CGNAT)
-        (169, 254) => true,      // link-local, where clouds keep their metadata
-        (172, 16..=31) => true,  // private
+        (0 | 10 | 127 | 224..=255, _)
+        // Carriers' networks (CGNAT); link-local, where clouds keep their metadata; private; benchmarks.
+        | (100, 64..=127) | (169, 254) | (172, 16..=31) | (192, 168) | (198, 18..=19) => true,
+        // Protocols and documentation; relays of 6to4; documentation twice more.
         (192, 0) => c == 0 || c == 2,
-        (192, 88) => c == 99,   // relays of 6to4
-        (192, 168) => true,     // private
-        (198, 18..=19) => true, // benchmarks
-        (198, 51) => c == 100,  // documentation
-        (203, 0) => c == 113,   // documentation
+        (192, 88) => c == 99,
+        (198, 51) => c == 100,
+        (203, 0) => c == 113,
         _ => false,
     };
     !special
 }
 
 fn is_public_v6(address: Ipv6Addr) -> bool {
-    let [a, b, c, d, e, f, high, low] = address.segments();
-    let embedded = || {
-        let [[w, x], [y, z]] = [high.to_be_bytes(), low.to_be_bytes()];
-        is_public_v4(Ipv4Addr::new(w, x, y, z))
-    };
-    match (a, b) {
+    let segments @ [first, second, .., high, low] = address.segments();
+    let embedded = || is_public_v4(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)));
+    let middle = segments.get(2..6).unwrap_or_default();
+    match (first, second) {
         // An IPv4 address in the clothes of IPv6, and one behind NAT64.
-        (0, 0) => [c, d, e] == [0, 0, 0] && f == 0xffff && embedded(),
-        (0x64, 0xff9b) => [c, d, e, f] == [0, 0, 0, 0] && embedded(),
+        (0, 0) => middle == [0, 0, 0, 0xffff] && embedded(),
+        (0x64, 0xff9b) => middle == [0, 0, 0, 0] && embedded(),
         // Tunnels (Teredo, 6to4) lead anywhere; the rest is for protocols and documentation.
         (0x2001, 0..=0x1ff | 0xdb8) | (0x2002, _) | (0x3fff, 0..=0xfff) => false,
         // Only these are handed out; outside are loopback, link-local, unique local, multicast and what is not assigned.

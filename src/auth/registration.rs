@@ -118,8 +118,12 @@ pub fn metadata(client: &Client) -> Value {
         ClientProof::None => "none",
         ClientProof::Secret { .. } => "client_secret_basic",
         ClientProof::Keys { jwks, jwks_uri } => {
-            jwks.iter().for_each(|jwks| add("jwks", jwks.clone()));
-            jwks_uri.iter().for_each(|address| add("jwks_uri", json!(address)));
+            if let Some(jwks) = jwks {
+                add("jwks", jwks.clone());
+            }
+            if let Some(address) = jwks_uri {
+                add("jwks_uri", json!(address));
+            }
             "private_key_jwt"
         }
     };

@@ -207,8 +207,11 @@ pub enum Scope {
     Named(&'static str),
 }
 
+/// This server's own: the administration of users, roles and clients, for a user who is an administrator.
+pub const ADMIN: &str = "admin";
+
 /// The scopes that are not for resources, and that this server knows.
-pub const NAMED: [&str; 8] = [
+pub const NAMED: [&str; 9] = [
     "openid",
     "fhirUser",
     "profile",
@@ -217,6 +220,7 @@ pub const NAMED: [&str; 8] = [
     "launch/encounter",
     "offline_access",
     "online_access",
+    ADMIN,
 ];
 
 impl fmt::Display for Scope {

@@ -20,6 +20,8 @@ pub struct Client {
     /// The number of the tenant; the default tenant if not given.
     #[arg(long, value_name = "T", global = true)]
     tenant: Option<u32>,
+    #[command(flatten)]
+    settings: Settings,
 }
 
 #[derive(Debug, Subcommand)]
@@ -27,7 +29,7 @@ enum Action {
     /// Add a client, or replace what is known of it, and print it. Its secret is printed this once.
     Add(Box<Add>),
     /// Print the ids and names of all clients.
-    List(Settings),
+    List,
     /// Print a client.
     Show(Named),
     /// Remove a client with all that was granted to it.
@@ -45,8 +47,6 @@ struct Named {
     /// The client's id.
     #[arg(value_name = "CLIENT_ID")]
     id: String,
-    #[command(flatten)]
-    settings: Settings,
 }
 
 #[derive(Debug, Args)]
@@ -81,8 +81,6 @@ struct Add {
     /// A web origin that may call, beside those of its redirect URIs. Can be repeated.
     #[arg(long, value_name = "ORIGIN")]
     origin: Vec<String>,
-    #[command(flatten)]
-    settings: Settings,
 }
 
 impl Add {
@@ -117,16 +115,7 @@ impl Add {
 /// # Errors
 /// When the store can't be opened, there is no such client, or what is said of a new one is refused.
 pub fn run(command: Client) -> Result<(), Failure> {
-    let settings = match &command.action {
-        Action::Add(add) => &add.settings,
-        Action::List(settings) => settings,
-        Action::Show(named)
-        | Action::Remove(named)
-        | Action::Disable(named)
-        | Action::Enable(named)
-        | Action::RotateSecret(named) => &named.settings,
-    };
-    let config = settings.clone().load()?;
+    let config = command.settings.load()?;
     serve::log_to_stderr(config.log_format);
     let app = serve::open(config)?;
     let tenant = command.tenant.map_or(TenantId::DEFAULT, TenantId);
@@ -147,7 +136,7 @@ async fn act(auth: &Server, tenant: TenantId, action: Action) -> Result<(), Fail
             println!("{:#}", registered.to_json());
             Ok(())
         }
-        Action::List(_) => list(auth, tenant),
+        Action::List => list(auth, tenant),
         Action::Show(named) => {
             let client = auth.client(tenant, &named.id).map_err(words)?.ok_or("there is no such client")?;
             println!("{:#}", metadata(&client));

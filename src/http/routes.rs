@@ -1,6 +1,6 @@
 //! Every URL on one page.
 
-use super::{Shared, request, response};
+use super::{Shared, admin, request, response};
 use crate::error::{Category, Error};
 use crate::interaction::call::method_not_allowed;
 use crate::serve::{Reply, Shape};
@@ -15,10 +15,11 @@ pub fn routes(config: &mut web::ServiceConfig) {
         .default_service(web::to(below));
 }
 
-/// A FHIR base, found by its prefix: a pattern would be matched by a regular expression, for each read.
+/// A FHIR base or the administration, found by its prefix: a pattern would be matched by a regular expression, for each read.
 async fn below(request: HttpRequest, payload: web::Payload, shared: web::Data<Shared>) -> HttpResponse {
     match request.path().strip_prefix("/fhir") {
         Some(rest) if rest.is_empty() || rest.starts_with('/') => request::fhir(request, payload, shared).await,
+        None if request.path().starts_with("/auth/admin/") => admin::admin(request, payload, shared).await,
         _ => nothing(),
     }
 }
