@@ -189,9 +189,8 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
 }
 
 fn is_public_v6(address: Ipv6Addr) -> bool {
-    let segments @ [first, second, .., high, low] = address.segments();
+    let [first, second, middle @ .., high, low] = address.segments();
     let embedded = || is_public_v4(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)));
-    let middle = segments.get(2..6).unwrap_or_default();
     match (first, second) {
         // An IPv4 address in the clothes of IPv6, and one behind NAT64.
         (0, 0) => middle == [0, 0, 0, 0xffff] && embedded(),

@@ -18,6 +18,7 @@ mod history;
 mod hostile;
 mod lastn;
 mod meta;
+mod package;
 mod patch;
 mod races;
 mod read;
