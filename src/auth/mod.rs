@@ -19,6 +19,7 @@ mod lockout;
 pub(crate) mod memory;
 pub mod password;
 pub mod records;
+pub mod registration;
 pub mod role;
 pub mod scope;
 pub mod secret;

@@ -38,7 +38,7 @@ impl Server {
         let fetcher = Arc::new(Fetcher::new(&config));
         let remote = RemoteKeys::new(&config, Arc::clone(&fetcher));
         let (keys, bearers) = (KeyCache::default(), Bearers::default());
-        Self { keeper, clock, config, public_url, keys, bearers, fetcher, remote }
+        Self { keeper, clock, config, public_url, keys, fetcher, remote, bearers }
     }
 
     /// The FHIR base of a tenant, without a slash at the end: issuer and audience of its tokens, and the `aud` of its launches.
