@@ -2,18 +2,21 @@
 //!
 //! The store implements [`Keeper`] with the durability, sealing and tenants of resources. A record belongs to a tenant and a
 //! kind, and is found by its id; ids are chosen so that what belongs together shares a prefix (`{user}~{session}`).
+//!
+//! What a record holds is sealed; its kind, id, version and time are not. So a secret (a code, a token) is no id: its hash is.
 
 use crate::clock::Micros;
 use crate::tenant::TenantId;
 use futures_util::future::BoxFuture;
-use std::sync::Arc;
+use rustc_hash::{FxHashMap, FxHashSet};
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// A record as it is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kept {
     /// Its id within tenant and kind.
     pub id: Box<str>,
-    /// Counts the changes of this record, from 1.
+    /// Counts the changes of this record, from 1; from 1 again where the record was removed or had expired in between.
     pub version: u64,
     /// From when on it is no longer there.
     pub expires: Option<Micros>,
@@ -79,13 +82,67 @@ pub trait Keeper: Send + Sync {
         count: usize,
     ) -> Result<Vec<Kept>, KeeperError>;
 
-    /// Changes records, all or none. Durable when the future ends with `Ok`.
+    /// Changes records, all or none; at most one change for each record. Durable when the future ends with `Ok`.
+    ///
+    /// # Errors
+    /// [`KeeperError::Stale`]; [`KeeperError::Failed`], after which the changes may have happened or not.
     fn keep(&self, tenant: TenantId, changes: Vec<Keep>) -> BoxFuture<'static, Result<(), KeeperError>>;
 
     /// A number that grows with every change of a tenant's records of a kind other than `code`, `jti` and `attempt`, so that what was
-    /// derived from them can be held in memory until it changes.
+    /// derived from them can be held in memory until it changes. That a record expires changes nothing here: who holds one looks at
+    /// [`Kept::expires`].
     fn epoch(&self, tenant: TenantId) -> u64;
 }
 
 /// A shared keeper.
 pub type SharedKeeper = Arc<dyn Keeper>;
+
+/// Kinds that come and go with single requests and that nothing is derived from.
+const PASSING: [&str; 3] = ["code", "jti", "attempt"];
+const LONGEST_ID: usize = 255;
+
+/// Refuses changes that no keeper takes.
+///
+/// # Errors
+/// [`KeeperError::Failed`] for a kind that is not a word, an id that is empty or too long, and two changes of one record.
+pub fn check_form(changes: &[Keep]) -> Result<(), KeeperError> {
+    let mut seen = FxHashSet::default();
+    for Keep { kind, id, .. } in changes {
+        let refuse = |why: &str| Err(KeeperError::Failed(format!("a record of kind {kind} can't be kept: {why}")));
+        if kind.is_empty() || !kind.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-') {
+            return refuse("its kind is not a lower-case word");
+        }
+        if id.is_empty() || id.len() > LONGEST_ID {
+            return refuse("its id does not have 1 to 255 bytes");
+        }
+        if !seen.insert((kind, id)) {
+            return refuse("it is changed twice at once");
+        }
+    }
+    Ok(())
+}
+
+/// The numbers behind [`Keeper::epoch`], from 0 at each start.
+#[derive(Debug, Default)]
+pub struct Epochs {
+    of: RwLock<FxHashMap<TenantId, u64>>,
+}
+
+impl Epochs {
+    /// A tenant's number.
+    #[must_use]
+    pub fn get(&self, tenant: TenantId) -> u64 {
+        self.of.read().unwrap_or_else(PoisonError::into_inner).get(&tenant).copied().unwrap_or_default()
+    }
+
+    /// Whether a change of this kind of record is one that makes the number grow.
+    #[must_use]
+    pub fn counts(kind: &str) -> bool {
+        !PASSING.contains(&kind)
+    }
+
+    /// Makes a tenant's number grow: to be called when readers see the change, and before it is answered.
+    pub fn grow(&self, tenant: TenantId) {
+        *self.of.write().unwrap_or_else(PoisonError::into_inner).entry(tenant).or_default() += 1;
+    }
+}

@@ -1,9 +1,14 @@
 //! Who may do what: decides each request once and hands out a [`grant::Grant`].
 
+pub mod authorization;
 pub mod error;
 pub mod grant;
 pub mod keeper;
+#[cfg(test)]
+pub(crate) mod memory;
 pub mod records;
+pub mod refresh;
 pub mod scope;
 pub mod secret;
 pub mod server;
+pub mod token;

@@ -1,5 +1,6 @@
 //! A backend in memory, for tests of the search engine.
 
+use crate::auth::keeper::{Keep, Keeper, KeeperError, Kept};
 use crate::clock::Micros;
 use crate::fhir::parse::parse;
 use crate::key::last_updated::{ALL, last_updated_key};
@@ -109,6 +110,28 @@ impl View for Memory {
     }
     fn position(&self) -> Position {
         Micros(0)
+    }
+}
+
+impl Keeper for Memory {
+    fn get(&self, _tenant: TenantId, _kind: &'static str, _id: &str) -> Result<Option<Kept>, KeeperError> {
+        Ok(None)
+    }
+    fn list(
+        &self,
+        _tenant: TenantId,
+        _kind: &'static str,
+        _prefix: &str,
+        _after: Option<&str>,
+        _count: usize,
+    ) -> Result<Vec<Kept>, KeeperError> {
+        Ok(Vec::new())
+    }
+    fn keep(&self, _tenant: TenantId, _changes: Vec<Keep>) -> BoxFuture<'static, Result<(), KeeperError>> {
+        Box::pin(async { Err(StoreError::ReadOnly("a backend for tests of reading".into()).into()) })
+    }
+    fn epoch(&self, _tenant: TenantId) -> u64 {
+        0
     }
 }
 

@@ -4,9 +4,10 @@
 
 use super::body::Body;
 use super::{
-    Backend, Change, Commit, CommitError, Committed, Content, Expect, Guard, Method, NewKeys, Posting, Rid,
+    Backend, Change, Commit, CommitError, Committed, Content, Expect, Guard, Method, NewKeys, Posting, Rid, StoreError,
     StoreResult, View,
 };
+use crate::auth::keeper::KeeperError;
 use crate::clock::Micros;
 use crate::fhir::tree::{Object, Value};
 use crate::key::last_updated::{ALL, last_updated_key};
@@ -24,6 +25,12 @@ where
     E: Into<CommitError>,
 {
     fn from(error: E) -> Self {
+        Self(format!("an unexpected error: {error}"))
+    }
+}
+
+impl From<KeeperError> for Breach {
+    fn from(error: KeeperError) -> Self {
         Self(format!("an unexpected error: {error}"))
     }
 }
@@ -57,7 +64,9 @@ macro_rules! hold {
     }};
 }
 
-/// Runs every clause, each in a tenant of its own from `first_tenant` on.
+pub mod keeper;
+
+/// Runs every clause, those of [`keeper`] too, each in a tenant of its own from `first_tenant` on.
 ///
 /// # Errors
 /// The first clause that is broken, and how.
@@ -65,7 +74,7 @@ pub fn check_all(backend: &dyn Backend, first_tenant: TenantId) -> Result<(), Br
     for (offset, (name, clause)) in (0..).zip(CLAUSES) {
         clause(backend, TenantId(first_tenant.0 + offset)).map_err(|Breach(how)| Breach(format!("{name}: {how}")))?;
     }
-    Ok(())
+    keeper::check_all(backend, TenantId(first_tenant.0 + 50))
 }
 
 /// Commits and waits.
@@ -76,13 +85,13 @@ pub fn commit(backend: &dyn Backend, tenant: TenantId, changes: Vec<Change>) -> 
     wait(backend.commit(Commit { tenant, changes, guards: Vec::new(), read_at: Micros(i64::MIN) }))
 }
 
-/// Waits for a commit on this thread.
+/// Waits for a write on this thread.
 ///
 /// # Errors
-/// As the commit's; and when the thread can't wait.
-pub fn wait<T>(future: impl Future<Output = Result<T, CommitError>>) -> Result<T, CommitError> {
+/// As the write's; and when the thread can't wait.
+pub fn wait<T, E: From<StoreError>>(future: impl Future<Output = Result<T, E>>) -> Result<T, E> {
     let runtime = tokio::runtime::Builder::new_current_thread().build();
-    runtime.map_err(|error| super::StoreError::Io(error.to_string()))?.block_on(future)
+    runtime.map_err(|error| StoreError::Io(error.to_string()))?.block_on(future)
 }
 
 /// A small resource: its text tells one from another.

@@ -7,6 +7,7 @@ use super::{
     Backend, Commit, CommitError, Committed, LogEntry, NewKeys, Position, Postings, Rid, StoreError, StoreResult,
 };
 use super::{Version, View};
+use crate::auth::keeper::{Keep, Keeper, KeeperError, Kept};
 use crate::clock::Micros;
 use crate::key::{KeyList, KeyRange};
 use crate::tenant::TenantId;
@@ -59,6 +60,37 @@ impl Dice {
         let why = "a fault made on purpose".to_owned();
         Err(if self.roll().is_multiple_of(2) { StoreError::Io(why) } else { StoreError::Damaged(why) })
     }
+
+    /// Lets a write begin, or refuses it.
+    fn write(&self) -> StoreResult<()> {
+        if !self.hits(self.odds.refused) {
+            return Ok(());
+        }
+        let why = "a fault made on purpose".to_owned();
+        Err(match self.roll() % 3 {
+            0 => StoreError::Busy,
+            1 => StoreError::ReadOnly(why),
+            _ => StoreError::Closed(why),
+        })
+    }
+
+    /// The answer to a write that was let begin.
+    fn answer<T: Send + 'static, E: From<StoreError> + Send + 'static>(
+        &self,
+        written: BoxFuture<'static, Result<T, E>>,
+    ) -> BoxFuture<'static, Result<T, E>> {
+        let (is_unknown, is_late) = (self.hits(self.odds.unknown), self.hits(self.odds.late));
+        Box::pin(async move {
+            let outcome = written.await;
+            if is_late {
+                tokio::task::yield_now().await;
+            }
+            if is_unknown {
+                return Err(StoreError::OutcomeUnknown("a fault made on purpose".into()).into());
+            }
+            outcome
+        })
+    }
 }
 
 impl Faulty {
@@ -76,28 +108,10 @@ impl Backend for Faulty {
     }
 
     fn commit(&self, commit: Commit) -> BoxFuture<'static, Result<Committed, CommitError>> {
-        let odds = self.dice.odds;
-        if self.dice.hits(odds.refused) {
-            let why = "a fault made on purpose".to_owned();
-            let error = match self.dice.roll() % 3 {
-                0 => StoreError::Busy,
-                1 => StoreError::ReadOnly(why),
-                _ => StoreError::Closed(why),
-            };
-            return Box::pin(async { Err(error.into()) });
+        match self.dice.write() {
+            Ok(()) => self.dice.answer(self.inner.commit(commit)),
+            Err(error) => Box::pin(async { Err(error.into()) }),
         }
-        let (is_unknown, is_late) = (self.dice.hits(odds.unknown), self.dice.hits(odds.late));
-        let inner = self.inner.commit(commit);
-        Box::pin(async move {
-            let committed = inner.await;
-            if is_late {
-                tokio::task::yield_now().await;
-            }
-            if is_unknown {
-                return Err(StoreError::OutcomeUnknown("a fault made on purpose".into()).into());
-            }
-            committed
-        })
     }
 
     fn reindex(&self, tenant: TenantId, keys: Vec<NewKeys>) -> BoxFuture<'static, Result<usize, CommitError>> {
@@ -117,6 +131,36 @@ impl Backend for Faulty {
 
     fn close(&self) -> StoreResult<()> {
         self.inner.close()
+    }
+}
+
+impl Keeper for Faulty {
+    fn get(&self, tenant: TenantId, kind: &'static str, id: &str) -> Result<Option<Kept>, KeeperError> {
+        self.dice.read()?;
+        self.inner.get(tenant, kind, id)
+    }
+
+    fn list(
+        &self,
+        tenant: TenantId,
+        kind: &'static str,
+        prefix: &str,
+        after: Option<&str>,
+        count: usize,
+    ) -> Result<Vec<Kept>, KeeperError> {
+        self.dice.read()?;
+        self.inner.list(tenant, kind, prefix, after, count)
+    }
+
+    fn keep(&self, tenant: TenantId, changes: Vec<Keep>) -> BoxFuture<'static, Result<(), KeeperError>> {
+        match self.dice.write() {
+            Ok(()) => self.dice.answer(self.inner.keep(tenant, changes)),
+            Err(error) => Box::pin(async { Err(error.into()) }),
+        }
+    }
+
+    fn epoch(&self, tenant: TenantId) -> u64 {
+        self.inner.epoch(tenant)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The one door to data: what is kept, how it is read, and how it is changed.
 //!
 //! [`Store::open`] takes a [`Grant`] and gives [`Records`], a snapshot of one tenant; [`Store::commit`] is the only way to
-//! write. Behind the door stands a [`Backend`]: the embedded store, later MongoDB. A backend answers three verbs (read by
+//! write. ([`Store::keeper`] keeps what is no resource.) Behind the door stands a [`Backend`]: the embedded store, later MongoDB. A backend answers three verbs (read by
 //! key, scan a range, commit) and knows nothing of FHIR beyond a type's name and an id.
 //!
 //! Views are synchronous: the embedded store answers from memory or the page cache in microseconds, and a search over plain
@@ -14,6 +14,7 @@ pub mod fault;
 pub mod seal;
 
 use crate::auth::grant::Grant;
+use crate::auth::keeper::{Keeper, KeeperError, SharedKeeper};
 use crate::clock::Micros;
 use crate::key::{KeyList, KeyRange};
 use crate::tenant::TenantId;
@@ -259,8 +260,14 @@ pub trait View: Send + Sync {
     fn position(&self) -> Position;
 }
 
+impl From<StoreError> for KeeperError {
+    fn from(error: StoreError) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
 /// What a store engine provides. Only [`Store`] calls it.
-pub trait Backend: Send + Sync {
+pub trait Backend: Keeper {
     /// A snapshot of one tenant.
     fn view(&self, tenant: TenantId) -> StoreResult<Box<dyn View>>;
     /// Commits; durable when the future ends with `Ok`.
@@ -321,6 +328,12 @@ impl Store {
     /// See [`CommitError`].
     pub async fn reindex(&self, grant: &Grant, keys: Vec<NewKeys>) -> Result<usize, CommitError> {
         self.backend.reindex(grant.tenant(), keys).await
+    }
+
+    /// Keeps what is no resource. It asks for no grant: it is what authorization itself stands on.
+    #[must_use]
+    pub fn keeper(&self) -> SharedKeeper {
+        Arc::clone(&self.backend) as SharedKeeper
     }
 
     /// See [`Backend::is_local`].

@@ -35,6 +35,8 @@ pub enum Purpose {
     Keys = 2,
     /// The value that tells at opening whether the key file is the right one.
     Check = 3,
+    /// Records that are no resources: see [`crate::auth::keeper`].
+    Kept = 4,
 }
 
 /// Where a sealed value belongs: it opens nowhere else.

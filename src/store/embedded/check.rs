@@ -4,7 +4,7 @@ use super::folder::{self, Mark, MarkFile};
 use super::open::{Unverified, open_unverified, set_copies_aside};
 use super::record::{Head, Header, open_keys, open_record, unpack_history};
 use super::tables::{Tables, failed};
-use super::{Options, block, io_error, layout, log, view};
+use super::{Options, block, io_error, kept, layout, log, view};
 use crate::clock::Micros;
 use crate::store::seal::Sealer;
 use crate::store::{Rid, StoreError, StoreResult};
@@ -29,6 +29,8 @@ pub struct Report {
     pub postings: u64,
     /// Entries of the change log.
     pub log_entries: u64,
+    /// Records that are no resources.
+    pub kept: u64,
     /// What is wrong, a sentence each, without patient data; the first hundred.
     pub problems: Vec<String>,
     /// How many more problems there are.
@@ -52,7 +54,8 @@ impl Report {
 }
 
 /// Checks a store that no process has open: every body and key list opens; every id leads to its record and every record
-/// back; histories have no gaps; postings are those of the key lists; the log has every version; the markers show no hole.
+/// back; histories have no gaps; postings are those of the key lists; the log has every version; records that are no resources
+/// open, and expire when the index says; the markers show no hole.
 ///
 /// Nothing is changed, except what opening fjall itself does after an unclean stop (the journals are copied before).
 ///
@@ -65,12 +68,33 @@ pub fn check(options: &Options) -> StoreResult<Report> {
     for hole in found.holes {
         report.problem(hole);
     }
+    let mut expiring = 0;
     for tenant in tenants(&opened.tables)? {
         report.tenants += 1;
-        Check { tables: &opened.tables, sealer: &opened.sealer, tenant, report: &mut report, sums: Sums::default() }
-            .run()?;
+        let mut check = Check {
+            tables: &opened.tables,
+            sealer: &opened.sealer,
+            tenant,
+            report: &mut report,
+            sums: Sums::default(),
+        };
+        check.run()?;
+        expiring += check.kept()?;
+    }
+    let indexed = count(&opened.tables.records, layout::all_expiry())?;
+    if indexed != expiring {
+        report.problem(format!("the index of expiry has {indexed} entries for {expiring} records"));
     }
     Ok(report)
+}
+
+fn count(keyspace: &Keyspace, prefix: Vec<u8>) -> StoreResult<u64> {
+    let mut count = 0;
+    for entry in entries(keyspace, prefix) {
+        entry?;
+        count += 1;
+    }
+    Ok(count)
 }
 
 /// The tenants that have data, ascending.
@@ -141,7 +165,7 @@ pub(super) fn rid_in(key: &[u8]) -> Rid {
 }
 
 impl Check<'_> {
-    fn run(mut self) -> StoreResult<()> {
+    fn run(&mut self) -> StoreResult<()> {
         let head = self.tables.records.get(layout::head(self.tenant)).map_err(|error| failed(&error))?;
         let head = head.map_or(Ok(Head::FIRST), |bytes| Head::unpack(&bytes))?;
         for entry in entries(&self.tables.records, layout::all_current(self.tenant)) {
@@ -218,11 +242,7 @@ impl Check<'_> {
     }
 
     fn ids(&mut self) -> StoreResult<()> {
-        let mut count = 0;
-        for entry in entries(&self.tables.index, layout::all_ids(self.tenant)) {
-            entry?;
-            count += 1;
-        }
+        let count = count(&self.tables.index, layout::all_ids(self.tenant))?;
         if count != self.sums.ids {
             self.problem(&format!("{count} ids lead to {} records", self.sums.ids));
         }
@@ -230,15 +250,30 @@ impl Check<'_> {
     }
 
     fn history(&mut self) -> StoreResult<()> {
-        let mut count = 0;
-        for entry in entries(&self.tables.history, layout::all_history(self.tenant)) {
-            entry?;
-            count += 1;
-        }
+        let count = count(&self.tables.history, layout::all_history(self.tenant))?;
         if count != self.sums.old_versions {
             self.problem(&format!("{count} old versions are kept, {} should be", self.sums.old_versions));
         }
         Ok(())
+    }
+
+    /// Opens the records that are no resources, and answers how many of them expire.
+    fn kept(&mut self) -> StoreResult<u64> {
+        let mut expiring = 0;
+        for entry in entries(&self.tables.records, layout::all_kept(self.tenant)) {
+            let (key, value) = entry?;
+            self.report.kept += 1;
+            let kind = layout::kept_place(&key).map_or("?", |(kind, _)| kind);
+            if let Err(error) = kept::open(self.sealer, self.tenant, &key, &value) {
+                self.problem(&format!("a record of kind {kind}: {error}"));
+            }
+            let Some(time) = kept::Header::unpack(&value).ok().and_then(|(header, _)| header.expires) else { continue };
+            expiring += 1;
+            if Self::get(&self.tables.records, layout::expiry(time, &key))?.is_none() {
+                self.problem(&format!("a record of kind {kind} is missing in the index of expiry"));
+            }
+        }
+        Ok(expiring)
     }
 
     fn postings(&mut self, generation: u16) -> StoreResult<()> {

@@ -2,20 +2,28 @@
 
 use super::Shared;
 use super::group::{Group, Lane, Prepared};
+use super::kept;
 use super::queue::{Answer, Outcome, Queue};
-use super::tables::failed;
-use crate::clock::Clock;
+use super::tables::{Tables, failed};
+use crate::clock::Micros;
 use crate::store::{StoreError, StoreResult};
 use crate::tenant::TenantId;
 use rustc_hash::FxHashMap;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+/// How long expired records wait to be erased where nothing is written.
+const ERASE_AFTER: Duration = Duration::from_secs(30);
 
 pub(super) struct Committer {
     shared: Arc<Shared>,
-    clock: Arc<dyn Clock>,
     lanes: FxHashMap<TenantId, Lane>,
     /// The number of the last group.
     number: u64,
+    /// No kept record expires before.
+    next_expiry: Micros,
+    /// Whether more has expired than the last group erased.
+    has_more_to_erase: bool,
 }
 
 /// If the committer panics, nobody waits for it in vain.
@@ -30,15 +38,18 @@ impl Drop for ClosesAtPanic<'_> {
 }
 
 impl Committer {
-    pub(super) fn new(shared: Arc<Shared>, clock: Arc<dyn Clock>, number: u64) -> Self {
-        Self { shared, clock, lanes: FxHashMap::default(), number }
+    pub(super) fn new(shared: Arc<Shared>, number: u64) -> StoreResult<Self> {
+        let next_expiry = kept::first_expiry(&shared.tables)?;
+        Ok(Self { shared, lanes: FxHashMap::default(), number, next_expiry, has_more_to_erase: false })
     }
 
     /// Runs until the queue ends, or a write fails.
     pub(super) fn run(mut self) {
         let shared = Arc::clone(&self.shared);
         let _closes = ClosesAtPanic(&shared.queue);
-        while let Some(jobs) = shared.queue.take(shared.options.most_changes_in_group) {
+        loop {
+            let pause = if self.has_more_to_erase { Duration::ZERO } else { ERASE_AFTER };
+            let Some(jobs) = shared.queue.take(shared.options.most_changes_in_group, pause) else { return };
             let (commits, answers): (Vec<Prepared>, Vec<Answer>) = jobs.into_iter().unzip();
             shared.queue.begin_writing(answers);
             shared.watch.disk_begins();
@@ -58,25 +69,48 @@ impl Committer {
 
     /// Writes a group; when this returns, it is on disk and marked so.
     fn write(&mut self, commits: Vec<Prepared>) -> StoreResult<Vec<Outcome>> {
-        let Shared { tables, sealer, mark, .. } = &*self.shared;
+        let Shared { tables, sealer, clock, mark, epochs, .. } = &*self.shared;
         let mut group = Group::new(tables, sealer, &mut self.lanes);
         let mut outcomes = Vec::with_capacity(commits.len());
         for commit in commits {
-            outcomes.push(group.add(commit, self.clock.now())?);
+            outcomes.push(group.add(commit, clock.now())?);
         }
+        self.has_more_to_erase = false;
+        if self.next_expiry < kept::NEVER && self.shared.watch.refusal().is_none() {
+            let now = clock.now();
+            self.next_expiry = erase(&mut group, tables, self.next_expiry, now);
+            self.has_more_to_erase = self.next_expiry <= now;
+        }
+        self.next_expiry = self.next_expiry.min(group.kept.first_expiry);
         if group.is_empty() {
             return Ok(outcomes);
         }
         let number = self.number + 1;
         let slots = self.shared.options.most_groups_in_journals;
         self.shared.checkpoints.make_room(number, slots)?;
+        let renewed = std::mem::take(&mut group.kept.renewed);
         group.into_batch(number, slots)?.commit().map_err(|error| failed(&error))?;
+        for tenant in renewed {
+            epochs.grow(tenant);
+        }
         self.number = number;
         let mut mark = mark.lock().unwrap_or_else(PoisonError::into_inner);
         let synced = super::folder::Mark { synced: number, ..mark.get() };
         mark.set(synced)?;
         Ok(outcomes)
     }
+}
+
+/// Erases what has expired, and answers when the next does. A failure stops the erasing until the store is opened again, and
+/// nothing else: what has expired is passed over all the same.
+fn erase(group: &mut Group<'_>, tables: &Tables, from: Micros, now: Micros) -> Micros {
+    if from > now {
+        return from;
+    }
+    group.kept.erase(tables, from, now).unwrap_or_else(|error| {
+        tracing::error!(%error, "expired records can't be erased");
+        kept::NEVER
+    })
 }
 
 /// Nothing can be known about a disk that failed: the store takes no more until it was opened, and so verified, again.

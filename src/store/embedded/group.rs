@@ -1,5 +1,6 @@
 //! One group of commits: checked one after the other, each seeing those before it, then written as one batch.
 
+use super::kept::KeptEdits;
 use super::log::LogOfCommit;
 use super::postings::{PostingEdits, Scope};
 use super::record::{Head, Header, pack_history, pack_keys, seal_keys, seal_record, with_added_keys};
@@ -7,9 +8,9 @@ use super::tables::{Tables, failed};
 use super::touched::{Touched, TouchedType};
 use super::view::{keys_of, rid_of};
 use super::{block, layout};
+use crate::auth::keeper::Keep;
 use crate::clock::Micros;
 use crate::key::KeyList;
-
 use crate::store::seal::Sealer;
 use crate::store::{
     Change, Commit, CommitError, Committed, Content, Expect, LogEntry, NewKeys, Rid, StoreError, StoreResult, Written,
@@ -23,6 +24,7 @@ pub(super) struct Prepared {
     pub commit_of: TenantId,
     pub changes: Vec<(Change, Vec<u8>)>,
     pub new_keys: Vec<(NewKeys, Vec<u8>)>,
+    pub keeps: Vec<Keep>,
     pub guards: Vec<crate::store::Guard>,
     pub read_at: Micros,
 }
@@ -34,24 +36,39 @@ impl From<Commit> for Prepared {
             (change, keys)
         };
         let changes = commit.changes.into_iter().map(pack).collect();
-        Self { commit_of: commit.tenant, changes, new_keys: Vec::new(), guards: commit.guards, read_at: commit.read_at }
+        Self { changes, guards: commit.guards, read_at: commit.read_at, ..Self::of(commit.tenant) }
     }
 }
 
 impl Prepared {
+    const fn of(tenant: TenantId) -> Self {
+        Self {
+            commit_of: tenant,
+            changes: Vec::new(),
+            new_keys: Vec::new(),
+            keeps: Vec::new(),
+            guards: Vec::new(),
+            read_at: Micros(i64::MIN),
+        }
+    }
+
     /// What replaces search keys only.
     pub(super) fn with_new_keys(tenant: TenantId, new_keys: Vec<NewKeys>) -> Self {
         let pack = |new: NewKeys| {
             let packed = pack_keys(&new.keys);
             (new, packed)
         };
-        let new_keys = new_keys.into_iter().map(pack).collect();
-        Self { commit_of: tenant, changes: Vec::new(), new_keys, guards: Vec::new(), read_at: Micros(i64::MIN) }
+        Self { new_keys: new_keys.into_iter().map(pack).collect(), ..Self::of(tenant) }
     }
 
-    /// How many resources it touches.
+    /// What changes records that are no resources, and nothing else.
+    pub(super) fn with_kept(tenant: TenantId, keeps: Vec<Keep>) -> Self {
+        Self { keeps, ..Self::of(tenant) }
+    }
+
+    /// How many resources and other records it touches.
     pub(super) const fn len(&self) -> usize {
-        self.changes.len() + self.new_keys.len()
+        self.changes.len() + self.new_keys.len() + self.keeps.len()
     }
 }
 
@@ -90,6 +107,7 @@ pub(super) struct Group<'c> {
     history: Vec<(Vec<u8>, Vec<u8>)>,
     new_ids: Vec<(Vec<u8>, Rid)>,
     postings: PostingEdits,
+    pub kept: KeptEdits,
     changed: FxHashSet<TenantId>,
     /// The first number that this group gave out.
     bases: FxHashMap<TenantId, Rid>,
@@ -105,6 +123,7 @@ impl<'c> Group<'c> {
             history: Vec::new(),
             new_ids: Vec::new(),
             postings: PostingEdits::default(),
+            kept: KeptEdits::default(),
             changed: FxHashSet::default(),
             bases: FxHashMap::default(),
         }
@@ -112,13 +131,20 @@ impl<'c> Group<'c> {
 
     /// Whether nothing is to be written.
     pub(super) fn is_empty(&self) -> bool {
-        self.changed.is_empty()
+        self.changed.is_empty() && self.kept.is_empty()
     }
 
     /// Checks a commit and, if all holds, adds it to the group. The outer error is one after which the group can't be
     /// written: part of a commit is in it.
     pub(super) fn add(&mut self, commit: Prepared, now: Micros) -> StoreResult<Result<Committed, CommitError>> {
         let tenant = commit.commit_of;
+        if tenant == layout::SYSTEM {
+            return Ok(Err(StoreError::Closed("this tenant number is the store's own".into()).into()));
+        }
+        if !commit.keeps.is_empty() {
+            let kept = self.kept.add(self.tables, self.sealer, tenant, &commit.keeps, now);
+            return Ok(kept.map(|()| Committed { time: now, written: Vec::new() }));
+        }
         let checked = match self.check(&commit) {
             Ok(checked) => checked,
             Err(error) => return Ok(Err(error)),
@@ -153,9 +179,6 @@ impl<'c> Group<'c> {
 
     fn check(&mut self, commit: &Prepared) -> Result<Vec<Checked>, CommitError> {
         let tenant = commit.commit_of;
-        if tenant == layout::SYSTEM {
-            return Err(StoreError::Closed("this tenant number is the store's own".into()).into());
-        }
         if self.lane(tenant)?.touched.is_hit(&commit.guards, commit.read_at) {
             return Err(CommitError::Touched);
         }
@@ -323,6 +346,7 @@ impl<'c> Group<'c> {
                 None => batch.remove(index, key),
             }
         }
+        self.kept.write_to(self.tables, &mut batch);
         for keyspace in self.tables.all() {
             batch.insert(keyspace, layout::mark(slot), number.to_be_bytes());
         }

@@ -6,6 +6,8 @@
 //! | records | head | `h` | [`super::record::Head`] |
 //! | records | current | `c` rid | a record |
 //! | records | keys | `k` rid | version, sealed key list |
+//! | records | kept | `s` kind 0 id | a record that is no resource: [`super::kept`] |
+//! | records | expiry | tenant `u32::MAX`, `x` time, then the key of a kept record | nothing |
 //! | history | history | `v` rid version | a record and its sealed key list |
 //! | history | log | `l` type 0 time index | packed entries; the type is empty for the log of the whole tenant |
 //! | index | ids | `i` type 0 id | rid |
@@ -33,6 +35,8 @@ const LOG: u8 = b'l';
 const IDS: u8 = b'i';
 const POSTINGS: u8 = b'p';
 const MARKS: u8 = b'm';
+const KEPT: u8 = b's';
+const EXPIRY: u8 = b'x';
 /// No tenant has this number: what belongs to the store itself.
 pub(super) const SYSTEM: TenantId = TenantId(u32::MAX);
 
@@ -97,7 +101,12 @@ pub(super) fn log(tenant: TenantId, scope: &str, time: Micros, index: u32) -> Ve
 pub(super) fn log_place(key: &[u8]) -> Option<(Micros, u32)> {
     let (rest, index) = key.split_last_chunk::<4>()?;
     let (_, time) = rest.split_last_chunk::<8>()?;
-    Some((Micros((u64::from_be_bytes(*time) ^ (1 << 63)).cast_signed()), u32::from_be_bytes(*index)))
+    Some((micros(*time), u32::from_be_bytes(*index)))
+}
+
+/// The reverse of [`sortable_micros`].
+const fn micros(sortable: [u8; 8]) -> Micros {
+    Micros((u64::from_be_bytes(sortable) ^ (1 << 63)).cast_signed())
 }
 
 /// What all postings of a type start with.
@@ -190,6 +199,47 @@ pub(super) fn all_postings(tenant: TenantId, generation: u16) -> Vec<u8> {
     let mut key = table(tenant, POSTINGS, 2);
     key.extend_from_slice(&generation.to_be_bytes());
     key
+}
+
+/// What all kept records of a tenant start with.
+pub(super) fn all_kept(tenant: TenantId) -> Vec<u8> {
+    table(tenant, KEPT, 0)
+}
+
+/// What the kept records of a kind start with whose ids start with `prefix`.
+pub(super) fn kept(tenant: TenantId, kind: &str, prefix: &str) -> Vec<u8> {
+    let mut key = table(tenant, KEPT, kind.len() + 1 + prefix.len());
+    key.extend_from_slice(kind.as_bytes());
+    key.push(0);
+    key.extend_from_slice(prefix.as_bytes());
+    key
+}
+
+/// Kind and id in the key of a kept record.
+pub(super) fn kept_place(key: &[u8]) -> Option<(&str, &str)> {
+    let named = std::str::from_utf8(key.get(5..)?).ok()?;
+    named.split_once('\0')
+}
+
+/// What all entries of the index of expiry start with, one for all tenants: what expires first stands first.
+pub(super) fn all_expiry() -> Vec<u8> {
+    table(SYSTEM, EXPIRY, 0)
+}
+
+/// Where the kept records stand that expire from a time on.
+pub(super) fn expiry_from(time: Micros) -> Vec<u8> {
+    [&all_expiry()[..], &sortable_micros(time)].concat()
+}
+
+/// The entry of a kept record in the index of expiry.
+pub(super) fn expiry(time: Micros, kept_key: &[u8]) -> Vec<u8> {
+    [&expiry_from(time)[..], kept_key].concat()
+}
+
+/// When which kept record expires.
+pub(super) fn expiry_place(key: &[u8]) -> Option<(Micros, &[u8])> {
+    let (time, kept_key) = key.get(5..)?.split_first_chunk::<8>()?;
+    Some((micros(*time), kept_key))
 }
 
 pub(super) fn mark(slot: u32) -> Vec<u8> {

@@ -6,6 +6,7 @@ mod checkpoint;
 mod committer;
 mod folder;
 mod group;
+mod kept;
 mod layout;
 mod log;
 mod marks;
@@ -22,6 +23,7 @@ mod watch;
 
 use super::seal::Sealer;
 use super::{Backend, Commit, CommitError, Committed, NewKeys, StoreError, StoreResult, View};
+use crate::auth::keeper::{Epochs, Keep, Keeper, KeeperError, Kept, check_form};
 use crate::clock::Clock;
 use crate::tenant::TenantId;
 pub use check::{Report, check, rebuild};
@@ -98,6 +100,8 @@ struct Threads {
 struct Shared {
     tables: Arc<Tables>,
     sealer: Arc<Sealer>,
+    clock: Arc<dyn Clock>,
+    epochs: Epochs,
     queue: Queue,
     mark: Mutex<MarkFile>,
     checkpoints: Checkpoints,
@@ -129,6 +133,8 @@ impl Embedded {
         let shared = Arc::new(Shared {
             tables: Arc::new(opened.tables),
             sealer: Arc::new(opened.sealer),
+            clock,
+            epochs: Epochs::default(),
             queue: Queue::default(),
             mark: Mutex::new(opened.mark),
             checkpoints: Checkpoints::default(),
@@ -142,7 +148,7 @@ impl Embedded {
             shared.checkpoints.want(mark.synced);
         }
         watch::look_at_space(&shared);
-        let committer = Committer::new(Arc::clone(&shared), clock, mark.synced);
+        let committer = Committer::new(Arc::clone(&shared), mark.synced)?;
         let mut threads = Threads { committer: Some(spawn("commit", move || committer.run())?), others: Vec::new() };
         let store = Self { shared: Arc::clone(&shared), threads: Mutex::default() };
         let watched = Arc::clone(&shared);
@@ -166,6 +172,11 @@ impl Embedded {
                 Err(StoreError::OutcomeUnknown("the committer ended before it answered".into()).into())
             })
         })
+    }
+
+    fn kept(&self, tenant: TenantId) -> kept::Reading<'_> {
+        let Shared { tables, sealer, clock, .. } = &*self.shared;
+        kept::Reading { tables, sealer, clock: &**clock, tenant }
     }
 
     /// See [`Sealer::derive`].
@@ -220,6 +231,38 @@ impl Backend for Embedded {
             return Err(error);
         }
         open::stop(&self.shared)
+    }
+}
+
+impl Keeper for Embedded {
+    fn get(&self, tenant: TenantId, kind: &'static str, id: &str) -> Result<Option<Kept>, KeeperError> {
+        Ok(self.kept(tenant).get(kind, id)?)
+    }
+
+    fn list(
+        &self,
+        tenant: TenantId,
+        kind: &'static str,
+        prefix: &str,
+        after: Option<&str>,
+        count: usize,
+    ) -> Result<Vec<Kept>, KeeperError> {
+        Ok(self.kept(tenant).list(kind, prefix, after, count)?)
+    }
+
+    fn keep(&self, tenant: TenantId, changes: Vec<Keep>) -> BoxFuture<'static, Result<(), KeeperError>> {
+        let kept = check_form(&changes).map(|()| self.submit(Prepared::with_kept(tenant, changes)));
+        Box::pin(async {
+            match kept?.await {
+                Ok(_) => Ok(()),
+                Err(CommitError::Stale { change, .. }) => Err(KeeperError::Stale(change)),
+                Err(error) => Err(KeeperError::Failed(error.to_string())),
+            }
+        })
+    }
+
+    fn epoch(&self, tenant: TenantId) -> u64 {
+        self.shared.epochs.get(tenant)
     }
 }
 

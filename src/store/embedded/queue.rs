@@ -4,6 +4,7 @@ use super::group::Prepared;
 use crate::store::{CommitError, Committed, StoreError};
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// What a commit comes to.
@@ -52,17 +53,14 @@ impl Queue {
         Ok(outcome)
     }
 
-    /// Waits for commits and takes as many as make `most_changes`, but at least one. `None` when the store ends.
-    pub(super) fn take(&self, most_changes: usize) -> Option<Vec<(Prepared, Answer)>> {
-        let mut waiting = self.lock();
-        loop {
-            if !waiting.jobs.is_empty() {
-                break;
-            }
-            if waiting.ending {
-                return None;
-            }
-            waiting = self.arrival.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+    /// Waits for commits and takes as many as make `most_changes`, but at least one; none when there were none for `longest`.
+    /// `None` when the store ends.
+    pub(super) fn take(&self, most_changes: usize, longest: Duration) -> Option<Vec<(Prepared, Answer)>> {
+        let is_idle = |waiting: &mut Waiting| waiting.jobs.is_empty() && !waiting.ending;
+        let waited = self.arrival.wait_timeout_while(self.lock(), longest, is_idle);
+        let (mut waiting, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        if waiting.ending && waiting.jobs.is_empty() {
+            return None;
         }
         let mut group = Vec::new();
         let mut changes = 0;

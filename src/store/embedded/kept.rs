@@ -1,0 +1,251 @@
+//! Records that are no resources: how they are kept, read, changed, and erased when they have expired.
+//!
+//! A value is a plain header, `format version has-expiry [expiry]`, and sealed after it the content, bound to the header and to
+//! the whole key: a record that was moved does not open. One with a time of expiry has an entry in the index of expiry, which is
+//! written and removed with it. Both tables are in the keyspace `records`, and a group of commits writes them in its batch.
+
+use super::tables::{Tables, failed};
+use super::{layout, varint};
+use crate::auth::keeper::{Epochs, Expect, Keep, Kept};
+use crate::clock::{Clock, Micros};
+use crate::store::seal::{Place, Purpose, Sealer};
+use crate::store::{CommitError, Rid, StoreError, StoreResult};
+use crate::tenant::TenantId;
+use fjall::{OwnedWriteBatch, Readable, Snapshot};
+use rustc_hash::{FxHashMap, FxHashSet};
+
+const FORMAT: u8 = 1;
+/// Expired records that one group erases; the next one goes on.
+const ERASED_TOGETHER: usize = 1000;
+/// Later than any record expires.
+pub(super) const NEVER: Micros = Micros(i64::MAX);
+
+/// The plain header of a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Header {
+    pub version: u64,
+    pub expires: Option<Micros>,
+}
+
+impl Header {
+    fn pack(self, out: &mut Vec<u8>) {
+        out.push(FORMAT);
+        varint::push(self.version, out);
+        out.push(self.expires.is_some().into());
+        if let Some(time) = self.expires {
+            out.extend_from_slice(&time.0.to_be_bytes());
+        }
+    }
+
+    /// Reads a header; what follows it is the sealed content.
+    pub(super) fn unpack(value: &[u8]) -> StoreResult<(Self, &[u8])> {
+        Self::parse(value).ok_or_else(|| StoreError::Damaged("the header of a kept record".into()))
+    }
+
+    fn parse(value: &[u8]) -> Option<(Self, &[u8])> {
+        let mut rest = value.strip_prefix(&[FORMAT])?;
+        let version = varint::take(&mut rest)?;
+        match rest.split_first()? {
+            (0, rest) => Some((Self { version, expires: None }, rest)),
+            (1, rest) => {
+                let (time, rest) = rest.split_first_chunk::<8>()?;
+                Some((Self { version, expires: Some(Micros(i64::from_be_bytes(*time))) }, rest))
+            }
+            _ => None,
+        }
+    }
+
+    fn is_there(self, now: impl FnOnce() -> Micros) -> bool {
+        self.expires.is_none_or(|time| time > now())
+    }
+}
+
+const fn place(tenant: TenantId, version: u64) -> Place {
+    Place { purpose: Purpose::Kept, tenant, rid: Rid(0), version }
+}
+
+fn seal(
+    sealer: &Sealer,
+    tenant: TenantId,
+    key: &[u8],
+    header: Header,
+    now: Micros,
+    bytes: &[u8],
+) -> StoreResult<Vec<u8>> {
+    let mut out = key.to_vec();
+    header.pack(&mut out);
+    sealer.seal(place(tenant, header.version), now, bytes, &mut out)?;
+    out.drain(..key.len());
+    Ok(out)
+}
+
+/// Opens a record, expired or not.
+pub(super) fn open(sealer: &Sealer, tenant: TenantId, key: &[u8], value: &[u8]) -> StoreResult<Kept> {
+    let (header, text) = Header::unpack(value)?;
+    let bound = [key, value.get(..value.len() - text.len()).unwrap_or_default()].concat();
+    let bytes = sealer.open(place(tenant, header.version), &bound, text)?.into_vec();
+    let (_, id) = layout::kept_place(key).ok_or_else(|| StoreError::Damaged("the key of a kept record".into()))?;
+    Ok(Kept { id: id.into(), version: header.version, expires: header.expires, bytes })
+}
+
+/// Reads the records of a tenant as they were at one moment.
+pub(super) struct Reading<'r> {
+    pub tables: &'r Tables,
+    pub sealer: &'r Sealer,
+    pub clock: &'r dyn Clock,
+    pub tenant: TenantId,
+}
+
+impl Reading<'_> {
+    pub(super) fn get(&self, kind: &str, id: &str) -> StoreResult<Option<Kept>> {
+        let key = layout::kept(self.tenant, kind, id);
+        let value = self.snapshot().get(&self.tables.records, &key).map_err(|error| failed(&error))?;
+        let Some(value) = value else { return Ok(None) };
+        self.open_present(&key, &value)
+    }
+
+    pub(super) fn list(&self, kind: &str, prefix: &str, after: Option<&str>, count: usize) -> StoreResult<Vec<Kept>> {
+        let first = layout::kept(self.tenant, kind, prefix);
+        let start = after.map_or_else(Vec::new, |after| [&layout::kept(self.tenant, kind, after)[..], &[0]].concat());
+        let mut listed = Vec::new();
+        if count == 0 {
+            return Ok(listed);
+        }
+        for entry in self.snapshot().range(&self.tables.records, start.max(first.clone())..) {
+            let (key, value) = entry.into_inner().map_err(|error| failed(&error))?;
+            if !key.starts_with(&first) {
+                break;
+            }
+            listed.extend(self.open_present(&key, &value)?);
+            if listed.len() == count {
+                break;
+            }
+        }
+        Ok(listed)
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        self.tables.db.snapshot()
+    }
+
+    fn open_present(&self, key: &[u8], value: &[u8]) -> StoreResult<Option<Kept>> {
+        let is_there = Header::unpack(value)?.0.is_there(|| self.clock.now());
+        is_there.then(|| open(self.sealer, self.tenant, key, value)).transpose()
+    }
+}
+
+/// What a group changes.
+pub(super) struct KeptEdits {
+    /// By key, in both tables; `None` removes.
+    writes: FxHashMap<Vec<u8>, Option<Vec<u8>>>,
+    /// The tenants whose epoch grows when this is written.
+    pub renewed: FxHashSet<TenantId>,
+    /// When the first of the records written here expires.
+    pub first_expiry: Micros,
+}
+
+impl Default for KeptEdits {
+    fn default() -> Self {
+        Self { writes: FxHashMap::default(), renewed: FxHashSet::default(), first_expiry: NEVER }
+    }
+}
+
+impl KeptEdits {
+    pub(super) fn is_empty(&self) -> bool {
+        self.writes.is_empty()
+    }
+
+    /// Adds all changes, or none if one of them does not find what it expects.
+    pub(super) fn add(
+        &mut self,
+        tables: &Tables,
+        sealer: &Sealer,
+        tenant: TenantId,
+        changes: &[Keep],
+        now: Micros,
+    ) -> Result<(), CommitError> {
+        let mut checked = Vec::with_capacity(changes.len());
+        for (n, change) in changes.iter().enumerate() {
+            let key = layout::kept(tenant, change.kind, &change.id);
+            let stored = self.header(tables, &key)?;
+            let current = stored.filter(|header| header.is_there(|| now)).map(|header| header.version);
+            let holds = match change.expect {
+                Expect::Any => true,
+                Expect::Absent => current.is_none(),
+                Expect::Version(version) => current == Some(version),
+            };
+            if !holds {
+                return Err(CommitError::Stale { change: n, current });
+            }
+            let header = Header { version: current.unwrap_or_default() + 1, expires: change.expires };
+            let value =
+                change.bytes.as_ref().map(|bytes| seal(sealer, tenant, &key, header, now, bytes)).transpose()?;
+            if value.is_some() || current.is_some() {
+                checked.push((change, key, stored, value));
+            }
+        }
+        for (change, key, stored, value) in checked {
+            if Epochs::counts(change.kind) {
+                self.renewed.insert(tenant);
+            }
+            self.replace(key, stored.and_then(|header| header.expires), change.expires, value);
+        }
+        Ok(())
+    }
+
+    /// A record's header, as the group left it so far.
+    fn header(&self, tables: &Tables, key: &[u8]) -> StoreResult<Option<Header>> {
+        let unpack = |value: &[u8]| Header::unpack(value).map(|(header, _)| header);
+        if let Some(value) = self.writes.get(key) {
+            return value.as_deref().map(unpack).transpose();
+        }
+        let stored = tables.records.get(key).map_err(|error| failed(&error))?;
+        stored.as_deref().map(unpack).transpose()
+    }
+
+    fn replace(&mut self, key: Vec<u8>, old: Option<Micros>, new: Option<Micros>, value: Option<Vec<u8>>) {
+        if let Some(time) = old {
+            self.writes.insert(layout::expiry(time, &key), None);
+        }
+        if let Some(time) = new.filter(|_| value.is_some()) {
+            self.writes.insert(layout::expiry(time, &key), Some(Vec::new()));
+            self.first_expiry = self.first_expiry.min(time);
+        }
+        self.writes.insert(key, value);
+    }
+
+    /// Erases what has expired by now, of what was stored before this group; nothing there expires before `from`. Answers
+    /// when the next one expires, which is not after `now` where more was found than is erased together.
+    pub(super) fn erase(&mut self, tables: &Tables, from: Micros, now: Micros) -> StoreResult<Micros> {
+        let entries = tables.records.range(layout::expiry_from(from)..layout::expiry_from(NEVER));
+        for (n, entry) in entries.enumerate() {
+            let entry = entry.key().map_err(|error| failed(&error))?;
+            let damaged = || StoreError::Damaged("an entry of the index of expiry".into());
+            let (time, key) = layout::expiry_place(&entry).ok_or_else(damaged)?;
+            if time > now || n == ERASED_TOGETHER {
+                return Ok(time);
+            }
+            // Else an earlier change of this group gave the record another time, and removes the entry.
+            if self.header(tables, key)?.is_some_and(|header| header.expires == Some(time)) {
+                self.replace(key.to_vec(), Some(time), None, None);
+            }
+        }
+        Ok(NEVER)
+    }
+
+    pub(super) fn write_to(self, tables: &Tables, batch: &mut OwnedWriteBatch) {
+        for (key, value) in self.writes {
+            match value {
+                Some(value) => batch.insert(&tables.records, key, value),
+                None => batch.remove(&tables.records, key),
+            }
+        }
+    }
+}
+
+/// When the first record expires, from the index; [`NEVER`] where none does.
+pub(super) fn first_expiry(tables: &Tables) -> StoreResult<Micros> {
+    let Some(entry) = tables.records.prefix(layout::all_expiry()).next() else { return Ok(NEVER) };
+    let entry = entry.key().map_err(|error| failed(&error))?;
+    Ok(layout::expiry_place(&entry).map_or(NEVER, |(time, _)| time))
+}
