@@ -2,6 +2,7 @@
 
 pub mod authorization;
 pub mod error;
+pub mod form;
 pub mod grant;
 pub mod keeper;
 #[cfg(test)]
@@ -11,4 +12,3 @@ pub mod refresh;
 pub mod scope;
 pub mod secret;
 pub mod server;
-pub mod token;
