@@ -10,7 +10,7 @@ pub struct OAuthError {
     pub code: &'static str,
     /// `error_description`.
     pub description: Cow<'static, str>,
-    /// What the log hears, of faults that are the server's.
+    /// What the log hears: of faults that are the server's, and why a token or a proof is not good.
     pub log: Option<String>,
     /// When to try again, in seconds.
     pub retry_after_s: Option<u32>,
@@ -62,6 +62,15 @@ impl OAuthError {
 impl From<KeeperError> for OAuthError {
     fn from(error: KeeperError) -> Self {
         Self::server(error)
+    }
+}
+
+/// `invalid_token` of RFC 6750: the client hears no more than that, the log hears why.
+impl From<super::jwt::TokenError> for OAuthError {
+    fn from(error: super::jwt::TokenError) -> Self {
+        let mut refusal = Self::new("invalid_token", "The access token is not good.");
+        refusal.log = Some(error.to_string());
+        refusal
     }
 }
 

@@ -69,7 +69,8 @@ pub trait Keeper: Send + Sync {
     /// [`KeeperError::Failed`].
     fn get(&self, tenant: TenantId, kind: &'static str, id: &str) -> Result<Option<Kept>, KeeperError>;
 
-    /// Records whose id starts with a prefix and comes after another, in the order of their ids, at most `count`.
+    /// Records whose id starts with a prefix and comes after another, in the order of their ids, at most `count`, as they were
+    /// at one moment.
     ///
     /// # Errors
     /// [`KeeperError::Failed`].

@@ -3,8 +3,12 @@
 pub mod authorization;
 pub mod error;
 pub mod form;
+#[cfg(test)]
+pub(crate) mod fixture;
 pub mod grant;
+pub mod jwt;
 pub mod keeper;
+pub mod keys;
 #[cfg(test)]
 pub(crate) mod memory;
 pub mod records;

@@ -1,6 +1,7 @@
 //! The authorization server: its parts. What it does stands in the files beside, one for each endpoint or concept.
 
 use super::keeper::SharedKeeper;
+use super::keys::KeyCache;
 use crate::clock::Clock;
 use crate::config;
 use crate::tenant::TenantId;
@@ -16,9 +17,18 @@ pub struct Server {
     pub config: config::Auth,
     /// `public_url` without a slash at the end.
     pub public_url: Arc<str>,
+    /// The signing keys in memory.
+    pub(super) keys: KeyCache,
 }
 
 impl Server {
+    /// Puts the parts together.
+    #[must_use]
+    pub fn new(keeper: SharedKeeper, clock: Arc<dyn Clock>, config: config::Auth, public_url: &str) -> Self {
+        let public_url = public_url.trim_end_matches('/').into();
+        Self { keeper, clock, config, public_url, keys: KeyCache::default() }
+    }
+
     /// The FHIR base of a tenant, without a slash at the end: issuer and audience of its tokens, and the `aud` of its launches.
     #[must_use]
     pub fn base(&self, tenant: TenantId) -> String {

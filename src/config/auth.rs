@@ -30,6 +30,8 @@ pub struct Auth {
     pub session_inactivity_s: u64,
     /// How long a session at a browser lasts at most, in seconds.
     pub session_lifetime_s: u64,
+    /// How old a signing key may become before another takes its place, in seconds.
+    pub signing_key_age_s: u64,
     /// How far the clocks of others may be off, in seconds, when their tokens and assertions are looked at.
     pub clock_skew_s: u64,
     /// Who may register clients.
@@ -66,6 +68,7 @@ impl Default for Auth {
             launch_lifetime_s: 300,
             session_inactivity_s: 900,
             session_lifetime_s: 12 * 3_600,
+            signing_key_age_s: 90 * 86_400,
             clock_skew_s: 30,
             registration: Registration::Admin,
             fetch_hosts: Vec::new(),

@@ -4,7 +4,7 @@
 use pharos::clock::SystemClock;
 use pharos::store::embedded::{Embedded, Options, check, rebuild};
 use pharos::store::fault::{Faulty, Odds};
-use pharos::store::{Backend, contract};
+use pharos::store::{Backend, Store, contract};
 use pharos::tenant::TenantId;
 use std::sync::Arc;
 
@@ -37,6 +37,7 @@ fn a_backend_without_faults_keeps_it_and_one_with_faults_is_found_out() {
     contract::check_all(&Faulty::new(Arc::clone(&store), 1, Odds::default()), TenantId(0)).unwrap();
     let late = Odds { late: 500, ..Odds::default() };
     contract::check_all(&Faulty::new(Arc::clone(&store), 1, late), TenantId(100)).unwrap();
+    contract::keeper::check_all(&*Store::new(Arc::clone(&store)).keeper(), TenantId(180)).unwrap();
     let kinds = [
         Odds { refused: 50, ..Odds::default() },
         Odds { unknown: 50, ..Odds::default() },

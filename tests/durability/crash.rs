@@ -1,10 +1,13 @@
 //! Processes that are killed while 64 clients write.
 //!
 //! A test starts this binary again with [`WRITER`] in its environment: that process opens the store, lets 64 clients write,
-//! and tells each answered commit on its standard output, until it is killed.
+//! and tells each answered commit on its standard output, until it is killed. Before each commit a client uses up its code and
+//! gets the next one, as when a refresh token is rotated.
 
 use crate::workload::{Oracle, Rng, changes, first_seed, step};
+use pharos::auth::keeper::{Expect, Keep, Keeper};
 use pharos::clock::{Micros, SystemClock};
+use pharos::store::contract::keeper::{put, remove};
 use pharos::store::embedded::{Embedded, Options, check};
 use pharos::store::{Backend, Commit};
 use pharos::tenant::TenantId;
@@ -32,11 +35,20 @@ fn writer_process() {
 
 async fn write_on(store: Arc<Embedded>, seed: u64, client: String) {
     for n in 0.. {
+        store.keep(TENANT, next_code(&client, n)).await.unwrap();
         let changes = changes(&step(seed, &client, n));
         let commit = Commit { tenant: TENANT, changes, guards: Vec::new(), read_at: Micros(i64::MIN) };
         store.commit(commit).await.unwrap();
         writeln!(std::io::stdout().lock(), "ack {client} {n}").unwrap();
     }
+}
+
+/// The change that uses up code `n - 1` of a client and makes code `n`.
+fn next_code(client: &str, n: u64) -> Vec<Keep> {
+    let id = |n| format!("{client}~{n}");
+    let code = Keep { expires: Some(Micros(i64::MAX / 2)), expect: Expect::Absent, ..put("code", &id(n), client) };
+    let used = n.checked_sub(1).map(|n| Keep { expect: Expect::Version(1), ..remove("code", &id(n)) });
+    used.into_iter().chain([code]).collect()
 }
 
 /// The writer's options: with a checkpoint every fifty groups, so that some rounds end in the middle of one.
@@ -76,13 +88,19 @@ pub fn write_until_killed(
     told
 }
 
-/// Each client must see what it was told, or that and its next step, whole.
+/// Each client must see what it was told, or that and its next step, whole; of its codes the one that was made before its
+/// last commit or the one after.
 pub fn verify_answered(store: &Embedded, seed: u64, answered: &BTreeMap<String, u64>) -> BTreeMap<String, u64> {
     let view = store.view(TENANT).unwrap();
     let verified = |(client, told): (&String, &u64)| {
         let found = Oracle::observe(&*view, client);
         let told = [*told, *told + 1].into_iter().find(|told| Oracle::after(seed, client, *told) == found);
-        (client.clone(), told.unwrap_or_else(|| panic!("{client} does not see what it was told")))
+        let told = told.unwrap_or_else(|| panic!("{client} does not see what it was told"));
+        let codes = store.list(TENANT, "code", &format!("{client}~"), None, 9).unwrap();
+        let [code] = codes.as_slice() else { panic!("{client} has {} codes after step {told}", codes.len()) };
+        assert!([told - 1, told].iter().any(|n| *code.id == format!("{client}~{n}")), "{client} {told}: {}", code.id);
+        assert_eq!(code.bytes, client.as_bytes());
+        (client.clone(), told)
     };
     answered.iter().map(verified).collect()
 }

@@ -2,10 +2,12 @@
 
 use crate::crash::{TENANT, verify_answered, write_until_killed};
 use crate::workload::first_seed;
-use pharos::clock::SystemClock;
-use pharos::store::contract::{commit, put};
+use pharos::auth::keeper::{Keep, Keeper, KeeperError};
+use pharos::clock::{Micros, SystemClock};
+use pharos::store::contract::{commit, keeper, put};
 use pharos::store::embedded::{Embedded, Options, check, rebuild};
 use pharos::store::{Backend, StoreError};
+use pharos::tenant::TenantId;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -148,4 +150,44 @@ fn moved_and_altered_bytes_are_found() {
     for rid in rids {
         assert!(matches!(view.current(rid), Err(StoreError::Damaged(_))));
     }
+}
+
+#[test]
+fn moved_and_altered_records_that_are_no_resources_are_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options::at(folder.path().join("store"));
+    let store = open(&options).unwrap();
+    let until = |id| Keep { expires: Some(Micros(i64::MAX / 2)), ..keeper::put("user", id, "text") };
+    keeper::keep(&store, TENANT, ["a", "b", "c", "d"].map(until).into()).unwrap();
+    keeper::keep(&store, TenantId(9), vec![until("a")]).unwrap();
+    store.close().unwrap();
+    drop(store);
+    let report = check(&options).unwrap();
+    assert_eq!((report.problems, report.kept), (Vec::new(), 5));
+    {
+        let db = fjall::Database::builder(options.folder.join("db")).open().unwrap();
+        let records = db.keyspace("records", fjall::KeyspaceCreateOptions::default).unwrap();
+        let key = |tenant: TenantId, id: &str| [&tenant.0.to_be_bytes()[..], b"suser\0", id.as_bytes()].concat();
+        let value = |key: &[u8]| records.get(key).unwrap().unwrap().to_vec();
+        let (a, b) = (value(&key(TENANT, "a")), value(&key(TENANT, "b")));
+        records.insert(key(TENANT, "a"), b).unwrap();
+        records.insert(key(TenantId(9), "a"), a).unwrap();
+        let mut altered = value(&key(TENANT, "c"));
+        *altered.last_mut().unwrap() ^= 1;
+        records.insert(key(TENANT, "c"), altered).unwrap();
+        let index = records.prefix([&[0xFF; 4][..], b"x"].concat()).map(|entry| entry.key().unwrap());
+        let entry = index.into_iter().find(|entry| entry.ends_with(&key(TENANT, "d"))).unwrap();
+        records.remove(entry).unwrap();
+        records.rotate_memtable_and_wait().unwrap();
+    }
+    let problems = check(&options).unwrap().problems.join("\n");
+    assert_eq!(problems.matches("does not open").count(), 3, "{problems}");
+    assert_eq!(problems.matches("missing in the index").count(), 1, "{problems}");
+    assert!(problems.contains("has 4 entries for 5 records"), "{problems}");
+    let store = open(&options).unwrap();
+    for (tenant, id) in [(TENANT, "a"), (TENANT, "c"), (TenantId(9), "a")] {
+        let found = store.get(tenant, "user", id);
+        assert!(matches!(&found, Err(KeeperError::Failed(why)) if why.contains("damaged")), "{found:?}");
+    }
+    assert!(store.get(TENANT, "user", "b").unwrap().is_some());
 }

@@ -1,7 +1,9 @@
 //! Disks that fail, fill up and hang. Each test runs its body in a process of its own, on a disk that obeys orders.
 
 use crate::disk::Disk;
+use pharos::auth::keeper::{Keep, Keeper, KeeperError};
 use pharos::clock::{Micros, SystemClock};
+use pharos::store::contract::keeper::keep;
 use pharos::store::contract::{self, put};
 use pharos::store::embedded::{Embedded, Options, check};
 use pharos::store::{Backend, Commit, CommitError, Committed, StoreError};
@@ -45,6 +47,10 @@ fn is_there(store: &Embedded, id: &str) -> bool {
     view.find("Basic", id).unwrap().is_some_and(|rid| view.current(rid).unwrap().is_some())
 }
 
+fn record(id: &str) -> Keep {
+    contract::keeper::put("client", id, "")
+}
+
 /// After the order `fault` no write succeeds, not even when the disk is well again, until the store was opened anew.
 fn fails_and_refuses_to_go_on(options: &Options, disk: &Disk, fault: &str) {
     let store = open(options);
@@ -55,6 +61,8 @@ fn fails_and_refuses_to_go_on(options: &Options, disk: &Disk, fault: &str) {
     disk.revoke(fault);
     let error = write(&store, "after").unwrap_err();
     assert!(matches!(error, CommitError::Store(StoreError::Closed(_))), "{error}");
+    let error = keep(&store, TENANT, vec![record("after")]).unwrap_err();
+    assert!(matches!(&error, KeeperError::Failed(why) if why.contains("does not accept")), "{error}");
     assert!(matches!(store.health(), Err(StoreError::Closed(_))));
     assert!(is_there(&store, "before"), "what was committed can still be read");
     assert!(!is_there(&store, "during"), "what failed was never shown");
@@ -80,6 +88,28 @@ fn after_a_failed_fsync_the_store_refuses_to_go_on() {
 fn after_a_failed_write_the_store_refuses_to_go_on() {
     on_a_bad_disk("faults::after_a_failed_write_the_store_refuses_to_go_on", |options, disk| {
         fails_and_refuses_to_go_on(options, disk, "full");
+    });
+}
+
+#[test]
+fn a_kept_record_whose_fsync_failed_is_never_shown() {
+    on_a_bad_disk("faults::a_kept_record_whose_fsync_failed_is_never_shown", |options, disk| {
+        let store = open(options);
+        keep(&store, TENANT, vec![record("before")]).unwrap();
+        let epoch = store.epoch(TENANT);
+        disk.order("fail-sync");
+        let error = keep(&store, TENANT, vec![record("during")]).unwrap_err();
+        assert!(matches!(&error, KeeperError::Failed(why) if why.contains("unknown")), "{error}");
+        disk.revoke("fail-sync");
+        assert!(store.get(TENANT, "client", "before").unwrap().is_some(), "what was kept can still be read");
+        assert!(store.get(TENANT, "client", "during").unwrap().is_none(), "what failed was never shown");
+        assert_eq!(store.epoch(TENANT), epoch);
+        assert!(store.close().is_err());
+        drop(store);
+        let store = open(options);
+        assert!(store.get(TENANT, "client", "before").unwrap().is_some());
+        keep(&store, TENANT, vec![record("again")]).unwrap();
+        store.close().unwrap();
     });
 }
 
@@ -116,6 +146,7 @@ fn below_the_floor_of_free_space_the_store_is_read_only() {
     let options = Options::at(folder.path().join("store"));
     let store = open(&options);
     write(&store, "a").unwrap();
+    keep(&store, TENANT, vec![record("a")]).unwrap();
     store.close().unwrap();
     drop(store);
     let store = open(&Options { free_floor_mib: u64::MAX, ..options });
@@ -123,6 +154,9 @@ fn below_the_floor_of_free_space_the_store_is_read_only() {
     assert!(matches!(error, CommitError::Store(StoreError::ReadOnly(_))), "{error}");
     assert!(matches!(store.health(), Err(StoreError::ReadOnly(_))));
     assert!(is_there(&store, "a"), "reads go on");
+    let error = keep(&store, TENANT, vec![record("b")]).unwrap_err();
+    assert!(matches!(&error, KeeperError::Failed(why) if why.contains("read-only")), "{error}");
+    assert!(store.get(TENANT, "client", "a").unwrap().is_some() && store.get(TENANT, "client", "b").unwrap().is_none());
 }
 
 #[test]
@@ -132,7 +166,11 @@ fn a_full_queue_is_busy_and_a_closed_store_is_closed() {
     let commit = Commit { tenant: TENANT, changes: Vec::new(), guards: Vec::new(), read_at: Micros(0) };
     let error = contract::wait(store.commit(commit)).unwrap_err();
     assert!(matches!(error, CommitError::Store(StoreError::Busy)), "{error}");
+    let error = keep(&store, TENANT, vec![record("a")]).unwrap_err();
+    assert!(matches!(&error, KeeperError::Failed(why) if why.contains("too many")), "{error}");
     store.close().unwrap();
     let error = write(&store, "a").unwrap_err();
     assert!(matches!(error, CommitError::Store(StoreError::Closed(_))), "{error}");
+    let error = keep(&store, TENANT, vec![record("a")]).unwrap_err();
+    assert!(matches!(&error, KeeperError::Failed(why) if why.contains("shutting down")), "{error}");
 }

@@ -20,6 +20,7 @@ mod disk;
 #[cfg(target_os = "linux")]
 mod faults;
 mod http_kill;
+mod keeper;
 mod model;
 #[cfg(target_os = "linux")]
 mod power;

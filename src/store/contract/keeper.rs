@@ -13,6 +13,7 @@ pub const CLAUSES: &[(&str, Clause)] = &[
     ("records come back", records_come_back),
     ("expectations are kept", expectations_are_kept),
     ("all changes happen or none", all_or_none),
+    ("a list is of one moment", a_list_is_of_one_moment),
     ("what is used once is used by one", used_by_one),
     ("what has expired is absent", expired_is_absent),
     ("lists are in order, by prefix and page", lists_are_in_order),
@@ -134,6 +135,19 @@ fn all_or_none(keeper: &dyn Keeper, tenant: TenantId) -> Result<(), Breach> {
     let ids: Vec<_> = keeper.list(tenant, "user", "", None, 9)?.into_iter().map(|kept| kept.id).collect();
     hold!("both", ids, ["b".into(), "c".into()]);
     Ok(())
+}
+
+fn a_list_is_of_one_moment(keeper: &dyn Keeper, tenant: TenantId) -> Result<(), Breach> {
+    let id = |n: u32| format!("token-{n}");
+    keep(keeper, tenant, vec![put("token", &id(0), "")])?;
+    std::thread::scope(|scope| {
+        let rotate = |n| keep(keeper, tenant, vec![remove("token", &id(n)), put("token", &id(n + 1), "")]);
+        let rotating = scope.spawn(move || (0..100).try_for_each(rotate));
+        while !rotating.is_finished() {
+            hold!("there is always one", keeper.list(tenant, "token", "", None, 9)?.len(), 1);
+        }
+        rotating.join().map_err(|_| Breach("the other thread failed".into()))?.map_err(Into::into)
+    })
 }
 
 /// Several at once try to use up a code; each round exactly one may.

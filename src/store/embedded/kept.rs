@@ -249,3 +249,68 @@ pub(super) fn first_expiry(tables: &Tables) -> StoreResult<Micros> {
     let entry = entry.key().map_err(|error| failed(&error))?;
     Ok(layout::expiry_place(&entry).map_or(NEVER, |(time, _)| time))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::FixedClock;
+    use crate::store::contract::keeper::{keep, put};
+    use crate::store::embedded::{Embedded, Options};
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn headers_come_back() {
+        for expires in [None, Some(Micros(-7)), Some(NEVER)] {
+            let header = Header { version: 300, expires };
+            let mut value = Vec::new();
+            header.pack(&mut value);
+            value.extend_from_slice(b"text");
+            assert_eq!(Header::unpack(&value).unwrap(), (header, &b"text"[..]));
+        }
+        for damaged in [&b""[..], b"\x02\x01\x00", b"\x01\x01\x02", b"\x01\x01\x01short"] {
+            assert!(Header::unpack(damaged).is_err(), "{damaged:?}");
+        }
+    }
+
+    #[test]
+    fn a_value_opens_under_its_own_key_only() {
+        let sealer = Sealer::new(&[1; 32]).unwrap();
+        let (tenant, header) = (TenantId(1), Header { version: 2, expires: Some(Micros(9)) });
+        let key = layout::kept(tenant, "user", "a");
+        let value = seal(&sealer, tenant, &key, header, Micros(0), b"text").unwrap();
+        assert!(!value.windows(4).any(|part| part == b"text"));
+        let kept = open(&sealer, tenant, &key, &value).unwrap();
+        assert_eq!(kept, Kept { id: "a".into(), version: 2, expires: Some(Micros(9)), bytes: b"text".to_vec() });
+        for (kind, id) in [("user", "b"), ("users", "a")] {
+            assert!(open(&sealer, tenant, &layout::kept(tenant, kind, id), &value).is_err(), "{kind} {id}");
+        }
+        let other = TenantId(2);
+        assert!(open(&sealer, other, &layout::kept(other, "user", "a"), &value).is_err());
+        let mut prolonged = value;
+        prolonged[10] ^= 1;
+        assert_eq!(Header::unpack(&prolonged).unwrap().0, Header { version: 2, expires: Some(Micros(8)) });
+        assert!(open(&sealer, tenant, &key, &prolonged).is_err());
+    }
+
+    #[test]
+    fn what_has_expired_is_erased_step_by_step_without_further_writes() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = Options { free_floor_mib: 0, ..Options::at(folder.path().join("store")) };
+        let store = Embedded::open(options, FixedClock::at(Micros(1_000_000))).unwrap();
+        let tenant = TenantId(7);
+        let until = |expires, id: String| Keep { expires: Some(expires), ..put("jti", &id, "") };
+        let expired = (0..=2 * ERASED_TOGETHER).map(|n| until(Micros(5), n.to_string()));
+        keep(&store, tenant, expired.chain([until(NEVER, "not-yet".into())]).collect()).unwrap();
+        let records = store.shared.tables.records.clone();
+        let count = |prefix| records.prefix(prefix).count();
+        assert_eq!(count(layout::all_kept(tenant)), 2 * ERASED_TOGETHER + 2, "a group erases what was there before it");
+        keep(&store, tenant, vec![put("client", "trigger", "")]).unwrap();
+        assert!(count(layout::all_kept(tenant)) <= ERASED_TOGETHER + 3);
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while count(layout::all_kept(tenant)) > 2 {
+            assert!(Instant::now() < deadline, "the rest is not erased");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert_eq!(count(layout::all_expiry()), 1);
+    }
+}

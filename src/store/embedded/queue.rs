@@ -130,3 +130,21 @@ impl Queue {
         waiting.closed.clone().filter(|_| waiting.has_failed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tenant::TenantId;
+
+    #[test]
+    fn a_reader_waits_no_longer_than_it_wants_and_hears_of_the_end() {
+        let queue = Queue::default();
+        let take = |longest| queue.take(1, longest).map(|group| group.len());
+        assert_eq!(take(Duration::from_millis(1)), Some(0));
+        let outcome = queue.add(Prepared::with_kept(TenantId(0), Vec::new()), 1).unwrap();
+        assert_eq!(take(Duration::MAX), Some(1));
+        assert!(outcome.blocking_recv().is_err(), "it was taken and dropped");
+        queue.end();
+        assert_eq!(take(Duration::MAX), None);
+    }
+}
