@@ -130,6 +130,17 @@ impl Server {
         Ok(is_its.then(|| Live { client, user: Some((user, authorization)) }))
     }
 
+    /// What an access token says, and whom it stands for: one of this server that is good now.
+    ///
+    /// # Errors
+    /// `invalid_token`; when the store fails.
+    pub fn bearer(&self, tenant: TenantId, token: &str) -> Result<(AccessClaims, Live), OAuthError> {
+        let claims = self.verify_access(tenant, token)?;
+        let live = self.live(tenant, &claims)?;
+        let live = live.ok_or_else(|| OAuthError::new("invalid_token", "The token was revoked."))?;
+        Ok((claims, live))
+    }
+
     /// A user who is not switched off.
     ///
     /// # Errors

@@ -210,8 +210,8 @@ pub enum Scope {
 /// This server's own: who holds it may make launch contexts (`POST /auth/launch`).
 pub const MAKE_LAUNCH: &str = "make_launch";
 
-/// This server's own: a client that is registered with it may introspect every access token that is for this server, not only its
-/// own. It says nothing in a token.
+/// This server's own: a client that is registered with it may introspect every token of this server, not only its own; so may an
+/// administrator's token that carries it.
 pub const INTROSPECT: &str = "introspect";
 
 /// The scopes that are not for resources, and that this server knows.

@@ -2,6 +2,8 @@
 
 use super::keeper::SharedKeeper;
 use super::keys::KeyCache;
+use super::origins::Origins;
+use super::slowing::Slowing;
 use crate::clock::Clock;
 use crate::config;
 use crate::tenant::TenantId;
@@ -19,6 +21,10 @@ pub struct Server {
     pub public_url: Arc<str>,
     /// The signing keys in memory.
     pub(super) keys: KeyCache,
+    /// The origins of clients in memory.
+    pub(super) origins: Origins,
+    /// Who failed at the token endpoint.
+    pub slowing: Slowing,
 }
 
 impl Server {
@@ -26,7 +32,15 @@ impl Server {
     #[must_use]
     pub fn new(keeper: SharedKeeper, clock: Arc<dyn Clock>, config: config::Auth, public_url: &str) -> Self {
         let public_url = public_url.trim_end_matches('/').into();
-        Self { keeper, clock, config, public_url, keys: KeyCache::default() }
+        Self {
+            keeper,
+            clock,
+            config,
+            public_url,
+            keys: KeyCache::default(),
+            origins: Origins::default(),
+            slowing: Slowing::default(),
+        }
     }
 
     /// The FHIR base of a tenant, without a slash at the end: issuer and audience of its tokens, and the `aud` of its launches.
