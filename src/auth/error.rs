@@ -79,3 +79,9 @@ impl From<crate::error::Error> for OAuthError {
         Self::server(error)
     }
 }
+
+impl From<KeeperError> for crate::error::Error {
+    fn from(error: KeeperError) -> Self {
+        Self::unavailable("The server can't keep or read what it needs now.", error)
+    }
+}

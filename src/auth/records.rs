@@ -198,6 +198,8 @@ pub struct Session {
     pub second_factor: bool,
     /// The secret that forms carry (CSRF).
     pub csrf: String,
+    /// What the user's account was like: the session ends when password, roles, second factor or resource change.
+    pub stamp: String,
 }
 
 impl Record for Session {

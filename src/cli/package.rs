@@ -145,7 +145,9 @@ fn name(resource: &Object<'_>) -> String {
 fn is_new<'b>(app: &App, grant: &Grant, bytes: &'b [u8]) -> Result<Option<Object<'b>>, Failure> {
     let Value::Object(resource) = parse(bytes, usize::MAX)? else { return Ok(None) };
     let (type_name, id) = (resource.resource_type().unwrap_or_default(), resource.id().unwrap_or_default());
-    let stored = app.store().open(grant)?.read(type_name, id)?.and_then(|version| version.body);
+    let records = app.store().open(grant)?;
+    let stored = records.view().find(type_name, id)?.map(|rid| records.view().current(rid)).transpose()?.flatten();
+    let stored = stored.and_then(|version| version.body);
     Ok(if stored.is_some_and(|body| body == Body::pack(&resource)) { None } else { Some(resource) })
 }
 

@@ -49,8 +49,12 @@ pub struct Auth {
     pub fetch_cache_s: u64,
     /// Failed sign-ins in a row after which an account waits.
     pub lockout_failures: u32,
-    /// How long it waits, in seconds.
+    /// Failed sign-ins from one address, within `lockout_s`, after which that address waits; never when 0.
+    pub lockout_address_failures: u32,
+    /// How long an account or an address waits, in seconds.
     pub lockout_s: u64,
+    /// The least characters of a password. NIST SP 800-63B-4 demands 15 of one that is the only proof, and 8 beside a second factor.
+    pub password_characters: u32,
     /// Whether every user who signs in with a password needs a second factor.
     pub second_factor: bool,
     /// Upstream OpenID providers by which users may sign in.
@@ -77,7 +81,9 @@ impl Default for Auth {
             fetch_timeout_ms: 5_000,
             fetch_cache_s: 300,
             lockout_failures: 10,
+            lockout_address_failures: 100,
             lockout_s: 900,
+            password_characters: 15,
             second_factor: false,
             providers: Vec::new(),
             trusted_issuers: Vec::new(),

@@ -2,7 +2,7 @@
 //!
 //! They are searches, evaluated on a snapshot; the ranges that were read guard the commit.
 
-use super::{Context, precondition_failed};
+use super::{Context, precondition_failed, reach};
 use crate::config::Handling;
 use crate::error::{Error, Result};
 use crate::search::{self, Query};
@@ -50,6 +50,9 @@ pub fn find_up_to(
     most: usize,
 ) -> Result<(Vec<Version>, Vec<Guard>)> {
     let query = query(context, type_name, criteria)?;
+    if query.targets.iter().any(|target| search::is_uncovered(&context.grant, &target.expr)) {
+        return Err(reach::insufficient_scope());
+    }
     let (rids, guards) = search::find_up_to(records, &query, most, &context.search_budget())?;
     let mut versions = Vec::with_capacity(rids.len());
     for rid in rids {

@@ -3,7 +3,8 @@
 use super::condition::expect;
 use super::criteria;
 use super::writing::{self, Decision};
-use super::{Answer, Context, Request, Return, Status, precondition_failed};
+use super::{Answer, Context, Request, Return, Status, precondition_failed, reach};
+use crate::auth::scope::Letters;
 use crate::error::{Error, Issue, Result};
 use crate::interaction::call::Call;
 use crate::store::{Change, Committed, Expect, Guard, Records, Version};
@@ -16,8 +17,9 @@ pub async fn delete(context: &Context, mut request: Request<'_>) -> Result<Answe
     let Call::Delete { type_name, id } = request.call.clone() else { return Err(Error::internal("not a delete")) };
     let provenance = writing::provenance(context, request.provenance.take(), &[format!("{type_name}/{id}")])?;
     let ((), committed) = writing::decide(context, |records| {
-        let mut changes = vec![removal(records, &request, &type_name, &id)?];
-        if provenance.is_some() && records.read(&type_name, &id)?.is_some_and(|version| version.body.is_some()) {
+        let mut changes = vec![removal(context, records, &request, &type_name, &id)?];
+        let current = || reach::current(context, records, Letters::DELETE, &type_name, &id);
+        if provenance.is_some() && current()?.is_some_and(|version| version.body.is_some()) {
             changes.extend(provenance.clone());
         }
         Ok(Decision { changes, guards: Vec::new(), then: () })
@@ -50,11 +52,17 @@ pub async fn conditional_delete(context: &Context, mut request: Request<'_>) -> 
 }
 
 /// The removal of one resource, on the request's conditions.
-pub(super) fn removal(records: &Records, request: &Request<'_>, type_name: &str, id: &str) -> Result<Change> {
+pub(super) fn removal(
+    context: &Context,
+    records: &Records,
+    request: &Request<'_>,
+    type_name: &str,
+    id: &str,
+) -> Result<Change> {
     if !request.conditions.are_set() {
         return Ok(writing::removal(type_name, id, Expect::Any));
     }
-    let current = records.read(type_name, id)?;
+    let current = reach::current(context, records, Letters::DELETE, type_name, id)?;
     request.conditions.hold(current.as_ref())?;
     Ok(writing::removal(type_name, id, expect(current.as_ref())))
 }

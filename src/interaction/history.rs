@@ -4,7 +4,9 @@
 //! any depth and nothing that changes meanwhile is repeated or lost.
 
 use super::call::Target;
-use super::{Answer, Context, Request, body_of, shown};
+use super::{Answer, Context, Request, body_of, reach, shown};
+use crate::auth::access::Allowed;
+use crate::auth::scope::Letters;
 use crate::clock::Micros;
 use crate::error::{Error, Result};
 use crate::fhir::bundle::{BundleType, BundleWriter, Entry, EntryRequest, EntryResponse};
@@ -44,7 +46,7 @@ pub fn history(context: &Context, request: &Request<'_>, target: &Target) -> Res
     };
     let records = context.open()?;
     let page = match target {
-        Target::Instance(type_name, id) => instance(&records, type_name, id, &wanted, start)?,
+        Target::Instance(type_name, id) => instance(context, &records, (type_name, id), &wanted, start)?,
         Target::Type(type_name) => from_log(context, &records, Some(type_name), &wanted, start)?,
         Target::System => from_log(context, &records, None, &wanted, start)?,
     };
@@ -71,14 +73,20 @@ struct Page {
 }
 
 /// An instance's versions lie side by side: no need for the log. The place counts in versions.
-fn instance(records: &Records, type_name: &str, id: &str, wanted: &Wanted, start: Place) -> Result<Page> {
+fn instance(
+    context: &Context,
+    records: &Records,
+    (type_name, id): (&str, &str),
+    wanted: &Wanted,
+    start: Place,
+) -> Result<Page> {
     let view = records.view();
-    let rid = view.find(type_name, id)?.ok_or_else(Error::not_found)?;
-    let current = view.current(rid)?.ok_or_else(Error::not_found)?;
-    let newest = current.version;
+    let current = reach::current(context, records, Letters::READ, type_name, id)?.ok_or_else(Error::not_found)?;
+    let (rid, newest) = (current.rid, current.version);
     let first = u64::try_from(start.0.0).unwrap_or(u64::MAX).min(newest + 1) - 1;
     let mut page = Page { versions: Vec::new(), next: None, total: None };
-    let everything = wanted.since == Micros(i64::MIN) && wanted.at.is_none();
+    let sees_all = context.grant.allowed(type_name, Letters::READ) == Allowed::Everything;
+    let everything = sees_all && wanted.since == Micros(i64::MIN) && wanted.at.is_none();
     page.total = everything.then_some(newest);
     let mut until = Micros(i64::MAX);
     if first < newest {
@@ -91,6 +99,9 @@ fn instance(records: &Records, type_name: &str, id: &str, wanted: &Wanted, start
             break;
         }
         if wanted.at.is_some_and(|(_, to)| time >= to) {
+            continue;
+        }
+        if !reach::reaches_version(context, records, Letters::READ, &version)? {
             continue;
         }
         if page.versions.len() == wanted.count {
@@ -130,12 +141,16 @@ fn from_log(
         {
             continue;
         }
+        let Some(version) = view.version(entry.rid, entry.version)? else { continue };
+        if !reach::reaches_both(context, records, Letters::SEARCH, &version)? {
+            continue;
+        }
         if page.versions.len() == wanted.count {
             page.next = (wanted.count > 0).then_some(last);
             break;
         }
         last = (entry.time, entry.index);
-        page.versions.extend(view.version(entry.rid, entry.version)?);
+        page.versions.push(version);
     }
     Ok(page)
 }

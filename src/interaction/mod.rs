@@ -12,6 +12,7 @@ pub mod cursor;
 pub mod delete;
 pub mod history;
 pub mod patch;
+pub mod reach;
 pub mod read;
 pub mod resolve;
 pub mod search;
@@ -159,6 +160,7 @@ pub fn body_of(version: &Version) -> Result<Vec<u8>> {
 pub fn perform<'r>(context: &'r Context, request: Request<'r>) -> BoxFuture<'r, Result<Answer>> {
     Box::pin(async move {
         request.check_parameters()?;
+        reach::cover(context, &request)?;
         match &request.call {
             Call::Capabilities => capabilities::capabilities(context, &request),
             Call::Read { type_name, id } => read::read(context, &request, type_name, id),
@@ -289,15 +291,6 @@ const fn parameters(call: &Call) -> Option<&'static [&'static str]> {
         }
         _ => None,
     }
-}
-
-/// The current version of a resource.
-///
-/// # Errors
-/// 404 where there is none, 410 where it is deleted.
-pub fn live(records: &Records, type_name: &str, id: &str) -> Result<Version> {
-    let version = records.read(type_name, id)?.ok_or_else(Error::not_found)?;
-    if version.body.is_none() { Err(gone(version.version)) } else { Ok(version) }
 }
 
 /// 410, with the version that says so for the `ETag`.

@@ -3,7 +3,8 @@
 use super::condition::expect;
 use super::criteria::{self, Matched};
 use super::writing::{self, Decision, Stored};
-use super::{Answer, Context, Request, body_of, live};
+use super::{Answer, Context, Request, body_of, reach};
+use crate::auth::scope::Letters;
 use crate::error::{Category, Error, Issue, Result};
 use crate::fhir::json_patch::{self, PatchError, PatchFailure};
 use crate::fhir::parse::parse;
@@ -71,7 +72,9 @@ pub fn decide(context: &Context, records: &Records, request: &Request<'_>) -> Re
 
 fn find(context: &Context, records: &Records, request: &Request<'_>) -> Result<(Version, Vec<Guard>)> {
     match &request.call {
-        Call::Patch { type_name, id } => Ok((live(records, type_name, id)?, Vec::new())),
+        Call::Patch { type_name, id } => {
+            Ok((reach::live(context, records, Letters::UPDATE, type_name, id)?, Vec::new()))
+        }
         Call::ConditionalPatch { type_name } => {
             let criteria = criteria::required(&request.query)?;
             match criteria::find(context, records, type_name, &criteria)? {

@@ -1,6 +1,7 @@
 //! read: <https://hl7.org/fhir/R4/http.html#read>, conditional read: `#cread`.
 
-use super::{Answer, Context, Request, Status, live};
+use super::{Answer, Context, Request, Status, reach};
+use crate::auth::scope::Letters;
 use crate::error::Result;
 use crate::fhir::subset::Subset;
 use crate::store::Version;
@@ -11,7 +12,7 @@ use crate::store::Version;
 /// # Errors
 /// As said, and 400 for a malformed `_summary` or an unknown element.
 pub fn read(context: &Context, request: &Request<'_>, type_name: &str, id: &str) -> Result<Answer> {
-    let version = live(&context.open()?, type_name, id)?;
+    let version = reach::live(context, &context.open()?, Letters::READ, type_name, id)?;
     if !request.conditions.want_content(&version) {
         return Ok(Answer { version: Some((version.version, version.time)), ..Answer::empty(Status::NotModified) });
     }

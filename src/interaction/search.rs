@@ -4,7 +4,8 @@
 
 use super::call::Call;
 use super::searchset::{self, Searchset, Warnings};
-use super::{Answer, Context, Request};
+use super::{Answer, Context, Request, reach};
+use crate::auth::compartment;
 use crate::error::{Error, Result};
 use crate::key::Expr;
 use crate::search::{self, Cursor, Query, Registry};
@@ -21,6 +22,7 @@ pub fn search(context: &Context, request: &Request<'_>) -> Result<Answer> {
     let searchset = Searchset { context, path: &path, binding: &binding, pairs: search::self_pairs(&query) };
     let given = request.parameter("_cursor");
     let cursor = given.map(|text| Cursor::from_bytes(&searchset.open(text)?, &query)).transpose()?;
+    reach::cover_query(context, request, &query)?;
     let records = context.open()?;
     let page = search::run(&records, &query, cursor.as_ref(), &context.search_budget())?;
     let unfinished = context.unfinished(records.view(), &registry)?;
@@ -41,7 +43,7 @@ fn read(context: &Context, request: &Request<'_>, registry: &Registry) -> Result
             query.targets = std::mem::take(&mut query.targets)
                 .into_iter()
                 .filter_map(|mut target| {
-                    let inside = search::compartment(compartment, id, &target.type_name)?;
+                    let inside = compartment::compartment(compartment, id, &target.type_name)?;
                     target.expr = Expr::And(vec![inside, target.expr]);
                     Some(target)
                 })

@@ -6,7 +6,8 @@ use super::condition::expect;
 use super::criteria::{self, Matched};
 use super::resolve::Pending;
 use super::writing::{self, Decision, Stored};
-use super::{Answer, Context, Request, Return, Status, create, delete, patch, perform, update};
+use super::{Answer, Context, Request, Return, Status, create, delete, patch, perform, reach, update};
+use crate::auth::scope::Letters;
 use crate::error::{Category, Error, Result};
 use crate::fhir::bundle::BundleType;
 use crate::fhir::rewrite::{self, Links};
@@ -42,7 +43,7 @@ enum Outcome<'a> {
 /// # Errors
 /// The first entry's refusal, its elements named from the Bundle; 400 where two entries touch the same resource.
 pub async fn transaction(context: &Context, outer: &Request<'_>, entries: Vec<Entry<'_>>) -> Result<Answer> {
-    check_all(&entries)?;
+    check_all(context, &entries)?;
     try_reads(context, &entries).await?;
     let ids: Vec<String> = entries.iter().map(|_| context.clock.new_id()).collect();
     // Only what rests on something read may have to be decided again; all else is handed over without a copy.
@@ -62,8 +63,8 @@ pub async fn transaction(context: &Context, outer: &Request<'_>, entries: Vec<En
 }
 
 /// What can be said of the entries without reading anything: the refusals of all of them together.
-fn check_all(entries: &[Entry<'_>]) -> Result<()> {
-    let refusals = entries.iter().filter_map(|entry| Some(at_entry(check(entry).err()?, entry.index)));
+fn check_all(context: &Context, entries: &[Entry<'_>]) -> Result<()> {
+    let refusals = entries.iter().filter_map(|entry| Some(at_entry(check(context, entry).err()?, entry.index)));
     let together = refusals.reduce(|mut first, next| {
         first.issues.extend(next.issues);
         first
@@ -106,8 +107,9 @@ fn provenance(context: &Context, outer: &Request<'_>, changes: &[Change]) -> Res
 }
 
 /// What can be said of an entry without reading anything.
-fn check(entry: &Entry<'_>) -> Result<()> {
+fn check(context: &Context, entry: &Entry<'_>) -> Result<()> {
     entry.request.check_parameters()?;
+    reach::cover(context, &entry.request)?;
     let resource = entry.request.body.as_ref().and_then(|body| body.as_object());
     match (&entry.request.call, resource) {
         (Call::Create { type_name } | Call::ConditionalUpdate { type_name }, Some(resource)) => {
@@ -169,7 +171,7 @@ impl Attempt<'_> {
         match request.call.clone() {
             Call::Create { type_name } => self.plan_create(request, type_name, new_id),
             Call::Update { type_name, id } => {
-                let current = self.records.read(&type_name, &id)?;
+                let current = reach::current(self.context, self.records, Letters::UPDATE, &type_name, &id)?;
                 request.conditions.hold(current.as_ref())?;
                 let mut resource = request.resource()?;
                 update::keep_labels(&mut resource, current.as_ref())?;
@@ -186,8 +188,14 @@ impl Attempt<'_> {
                 }
                 let own = resource.id().map(str::to_owned);
                 let conditions = &request.conditions;
-                let (id, expect) =
-                    update::target(self.records, matched, &type_name, own.as_deref(), new_id, conditions)?;
+                let (id, expect) = update::target(
+                    (self.context, self.records),
+                    matched,
+                    &type_name,
+                    own.as_deref(),
+                    new_id,
+                    conditions,
+                )?;
                 writing::set_id(&mut resource, &id);
                 let next_version = if let Expect::Version(version) = expect { version + 1 } else { 1 };
                 Ok(Plan::Put { type_name, id, expect, method: Method::Update, resource, next_version })
@@ -199,9 +207,9 @@ impl Attempt<'_> {
                 let (expect, next_version) = (expect(Some(&current)), current.version + 1);
                 Ok(Plan::Put { type_name, id, expect, method: Method::Patch, resource, next_version })
             }
-            Call::Delete { type_name, id } => {
-                Ok(Plan::Remove { changes: vec![delete::removal(self.records, &request, &type_name, &id)?] })
-            }
+            Call::Delete { type_name, id } => Ok(Plan::Remove {
+                changes: vec![delete::removal(self.context, self.records, &request, &type_name, &id)?],
+            }),
             Call::ConditionalDelete { type_name } => {
                 let criteria = criteria::required(&request.query)?;
                 let (changes, guards) = delete::matches(self.context, self.records, &type_name, &criteria)?;

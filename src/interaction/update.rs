@@ -3,7 +3,8 @@
 use super::condition::{Conditions, expect};
 use super::criteria::{self, Matched};
 use super::writing::{self, Decision, Stored};
-use super::{Answer, Context, Request, body_of};
+use super::{Answer, Context, Request, body_of, reach};
+use crate::auth::scope::Letters;
 use crate::error::{Category, Error, Result};
 use crate::fhir::meta;
 use crate::fhir::parse::parse;
@@ -25,7 +26,7 @@ pub async fn update(context: &Context, mut request: Request<'_>) -> Result<Answe
     let own_meta = resource.get("meta").cloned();
     let (stored, committed) = writing::decide(context, |records| {
         writing::check_references(context, records, &resource, &|_, _| false)?;
-        let current = records.read(&type_name, &id)?;
+        let current = reach::current(context, records, Letters::UPDATE, &type_name, &id)?;
         request.conditions.hold(current.as_ref())?;
         // A decision taken anew starts from what the client sent, not from labels that may be gone by now.
         if let Some(meta) = &own_meta {
@@ -81,7 +82,8 @@ pub async fn conditional_update(context: &Context, mut request: Request<'_>) -> 
         if let Matched::One(current) = &matched {
             keep_labels(&mut resource, Some(current))?;
         }
-        let (id, expect) = target(records, matched, &type_name, own_id.as_deref(), &new_id, &request.conditions)?;
+        let (id, expect) =
+            target((context, records), matched, &type_name, own_id.as_deref(), &new_id, &request.conditions)?;
         writing::set_id(&mut resource, &id);
         writing::check_references(context, records, &resource, &|_, _| false)?;
         let content = writing::content(context, &resource);
@@ -98,7 +100,7 @@ pub async fn conditional_update(context: &Context, mut request: Request<'_>) -> 
 
 /// Which resource a conditional update writes: the table of `#cond-update`.
 pub(super) fn target(
-    records: &Records,
+    (context, records): (&Context, &Records),
     matched: Matched,
     type_name: &str,
     own_id: Option<&str>,
@@ -115,7 +117,7 @@ pub(super) fn target(
             conditions.hold(Some(&version))?;
             Ok((version.id.to_string(), Expect::Version(version.version)))
         }
-        (Matched::None, Some(own)) => match records.read(type_name, own)? {
+        (Matched::None, Some(own)) => match reach::current(context, records, Letters::UPDATE, type_name, own)? {
             Some(version) if version.body.is_some() => {
                 let text = "No resource matches the criteria, and the body's id belongs to another resource.";
                 Err(Error::new(Category::Conflict, "duplicate", text).at(format!("{type_name}.id")))

@@ -1,6 +1,7 @@
 //! vread: <https://hl7.org/fhir/R4/http.html#vread>.
 
-use super::{Answer, Context, Request, gone, read};
+use super::{Answer, Context, Request, gone, reach, read};
+use crate::auth::scope::Letters;
 use crate::error::{Error, Result};
 
 /// One version of a resource: 404 where there is none, 410 where that version is its deletion.
@@ -10,8 +11,8 @@ use crate::error::{Error, Result};
 pub fn vread(context: &Context, request: &Request<'_>, type_name: &str, id: &str, version: &str) -> Result<Answer> {
     let number = parse_version(version).ok_or_else(Error::not_found)?;
     let records = context.open()?;
-    let rid = records.view().find(type_name, id)?.ok_or_else(Error::not_found)?;
-    let found = records.view().version(rid, number)?.ok_or_else(Error::not_found)?;
+    let found = reach::version(context, &records, Letters::READ, (type_name, id), number)?;
+    let found = found.ok_or_else(Error::not_found)?;
     if found.body.is_none() {
         return Err(gone(number));
     }

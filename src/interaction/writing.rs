@@ -1,7 +1,8 @@
 //! What all writing interactions share: checking a resource, making it ready to be stored, deciding and committing.
 
 use super::conformance::Conformances;
-use super::{Answer, Context, Request, Return, Status};
+use super::{Answer, Context, Request, Return, Status, reach};
+use crate::auth::scope::Letters;
 use crate::error::{Category, Error, Issue, Result};
 use crate::fhir::reference::Reference;
 use crate::fhir::tree::{Object, Value};
@@ -41,7 +42,9 @@ where
         attempts += 1;
         let (decision, read_at) = {
             let records = context.open()?;
-            (decide(&records)?, records.view().position())
+            let mut decision = decide(&records)?;
+            reach::permit(context, &records, &mut decision.changes)?;
+            (decision, records.view().position())
         };
         let Decision { changes, guards, then } = decision;
         if changes.is_empty() {
@@ -220,7 +223,7 @@ pub fn check_references(
         if also(target.type_name, target.id) {
             return;
         }
-        match records.read(target.type_name, target.id) {
+        match reach::current(context, records, Letters::READ | Letters::SEARCH, target.type_name, target.id) {
             Ok(Some(version)) if version.body.is_some() => {}
             Ok(_) => {
                 let text = "The referenced resource does not exist.";
@@ -230,7 +233,7 @@ pub fn check_references(
         }
     });
     match failed {
-        Some(error) => Err(error.into()),
+        Some(error) => Err(error),
         None if missing.is_empty() => Ok(()),
         None => Err(Error::from_issues(Category::Unprocessable, missing)),
     }

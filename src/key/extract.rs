@@ -3,7 +3,7 @@
 use super::bytes::Parts;
 use super::composite::{self, Component};
 use super::path::Branch;
-use super::{KeyList, Parameters, date, id_key, near, number, prefix_of, reference, string, token, words};
+use super::{KeyList, Parameters, date, id_key, near, number, prefix_of, reference, string, ties, token, words};
 use crate::fhir::definitions::{self, ParamType, SearchParameter};
 use crate::fhir::tree::{Object, Value};
 use crate::fhirpath::{Content, Context, Hooks, Item, Node};
@@ -97,6 +97,7 @@ impl Extractor {
             near::parts(&mut parts, resource);
             keys.extend(parts.iter().map(|part| [&prefix_of(near::NEAR), part].concat().into()));
         }
+        keys.extend(ties::keys(resource, self.base.as_deref()));
         keys.extend(compiled.markers.iter().cloned());
         KeyList::new(keys)
     }

@@ -20,6 +20,7 @@ pub mod path;
 pub mod range;
 pub mod reference;
 pub mod string;
+pub mod ties;
 pub mod token;
 pub mod unit;
 pub mod words;

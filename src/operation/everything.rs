@@ -8,14 +8,16 @@ mod care;
 mod wanted;
 
 use super::parameters;
+use crate::auth::compartment::{compartment as inside, shared};
+use crate::auth::scope::Letters;
 use crate::error::{Error, Result};
 use crate::fhir::definitions::{self, Compartment};
 use crate::interaction::searchset::{Searchset, Warnings};
-use crate::interaction::{Answer, Context, Request, gone};
+use crate::interaction::{Answer, Context, Request, reach};
 use crate::key::bytes::END;
 use crate::key::range::{Bound, Step, Test};
 use crate::key::{Expr, KeyRange, prefix_of};
-use crate::search::{self, Cursor, Page, Query, ReferredPlace, Target, shared};
+use crate::search::{self, Cursor, Page, Query, ReferredPlace, Target};
 use crate::store::{Records, Rid};
 use wanted::Wanted;
 
@@ -28,8 +30,8 @@ pub fn patient(context: &Context, mut request: Request<'_>, id: Option<&str>) ->
     let records = context.open()?;
     let around = compartment("Patient")?;
     let sets = if let Some(id) = id {
-        exists(&records, "Patient", id)?;
-        let sources = sources(around, |name| search::compartment("Patient", id, name));
+        reach::live(context, &records, Letters::READ, "Patient", id)?;
+        let sources = sources(around, |name| inside("Patient", id, name));
         let sources = sources.into_iter().map(|target| wanted.in_care_dates(target)).collect();
         Sets { sources, referred: shared_types().chain([everything_of("Binary")]).collect(), walks: true }
     } else {
@@ -49,9 +51,9 @@ pub fn patient(context: &Context, mut request: Request<'_>, id: Option<&str>) ->
 pub fn encounter(context: &Context, mut request: Request<'_>, id: &str) -> Result<Answer> {
     let wanted = Wanted::read(context, &parameters::pairs(&mut request)?, request.handling, false)?;
     let records = context.open()?;
-    let rid = exists(&records, "Encounter", id)?;
+    let rid = reach::live(context, &records, Letters::READ, "Encounter", id)?.rid;
     let around = compartment("Encounter")?;
-    let own = |name: &str| search::compartment("Encounter", id, name);
+    let own = |name: &str| inside("Encounter", id, name);
     let sources = sources(around, own);
     let keys = records.view().keys(rid)?.unwrap_or_default();
     let patient = search::references(&keys, "patient").find(|(name, _)| *name == "Patient").map(|(_, id)| id);
@@ -59,7 +61,7 @@ pub fn encounter(context: &Context, mut request: Request<'_>, id: &str) -> Resul
     for (name, _) in
         patient.and_then(|_| definitions::r4().compartment("Patient")).into_iter().flat_map(|it| &it.resources)
     {
-        if let Some(expr) = patient.and_then(|patient| search::compartment("Patient", patient, name)) {
+        if let Some(expr) = patient.and_then(|patient| inside("Patient", patient, name)) {
             let outside = own(name).map(Expr::negate);
             referred.push(Target { type_name: (*name).into(), expr: Expr::and([expr].into_iter().chain(outside)) });
         }
@@ -166,12 +168,6 @@ impl Place {
 
 fn compartment(code: &str) -> Result<&'static Compartment> {
     definitions::r4().compartment(code).ok_or_else(|| Error::internal("a compartment without definition"))
-}
-
-/// The number of a resource that is there.
-fn exists(records: &Records, type_name: &str, id: &str) -> Result<Rid> {
-    let version = records.read(type_name, id)?.ok_or_else(Error::not_found)?;
-    if version.body.is_none() { Err(gone(version.version)) } else { Ok(version.rid) }
 }
 
 /// The sets that a compartment is made of: the type it is around first.

@@ -1,6 +1,7 @@
 //! `$meta`, `$meta-add`, `$meta-delete`: <https://hl7.org/fhir/R4/resource-operation-meta.html>,
 //! <https://hl7.org/fhir/R4/resource-operation-meta-add.html>, <https://hl7.org/fhir/R4/resource-operation-meta-delete.html>.
 
+use crate::auth::scope::Letters;
 use crate::error::{Error, Result};
 use crate::fhir::parse::parse;
 use crate::fhir::tree::{Object, Value};
@@ -8,7 +9,7 @@ use crate::fhir::{definitions, meta, write};
 use crate::interaction::call::method_not_allowed;
 use crate::interaction::condition::expect;
 use crate::interaction::writing::{self, Decision};
-use crate::interaction::{Answer, Context, Request, body_of, live};
+use crate::interaction::{Answer, Context, Request, body_of, reach};
 use crate::key::bytes::URL_MAX;
 use crate::key::prefix_of;
 use crate::key::reference::url_in;
@@ -29,7 +30,7 @@ pub enum Change {
 /// # Errors
 /// 404 and 410 as for a read.
 pub fn meta(context: &Context, type_name: &str, id: &str) -> Result<Answer> {
-    answer(&live(&context.open()?, type_name, id)?)
+    answer(&reach::live(context, &context.open()?, Letters::READ, type_name, id)?)
 }
 
 /// The profiles, labels and tags that resources of a type have, or of any type; for `$meta` where no resource is named. They are
@@ -90,7 +91,7 @@ pub async fn change(
     let targets = [format!("{type_name}/{id}")];
     let provenance = writing::provenance(context, request.provenance.take(), &targets)?;
     let ((), _) = writing::decide(context, |records| {
-        let current = live(records, type_name, id)?;
+        let current = reach::live(context, records, Letters::UPDATE, type_name, id)?;
         request.conditions.hold(Some(&current))?;
         let bytes = body_of(&current)?;
         let mut resource = object(&bytes)?;
@@ -109,7 +110,7 @@ pub async fn change(
         Ok(Decision { changes, guards: Vec::new(), then: () })
     })
     .await?;
-    answer(&live(&context.open()?, type_name, id)?)
+    answer(&reach::live(context, &context.open()?, Letters::READ | Letters::UPDATE, type_name, id)?)
 }
 
 fn object(bytes: &[u8]) -> Result<Object<'_>> {

@@ -3,7 +3,7 @@
 use super::budget::Budget;
 use super::engine::Run;
 use super::explain::Trace;
-use super::page::restricted;
+use super::grant::restricted;
 use super::query::Query;
 use super::results::after;
 use crate::error::Result;

@@ -3,9 +3,10 @@
 //! <https://hl7.org/fhir/R4/search.html#include>
 
 use super::engine::{Run, failed, reference_key, references};
-use super::page::restricted;
-use super::query::{Include, Query, Target};
+use super::query::{Include, Query};
 use super::registry::Registry;
+use crate::auth::access::Allowed;
+use crate::auth::scope::Letters;
 use crate::error::Result;
 use crate::fhir::definitions::{self, SearchParameter};
 use crate::key::reference::{matching_uri, url_in};
@@ -130,8 +131,12 @@ impl Gathering<'_> {
         if self.is_cut || self.seen.contains(&rid) {
             return Ok(());
         }
-        let visible = restricted(self.records, &Target { type_name: type_name.into(), expr: Expr::All });
-        if !self.run.contains(type_name, rid, &visible)? {
+        let is_reached = match self.records.grant().allowed(type_name, Letters::READ | Letters::SEARCH) {
+            Allowed::Nothing => false,
+            Allowed::Everything => self.run.contains(type_name, rid, &Expr::All)?,
+            Allowed::Part(expr) => self.run.contains(type_name, rid, &expr)?,
+        };
+        if !is_reached {
             return Ok(());
         }
         if self.found.len() == self.limit {

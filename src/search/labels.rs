@@ -3,7 +3,7 @@
 use super::budget::Budget;
 use super::engine::{Run, failed};
 use super::explain::Trace;
-use super::page::restricted;
+use super::grant::restricted;
 use super::query::Target;
 use crate::error::Result;
 use crate::key::bytes::END;

@@ -3,8 +3,9 @@
 use super::budget::Budget;
 use super::engine::{Run, failed};
 use super::explain::Trace;
+use super::grant::restricted;
 use super::include;
-use super::page::{Page, restricted, versions};
+use super::page::{Page, versions};
 use super::query::{Query, Summary, refuse};
 use super::results::after;
 use crate::error::{Error, Result};

@@ -11,6 +11,7 @@ mod cursor;
 mod engine;
 mod explain;
 mod filter;
+mod grant;
 mod guard;
 mod include;
 mod labels;
@@ -22,7 +23,6 @@ mod query;
 mod referred;
 mod registry;
 mod results;
-mod shared;
 mod text;
 mod value;
 mod words;
@@ -41,14 +41,14 @@ pub use care::care_dates;
 pub use criteria::is_special;
 pub use cursor::Cursor;
 pub use engine::references;
+pub use grant::{Compiler, holds, is_uncovered};
 pub use guard::{find_up_to, would_match};
 pub use labels::keys_in_use;
 pub use latest::{Grouping, LatestPlace, latest};
 pub use page::{Page, run};
-pub use query::{Handling, Include, Options, Query, Sort, Summary, Target, Total, compartment, parse, self_pairs};
+pub use query::{Handling, Include, Options, Query, Sort, Summary, Target, Total, parse, self_pairs};
 pub use referred::{ReferredPlace, referred};
 pub use registry::Registry;
-pub use shared::shared;
 
 /// How much one search may ask for. Each has a setting of the same name.
 #[derive(Debug, Clone, PartialEq, Eq)]

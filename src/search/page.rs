@@ -4,9 +4,10 @@ use super::budget::Budget;
 use super::cursor::Cursor;
 use super::engine::{Run, failed};
 use super::explain::Trace;
+use super::grant::restricted;
 use super::include;
 use super::order::{Place, Step, Walk};
-use super::query::{Query, Sort, Summary, Target, Total};
+use super::query::{Query, Sort, Summary, Total};
 use super::results::after;
 use crate::error::Result;
 use crate::key::{Expr, KeyRange};
@@ -80,13 +81,6 @@ pub fn run(records: &Records, query: &Query, cursor: Option<&Cursor>, budget: &B
     let (included, is_cut) = include::included(&run, records, query, &matches)?;
     let (matches, included) = (versions(&run, &matches)?, versions(&run, &included)?);
     Ok(Page { matches, included, is_cut, next, total, steps: budget.taken(), plan: run.trace.finish(budget) })
-}
-
-/// What of a set the grant lets through: the one place where a grant narrows a search, before anything is counted or sorted.
-/// Every grant that there is today reaches all of its tenant.
-pub(super) fn restricted(records: &Records, target: &Target) -> Expr {
-    let _reaches_everything = records.grant();
-    target.expr.clone()
 }
 
 fn count(run: &Run<'_>, query: &Query, exprs: &[Expr]) -> Result<u64> {

@@ -178,19 +178,6 @@ pub fn self_pairs(query: &Query) -> &[(String, String)] {
     &query.pairs
 }
 
-/// The resources of a type in a compartment: `None` where the type can't be in it.
-/// <https://hl7.org/fhir/R4/compartmentdefinition.html>
-#[must_use]
-pub fn compartment(compartment: &str, id: &str, type_name: &str) -> Option<Expr> {
-    let found = definitions::r4().compartment(compartment)?;
-    let codes = found.params(type_name);
-    let itself = (type_name == compartment).then(|| crate::key::KeyRange::exactly(&crate::key::id_key(id)));
-    let target = crate::key::reference::matching_resource(compartment, id);
-    let codes = codes.iter().filter(|code| **code != "{def}");
-    let ranges: Vec<_> = codes.map(|code| target.clone().under(&prefix_of(code))).chain(itself).collect();
-    if ranges.is_empty() { None } else { Some(Expr::any(ranges)) }
-}
-
 /// What decides on matches and their order, hashed.
 fn fingerprint(types: &[&str], pairs: &[(String, String)]) -> [u8; 8] {
     let mut text = types.join(",");

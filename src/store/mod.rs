@@ -303,7 +303,7 @@ impl Store {
         Self { backend }
     }
 
-    /// A snapshot of the grant's tenant, as far as the grant reaches.
+    /// A snapshot of the grant's tenant.
     ///
     /// # Errors
     /// When the backend can't give one.
@@ -372,20 +372,10 @@ impl Records {
         &self.grant
     }
 
-    /// The raw snapshot: for the search engine, which compiles the grant into each query.
+    /// The raw snapshot, past which nothing goes that the grant does not reach: for the search engine, which compiles the grant
+    /// into each query, and for `interaction::reach`.
     #[must_use]
     pub fn view(&self) -> &dyn View {
         &*self.view
-    }
-
-    /// The current version of a resource, a deletion included, as far as the grant reaches.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub fn read(&self, type_name: &str, id: &str) -> StoreResult<Option<Version>> {
-        match self.view.find(type_name, id)? {
-            Some(rid) => self.view.current(rid),
-            None => Ok(None),
-        }
     }
 }

@@ -1,0 +1,55 @@
+//! What ties a Binary to the resources that decide who may see it: keys that no search parameter names.
+//!
+//! <https://hl7.org/fhir/R4/binary.html#security-context>
+
+use super::bytes::Parts;
+use super::prefix_of;
+use super::reference::{self, Target};
+use crate::fhir::tree::{Object, Value};
+
+/// The code under which a Binary refers to its `securityContext`.
+pub const SECURITY_CONTEXT: &str = "_securityContext";
+
+/// The code under which a resource refers to the Binary resources of its attachments.
+pub const ATTACHMENT: &str = "_attachment";
+
+/// The types whose attachments are looked at, with the elements that lead there.
+pub const WITH_ATTACHMENTS: [(&str, &[&str]); 3] = [
+    ("DiagnosticReport", &["presentedForm"]),
+    ("DocumentReference", &["content", "attachment"]),
+    ("Media", &["content"]),
+];
+
+/// The keys of a resource. `base` is the address of this server, without a slash at the end.
+pub fn keys(resource: &Object<'_>, base: Option<&str>) -> Vec<Box<[u8]>> {
+    let type_name = resource.resource_type().unwrap_or_default();
+    let mut parts = Parts::default();
+    let mut code = SECURITY_CONTEXT;
+    if type_name == "Binary" {
+        if let Some(context) = resource.get("securityContext").and_then(Value::as_object) {
+            reference::object_parts(&mut parts, context, base);
+        }
+    } else if let Some((_, path)) = WITH_ATTACHMENTS.iter().find(|(name, _)| *name == type_name) {
+        code = ATTACHMENT;
+        attachments(resource, path, &mut |attachment| {
+            let url = attachment.get("url");
+            let to_binary = |text: &str| matches!(Target::read(text, base), Target::Local { type_name: "Binary", .. });
+            if let Some(url) = url.filter(|url| url.as_str().is_some_and(to_binary)) {
+                reference::parts(&mut parts, url, base);
+            }
+        });
+    }
+    parts.iter().map(|part| [&prefix_of(code), part].concat().into()).collect()
+}
+
+/// Calls `found` with each object at the end of a path of elements, which may repeat.
+fn attachments(object: &Object<'_>, path: &[&str], found: &mut dyn FnMut(&Object<'_>)) {
+    let Some((first, rest)) = path.split_first() else { return found(object) };
+    match object.get(first) {
+        Some(Value::Object(inner)) => attachments(inner, rest, found),
+        Some(Value::Array(items)) => {
+            items.iter().filter_map(Value::as_object).for_each(|inner| attachments(inner, rest, found));
+        }
+        _ => {}
+    }
+}
