@@ -1,6 +1,7 @@
 //! The wired parts: what every request is served with.
 
 use crate::auth::grant::Grant;
+use crate::auth::server::Server;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::{Category, Error, Result};
@@ -18,6 +19,7 @@ pub struct App {
     /// The settings.
     pub config: Config,
     store: Store,
+    auth: Arc<Server>,
     clock: Arc<dyn Clock>,
     limits: Arc<crate::config::Limits>,
     base: Arc<str>,
@@ -37,7 +39,9 @@ impl App {
         let base: Arc<str> = Arc::from(config.base_url());
         let limits = Arc::new(config.limits.clone());
         let conformances = Arc::new(Conformances::new(store.clone(), Arc::clone(&base), config.search_content));
-        Ok(Self { config, store, clock, limits, base, cursors, conformances, stopping: AtomicBool::new(false) })
+        let auth = Server::new(store.keeper(), Arc::clone(&clock), config.auth.clone(), &config.public_url());
+        let auth = Arc::new(auth);
+        Ok(Self { config, store, auth, clock, limits, base, cursors, conformances, stopping: AtomicBool::new(false) })
     }
 
     /// Who asks, and what they may reach: one decision for each request.
@@ -66,8 +70,15 @@ impl App {
             conformance: self.conformances.of(grant.tenant())?,
             conformances: Arc::clone(&self.conformances),
             check_references: self.config.check_references,
+            auth: (!self.config.insecure_open).then(|| Arc::clone(&self.auth)),
             grant,
         })
+    }
+
+    /// The authorization server.
+    #[must_use]
+    pub fn auth(&self) -> &Server {
+        &self.auth
     }
 
     /// The door to data.

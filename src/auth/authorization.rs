@@ -3,7 +3,7 @@
 use super::error::OAuthError;
 use super::keeper::{Expect, KeeperError};
 use super::records::{
-    AccessClaims, Authorization, Client, Code, LaunchContext, Pending, Record, Session, User, get, put, remove,
+    AccessClaims, Authorization, Client, Code, LaunchContext, Pending, Record, User, get, put, remove,
 };
 use super::scope::Scopes;
 use super::secret::{hash, new_secret};
@@ -63,7 +63,8 @@ impl Server {
         let (mut pending, version) = get::<Pending>(keeper, tenant, consent.pending)?.ok_or_else(over)?;
         let client = get::<Client>(keeper, tenant, &pending.client_id)?.map(|(client, _)| client);
         let client = client.filter(|client| !client.disabled && may(client, "authorization_code"));
-        let client = client.ok_or_else(|| OAuthError::new("unauthorized_client", "The client may not ask for codes."))?;
+        let client =
+            client.ok_or_else(|| OAuthError::new("unauthorized_client", "The client may not ask for codes."))?;
         if pending.user.as_deref().is_some_and(|user| user != consent.user) {
             return Err(OAuthError::new("access_denied", "The launch is for another user."));
         }
@@ -156,14 +157,7 @@ impl Server {
     /// When the store fails.
     pub(super) fn is_online(&self, tenant: TenantId, authorization: &Authorization) -> Result<bool, KeeperError> {
         let Some(id) = &authorization.session else { return Ok(false) };
-        let now = self.now_s();
-        let lasts = |since: i64, lifetime_s: u64| since.saturating_add_unsigned(lifetime_s) > now;
-        let session = get::<Session>(&*self.keeper, tenant, id)?;
-        Ok(session.is_some_and(|(session, _)| {
-            session.user == authorization.user
-                && lasts(session.created, self.config.session_lifetime_s)
-                && lasts(session.last_used, self.config.session_inactivity_s)
-        }))
+        Ok(self.session_by_id(tenant, id)?.is_some_and(|(user, _)| user.id == authorization.user))
     }
 
     /// The time so many seconds from now.

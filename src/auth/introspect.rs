@@ -96,7 +96,8 @@ impl Server {
             None => false,
         };
         let may = is_admin && claims.scope.has(INTROSPECT);
-        let refused = || OAuthError::new("insufficient_scope", "Only an administrator's token with introspect may ask.");
+        let refused =
+            || OAuthError::new("insufficient_scope", "Only an administrator's token with introspect may ask.");
         may.then_some(Asker::Admin).ok_or_else(refused)
     }
 

@@ -5,7 +5,7 @@
 
 use super::error::OAuthError;
 use super::jwt::{self, SigningKey, TokenError, VerifyingKey};
-use super::keeper::{Expect, Keep, Kept, KeeperError};
+use super::keeper::{Expect, Keep, KeeperError, Kept};
 use super::records::{self, AccessClaims, Record};
 use super::server::Server;
 use crate::clock::Micros;
@@ -300,7 +300,8 @@ impl Server {
     fn retire(&self, tenant: TenantId, key: &Loaded, now: Micros) -> Result<Keep, OAuthError> {
         let (record, _) = records::get::<Key>(&*self.keeper, tenant, &key.id)?
             .ok_or_else(|| OAuthError::server("a signing key is gone"))?;
-        let lifetime_s = self.config.access_token_lifetime_s.saturating_add(self.config.clock_skew_s).max(SHORTEST_OVERLAP_S);
+        let lifetime_s =
+            self.config.access_token_lifetime_s.saturating_add(self.config.clock_skew_s).max(SHORTEST_OVERLAP_S);
         let expires = Micros(now.0.saturating_add_unsigned(lifetime_s.saturating_mul(1_000_000)));
         Ok(records::put(&key.id, &record, Expect::Version(key.version), Some(expires))?)
     }

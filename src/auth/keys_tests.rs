@@ -69,14 +69,25 @@ async fn bad_tokens_are_refused() {
 
     assert!(refusal(&server, &with_part(&token, 1, |claims| claims["patient"] = json!("adam"))).contains("signature"));
     assert!(refusal(&server, &with_part(&token, 0, |head| head["alg"] = json!("none"))).contains("algorithm"));
-    assert!(refusal(&server, &format!("{}.", with_part(signed, 0, |head| head["alg"] = json!("none")))).contains("algorithm"));
+    assert!(
+        refusal(&server, &format!("{}.", with_part(signed, 0, |head| head["alg"] = json!("none"))))
+            .contains("algorithm")
+    );
     assert!(refusal(&server, &with_part(&token, 0, |head| head["alg"] = json!("ES384"))).contains("algorithm"));
     assert!(refusal(&server, &with_part(&token, 0, |head| head["typ"] = json!("JWT"))).contains("type"));
-    assert!(refusal(&server, &with_part(&token, 0, |head| drop(head.as_object_mut().unwrap().remove("typ")))).contains("type"));
+    assert!(
+        refusal(&server, &with_part(&token, 0, |head| drop(head.as_object_mut().unwrap().remove("typ"))))
+            .contains("type")
+    );
     assert!(refusal(&server, &with_part(&token, 0, |head| head["kid"] = json!("another"))).contains("not known"));
-    assert!(refusal(&server, &with_part(&token, 0, |head| drop(head.as_object_mut().unwrap().remove("kid")))).contains("not known"));
+    assert!(
+        refusal(&server, &with_part(&token, 0, |head| drop(head.as_object_mut().unwrap().remove("kid"))))
+            .contains("not known")
+    );
     assert!(refusal(&server, &with_part(&token, 0, |head| head["crit"] = json!(["exp"]))).contains("malformed"));
-    for malformed in ["", ".", "..", "a.b.c", signed, &format!("{token}.{signature}"), &format!("{token}="), &"a".repeat(1 << 20)] {
+    for malformed in
+        ["", ".", "..", "a.b.c", signed, &format!("{token}.{signature}"), &format!("{token}="), &"a".repeat(1 << 20)]
+    {
         assert!(refusal(&server, malformed).contains("malformed"), "{malformed}");
     }
 
@@ -96,8 +107,14 @@ async fn tokens_for_others_are_refused() {
         change(&mut claims);
         server.sign_access(TENANT, &claims).await.unwrap()
     };
-    assert!(refusal(&server, &signed(|claims| claims.aud = "https://else.example.org/fhir".into()).await).contains("audience"));
-    assert!(refusal(&server, &signed(|claims| claims.iss = "https://else.example.org/fhir".into()).await).contains("issuer"));
+    assert!(
+        refusal(&server, &signed(|claims| claims.aud = "https://else.example.org/fhir".into()).await)
+            .contains("audience")
+    );
+    assert!(
+        refusal(&server, &signed(|claims| claims.iss = "https://else.example.org/fhir".into()).await)
+            .contains("issuer")
+    );
     assert!(refusal(&server, &signed(|claims| claims.tenant = 7).await).contains("tenant"));
 
     let foreign = TenantId(7);
@@ -139,9 +156,15 @@ async fn of_many_who_need_the_first_key_all_use_one() {
     let (server, _) = server(Auth::default());
     // Servers of other processes over the same store, so that no lock in memory helps.
     let others = (0..16).map(|_| {
-        Arc::new(Server::new(Arc::clone(&server.keeper), Arc::clone(&server.clock), Auth::default(), &server.public_url))
+        Arc::new(Server::new(
+            Arc::clone(&server.keeper),
+            Arc::clone(&server.clock),
+            Auth::default(),
+            &server.public_url,
+        ))
     });
-    let signing = others.map(|other| tokio::spawn(async move { other.sign_access(TENANT, &claims(TENANT)).await.unwrap() }));
+    let signing =
+        others.map(|other| tokio::spawn(async move { other.sign_access(TENANT, &claims(TENANT)).await.unwrap() }));
     let tokens = futures_util::future::join_all(signing).await;
     let kids: std::collections::HashSet<_> =
         tokens.iter().map(|token| jwt::head(token.as_ref().unwrap()).unwrap().kid).collect();
@@ -163,7 +186,10 @@ async fn a_replaced_key_verifies_until_its_tokens_are_over() {
     clock.pass(2 * 86_400 + 29);
     assert!(server.verify_access(TENANT, &old).is_ok());
     clock.pass(1);
-    assert!(refusal(&server, &old).contains("not known"), "nothing else changed, so the keys in memory are those of before");
+    assert!(
+        refusal(&server, &old).contains("not known"),
+        "nothing else changed, so the keys in memory are those of before"
+    );
     let keys = server.jwks(TENANT).await.unwrap();
     assert_eq!(keys["keys"].as_array().unwrap().len(), 2);
 }

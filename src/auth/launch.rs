@@ -88,10 +88,8 @@ fn check(document: &[u8]) -> Result<Asked, OAuthError> {
 /// The app's address with `iss` and `launch`.
 fn started_at(launch_url: &str, base: &str, launch: &str) -> String {
     let (url, fragment) = launch_url.split_once('#').unwrap_or((launch_url, ""));
-    let query = form_urlencoded::Serializer::new(String::new())
-        .append_pair("iss", base)
-        .append_pair("launch", launch)
-        .finish();
+    let query =
+        form_urlencoded::Serializer::new(String::new()).append_pair("iss", base).append_pair("launch", launch).finish();
     let separator = if url.contains('?') { '&' } else { '?' };
     let fragment = if fragment.is_empty() { String::new() } else { format!("#{fragment}") };
     format!("{url}{separator}{query}{fragment}")

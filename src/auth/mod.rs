@@ -3,6 +3,7 @@
 pub mod access;
 pub mod authorization;
 pub mod compartment;
+pub mod credentials;
 pub mod discovery;
 pub mod error;
 #[cfg(test)]

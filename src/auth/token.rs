@@ -88,12 +88,7 @@ impl Server {
     }
 
     /// `authorization_code`. `None` where another request overtook this one.
-    async fn by_code(
-        &self,
-        tenant: TenantId,
-        client: &Client,
-        form: &Form,
-    ) -> Result<Option<TokenAnswer>, OAuthError> {
+    async fn by_code(&self, tenant: TenantId, client: &Client, form: &Form) -> Result<Option<TokenAnswer>, OAuthError> {
         let bad = || OAuthError::grant("The code is not good, or not for this client, redirect_uri and code_verifier.");
         let (code, redirect_uri) = (form.required("code")?, form.required("redirect_uri")?);
         let verifier = form.required("code_verifier")?;
@@ -151,9 +146,11 @@ impl Server {
         let user = self.active_user(tenant, &authorization.user)?.ok_or_else(bad)?;
         let scopes = match form.get("scope") {
             None => authorization.scopes.clone(),
-            Some(text) => Scopes::parse_all(text).filter(|asked| asked.are_within(&authorization.scopes)).ok_or_else(
-                || OAuthError::new("invalid_scope", "A refresh may ask for less than was granted, not for more."),
-            )?,
+            Some(text) => {
+                Scopes::parse_all(text).filter(|asked| asked.are_within(&authorization.scopes)).ok_or_else(|| {
+                    OAuthError::new("invalid_scope", "A refresh may ask for less than was granted, not for more.")
+                })?
+            }
         };
 
         authorization.refresh += 1;

@@ -2,7 +2,9 @@
 
 mod body;
 mod content;
+mod cors;
 pub mod negotiate;
+mod oauth;
 pub mod prefer;
 mod request;
 mod response;
