@@ -12,6 +12,7 @@ mod answer;
 mod client;
 mod process;
 mod server;
+pub mod smart;
 pub mod tree;
 
 pub use answer::Answer;

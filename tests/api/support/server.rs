@@ -48,6 +48,11 @@ impl Server {
         let client = Client::new(format!("http://{address}/fhir"));
         Self { client, app, handle, thread: Some(thread), _folder: folder }
     }
+
+    /// The authorization server, past HTTP.
+    pub fn auth(&self) -> &pharos::auth::server::Server {
+        self.app.auth()
+    }
 }
 
 fn serve(app: Arc<App>, listener: TcpListener) -> (ServerHandle, JoinHandle<()>) {
