@@ -24,6 +24,8 @@ pub struct Incoming {
     pub call: Call,
     /// The parameters of the URL and of a form.
     pub query: Vec<(String, String)>,
+    /// The bearer token of `Authorization`.
+    pub token: Option<String>,
     /// What must hold.
     pub conditions: Conditions,
     /// `Prefer: return=`.
@@ -84,6 +86,8 @@ pub struct Reply {
     pub version: Option<u64>,
     /// `Last-Modified`.
     pub last_modified: Option<Micros>,
+    /// `WWW-Authenticate`, of a 401 or 403 (RFC 6750 section 3).
+    pub www_authenticate: Option<&'static str>,
     /// `Allow`, of a 405.
     pub allow: Option<String>,
     /// `Location`.
@@ -106,7 +110,7 @@ pub async fn serve(app: &App, incoming: &Incoming) -> Reply {
 }
 
 async fn run(app: &App, incoming: &Incoming) -> Result<Answer> {
-    let grant = app.authorize(incoming.tenant, &incoming.call)?;
+    let grant = app.authorize(incoming.tenant, &incoming.call, incoming.token.as_deref())?;
     let context = app.context(grant)?;
     let depth = context.limits.json_depth;
     let request = Request {
@@ -146,6 +150,16 @@ impl Body {
     }
 }
 
+/// How a client hears what it lacks.
+fn challenge(error: &Error) -> Option<&'static str> {
+    match (error.category, error.issues.first().map(|issue| issue.code)) {
+        (Category::Unauthenticated, Some("login")) => Some("Bearer realm=\"fhir\""),
+        (Category::Unauthenticated, _) => Some("Bearer realm=\"fhir\", error=\"invalid_token\""),
+        (Category::Forbidden, _) => Some("Bearer realm=\"fhir\", error=\"insufficient_scope\""),
+        _ => None,
+    }
+}
+
 impl Reply {
     fn from_answer(answer: Answer, incoming: &Incoming) -> Result<Self> {
         let status = match answer.status {
@@ -171,6 +185,7 @@ impl Reply {
             content_type,
             version: answer.version.map(|(version, _)| version),
             last_modified: answer.version.map(|(_, time)| time),
+            www_authenticate: None,
             allow: None,
             location: answer.location,
             retry_after_s: None,
@@ -190,6 +205,7 @@ impl Reply {
             content_type: shape.content_type.to_owned(),
             version: error.version,
             last_modified: None,
+            www_authenticate: challenge(error),
             allow: None,
             location: None,
             retry_after_s: error.retry_after_s,

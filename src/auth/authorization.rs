@@ -135,7 +135,7 @@ impl Server {
     ///
     /// # Errors
     /// `invalid_token`; when the store fails.
-    pub fn bearer(&self, tenant: TenantId, token: &str) -> Result<(AccessClaims, Live), OAuthError> {
+    pub fn active(&self, tenant: TenantId, token: &str) -> Result<(AccessClaims, Live), OAuthError> {
         let claims = self.verify_access(tenant, token)?;
         let live = self.live(tenant, &claims)?;
         let live = live.ok_or_else(|| OAuthError::new("invalid_token", "The token was revoked."))?;

@@ -3,8 +3,8 @@
 //! <https://hl7.org/fhir/smart-app-launch/token-introspection.html>
 //!
 //! Who sees what: a confidential client sees the tokens that were issued to it. One that is registered with the scope
-//! [`INTROSPECT`], such as a resource server beside this one, sees all tokens of this server. So does an administrator by an access
-//! token that carries that scope. To all others a token is not active, whatever it is.
+//! [`INTROSPECT`], such as a resource server beside this one, sees all tokens of this server. So does an administrator. To all others a
+//! token is not active, whatever it is.
 
 use super::authorization::Live;
 use super::error::OAuthError;
@@ -85,22 +85,6 @@ pub struct About {
 }
 
 impl Server {
-    /// Whom an access token makes somebody who may ask about all tokens.
-    ///
-    /// # Errors
-    /// `invalid_token`; `insufficient_scope` where it is no administrator's, or without the scope.
-    pub fn asker_by_token(&self, tenant: TenantId, token: &str) -> Result<Asker, OAuthError> {
-        let (claims, live) = self.bearer(tenant, token)?;
-        let is_admin = match &live.user {
-            Some((user, _)) => self.is_admin(tenant, user)?,
-            None => false,
-        };
-        let may = is_admin && claims.scope.has(INTROSPECT);
-        let refused =
-            || OAuthError::new("insufficient_scope", "Only an administrator's token with introspect may ask.");
-        may.then_some(Asker::Admin).ok_or_else(refused)
-    }
-
     /// Says what is known of a token.
     ///
     /// # Errors
@@ -116,7 +100,7 @@ impl Server {
     }
 
     fn about_access_token(&self, tenant: TenantId, token: &str) -> Result<Option<About>, OAuthError> {
-        match self.bearer(tenant, token) {
+        match self.active(tenant, token) {
             Ok((claims, live)) => Ok(Some(About::access_token(claims, live))),
             Err(error) if error.code == "invalid_token" => Ok(None),
             Err(error) => Err(error),

@@ -48,7 +48,7 @@ impl Server {
     /// # Errors
     /// `invalid_token`, `insufficient_scope`; `invalid_request` that names what is wrong with the document.
     pub async fn make_launch(&self, tenant: TenantId, token: &str, document: &[u8]) -> Result<Made, OAuthError> {
-        let (claims, live) = self.bearer(tenant, token)?;
+        let (claims, live) = self.active(tenant, token)?;
         if !claims.scope.has(MAKE_LAUNCH) {
             return Err(OAuthError::new("insufficient_scope", "The token does not have make_launch."));
         }

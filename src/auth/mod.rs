@@ -1,16 +1,20 @@
 //! Who may do what: decides each request once and hands out a [`grant::Grant`].
 
 pub mod access;
+pub mod assertion;
 pub mod authorization;
+pub mod bearer;
+pub mod client;
 pub mod compartment;
-pub mod credentials;
 pub mod discovery;
 pub mod error;
+pub mod fetch;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod form;
 pub mod grant;
 pub mod introspect;
+pub mod jwks;
 pub mod jwt;
 pub mod keeper;
 pub mod keys;

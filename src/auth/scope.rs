@@ -207,15 +207,18 @@ pub enum Scope {
     Named(&'static str),
 }
 
+/// This server's own: the administration of users, roles and clients, for a user who is an administrator.
+pub const ADMIN: &str = "admin";
+
 /// This server's own: who holds it may make launch contexts (`POST /auth/launch`).
 pub const MAKE_LAUNCH: &str = "make_launch";
 
-/// This server's own: a client that is registered with it may introspect every token of this server, not only its own; so may an
-/// administrator's token that carries it.
+/// This server's own: a client that is registered with it may introspect every token of this server, not only its own. It
+/// says nothing in a token.
 pub const INTROSPECT: &str = "introspect";
 
 /// The scopes that are not for resources, and that this server knows.
-pub const NAMED: [&str; 10] = [
+pub const NAMED: [&str; 11] = [
     "openid",
     "fhirUser",
     "profile",
@@ -224,6 +227,7 @@ pub const NAMED: [&str; 10] = [
     "launch/encounter",
     "offline_access",
     "online_access",
+    ADMIN,
     MAKE_LAUNCH,
     INTROSPECT,
 ];

@@ -24,7 +24,7 @@ impl Server {
     /// # Errors
     /// `invalid_token`; `insufficient_scope` for a token without `openid`, or of a client that acts for itself.
     pub fn userinfo(&self, tenant: TenantId, token: &str) -> Result<UserInfo, OAuthError> {
-        let (claims, live) = self.bearer(tenant, token)?;
+        let (claims, live) = self.active(tenant, token)?;
         let user = live.user.map(|(user, _)| user).filter(|_| claims.scope.has("openid"));
         let user = user.ok_or_else(|| OAuthError::new("insufficient_scope", "The token does not have openid."))?;
         let fhir_user = self.fhir_user(tenant, &user, &claims.scope);

@@ -1,5 +1,6 @@
 //! The network side: the only place where actix appears.
 
+mod admin;
 mod body;
 mod content;
 mod cors;

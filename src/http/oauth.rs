@@ -2,7 +2,7 @@
 
 use super::request::text;
 use super::{Shared, body, cors, negotiate};
-use crate::auth::credentials::Credentials;
+use crate::auth::client::Credentials;
 use crate::auth::error::OAuthError;
 use crate::auth::form::{FORM_BYTES, Form};
 use crate::auth::introspect::Asker;
@@ -42,10 +42,11 @@ pub async fn introspect(request: HttpRequest, payload: web::Payload, shared: web
     let answering = async {
         let result = async {
             let form = form(&request, payload, &shared).await?;
-            let server = shared.app.auth();
+            let server = &shared.app.auth;
             if has_bearer(&request) {
-                let asker = server.asker_by_token(TENANT, bearer(&request)?)?;
-                return server.introspect(TENANT, &asker, &form);
+                let admin = shared.app.authorize_admin(TENANT, Some(bearer(&request)?));
+                admin.map_err(|error| OAuthError::of_bearer(&error))?;
+                return server.introspect(TENANT, &Asker::Admin, &form);
             }
             let answer = async |server: &Server, client| server.introspect(TENANT, &Asker::client(client)?, &form);
             as_client(&request, &shared, &form, answer).await
@@ -74,7 +75,7 @@ pub async fn revoke(request: HttpRequest, payload: web::Payload, shared: web::Da
 /// `GET` and `POST /auth/userinfo`
 pub async fn userinfo(request: HttpRequest, shared: web::Data<Shared>) -> HttpResponse {
     let answering = async {
-        let result = bearer(&request).and_then(|token| shared.app.auth().userinfo(TENANT, token));
+        let result = bearer(&request).and_then(|token| shared.app.auth.userinfo(TENANT, token));
         private(result, &request)
     };
     cors::around(&request, &shared, answering).await
@@ -90,7 +91,7 @@ pub async fn launch(request: HttpRequest, payload: web::Payload, shared: web::Da
                 return Err(OAuthError::request("The Content-Type has to be application/json."));
             }
             let document = read(&request, payload, &shared).await?;
-            shared.app.auth().make_launch(TENANT, token, &document).await
+            shared.app.auth.make_launch(TENANT, token, &document).await
         };
         private(result.await, &request)
     };
@@ -99,18 +100,18 @@ pub async fn launch(request: HttpRequest, payload: web::Payload, shared: web::Da
 
 /// `GET /auth/keys`: the JWK Set.
 pub async fn keys(request: HttpRequest, shared: web::Data<Shared>) -> HttpResponse {
-    let answering = async { public(shared.app.auth().jwks(TENANT).await, &request) };
+    let answering = async { public(shared.app.auth.jwks(TENANT).await, &request) };
     cors::around(&request, &shared, answering).await
 }
 
 /// `GET {base}/.well-known/smart-configuration`
 pub fn smart_configuration(request: &HttpRequest, shared: &Shared) -> HttpResponse {
-    public(Ok(shared.app.auth().smart_configuration(TENANT)), request)
+    public(Ok(shared.app.auth.smart_configuration(TENANT)), request)
 }
 
 /// `GET {base}/.well-known/openid-configuration`
 pub fn openid_configuration(request: &HttpRequest, shared: &Shared) -> HttpResponse {
-    public(Ok(shared.app.auth().openid_configuration(TENANT)), request)
+    public(Ok(shared.app.auth.openid_configuration(TENANT)), request)
 }
 
 /// Any other method; and the preflights of browsers.
@@ -136,10 +137,11 @@ async fn as_client<T>(
     form: &Form,
     answer: impl AsyncFnOnce(&Server, crate::auth::records::Client) -> Answer<T>,
 ) -> Answer<T> {
-    let server = shared.app.auth();
+    let server = &*shared.app.auth;
     let header = text(request.headers(), AUTHORIZATION).map_err(|error| unread(&error))?;
-    let credentials = Credentials::read(form, header)?;
-    let key = server.slowing.key(&credentials.claimed(), request.peer_addr().map(|address| address.ip()));
+    let credentials = Credentials::of(header, |name| form.get(name).map(str::to_owned));
+    let key =
+        server.slowing.key(&credentials.named().unwrap_or_default(), request.peer_addr().map(|address| address.ip()));
     server.slowing.check(key, server.now_s())?;
     let result = match server.authenticate(TENANT, &credentials).await {
         Ok(client) => answer(server, client).await,

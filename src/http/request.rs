@@ -118,6 +118,7 @@ async fn incoming(request: &HttpRequest, payload: web::Payload, shared: &Shared)
     let body = content::read(headers, payload, &config.limits, (verb, &call), &mut query).await?;
     Ok(Incoming {
         tenant: TenantId::DEFAULT,
+        token: bearer(headers)?,
         verb,
         conditions,
         call,
@@ -128,6 +129,15 @@ async fn incoming(request: &HttpRequest, payload: web::Payload, shared: &Shared)
         provenance,
         shape,
     })
+}
+
+/// The token of `Authorization: Bearer`. Any other scheme is no proof here.
+pub(super) fn bearer(headers: &HeaderMap) -> Result<Option<String>> {
+    let Some(text) = text(headers, header::AUTHORIZATION)? else { return Ok(None) };
+    match text.split_once(' ') {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(Some(token.trim().to_owned())),
+        _ => Err(Error::new(Category::Unauthenticated, "login", "Only bearer tokens are taken.")),
+    }
 }
 
 fn shape(headers: &HeaderMap, call: &Call, query: &[(String, String)]) -> Result<Shape> {

@@ -4,7 +4,7 @@ use crate::serve::Reply;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, LAST_MODIFIED,
-    LOCATION, RETRY_AFTER, VARY, X_CONTENT_TYPE_OPTIONS,
+    LOCATION, RETRY_AFTER, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use actix_web::{HttpResponse, HttpResponseBuilder};
 
@@ -17,7 +17,7 @@ pub fn send(reply: Reply, request_id: Option<&str>) -> HttpResponse {
     let mut builder = HttpResponseBuilder::new(status);
     // Patient data is for the client alone, and asked for anew each time: an entity tag makes that cheap.
     builder.insert_header((CACHE_CONTROL, "private, no-cache"));
-    builder.insert_header((VARY, "accept, prefer, origin"));
+    builder.insert_header((VARY, "accept, authorization, origin, prefer"));
     builder.insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"));
     if let Some(version) = reply.version {
         builder.insert_header((ETAG, format!("W/\"{version}\"")));
@@ -30,6 +30,9 @@ pub fn send(reply: Reply, request_id: Option<&str>) -> HttpResponse {
         if let Some(value) = value.and_then(|value| HeaderValue::from_str(value).ok()) {
             builder.insert_header((name, value));
         }
+    }
+    if let Some(challenge) = reply.www_authenticate {
+        builder.insert_header((WWW_AUTHENTICATE, challenge));
     }
     if let Some(seconds) = reply.retry_after_s {
         builder.insert_header((RETRY_AFTER, seconds));

@@ -59,6 +59,7 @@ fn state(context: &Context, mode: Mode, installed: &Installed) -> Vec<u8> {
     let instantiates: Vec<&str> = installed.instantiates.iter().map(String::as_str).collect();
     let further = further(context.conformance.parameters());
     let operations = operation::built();
+    let compartments: Vec<&str> = definitions.compartments().iter().map(|compartment| compartment.url).collect();
     let has_content = context.conformance.has_content();
     let is_built = |_: &str, parameter: &SearchParameter| {
         extract::is_indexed(parameter) || search::is_special(&parameter.code, has_content)
@@ -74,7 +75,7 @@ fn state(context: &Context, mode: Mode, installed: &Installed) -> Vec<u8> {
         resources: definitions.resource_types().iter().copied().map(support).collect(),
         system_interactions: &SYSTEM_INTERACTIONS,
         operations: &operations,
-        compartments: &[],
+        compartments: &compartments,
         patch_formats: &["application/json-patch+json", "application/fhir+json"],
         policy: Policy {
             versioning: Some("versioned-update"),
@@ -113,7 +114,7 @@ fn further(parameters: &Parameters) -> Vec<FurtherParameter<'_>> {
     for type_name in parameters.types_with_further() {
         for definition in parameters.further(type_name).iter().map(Further::definition) {
             let (code, url, param_type) = (&*definition.code, &*definition.url, definition.param_type);
-            all.push(FurtherParameter { type_name, code, url, param_type });
+            all.push(FurtherParameter { type_name, code, url, param_type, targets: &definition.targets });
         }
     }
     all

@@ -212,6 +212,7 @@ impl Context {
             now: self.clock.now(),
             base: Some((*self.base).into()),
             has_content: self.conformance.has_content(),
+            stored: Some(crate::search::Stored::new(self.store.clone(), self.grant.clone())),
         }
     }
 

@@ -107,11 +107,11 @@ fn a_new_client_counts_at_once_and_one_that_is_gone_does_not_count() {
     let mut app = smart.public("app", "patient/*.rs");
     assert!(origin(APP));
     app.origins = vec!["https://other.example.org".into()];
-    smart.keep("app", &app);
+    smart.server.keep("app", &app);
     assert!(origin("https://other.example.org") && !origin(APP));
     smart.public("app", "patient/*.rs");
     assert!(origin(APP));
-    smart.remove::<records::Client>("app");
+    smart.server.forget::<records::Client>("app");
     // A look at an unknown origin reads the clients anew.
     assert!(!origin(EVIL) && !origin(APP));
 }

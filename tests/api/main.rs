@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::print_stdout)]
 
+mod authorization;
 mod batch;
 mod binary;
 mod capabilities;
@@ -24,11 +25,17 @@ mod races;
 mod read;
 mod reindex;
 mod search;
+mod search_contained;
+mod search_modifiers;
+mod search_pages;
 mod search_parameters;
+mod search_refusals;
+mod search_results;
 mod smart_discovery;
 mod support;
 mod synthea;
 mod transaction;
 mod update;
 mod us_core;
+mod users;
 mod vread;

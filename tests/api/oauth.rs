@@ -1,6 +1,7 @@
 //! The endpoints of the authorization server, and what attackers try at them.
 
-use crate::support::smart::{REDIRECT, SECRET, Smart, TENANT, USER, VERIFIER, basic, claims, text, wait};
+use crate::support::smart::{REDIRECT, SECRET, Smart, TENANT, USER, VERIFIER, basic, claims, text};
+use crate::support::tokens::block_on;
 use pharos::auth::records::{Authorization, Client, Launch, LaunchContext, User, get};
 use pharos::auth::secret::hash;
 use serde_json::{Value, json};
@@ -55,7 +56,7 @@ fn only_what_was_granted_is_answered() {
 
     let mut no_refresh = smart.public("short", ALL);
     no_refresh.grant_types = vec!["authorization_code".into()];
-    smart.keep("short", &no_refresh);
+    smart.server.keep("short", &no_refresh);
     let tokens = smart.tokens("short", "patient/*.rs offline_access");
     assert_eq!(tokens["scope"], "patient/*.rs");
     assert!(tokens.get("refresh_token").is_none(), "{tokens}");
@@ -232,26 +233,26 @@ fn what_is_taken_from_client_or_user_ends_their_tokens() {
     let mut client = smart.public("app", ALL);
     let tokens = smart.tokens("app", "patient/*.rs user/*.cruds offline_access");
     client.scopes = pharos::auth::scope::Scopes::parse("patient/*.rs offline_access");
-    smart.keep("app", &client);
+    smart.server.keep("app", &client);
     let tokens = smart.refresh("app", &text(&tokens, "refresh_token")).expect(200).json();
     assert_eq!(tokens["scope"], "patient/*.rs offline_access");
 
     let mut user = smart.user(USER, &[]);
     user.disabled = true;
-    smart.keep(USER, &user);
+    smart.server.keep(USER, &user);
     assert!(!smart.is_active(&text(&tokens, "access_token")));
     smart.refresh("app", &text(&tokens, "refresh_token")).send().oauth_error(400, "invalid_grant");
     smart.user(USER, &[]);
     assert!(smart.is_active(&text(&tokens, "access_token")));
 
     client.disabled = true;
-    smart.keep("app", &client);
+    smart.server.keep("app", &client);
     assert!(!smart.is_active(&text(&tokens, "access_token")));
     smart.refresh("app", &text(&tokens, "refresh_token")).send().oauth_error(401, "invalid_client");
-    smart.remove::<Client>("app");
+    smart.server.forget::<Client>("app");
     assert!(!smart.is_active(&text(&tokens, "access_token")));
     smart.public("app", ALL);
-    smart.remove::<User>(USER);
+    smart.server.forget::<User>(USER);
     assert!(!smart.is_active(&text(&tokens, "access_token")));
 }
 
@@ -278,7 +279,7 @@ fn a_client_for_itself_gets_system_scopes_and_no_more() {
     smart.form("token", &public).send().oauth_error(400, "unauthorized_client");
     let mut service = smart.confidential("service", "system/*.rs");
     service.grant_types = vec!["authorization_code".into()];
-    smart.keep("service", &service);
+    smart.server.keep("service", &service);
     ask("system/*.rs").oauth_error(400, "unauthorized_client");
 }
 
@@ -324,7 +325,7 @@ fn a_request_that_is_no_form_is_refused() {
 }
 
 #[test]
-fn who_fails_again_and_again_has_to_wait() {
+fn who_fails_again_and_again_has_to_block_on() {
     let smart = Smart::start();
     smart.confidential("service", "system/*.rs");
     let ask = |id: &str, secret: &str| {
@@ -392,22 +393,22 @@ fn a_token_is_introspected_by_those_it_concerns() {
         .header("Authorization", &basic("service", SECRET))
         .send()
         .oauth_error(400, "invalid_request");
-    wait(smart.server.auth().revoke_authorization(TENANT, &sid(&token))).unwrap();
+    block_on(smart.server.app().auth.revoke_authorization(TENANT, &sid(&token))).unwrap();
     assert_eq!(ask("service", &token), inactive);
 }
 
 #[test]
-fn an_administrator_introspects_with_the_scope_for_it() {
+fn an_administrator_introspects_with_the_scope_of_one() {
     let smart = Smart::start();
-    smart.public("app", "introspect user/*.rs patient/*.rs");
+    smart.public("app", "admin user/*.rs patient/*.rs");
     let other = text(&smart.tokens("app", "patient/*.rs"), "access_token");
     let ask = |token: &str| {
         smart.form("introspect", &[("token", &other)]).header("Authorization", &format!("Bearer {token}")).send()
     };
-    let no_admin = text(&smart.tokens("app", "user/*.rs introspect"), "access_token");
-    ask(&no_admin).oauth_error(403, "insufficient_scope");
+    let token = text(&smart.tokens("app", "user/*.rs admin"), "access_token");
+    ask(&token).oauth_error(403, "insufficient_scope");
     smart.user(USER, &["Admin"]);
-    assert_eq!(ask(&no_admin).status_is(200).at("/active"), true);
+    assert_eq!(ask(&token).status_is(200).at("/active"), true);
     ask(&text(&smart.tokens("app", "user/*.rs"), "access_token")).oauth_error(403, "insufficient_scope");
     ask("garbage").oauth_error(401, "invalid_token");
 }
@@ -479,7 +480,7 @@ fn userinfo_says_who_the_user_is() {
         refused.header_is("www-authenticate", &format!("{challenge}, error=\"invalid_token\""));
     }
     smart.get(&format!("/auth/userinfo?access_token={token}")).send().oauth_error(401, "invalid_token");
-    smart.remove::<Authorization>(&sid(&token));
+    smart.server.forget::<Authorization>(&sid(&token));
     ask(&token).oauth_error(401, "invalid_token");
 }
 
@@ -504,7 +505,8 @@ fn a_front_end_makes_a_launch() {
     let handle = text(&made, "launch");
     let iss = form_urlencoded::byte_serialize(smart.base().as_bytes()).collect::<String>();
     assert_eq!(made["url"], format!("https://app.example.org/launch?a=b&iss={iss}&launch={handle}"));
-    let kept = |handle: &str| get::<Launch>(&*smart.server.auth().keeper, TENANT, &hash(handle)).unwrap().unwrap().0;
+    let kept =
+        |handle: &str| get::<Launch>(&*smart.server.app().auth.keeper, TENANT, &hash(handle)).unwrap().unwrap().0;
     let context: LaunchContext = serde_json::from_value(context).unwrap();
     assert_eq!(kept(&handle), Launch { client_id: Some("app".into()), user: Some(USER.into()), context });
 

@@ -13,9 +13,11 @@ mod client;
 mod process;
 mod server;
 pub mod smart;
+pub mod tokens;
 pub mod tree;
 
 pub use answer::Answer;
 pub use client::{Client, Request};
 pub use process::{Process, free_address};
 pub use server::Server;
+pub use tokens::Person;

@@ -1,11 +1,11 @@
 //! A server with clients and users, for the tests of authorization.
 
+use super::tokens::block_on;
 use super::{Answer, Request, Server};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use pharos::auth::authorization::Consent;
-use pharos::auth::keeper::Expect;
-use pharos::auth::records::{Client, ClientProof, LaunchContext, Pending, Record, Session, User, put, remove};
+use pharos::auth::records::{Client, ClientProof, LaunchContext, Pending, Session, User};
 use pharos::auth::scope::Scopes;
 use pharos::auth::secret::hash;
 use pharos::tenant::TenantId;
@@ -36,14 +36,9 @@ impl Deref for Smart {
     }
 }
 
-/// Runs a future to its end.
-pub fn wait<F: Future>(future: F) -> F::Output {
-    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
-}
-
 impl Smart {
     pub fn start() -> Self {
-        let server = Server::with(|config| config.insecure_open = false);
+        let server = Server::guarded();
         let root = super::Client::new(server.base().trim_end_matches("/fhir"));
         let smart = Self { server, root };
         smart.user(USER, &["Provider"]);
@@ -54,21 +49,12 @@ impl Smart {
         self.server.base()
     }
 
-    pub fn keep<R: Record>(&self, id: &str, record: &R) {
-        let change = put(id, record, Expect::Any, None).unwrap();
-        wait(self.server.auth().keeper.keep(TENANT, vec![change])).unwrap();
-    }
-
-    pub fn remove<R: Record>(&self, id: &str) {
-        wait(self.server.auth().keeper.keep(TENANT, vec![remove::<R>(id, Expect::Any)])).unwrap();
-    }
-
     pub fn user(&self, id: &str, roles: &[&str]) -> User {
         let user = serde_json::json!({
             "id": id, "username": id, "name": "Eve Everywoman", "fhir_user": "Practitioner/eve", "roles": roles
         });
         let user: User = serde_json::from_value(user).unwrap();
-        self.keep(id, &user);
+        self.server.keep(id, &user);
         user
     }
 
@@ -88,7 +74,7 @@ impl Smart {
             created: 0,
             disabled: false,
         };
-        self.keep(id, &client);
+        self.server.keep(id, &client);
         client
     }
 
@@ -106,16 +92,16 @@ impl Smart {
     }
 
     pub fn code_in(&self, client: &str, scopes: &str, context: LaunchContext) -> (String, String) {
-        let auth = self.server.auth();
+        let auth = self.server.app().auth;
         let user = pharos::auth::records::get::<User>(&*auth.keeper, TENANT, USER).unwrap().unwrap().0;
-        let signed_in = wait(auth.start_session(TENANT, &user, false)).ok().unwrap();
+        let signed_in = block_on(auth.start_session(TENANT, &user, false)).ok().unwrap();
         let session = hash(&signed_in.cookie);
         let scopes = Scopes::parse(scopes);
         let pending = serde_json::json!({
             "client_id": client, "redirect_uri": REDIRECT, "scopes": scopes, "nonce": "n-1", "code_challenge": CHALLENGE
         });
         let pending: Pending = serde_json::from_value(pending).unwrap();
-        self.keep("pending", &pending);
+        self.server.keep("pending", &pending);
         let auth_time = signed_in.session.created;
         let consent = Consent {
             pending: "pending",
@@ -126,11 +112,11 @@ impl Smart {
             context,
             break_glass: None,
         };
-        (wait(auth.issue_code(TENANT, consent)).unwrap(), session)
+        (block_on(auth.issue_code(TENANT, consent)).unwrap(), session)
     }
 
     pub fn sign_out(&self, session: &str) {
-        self.remove::<Session>(session);
+        self.server.forget::<Session>(session);
     }
 
     /// Sends a form to an endpoint: fields in pairs.
@@ -172,8 +158,8 @@ impl Smart {
 
     /// Whether an access token is good.
     pub fn is_active(&self, token: &str) -> bool {
-        let claims = self.server.auth().verify_access(TENANT, token).unwrap();
-        self.server.auth().live(TENANT, &claims).unwrap().is_some()
+        let claims = self.server.app().auth.verify_access(TENANT, token).unwrap();
+        self.server.app().auth.live(TENANT, &claims).unwrap().is_some()
     }
 }
 
