@@ -4,6 +4,7 @@ pub mod access;
 pub mod assertion;
 pub mod authorization;
 pub mod bearer;
+mod claims;
 pub mod client;
 pub mod compartment;
 pub mod discovery;
@@ -28,6 +29,7 @@ pub mod records;
 pub mod refresh;
 pub mod registration;
 pub mod revoke;
+pub mod remote;
 pub mod role;
 pub mod scope;
 pub mod secret;
@@ -42,6 +44,7 @@ pub mod token;
 #[cfg(test)]
 mod token_tests;
 pub mod totp;
+mod trusted;
 pub mod user;
 #[cfg(test)]
 mod user_tests;

@@ -328,7 +328,8 @@ fn check(user: &User, roles: &Roles) -> Result<()> {
     Ok(())
 }
 
-fn is_person(reference: &str) -> bool {
+/// Whether a text is a reference to a resource that a user can be.
+pub(super) fn is_person(reference: &str) -> bool {
     let is_id = |id: &str| {
         (1..=64).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte))
     };

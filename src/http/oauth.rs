@@ -44,7 +44,7 @@ pub async fn introspect(request: HttpRequest, payload: web::Payload, shared: web
             let form = form(&request, payload, &shared).await?;
             let server = &shared.app.auth;
             if has_bearer(&request) {
-                let admin = shared.app.authorize_admin(TENANT, Some(bearer(&request)?));
+                let admin = shared.app.authorize_admin(TENANT, Some(bearer(&request)?)).await;
                 admin.map_err(|error| OAuthError::of_bearer(&error))?;
                 return server.introspect(TENANT, &Asker::Admin, &form);
             }
