@@ -45,7 +45,8 @@ impl App {
         let base: Arc<str> = Arc::from(config.base_url());
         let limits = Arc::new(config.limits.clone());
         let conformances = Arc::new(Conformances::new(store.clone(), KeyMaking::new(&config)));
-        let unread = |entry: &&TrustedIssuer| entry.scopes.as_deref().is_some_and(|most| Scopes::parse_all(most).is_none());
+        let unread =
+            |entry: &&TrustedIssuer| entry.scopes.as_deref().is_some_and(|most| Scopes::parse_all(most).is_none());
         if let Some(entry) = config.auth.trusted_issuers.iter().find(unread) {
             return Err(Error::internal(format!("auth.trusted_issuers: the scopes of {} can't be read", entry.issuer)));
         }

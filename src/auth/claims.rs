@@ -47,7 +47,8 @@ pub(super) fn belong_to(tenant: TenantId, rules: &Claims, claims: &Map<String, V
         None => Vec::new(),
     };
     named.into_iter().any(|there| {
-        let here = if rules.tenant_names.is_empty() { Some(there) } else { rules.tenant_names.get(there).map(String::as_str) };
+        let here =
+            if rules.tenant_names.is_empty() { Some(there) } else { rules.tenant_names.get(there).map(String::as_str) };
         tenant == TenantId::DEFAULT && here == Some(DEFAULT_TENANT)
     })
 }
@@ -117,7 +118,12 @@ mod tests {
         let belongs = |rules: &Claims, claims| belong_to(TenantId::DEFAULT, rules, &map(&claims));
         assert!(belongs(&Claims::default(), json!({})));
         assert!(belongs(&rules, json!({"organizationId": "default"})));
-        for other in [json!({}), json!({"organizationId": "other"}), json!({"organizationId": 0}), json!({"organizationId": "a default"})] {
+        for other in [
+            json!({}),
+            json!({"organizationId": "other"}),
+            json!({"organizationId": 0}),
+            json!({"organizationId": "a default"}),
+        ] {
             assert!(!belongs(&rules, other.clone()), "{other}");
         }
         rules.tenant_names.insert("org 7".into(), "default".into());

@@ -28,8 +28,8 @@ pub mod password;
 pub mod records;
 pub mod refresh;
 pub mod registration;
-pub mod revoke;
 pub mod remote;
+pub mod revoke;
 pub mod role;
 pub mod scope;
 pub mod secret;
@@ -45,6 +45,8 @@ pub mod token;
 mod token_tests;
 pub mod totp;
 mod trusted;
+pub mod upstream;
+mod upstream_user;
 pub mod user;
 #[cfg(test)]
 mod user_tests;

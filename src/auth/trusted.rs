@@ -200,7 +200,10 @@ mod tests {
             assert!(!is_taken(typ, &json!({"scope": "", "cnf": {"jkt": "x"}})), "{typ:?}");
         }
         assert!(is_taken(Some("at+jwt"), &json!({})) && !is_taken(Some("JWT"), &json!({})));
-        assert!(!is_taken(None, &json!({"scope": "", "nonce": "n"})) && !is_taken(None, &json!({"scp": [], "at_hash": "n"})));
+        assert!(
+            !is_taken(None, &json!({"scope": "", "nonce": "n"}))
+                && !is_taken(None, &json!({"scp": [], "at_hash": "n"}))
+        );
         for typ in ["logout+jwt", "secevent+jwt", "", "x/at+jwt"] {
             assert!(!is_taken(Some(typ), &json!({"scope": ""})), "{typ:?}");
         }
@@ -211,8 +214,14 @@ mod tests {
         let mut entry: TrustedIssuer = serde_json::from_value(json!({"issuer": "https://i.example"})).unwrap();
         let said = json!({"scope": "system/*.rs user/Observation.cruds patient/*.rs admin openid"});
         let scopes = |entry: &TrustedIssuer, has_user| scopes(entry, said.as_object().unwrap(), has_user).to_string();
-        assert_eq!((scopes(&entry, false), scopes(&entry, true)), ("system/*.rs".into(), "user/Observation.cruds patient/*.rs".into()));
+        assert_eq!(
+            (scopes(&entry, false), scopes(&entry, true)),
+            ("system/*.rs".into(), "user/Observation.cruds patient/*.rs".into())
+        );
         entry.scopes = Some("user/*.r system/Patient.r admin".into());
-        assert_eq!((scopes(&entry, false), scopes(&entry, true)), ("system/Patient.r".into(), "user/Observation.r".into()));
+        assert_eq!(
+            (scopes(&entry, false), scopes(&entry, true)),
+            ("system/Patient.r".into(), "user/Observation.r".into())
+        );
     }
 }

@@ -120,6 +120,7 @@ pub async fn not_allowed(request: HttpRequest, shared: web::Data<Shared>) -> Htt
         let allow = match request.path() {
             "/auth/keys" => "GET, HEAD",
             "/auth/userinfo" => "GET, POST",
+            path if path.starts_with("/auth/upstream/") => "GET",
             _ => "POST",
         };
         let mut response = refuse(&OAuthError::request("The endpoint does not have this method."), &request);

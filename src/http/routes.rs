@@ -1,6 +1,6 @@
 //! Every URL on one page.
 
-use super::{Shared, admin, cors, oauth, request, response};
+use super::{Shared, admin, cors, oauth, request, response, upstream};
 use crate::error::{Category, Error};
 use crate::interaction::call::method_not_allowed;
 use crate::serve::{Reply, Shape};
@@ -26,6 +26,8 @@ fn auth(config: &mut web::ServiceConfig) {
         .service(endpoint("/userinfo", [web::get().to(oauth::userinfo), web::post().to(oauth::userinfo)]))
         .service(endpoint("/launch", [web::post().to(oauth::launch)]))
         .service(endpoint("/keys", [web::get().to(oauth::keys), web::head().to(oauth::keys)]))
+        .service(endpoint("/upstream/{name}", [web::get().to(upstream::start)]))
+        .service(endpoint("/upstream/{name}/callback", [web::get().to(upstream::callback)]))
         .service(web::resource("/admin/{what:.*}").to(admin::admin))
         .default_service(web::to(async || nothing()));
 }

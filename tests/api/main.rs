@@ -5,6 +5,7 @@
 mod authorization;
 mod batch;
 mod binary;
+mod broker;
 mod capabilities;
 mod cors;
 mod create;
