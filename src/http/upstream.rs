@@ -12,12 +12,16 @@ use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 
 const TENANT: TenantId = TenantId::DEFAULT;
 
+/// The longest id of a request that waits, in bytes: no record has a longer one.
+const LONGEST_ID: usize = 255;
+
 /// Sends the browser to the provider.
 pub async fn start(request: HttpRequest, name: web::Path<String>, shared: web::Data<Shared>) -> HttpResponse {
     let departing = async {
         let asked = Form::parse(request.query_string().as_bytes())?;
+        let pending = asked.get("pending").filter(|id| id.len() <= LONGEST_ID);
         let cookie = cookie(&request, &shared);
-        shared.app.auth.start_upstream(TENANT, &name, asked.get("pending"), cookie.as_deref()).await
+        shared.app.auth.start_upstream(TENANT, &name, pending, cookie.as_deref()).await
     };
     match departing.await {
         Ok(departure) => begin(StatusCode::SEE_OTHER)
