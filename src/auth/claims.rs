@@ -78,7 +78,9 @@ impl Server {
             Some(_) => {}
             None => tracing::debug!("a role of another issuer is none here"),
         };
-        everybodys.iter().for_each(|name| add(name, true));
+        for name in everybodys {
+            add(name, true);
+        }
         for there in named.map(texts).unwrap_or_default() {
             match rules.role_names.get(there) {
                 Some(here) => add(here, true),

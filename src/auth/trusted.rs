@@ -135,7 +135,7 @@ fn text<'c>(claims: &'c Payload, name: &str) -> Option<&'c str> {
 /// the claims that mark an ID token. A token that is bound to a key (`cnf`: RFC 8705, RFC 9449) is no bearer token.
 fn is_access_token(head: &Head, claims: &Payload) -> bool {
     let is_typed = |name: &str| {
-        let typ = head.typ.as_deref().map(|typ| typ.to_ascii_lowercase());
+        let typ = head.typ.as_deref().map(str::to_ascii_lowercase);
         typ.as_deref().map(|typ| typ.strip_prefix("application/").unwrap_or(typ)) == Some(name)
     };
     let has = |name: &&str| claims.contains_key(*name);
