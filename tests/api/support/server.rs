@@ -60,13 +60,6 @@ impl Server {
     }
 }
 
-impl Server {
-    /// What stands behind the network.
-    pub fn app(&self) -> &App {
-        &self.app
-    }
-}
-
 fn serve(app: Arc<App>, listener: TcpListener) -> (ServerHandle, JoinHandle<()>) {
     let (sender, receiver) = mpsc::channel();
     let metrics = PrometheusBuilder::new().build_recorder().handle();
