@@ -1,10 +1,14 @@
 //! The wired parts: what every request is served with.
 
+use crate::auth::access::Restrictions;
+use crate::auth::bearer::Bearer;
 use crate::auth::grant::Grant;
+use crate::auth::scope::ResourceScope;
 use crate::auth::server::Server;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::{Category, Error, Result};
+use crate::fhir::definitions::r4;
 use crate::interaction::Context;
 use crate::interaction::call::Call;
 use crate::interaction::conformance::Conformances;
@@ -20,7 +24,7 @@ pub struct App {
     /// The settings.
     pub config: Config,
     /// The authorization server.
-    pub auth: Server,
+    pub auth: Arc<Server>,
     store: Store,
     clock: Arc<dyn Clock>,
     limits: Arc<crate::config::Limits>,
@@ -42,6 +46,7 @@ impl App {
         let limits = Arc::new(config.limits.clone());
         let conformances = Arc::new(Conformances::new(store.clone(), Arc::clone(&base), config.search_content));
         let auth = Server::new(store.keeper(), Arc::clone(&clock), config.auth.clone(), &config.public_url());
+        let auth = Arc::new(auth);
         Ok(Self { config, auth, store, clock, limits, base, cursors, conformances, stopping: AtomicBool::new(false) })
     }
 
@@ -53,16 +58,45 @@ impl App {
         if self.config.insecure_open || matches!(call, Call::Capabilities) {
             return Ok(Grant::unrestricted(tenant));
         }
-        let Some(token) = token else {
-            return Err(Error::new(
-                Category::Unauthenticated,
-                "login",
-                "This server answers authorized requests only.",
-            ));
-        };
+        let token = token.ok_or_else(|| unauthenticated("This server answers authorized requests only."))?;
+        Ok(self.bearer(tenant, token)?.grant.clone())
+    }
+
+    /// Whether a request with this token may manage users, roles and clients. Nobody may without, on an open server neither.
+    ///
+    /// # Errors
+    /// 401 without a good token; 403 for one that is not for the administration, or not of an administrator.
+    pub fn authorize_admin(&self, tenant: TenantId, token: Option<&str>) -> Result<()> {
+        let token = token.ok_or_else(|| unauthenticated("This needs an administrator's access token."))?;
+        if self.bearer(tenant, token)?.is_admin() {
+            return Ok(());
+        }
+        let text = "This needs an access token with the scope admin, of a user who is an administrator.";
+        Err(Error::new(Category::Forbidden, "forbidden", text))
+    }
+
+    /// Whether the search restriction of a scope means something.
+    ///
+    /// # Errors
+    /// 422 where it does not: such a scope would give nothing.
+    pub fn check_restriction(&self, tenant: TenantId, scope: &ResourceScope) -> Result<()> {
         let registry = self.conformances.of(tenant)?.registry();
         let restrictions = Compiler { registry: &registry, options: &self.restriction_options() };
-        Ok(self.auth.bearer(tenant, token, &restrictions)?.grant.clone())
+        let means = |name: &str| restrictions.compile(name, &scope.restriction).is_some();
+        let types = r4().resource_types();
+        let is_good = scope.restriction.is_empty()
+            || scope.type_name.as_deref().map_or_else(|| types.iter().any(|name| means(name)), means);
+        if is_good {
+            return Ok(());
+        }
+        let text = format!("The restriction of {scope} is no search criteria of its type.");
+        Err(Error::new(Category::Unprocessable, "business-rule", text).at("scopes"))
+    }
+
+    fn bearer(&self, tenant: TenantId, token: &str) -> Result<Arc<Bearer>> {
+        let registry = self.conformances.of(tenant)?.registry();
+        let restrictions = Compiler { registry: &registry, options: &self.restriction_options() };
+        self.auth.bearer(tenant, token, &restrictions)
     }
 
     /// How the search restrictions of scopes are read.
@@ -89,6 +123,7 @@ impl App {
             conformance: self.conformances.of(grant.tenant())?,
             conformances: Arc::clone(&self.conformances),
             check_references: self.config.check_references,
+            auth: (!self.config.insecure_open).then(|| Arc::clone(&self.auth)),
             grant,
         })
     }
@@ -120,4 +155,8 @@ impl App {
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
     }
+}
+
+fn unauthenticated(text: &'static str) -> Error {
+    Error::new(Category::Unauthenticated, "login", text)
 }

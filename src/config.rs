@@ -219,6 +219,9 @@ impl Config {
         if self.limits.page_default == 0 || self.limits.page_default > self.limits.page_max {
             return wrong("limits.page_default", "must be at least 1 and at most limits.page_max");
         }
+        if let Some((setting, reason)) = self.auth.fault() {
+            return wrong(setting, reason);
+        }
         self.store_path().map(|_| ())
     }
 

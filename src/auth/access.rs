@@ -87,7 +87,8 @@ impl Access {
         if let Some(known) = self.compiled.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return known.clone();
         }
-        let allowed = if type_name == "Binary" { self.binary(letters) } else { self.plain(type_name, letters) };
+        let is_plain = type_name != "Binary" || self.is_whole();
+        let allowed = if is_plain { self.plain(type_name, letters) } else { self.binary(letters) };
         self.compiled.write().unwrap_or_else(PoisonError::into_inner).insert(key, allowed.clone());
         allowed
     }

@@ -1,6 +1,8 @@
 //! What the tests of authorization start with: a server that keeps its records in memory, and a clock that they can move.
 
 use super::memory::Memory;
+use super::records::{Client, ClientProof};
+use super::scope::Scopes;
 use super::server::Server;
 use crate::clock::{Clock, Micros};
 use crate::config::Auth;
@@ -39,4 +41,21 @@ pub fn server(config: Auth) -> (Arc<Server>, Arc<StillClock>) {
     let keeper = Memory::new(Arc::clone(&clock) as Arc<dyn Clock>);
     let server = Server::new(keeper, Arc::clone(&clock) as Arc<dyn Clock>, config, "https://pharos.example.org");
     (Arc::new(server), clock)
+}
+
+/// A client with nothing but its name and its proof.
+pub fn client(client_id: &str, proof: ClientProof) -> Client {
+    Client {
+        client_id: client_id.into(),
+        name: client_id.into(),
+        proof,
+        redirect_uris: vec!["https://app.example.org/back".into()],
+        launch_url: None,
+        origins: Vec::new(),
+        grant_types: vec!["authorization_code".into()],
+        scopes: Scopes::parse("patient/*.rs"),
+        about: serde_json::Map::new(),
+        created: START_S,
+        disabled: false,
+    }
 }

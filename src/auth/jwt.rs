@@ -66,6 +66,8 @@ pub struct Head {
     pub kid: Option<String>,
     /// The kind of token.
     pub typ: Option<String>,
+    /// `jku`: where the signer says that the key is. Never fetched.
+    pub jku: Option<String>,
 }
 
 /// Reads the head of a token.
@@ -82,7 +84,7 @@ pub fn head(token: &str) -> Result<Head, TokenError> {
         return Err(TokenError::Malformed);
     }
     let text = |name: &str| plain.get(name).and_then(serde_json::Value::as_str).map(str::to_owned);
-    Ok(Head { alg, kid: text("kid"), typ: text("typ") })
+    Ok(Head { alg, kid: text("kid"), typ: text("typ"), jku: text("jku") })
 }
 
 /// Head, payload and signature, each in base64url.
@@ -95,6 +97,15 @@ fn parts(token: &str) -> Result<(&str, &str, &str), TokenError> {
         (Some(head), Some(payload), Some(signature), None) => Ok((head, payload, signature)),
         _ => Err(TokenError::Malformed),
     }
+}
+
+/// What the payload of a token says, nothing of which is proved: only good for finding out whose keys prove it.
+///
+/// # Errors
+/// [`TokenError::Malformed`].
+pub fn unproved(token: &str) -> Result<serde_json::Value, TokenError> {
+    let (_, payload, _) = parts(token)?;
+    serde_json::from_slice(&decode(payload)?).map_err(|_| TokenError::Malformed)
 }
 
 fn decode(part: &str) -> Result<Vec<u8>, TokenError> {
@@ -141,6 +152,12 @@ impl VerifyingKey {
         (!algorithms.is_empty()).then_some(Self { key, algorithms })
     }
 
+    /// Whether it verifies this algorithm.
+    #[must_use]
+    pub fn is_for(&self, algorithm: Algorithm) -> bool {
+        self.algorithms.contains(&algorithm)
+    }
+
     /// What the payload of a token says, after its signature was found good and its times were found to hold: with `now` in seconds
     /// since 1970, and clocks that may be off by `skew_s` seconds.
     ///
@@ -148,7 +165,7 @@ impl VerifyingKey {
     /// What is wrong with it.
     pub fn open<T: DeserializeOwned>(&self, token: &str, now: i64, skew_s: u64) -> Result<T, TokenError> {
         let head = head(token)?;
-        if !self.algorithms.contains(&head.alg) {
+        if !self.is_for(head.alg) {
             return Err(TokenError::Algorithm);
         }
         let (_, payload, signature) = parts(token)?;

@@ -134,6 +134,11 @@ impl Loaded {
         let Kept { id, version, expires, .. } = kept;
         Ok(Self { id, alg, generation, version, created, expires, signing, verifying, jwk })
     }
+
+    /// Whether its time is not over: what is in memory may be older.
+    fn is_there(&self, now: Micros) -> bool {
+        self.expires.is_none_or(|expires| now < expires)
+    }
 }
 
 /// All keys of a tenant as they were at one epoch of the keeper.
@@ -220,8 +225,7 @@ impl Server {
         let now = self.clock.now();
         let set = self.key_set(tenant)?;
         let known = |key: &&Arc<Loaded>| Some(&key.signing.kid) == head.kid.as_ref() && key.alg == purpose;
-        let key = set.keys.iter().find(known).filter(|key| key.expires.is_none_or(|expires| now < expires));
-        let key = key.ok_or(TokenError::UnknownKey)?;
+        let key = set.keys.iter().find(known).filter(|key| key.is_there(now)).ok_or(TokenError::UnknownKey)?;
         Ok(key.verifying.open(token, now.0.div_euclid(1_000_000), self.config.clock_skew_s)?)
     }
 
@@ -233,8 +237,9 @@ impl Server {
         for purpose in Purpose::ALL {
             self.signing_set(tenant, purpose).await?;
         }
-        let set = self.key_set(tenant)?;
-        let keys: Vec<&Jwk> = set.keys.iter().map(|key| &key.jwk).collect();
+        let (set, now) = (self.key_set(tenant)?, self.clock.now());
+        let good = set.keys.iter().filter(|key| key.is_there(now));
+        let keys: Vec<&Jwk> = good.map(|key| &key.jwk).collect();
         Ok(serde_json::json!({ "keys": keys }))
     }
 

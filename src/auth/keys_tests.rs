@@ -85,9 +85,8 @@ async fn bad_tokens_are_refused() {
             .contains("not known")
     );
     assert!(refusal(&server, &with_part(&token, 0, |head| head["crit"] = json!(["exp"]))).contains("malformed"));
-    for malformed in
-        ["", ".", "..", "a.b.c", signed, &format!("{token}.{signature}"), &format!("{token}="), &"a".repeat(1 << 20)]
-    {
+    assert!(refusal(&server, &format!("{token}=")).contains("signature"));
+    for malformed in ["", ".", "..", "a.b.c", signed, &format!("{token}.{signature}"), &"a".repeat(1 << 20)] {
         assert!(refusal(&server, malformed).contains("malformed"), "{malformed}");
     }
 

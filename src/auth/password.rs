@@ -5,6 +5,7 @@
 //! parameters (19 MiB, 2 passes, 1 lane), which are the defaults of the crate.
 
 use super::server::Server;
+use super::totp::new_base32;
 use crate::error::{Category, Error, Result};
 use argon2::Argon2;
 use argon2::password_hash::phc::PasswordHash;
@@ -76,7 +77,23 @@ impl Server {
         let context = [username, name, host].into_iter().flat_map(words).collect::<Vec<_>>();
         if left(password, &context) < LEAST_LEFT { Err(Weakness::Predictable) } else { Ok(()) }
     }
+
+    /// A random password, to be told once and changed at the first sign-in.
+    ///
+    /// # Errors
+    /// When the system has no randomness to give.
+    pub fn new_password(&self) -> Result<String> {
+        let least = usize::try_from(self.config.password_characters).unwrap_or(MOST_BYTES).max(LEAST_MADE);
+        let mut password = grouped(&new_base32::<16>()?);
+        while password.len() < least.min(MOST_BYTES) {
+            password = format!("{password}-{}", grouped(&new_base32::<16>()?));
+        }
+        Ok(password)
+    }
 }
+
+/// The least characters of a password that the server makes: 125 random bits with their dashes.
+const LEAST_MADE: usize = 29;
 
 /// The right to hash one password now.
 pub(super) struct Turn {
@@ -123,6 +140,12 @@ impl Turn {
         };
         tokio::task::spawn_blocking(task).await.map_err(|error| Error::internal(format!("hashing a password: {error}")))
     }
+}
+
+/// Letters in groups of five, joined by dashes; without the last few that make no group.
+pub(super) fn grouped(letters: &str) -> String {
+    let groups = letters.as_bytes().chunks_exact(5).map(String::from_utf8_lossy);
+    groups.collect::<Vec<_>>().join("-")
 }
 
 fn hash_now(password: &str) -> Result<String> {

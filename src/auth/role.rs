@@ -21,9 +21,8 @@ const MOST_CHARACTERS: usize = 64;
 /// Custom roles of a tenant.
 const MOST_ROLES: usize = 1_000;
 
-/// Types whose resources are of no patient: a role that is restricted to the user's own patients may still give them whole. All
-/// others count under such a role only where they belong to one of these patients.
-pub const SHARED: [&str; 21] = [
+/// What is of no patient, and read by all who read records. [`super::compartment`] has the rule.
+const SHARED: [&str; 21] = [
     "ActivityDefinition",
     "CodeSystem",
     "ConceptMap",

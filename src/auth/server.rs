@@ -1,8 +1,12 @@
 //! The authorization server: its parts. What it does stands in the files beside, one for each endpoint or concept.
 
 use super::bearer::Bearers;
+use super::fetch::Fetcher;
+use super::jwks::RemoteKeys;
 use super::keeper::SharedKeeper;
 use super::keys::KeyCache;
+use super::origins::Origins;
+use super::slowing::Slowing;
 use crate::clock::Clock;
 use crate::config;
 use crate::tenant::TenantId;
@@ -20,8 +24,16 @@ pub struct Server {
     pub public_url: Arc<str>,
     /// The signing keys in memory.
     pub(super) keys: KeyCache,
+    /// Fetches documents from others.
+    pub(super) fetcher: Arc<Fetcher>,
+    /// The key sets of others in memory.
+    pub(super) remote: RemoteKeys,
     /// The access tokens in memory.
     pub(super) bearers: Bearers,
+    /// The origins of clients in memory.
+    pub(super) origins: Origins,
+    /// Who failed at the token endpoint.
+    pub slowing: Slowing,
 }
 
 impl Server {
@@ -29,7 +41,11 @@ impl Server {
     #[must_use]
     pub fn new(keeper: SharedKeeper, clock: Arc<dyn Clock>, config: config::Auth, public_url: &str) -> Self {
         let public_url = public_url.trim_end_matches('/').into();
-        Self { keeper, clock, config, public_url, keys: KeyCache::default(), bearers: Bearers::default() }
+        let fetcher = Arc::new(Fetcher::new(&config));
+        let remote = RemoteKeys::new(&config, Arc::clone(&fetcher));
+        let (keys, bearers) = (KeyCache::default(), Bearers::default());
+        let (origins, slowing) = (Origins::default(), Slowing::default());
+        Self { keeper, clock, config, public_url, keys, bearers, fetcher, remote, origins, slowing }
     }
 
     /// The FHIR base of a tenant, without a slash at the end: issuer and audience of its tokens, and the `aud` of its launches.

@@ -1,6 +1,7 @@
 //! The first administrator: whoever has the one-time code that the server told its operator when it started.
 
 use super::keeper::{Expect, KeeperError};
+use super::password::grouped;
 use super::records::{self, Record};
 use super::role::ADMIN;
 use super::secret;
@@ -38,9 +39,7 @@ impl Server {
             return Ok(None);
         }
         // 125 bits, in groups that can be typed.
-        let letters = new_base32::<16>()?;
-        let groups = letters.as_bytes().chunks_exact(5).map(String::from_utf8_lossy).collect::<Vec<_>>();
-        let code = groups.join("-");
+        let code = grouped(&new_base32::<16>()?);
         let expires = Micros((self.now_s() + CODE_S).saturating_mul(1_000_000));
         let kept = SetUp { sha256: secret::hash(&plain(&code)) };
         self.keeper.keep(tenant, vec![records::put(ID, &kept, Expect::Any, Some(expires))?]).await?;

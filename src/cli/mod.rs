@@ -6,6 +6,7 @@ pub mod load;
 mod package;
 
 mod serve;
+mod user;
 
 use crate::config::{Config, ConfigError};
 use clap::{Args, Parser, Subcommand};
@@ -31,6 +32,8 @@ enum Command {
     Load(load::Load),
     /// Install FHIR NPM packages.
     Package(package::Package),
+    /// Manage users.
+    User(user::Users),
     /// Verify a store that no server has open.
     Check(check::Check),
 }
@@ -39,22 +42,22 @@ enum Command {
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Settings {
     /// A TOML file with settings.
-    #[arg(long, value_name = "FILE", env = "PHAROS_CONFIG")]
+    #[arg(long, global = true, value_name = "FILE", env = "PHAROS_CONFIG")]
     config: Option<PathBuf>,
     /// The address and port to listen on.
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, global = true, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
     /// Where the data is: file:PATH.
-    #[arg(long, value_name = "STORE")]
+    #[arg(long, global = true, value_name = "STORE")]
     store: Option<String>,
     /// The file with the master key.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE")]
     key_file: Option<PathBuf>,
     /// The address by which clients reach the server.
-    #[arg(long, value_name = "URL")]
+    #[arg(long, global = true, value_name = "URL")]
     public_url: Option<String>,
     /// Answer everybody; on loopback addresses only.
-    #[arg(long)]
+    #[arg(long, global = true)]
     insecure_open: bool,
 }
 
@@ -83,6 +86,7 @@ pub fn run() -> ExitCode {
         Command::Demo(command) => demo::run(&command),
         Command::Load(command) => return load::run(command),
         Command::Package(command) => package::run(command),
+        Command::User(command) => user::run(command),
         Command::Check(command) => check::run(command),
     };
     match result {

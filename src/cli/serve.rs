@@ -2,11 +2,13 @@
 
 use super::{Failure, Settings};
 use crate::app::App;
+use crate::auth::set_up;
 use crate::clock::SystemClock;
 use crate::config::{Config, ConfigError, LogFormat};
 use crate::http;
 use crate::store::Store;
 use crate::store::embedded::{Embedded, Options};
+use crate::tenant::TenantId;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -21,7 +23,21 @@ pub fn run(settings: Settings) -> Result<(), Failure> {
     }
     let (listener, config) = listen(config)?;
     let app = open(config)?;
+    if !app.config.insecure_open {
+        tell_set_up_code(&app)?;
+    }
     serve(&app, listener, |address| tracing::info!(%address, "serving FHIR R4 at /fhir"))
+}
+
+/// Where there is no administrator yet, whoever reads this may become the first.
+fn tell_set_up_code(app: &App) -> Result<(), Failure> {
+    let code = http::run(app.auth.new_set_up_code(TenantId::DEFAULT))?;
+    if let Some(code) = code {
+        let page = app.auth.endpoint(TenantId::DEFAULT, "setup");
+        let minutes = set_up::CODE_S / 60;
+        tracing::warn!("there is no administrator yet: within {minutes} minutes, enter the code {code} at {page}");
+    }
+    Ok(())
 }
 
 /// Binds the address. Port 0 becomes the port that the system chose, before any link is made from it.

@@ -91,6 +91,23 @@ impl Default for Auth {
     }
 }
 
+impl Auth {
+    /// The first setting that can't be used, and what would be right.
+    pub(super) const fn fault(&self) -> Option<(&'static str, &'static str)> {
+        if self.lockout_failures == 0 {
+            return Some(("auth.lockout_failures", "must be at least 1"));
+        }
+        if self.password_characters < 8 || self.password_characters > 64 {
+            return Some(("auth.password_characters", "must be at least 8 and at most 64"));
+        }
+        // The time of the last use is kept to the minute.
+        if self.session_inactivity_s < 120 {
+            return Some(("auth.session_inactivity_s", "must be at least 120"));
+        }
+        None
+    }
+}
+
 /// An upstream OpenID provider.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -1,8 +1,11 @@
 //! The network side: the only place where actix appears.
 
+mod admin;
 mod body;
 mod content;
+mod cors;
 pub mod negotiate;
+mod oauth;
 pub mod prefer;
 mod request;
 mod response;

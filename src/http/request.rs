@@ -132,7 +132,7 @@ async fn incoming(request: &HttpRequest, payload: web::Payload, shared: &Shared)
 }
 
 /// The token of `Authorization: Bearer`. Any other scheme is no proof here.
-fn bearer(headers: &HeaderMap) -> Result<Option<String>> {
+pub(super) fn bearer(headers: &HeaderMap) -> Result<Option<String>> {
     let Some(text) = text(headers, header::AUTHORIZATION)? else { return Ok(None) };
     match text.split_once(' ') {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(Some(token.trim().to_owned())),

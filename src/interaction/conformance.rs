@@ -4,14 +4,17 @@
 use super::Context;
 use super::capabilities::statement::Mode;
 use crate::auth::grant::Grant;
+use crate::clock::Micros;
 use crate::error::{Category, Error, Result};
+use crate::fhir::definitions::SearchParameter;
 use crate::fhir::parse::parse;
 use crate::fhir::tree::{Object, Value};
 use crate::key::last_updated::ALL;
-use crate::key::parameters::Further;
-use crate::key::{Extractor, KeyList, Parameters, define};
+use crate::key::parameters::{Further, types_of};
+use crate::key::token::matching_code;
+use crate::key::{Extractor, KeyList, Parameters, define, prefix_of};
 use crate::search::{Budget, Registry};
-use crate::store::{Change, Commit, CommitError, Committed, Rid, Store, StoreError, View};
+use crate::store::{Change, Commit, CommitError, Committed, Guard, Records, Rid, Store, StoreError, View};
 use crate::tenant::TenantId;
 use rustc_hash::FxHashMap;
 use std::collections::HashMap;
@@ -234,6 +237,55 @@ pub fn lacking<'v>(
         }
         lacks.then_some(Ok(rid))
     })
+}
+
+/// Refuses SearchParameters that give a resource type a second one with the same code. The guards keep out those that are
+/// stored at the same time.
+///
+/// # Errors
+/// 422 naming the other one.
+pub fn refuse_same_codes(records: &Records, changes: &[Change]) -> Result<Vec<Guard>> {
+    let mut guards = Vec::new();
+    let mut taken: FxHashMap<(&'static str, String), &str> = FxHashMap::default();
+    let is_about = |change: &&Change| &*change.type_name == "SearchParameter";
+    let changed: Vec<&str> = changes.iter().filter(is_about).map(|change| &*change.id).collect();
+    for change in changes.iter().filter(is_about) {
+        let Some(content) = &change.content else { continue };
+        let Some(defined) = defined(&content.body.unpack(1, Micros(0))?)? else { continue };
+        let range = matching_code(None, &defined.code).under(&prefix_of("code"));
+        for posting in records.view().scan("SearchParameter", &range) {
+            let Some(other) = records.view().current(posting?.rid)? else { continue };
+            if changed.contains(&&*other.id) {
+                continue;
+            }
+            let theirs: Vec<_> = self::defined(&super::body_of(&other)?)?
+                .filter(|other| other.code == defined.code)
+                .iter()
+                .flat_map(types_of)
+                .collect();
+            if let Some(type_name) = types_of(&defined).find(|name| theirs.contains(name)) {
+                return Err(same_code(type_name, &defined.code, &other.id));
+            }
+        }
+        for type_name in types_of(&defined) {
+            if let Some(other) = taken.insert((type_name, defined.code.to_string()), &change.id) {
+                return Err(same_code(type_name, &defined.code, other));
+            }
+        }
+        guards.push(Guard { type_name: "SearchParameter".into(), range });
+    }
+    Ok(guards)
+}
+
+/// The parameter that a stored SearchParameter defines beside the official ones.
+fn defined(bytes: &[u8]) -> Result<Option<SearchParameter>> {
+    let tree = parse(bytes, usize::MAX).map_err(Error::internal)?;
+    Ok(tree.as_object().and_then(|resource| define::definition(resource).ok().flatten()))
+}
+
+fn same_code(type_name: &str, code: &str, other: &str) -> Error {
+    let text = format!("SearchParameter/{other} defines the code `{code}` for {type_name} already; take another code.");
+    Error::new(Category::Unprocessable, "business-rule", text).at("SearchParameter.code")
 }
 
 impl Context {

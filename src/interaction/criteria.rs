@@ -66,7 +66,10 @@ pub fn find_up_to(
 /// # Errors
 /// As [`find`].
 pub fn query(context: &Context, type_name: &str, criteria: &[(String, String)]) -> Result<Query> {
-    search::parse(&context.conformance.registry(), Some(type_name), criteria, &context.search_options(Handling::Strict))
+    let options = context.search_options(Handling::Strict);
+    let query = search::parse(&context.conformance.registry(), Some(type_name), criteria, &options)?;
+    query.forbid_contained()?;
+    Ok(query)
 }
 
 /// The pairs of a query string.

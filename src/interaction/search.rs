@@ -3,7 +3,7 @@
 //! The engine is [`crate::search`]; here its pages become Bundles.
 
 use super::call::Call;
-use super::searchset::{self, Searchset, Warnings};
+use super::searchset::{self, Links, Searchset, Warnings};
 use super::{Answer, Context, Request, reach};
 use crate::auth::compartment;
 use crate::error::{Error, Result};
@@ -27,8 +27,9 @@ pub fn search(context: &Context, request: &Request<'_>) -> Result<Answer> {
     let page = search::run(&records, &query, cursor.as_ref(), &context.search_budget())?;
     let unfinished = context.unfinished(records.view(), &registry)?;
     let warnings = Warnings { dropped: &query.dropped, unfinished: &unfinished };
-    let next = page.next.as_ref().map(|next| next.to_bytes(&query));
-    searchset.answer(&page, (given, next.as_deref()), subset.as_ref(), &warnings)
+    let [next, prev] = [&page.next, &page.prev].map(|cursor| cursor.as_ref().map(|cursor| cursor.to_bytes(&query)));
+    let links = Links { given, next: next.as_deref(), prev: prev.as_deref() };
+    searchset.answer(&page, links, subset.as_ref(), &warnings)
 }
 
 /// The path of a search, relative to the base, and its query.

@@ -1,10 +1,13 @@
 //! Pages as Bundles of type searchset: links, entries, warnings. Search writes them, and the operations that search.
 
 use super::{Answer, Context, body_of};
-use crate::error::{Issue, Result};
+use crate::error::{Error, Issue, Result};
 use crate::fhir::bundle::{BundleType, BundleWriter, Entry, SearchMode};
+use crate::fhir::parse::parse;
 use crate::fhir::subset::Subset;
+use crate::fhir::tree::Value;
 use crate::fhir::{outcome, write};
+use crate::key::inner::{Inner, held};
 use crate::search::{Page, Query, Summary};
 
 /// What the pages of one search have in common.
@@ -18,6 +21,17 @@ pub struct Searchset<'a> {
     pub binding: &'a str,
     /// The parameters that were used, for the links.
     pub pairs: &'a [(String, String)],
+}
+
+/// The cursors of a page: its own as it was given, and the contents of those before and after it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Links<'a> {
+    /// That of this page.
+    pub given: Option<&'a str>,
+    /// That of the next one.
+    pub next: Option<&'a [u8]>,
+    /// That of the one before.
+    pub prev: Option<&'a [u8]>,
 }
 
 /// What the client should know beside the matches.
@@ -55,28 +69,30 @@ impl Searchset<'_> {
         context.cursors.open(context.clock.now(), self.binding.as_bytes(), cursor)
     }
 
-    /// A page as a Bundle. `cursors` are that of this page as it was given, and the content of the next one's.
+    /// A page as a Bundle.
     ///
     /// # Errors
     /// When stored bytes are damaged.
     pub fn answer(
         &self,
         page: &Page,
-        (given, next): (Option<&str>, Option<&[u8]>),
+        links: Links<'_>,
         subset: Option<&Subset>,
         warnings: &Warnings<'_>,
     ) -> Result<Answer> {
         let context = self.context;
         let now = context.clock.now();
-        let next = next.map(|next| context.cursors.seal(now, self.binding.as_bytes(), next)).transpose()?;
+        let seal = |content: &[u8]| context.cursors.seal(now, self.binding.as_bytes(), content);
         let mut writer = BundleWriter::new(BundleType::Searchset, Some(now));
         if let Some(total) = page.total {
             writer.total(total);
         }
-        writer.link("self", &self.url(given));
+        writer.link("self", &self.url(links.given));
         writer.link("first", &self.url(None));
-        if let Some(next) = &next {
-            writer.link("next", &self.url(Some(next)));
+        for (relation, content) in [("prev", links.prev), ("next", links.next)] {
+            if let Some(cursor) = content.map(seal).transpose()? {
+                writer.link(relation, &self.url(Some(&cursor)));
+            }
         }
         self.write_entries(&mut writer, page, subset)?;
         write_warnings(&mut writer, warnings, page);
@@ -92,19 +108,35 @@ impl Searchset<'_> {
     }
 
     fn write_entries(&self, writer: &mut BundleWriter, page: &Page, subset: Option<&Subset>) -> Result<()> {
-        let matches = page.matches.iter().map(|version| (version, SearchMode::Match));
-        let included = page.included.iter().map(|version| (version, SearchMode::Include));
-        for (version, mode) in matches.chain(included) {
+        let matches = page.matches.iter().map(|found| (&found.version, found.inner.as_ref(), SearchMode::Match));
+        let included = page.included.iter().map(|version| (version, None, SearchMode::Include));
+        for (version, inner, mode) in matches.chain(included) {
             let mut body = body_of(version)?;
+            let mut full_url = self.context.url(&version.type_name, &version.id, None);
+            if let Some(inner) = inner {
+                let id;
+                (id, body) = contained(&body, inner)?;
+                full_url = format!("{full_url}#{id}");
+            }
             if let Some(subset) = subset {
                 body = subset.apply_to_bytes(&body)?;
             }
-            let full_url = self.context.url(&version.type_name, &version.id, None);
             let (full_url, resource) = (Some(full_url.as_str()), Some(body.as_slice()));
             writer.entry(&Entry { full_url, resource, search: Some(mode), ..Entry::default() });
         }
         Ok(())
     }
+}
+
+/// A contained resource in the JSON of what contains it: its id and its own JSON.
+fn contained(body: &[u8], inner: &Inner) -> Result<(String, Vec<u8>)> {
+    let tree = parse(body, usize::MAX).map_err(Error::internal)?;
+    let held = tree.as_object().map(held).unwrap_or_default();
+    let Some(found) = held.iter().find(|held| held.inner == *inner) else {
+        return Err(Error::internal("a contained resource is missing"));
+    };
+    let id = found.resource.id().unwrap_or_default().to_owned();
+    Ok((id, write::to_vec(&Value::from(found.resource.clone()))))
 }
 
 /// What the client should know beside the matches, as an entry of mode `outcome`.

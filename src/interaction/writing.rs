@@ -1,6 +1,6 @@
 //! What all writing interactions share: checking a resource, making it ready to be stored, deciding and committing.
 
-use super::conformance::Conformances;
+use super::conformance::{self, Conformances};
 use super::{Answer, Context, Request, Return, Status, reach};
 use crate::auth::scope::Letters;
 use crate::error::{Category, Error, Issue, Result};
@@ -44,6 +44,7 @@ where
             let records = context.open()?;
             let mut decision = decide(&records)?;
             reach::permit(context, &records, &mut decision.changes)?;
+            decision.guards.extend(conformance::refuse_same_codes(&records, &decision.changes)?);
             (decision, records.view().position())
         };
         let Decision { changes, guards, then } = decision;

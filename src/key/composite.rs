@@ -4,6 +4,7 @@
 
 use super::bytes::Parts;
 use super::extract::item_parts;
+use super::inner::Home;
 use super::path::mended;
 use super::range::Step;
 use super::{date, number, reference, string, token};
@@ -46,10 +47,10 @@ impl Component {
         Some(Self { param_type, text: text.into(), expression: Expression::compile(&mended(text)).ok()? })
     }
 
-    fn parts<'t>(&'t self, context: &Context<'t>, element: &Item<'t>, base: Option<&str>) -> Parts {
+    fn parts<'t>(&'t self, context: &Context<'t>, element: &Item<'t>, home: Home<'_>) -> Parts {
         let mut parts = Parts::default();
         for item in self.expression.evaluate(context, element.clone()).unwrap_or_default() {
-            item_parts(&mut parts, self.param_type, &item, &[], base);
+            item_parts(&mut parts, self.param_type, &item, &[], home);
         }
         parts
     }
@@ -61,7 +62,7 @@ pub fn parts<'t>(
     components: &'t [Component],
     context: &Context<'t>,
     element: &Item<'t>,
-    base: Option<&str>,
+    home: Home<'_>,
 ) {
     if components.is_empty() {
         return;
@@ -69,7 +70,7 @@ pub fn parts<'t>(
     // The values stand last and are mostly of another type than this composite's: then nothing else is looked at.
     let mut of_components = Vec::with_capacity(components.len());
     for (position, component) in components.iter().enumerate().rev() {
-        let parts = component.parts(context, element, base);
+        let parts = component.parts(context, element, home);
         if parts.is_empty() {
             return;
         }

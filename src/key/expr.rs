@@ -1,5 +1,6 @@
 //! The algebra: which resources of a type are meant, in terms of ranges over their search keys and nothing else.
 
+use super::inner::Inner;
 use super::range::KeyRange;
 
 /// A set of resources of one type.
@@ -80,6 +81,31 @@ impl Expr {
         match self {
             Self::Not(inner) => *inner,
             other => Self::Not(Box::new(other)),
+        }
+    }
+
+    /// The resources of type `outer` whose inner resource `inner` lies in the set.
+    #[must_use]
+    pub fn within(&self, outer: &str, inner: &Inner) -> Self {
+        let prefix = inner.prefix();
+        let all = |parts: &[Self]| parts.iter().map(|part| part.within(outer, inner)).collect::<Vec<_>>();
+        match self {
+            Self::All => Self::Keys(KeyRange::prefix(prefix.as_bytes())),
+            Self::Keys(range) => Self::Keys(range.clone().under(prefix.as_bytes())),
+            Self::And(parts) => Self::and(all(parts)),
+            Self::Or(parts) => Self::or(all(parts)),
+            Self::Not(expr) => {
+                let there = Self::Keys(KeyRange::prefix(prefix.as_bytes()));
+                Self::and([there, expr.within(outer, inner).negate()])
+            }
+            Self::Refers { code, target, expr } => {
+                Self::Refers { code: (prefix + code).into(), target: target.clone(), expr: expr.clone() }
+            }
+            // Only the outer resource itself can refer to what is inside of it.
+            Self::ReferredBy { source, code, expr } if **source == *outer => {
+                Self::and([Self::Keys(inner.referred_by(code)), (**expr).clone()])
+            }
+            Self::ReferredBy { .. } => Self::none(),
         }
     }
 

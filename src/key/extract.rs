@@ -2,7 +2,8 @@
 
 use super::bytes::Parts;
 use super::composite::{self, Component};
-use super::path::Branch;
+use super::inner::{self, Held, Home};
+use super::path::{Branch, meant};
 use super::{KeyList, Parameters, date, id_key, near, number, prefix_of, reference, string, ties, token, words};
 use crate::fhir::definitions::{self, ParamType, SearchParameter};
 use crate::fhir::tree::{Object, Value};
@@ -29,6 +30,8 @@ struct Compiled {
     sources: Vec<Source>,
     /// What the keys of each parameter start with, and its sources.
     parameters: Vec<(Vec<u8>, Vec<usize>)>,
+    /// So many of them, the first, are official.
+    official: usize,
     /// What tells which further parameters these are.
     markers: Vec<Box<[u8]>>,
 }
@@ -71,9 +74,23 @@ impl Extractor {
     /// The search keys of a resource, without those that its commit adds.
     #[must_use]
     pub fn keys(&self, resource: &Object<'_>) -> KeyList {
+        let held = inner::held(resource);
+        let home = Home { base: self.base.as_deref(), held: &held };
+        let mut keys = self.own_keys(resource, home, true);
+        for Held { inner, resource } in &held {
+            let prefix = inner.prefix();
+            let own = self.own_keys(resource, home, false);
+            keys.extend(own.iter().map(|key| [prefix.as_bytes(), key].concat().into()));
+        }
+        KeyList::new(keys)
+    }
+
+    /// The keys of one resource, without those of resources inside of it. An inner one has no keys of further parameters: the
+    /// markers that tell which resources lack those stand for outer ones only.
+    fn own_keys(&self, resource: &Object<'_>, home: Home<'_>, is_outer: bool) -> Vec<Box<[u8]>> {
         let mut keys: Vec<Box<[u8]>> = resource.id().map(|id| id_key(id).into()).into_iter().collect();
         let Some((type_name, slot)) = resource.resource_type().and_then(|name| self.types.get_key_value(name)) else {
-            return KeyList::new(keys);
+            return keys;
         };
         let compiled = slot.get_or_init(|| Compiled::of(&self.parameters, type_name));
         let root = Item::resource(resource);
@@ -81,9 +98,10 @@ impl Extractor {
         let mut found: Vec<Option<Parts>> = Vec::new();
         for source in &compiled.sources {
             let applies = source.branch.may_apply(resource);
-            found.push(applies.then(|| source.parts(&context, &root, self.base.as_deref())));
+            found.push(applies.then(|| source.parts(&context, &root, home)));
         }
-        for (prefix, sources) in &compiled.parameters {
+        let wanted = if is_outer { compiled.parameters.len() } else { compiled.official };
+        for (prefix, sources) in compiled.parameters.iter().take(wanted) {
             for parts in sources.iter().filter_map(|source| found.get(*source)?.as_ref()) {
                 keys.extend(parts.iter().map(|part| [prefix, part].concat().into()));
             }
@@ -97,9 +115,11 @@ impl Extractor {
             near::parts(&mut parts, resource);
             keys.extend(parts.iter().map(|part| [&prefix_of(near::NEAR), part].concat().into()));
         }
-        keys.extend(ties::keys(resource, self.base.as_deref()));
-        keys.extend(compiled.markers.iter().cloned());
-        KeyList::new(keys)
+        if is_outer {
+            keys.extend(ties::keys(resource, self.base.as_deref()));
+            keys.extend(compiled.markers.iter().cloned());
+        }
+        keys
     }
 }
 
@@ -108,9 +128,10 @@ impl Compiled {
         let markers = parameters.further(type_name).iter().map(|further| further.marker().into());
         let mut compiled = Self { markers: markers.collect(), ..Self::default() };
         for parameter in parameters.of(type_name).filter(|found| is_indexed(found)) {
-            let sources = Branch::all_of(&parameter.expression, type_name).into_iter();
+            let sources = Branch::all_of(&meant(parameter), type_name).into_iter();
             let sources = sources.map(|branch| compiled.source(parameter, branch)).collect();
             compiled.parameters.push((prefix_of(&parameter.code), sources));
+            compiled.official += usize::from(parameters.further_named(type_name, &parameter.code).is_none());
         }
         compiled
     }
@@ -130,13 +151,13 @@ impl Compiled {
 }
 
 impl Source {
-    fn parts<'t>(&'t self, context: &Context<'t>, root: &Item<'t>, base: Option<&str>) -> Parts {
+    fn parts<'t>(&'t self, context: &Context<'t>, root: &Item<'t>, home: Home<'_>) -> Parts {
         let mut parts = Parts::default();
         for item in self.branch.evaluate(context, root) {
             if self.param_type == ParamType::Composite {
-                composite::parts(&mut parts, &self.components, context, &item, base);
+                composite::parts(&mut parts, &self.components, context, &item, home);
             } else {
-                item_parts(&mut parts, self.param_type, &item, self.branch.implied_systems(), base);
+                item_parts(&mut parts, self.param_type, &item, self.branch.implied_systems(), home);
             }
         }
         parts
@@ -144,38 +165,32 @@ impl Source {
 }
 
 /// Adds the parts of one item that an expression gave.
-pub(super) fn item_parts(
-    out: &mut Parts,
-    param_type: ParamType,
-    item: &Item<'_>,
-    implied: &[&str],
-    base: Option<&str>,
-) {
+pub(super) fn item_parts(out: &mut Parts, param_type: ParamType, item: &Item<'_>, implied: &[&str], home: Home<'_>) {
     let type_name = item.type_name().unwrap_or_default();
     match item {
         Item::Node(Node { content: Content::Primitive(value), .. }) => {
-            value_parts(out, param_type, type_name, value, implied, base);
+            value_parts(out, param_type, type_name, value, implied, home);
         }
         Item::Node(Node { content: Content::Object(object), .. }) if type_name == "Extension" => {
-            extension_parts(out, param_type, object, base);
+            extension_parts(out, param_type, object, home);
         }
         Item::Node(Node { content: Content::Object(object), .. }) => {
-            object_parts(out, param_type, type_name, object, base);
+            object_parts(out, param_type, type_name, object, home);
         }
-        Item::Boolean(value) => value_parts(out, param_type, "boolean", &Value::Bool(*value), implied, base),
-        Item::String(text) => value_parts(out, param_type, "string", &Value::from(text.as_ref()), implied, base),
+        Item::Boolean(value) => value_parts(out, param_type, "boolean", &Value::Bool(*value), implied, home),
+        Item::String(text) => value_parts(out, param_type, "string", &Value::from(text.as_ref()), implied, home),
         _ => {}
     }
 }
 
 /// The parameters that extensions define mean the extension's value.
-fn extension_parts(out: &mut Parts, param_type: ParamType, extension: &Object<'_>, base: Option<&str>) {
+fn extension_parts(out: &mut Parts, param_type: ParamType, extension: &Object<'_>, home: Home<'_>) {
     let definition = definitions::r4().type_named("Extension");
     for (name, value) in extension.iter().filter(|(name, _)| name.starts_with("value")) {
         let type_name = definition.and_then(|found| found.element(name)).map_or("", |(_, type_ref)| type_ref.name);
         match value {
-            Value::Object(object) => object_parts(out, param_type, type_name, object, base),
-            primitive => value_parts(out, param_type, type_name, primitive, &[], base),
+            Value::Object(object) => object_parts(out, param_type, type_name, object, home),
+            primitive => value_parts(out, param_type, type_name, primitive, &[], home),
         }
     }
 }
@@ -186,27 +201,28 @@ fn value_parts(
     type_name: &str,
     value: &Value<'_>,
     implied: &[&str],
-    base: Option<&str>,
+    home: Home<'_>,
 ) {
     match param_type {
         ParamType::Token => token::parts(out, value, implied),
         ParamType::String => string::parts(out, value),
         ParamType::Date => date::parts(out, value),
         ParamType::Number => number::parts(out, type_name, value),
-        ParamType::Reference => reference::parts(out, value, base),
+        ParamType::Reference => reference::parts(out, value, home),
         ParamType::Uri => value.as_str().into_iter().for_each(|uri| reference::uri_parts(out, uri)),
         ParamType::Quantity | ParamType::Composite | ParamType::Special => {}
     }
 }
 
-fn object_parts(out: &mut Parts, param_type: ParamType, type_name: &str, object: &Object<'_>, base: Option<&str>) {
+fn object_parts(out: &mut Parts, param_type: ParamType, type_name: &str, object: &Object<'_>, home: Home<'_>) {
     match param_type {
         ParamType::Token => token::object_parts(out, type_name, object),
         ParamType::String => string::object_parts(out, type_name, object),
         ParamType::Date => date::object_parts(out, type_name, object),
         ParamType::Number => number::object_parts(out, type_name, object),
         ParamType::Quantity => number::quantity_parts(out, type_name, object),
-        ParamType::Reference => reference::object_parts(out, object, base),
+        ParamType::Reference if object.resource_type().is_some() => reference::inner_parts(out, object, home),
+        ParamType::Reference => reference::object_parts(out, object, home),
         ParamType::Uri | ParamType::Composite | ParamType::Special => {}
     }
 }

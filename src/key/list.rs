@@ -135,6 +135,14 @@ impl KeyList {
         self.between(start, end)
     }
 
+    /// The keys that stand behind `prefix`, without it.
+    #[must_use]
+    pub fn behind(&self, prefix: &[u8]) -> Self {
+        let mut list = Self::default();
+        self.starting_with(prefix).filter_map(|key| key.strip_prefix(prefix)).for_each(|key| list.append(key));
+        list
+    }
+
     /// Whether any key lies in the range.
     #[must_use]
     pub fn any_in(&self, range: &KeyRange) -> bool {

@@ -11,6 +11,7 @@ pub mod define;
 pub mod expr;
 pub mod extract;
 pub mod fold;
+pub mod inner;
 pub mod last_updated;
 pub mod list;
 pub mod near;

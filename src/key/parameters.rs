@@ -131,7 +131,7 @@ impl Parameters {
 }
 
 /// The resource types that a parameter is for, those of `Resource` and `DomainResource` unfolded.
-pub(super) fn types_of(definition: &SearchParameter) -> impl Iterator<Item = &'static str> {
+pub fn types_of(definition: &SearchParameter) -> impl Iterator<Item = &'static str> {
     let definitions = definitions::r4();
     let is_for = |name: &&'static str| definition.base.iter().any(|base| definitions.is_subtype_of(name, base));
     definitions.resource_types().iter().copied().filter(is_for)

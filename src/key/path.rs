@@ -1,6 +1,6 @@
 //! The expression of a search parameter, cut down to what concerns one resource type.
 
-use crate::fhir::definitions;
+use crate::fhir::definitions::{self, SearchParameter};
 use crate::fhir::tree::Object;
 use crate::fhirpath::{Collection, Context, Expression, Item};
 use std::borrow::Cow;
@@ -70,6 +70,17 @@ impl Branch {
     pub fn implied_systems(&self) -> &[&'static str] {
         &self.systems
     }
+}
+
+/// The expression of a parameter. Two are published without the condition that their descriptions state.
+#[must_use]
+pub fn meant(parameter: &SearchParameter) -> Cow<'_, str> {
+    let (kind, first) = match parameter.url.rsplit('/').next() {
+        Some("Bundle-composition") => ("document", "Composition"),
+        Some("Bundle-message") => ("message", "MessageHeader"),
+        _ => return Cow::Borrowed(&parameter.expression),
+    };
+    Cow::Owned(format!("Bundle.entry[0].resource.ofType({first}).where(%resource.type = '{kind}')"))
 }
 
 /// What published expressions mean, where it is not what they say: there is no `hasExtension()` in R4, and no type `DateTime`, and

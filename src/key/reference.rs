@@ -1,11 +1,14 @@
 //! References and URIs.
 //!
 //! Parts: `r id type` for a resource of this server, `v id type version` beside it for a version of one, `u url` for
-//! everything else (a canonical with a version both with and without it), `i value system` for `Reference.identifier`.
+//! everything else (a canonical with a version both with and without it), `i value system` for `Reference.identifier`, `t text`
+//! for `Reference.display`, and `# type slot` for a resource inside of the one that refers ([`super::inner`]).
 //!
 //! <https://hl7.org/fhir/R4/search.html#reference>, <https://hl7.org/fhir/R4/search.html#uri>
 
 use super::bytes::{END, Parts, open_text, text, url};
+use super::fold::fold;
+use super::inner::Home;
 use super::range::{KeyRange, Step};
 use crate::fhir::definitions;
 use crate::fhir::tree::{Object, Value};
@@ -52,21 +55,49 @@ impl<'t> Target<'t> {
 }
 
 /// Adds the parts of a `Reference`.
-pub fn object_parts(out: &mut Parts, reference: &Object<'_>, base: Option<&str>) {
-    if let Some(text) = reference.str("reference").filter(|text| !text.starts_with('#')) {
-        target_parts(out, Target::read(text, base));
+pub fn object_parts(out: &mut Parts, reference: &Object<'_>, home: Home<'_>) {
+    if let Some(text) = reference.str("reference") {
+        text_parts(out, text, home);
     }
-    if let Some(identifier) = reference.get("identifier").and_then(Value::as_object)
-        && let Some(value) = identifier.str("value")
-    {
-        out.add(b'i', |bytes| identifier_bytes(bytes, identifier.str("system").unwrap_or_default(), value));
+    if let Some(display) = reference.str("display").map(fold).filter(|folded| !folded.is_empty()) {
+        out.add(b't', |bytes| text(bytes, &display));
+    }
+    if let Some(identifier) = reference.get("identifier") {
+        identifier_parts(out, identifier);
+    }
+}
+
+fn identifier_parts(out: &mut Parts, identifier: &Value<'_>) {
+    let text = |name| identifier.get(name).and_then(Value::as_str);
+    if let Some(value) = text("value") {
+        out.add(b'i', |bytes| identifier_bytes(bytes, text("system").unwrap_or_default(), value));
+    }
+}
+
+/// Adds the parts of a reference to a resource that stands inside of the one that is read.
+pub fn inner_parts(out: &mut Parts, resource: &Object<'_>, home: Home<'_>) {
+    if let Some(inner) = home.name_of(resource) {
+        inner.add_part(out);
+    }
+    if let (Some(type_name), Some(id)) = (resource.resource_type(), resource.id()) {
+        target_parts(out, Target::Local { type_name, id, version: None });
+    }
+    if let Some(identifier) = resource.get("identifier") {
+        identifier_parts(out, identifier);
     }
 }
 
 /// Adds the parts of a canonical or other URI that refers.
-pub fn parts(out: &mut Parts, value: &Value<'_>, base: Option<&str>) {
+pub fn parts(out: &mut Parts, value: &Value<'_>, home: Home<'_>) {
     if let Some(text) = value.as_str() {
-        target_parts(out, Target::read(text, base));
+        text_parts(out, text, home);
+    }
+}
+
+fn text_parts(out: &mut Parts, text: &str, home: Home<'_>) {
+    match text.strip_prefix('#') {
+        Some(id) => home.local(id).into_iter().for_each(|inner| inner.add_part(out)),
+        None => target_parts(out, Target::read(text, home.base)),
     }
 }
 
@@ -136,6 +167,14 @@ pub fn matching_uri(uri: &str) -> KeyRange {
 pub fn matching_uri_start(uri: &str) -> KeyRange {
     let mut bytes = vec![b'u'];
     open_text(&mut bytes, uri);
+    KeyRange::prefix(&bytes)
+}
+
+/// The range of the references whose display starts with this folded text, for `:text`.
+#[must_use]
+pub fn matching_display(folded: &str) -> KeyRange {
+    let mut bytes = vec![b't'];
+    open_text(&mut bytes, folded);
     KeyRange::prefix(&bytes)
 }
 

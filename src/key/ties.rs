@@ -3,6 +3,7 @@
 //! <https://hl7.org/fhir/R4/binary.html#security-context>
 
 use super::bytes::Parts;
+use super::inner::Home;
 use super::prefix_of;
 use super::reference::{self, Target};
 use crate::fhir::tree::{Object, Value};
@@ -23,11 +24,12 @@ pub const WITH_ATTACHMENTS: [(&str, &[&str]); 3] = [
 /// The keys of a resource. `base` is the address of this server, without a slash at the end.
 pub fn keys(resource: &Object<'_>, base: Option<&str>) -> Vec<Box<[u8]>> {
     let type_name = resource.resource_type().unwrap_or_default();
+    let home = Home { base, held: &[] };
     let mut parts = Parts::default();
     let mut code = SECURITY_CONTEXT;
     if type_name == "Binary" {
         if let Some(context) = resource.get("securityContext").and_then(Value::as_object) {
-            reference::object_parts(&mut parts, context, base);
+            reference::object_parts(&mut parts, context, home);
         }
     } else if let Some((_, path)) = WITH_ATTACHMENTS.iter().find(|(name, _)| *name == type_name) {
         code = ATTACHMENT;
@@ -35,7 +37,7 @@ pub fn keys(resource: &Object<'_>, base: Option<&str>) -> Vec<Box<[u8]>> {
             let url = attachment.get("url");
             let to_binary = |text: &str| matches!(Target::read(text, base), Target::Local { type_name: "Binary", .. });
             if let Some(url) = url.filter(|url| url.as_str().is_some_and(to_binary)) {
-                reference::parts(&mut parts, url, base);
+                reference::parts(&mut parts, url, home);
             }
         });
     }

@@ -5,7 +5,7 @@
 use super::parameters;
 use crate::error::{Category, Error, Issue, Result};
 use crate::fhir::reference::is_id;
-use crate::interaction::searchset::{Searchset, Warnings};
+use crate::interaction::searchset::{Links, Searchset, Warnings};
 use crate::interaction::{Answer, Context, Request};
 use crate::key::Expr;
 use crate::key::date::Span;
@@ -34,7 +34,7 @@ pub fn docref(context: &Context, mut request: Request<'_>) -> Result<Answer> {
         let next = next.as_ref().map(LatestPlace::to_bytes);
         return searchset.answer(
             &page,
-            (given, next.as_deref()),
+            Links { given, next: next.as_deref(), prev: None },
             None,
             &Warnings { dropped: &wanted.dropped, ..Warnings::default() },
         );
@@ -45,10 +45,10 @@ pub fn docref(context: &Context, mut request: Request<'_>) -> Result<Answer> {
     }
     let cursor = cursor.map(|bytes| Cursor::from_bytes(&bytes, &query)).transpose()?;
     let page = search::run(&records, &query, cursor.as_ref(), &budget)?;
-    let next = page.next.as_ref().map(|next| next.to_bytes(&query));
+    let [next, prev] = [&page.next, &page.prev].map(|cursor| cursor.as_ref().map(|cursor| cursor.to_bytes(&query)));
     searchset.answer(
         &page,
-        (given, next.as_deref()),
+        Links { given, next: next.as_deref(), prev: prev.as_deref() },
         None,
         &Warnings { dropped: &wanted.dropped, ..Warnings::default() },
     )

@@ -12,7 +12,7 @@ use crate::auth::compartment::{compartment as inside, shared};
 use crate::auth::scope::Letters;
 use crate::error::{Error, Result};
 use crate::fhir::definitions::{self, Compartment};
-use crate::interaction::searchset::{Searchset, Warnings};
+use crate::interaction::searchset::{Links, Searchset, Warnings};
 use crate::interaction::{Answer, Context, Request, reach};
 use crate::key::bytes::END;
 use crate::key::range::{Bound, Step, Test};
@@ -136,7 +136,7 @@ fn answer(
     let next = next.map(|next| next.to_bytes(&query));
     searchset.answer(
         &page,
-        (given, next.as_deref()),
+        Links { given, next: next.as_deref(), prev: None },
         None,
         &Warnings { dropped: &wanted.dropped, ..Warnings::default() },
     )

@@ -2,7 +2,7 @@
 
 use super::parameters;
 use crate::error::{Error, Result};
-use crate::interaction::searchset::{self, Searchset, Warnings};
+use crate::interaction::searchset::{self, Links, Searchset, Warnings};
 use crate::interaction::{Answer, Context, Request};
 use crate::search::{self, Grouping, LatestPlace};
 
@@ -18,7 +18,9 @@ pub fn lastn(context: &Context, mut request: Request<'_>) -> Result<Answer> {
     let max = max(context, &mut pairs)?;
     require(&pairs)?;
     let options = context.search_options(request.handling);
-    let query = search::parse(&context.conformance.registry(), Some("Observation"), &pairs, &options)?;
+    let registry = context.conformance.registry();
+    let query = search::parse(&registry, Some("Observation"), &pairs, &options)?;
+    query.forbid_contained()?;
     if !query.sort.is_empty() {
         return Err(Error::invalid("$lastn has an order of its own: `_sort` is not supported with it.").at("_sort"));
     }
@@ -33,11 +35,12 @@ pub fn lastn(context: &Context, mut request: Request<'_>) -> Result<Answer> {
     let records = context.open()?;
     let (page, next) = search::latest(&records, &query, grouping, place.as_ref(), &context.search_budget())?;
     let next = next.as_ref().map(LatestPlace::to_bytes);
+    let unfinished = context.unfinished(records.view(), &registry)?;
     searchset.answer(
         &page,
-        (given, next.as_deref()),
+        Links { given, next: next.as_deref(), prev: None },
         subset.as_ref(),
-        &Warnings { dropped: &query.dropped, ..Warnings::default() },
+        &Warnings { dropped: &query.dropped, unfinished: &unfinished },
     )
 }
 

@@ -24,13 +24,20 @@ const BUILT: [&str; 6] = [
 ];
 
 /// The operations that are built and are not R4's own.
-static OTHERS: LazyLock<[Operation; 1]> = LazyLock::new(|| {
-    [Operation {
+static OTHERS: LazyLock<[Operation; 2]> = LazyLock::new(|| {
+    let docref = Operation {
         url: "http://hl7.org/fhir/us/core/OperationDefinition/docref",
         code: "docref",
         levels: vec!["type"],
         resources: vec!["DocumentReference"],
-    }]
+    };
+    let reindex = Operation {
+        url: "urn:pharos:OperationDefinition:reindex",
+        code: "reindex",
+        levels: vec!["system"],
+        resources: Vec::new(),
+    };
+    [docref, reindex]
 });
 
 /// The definitions of the operations that are built.

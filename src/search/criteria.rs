@@ -10,7 +10,7 @@ use super::value::Place;
 use crate::error::Result;
 use crate::fhir::definitions::{self, ParamType, SearchParameter};
 use crate::key::decimal::Decimal;
-use crate::key::{Expr, KeyRange, id_key, near, prefix_of, unit, words};
+use crate::key::{Expr, KeyRange, id_key, near, prefix_of, reference, token, unit, words};
 use std::cell::Cell;
 
 /// A chain without types branches into every type that its references may point to; into no more than so many branches.
@@ -155,20 +155,46 @@ impl<'q> Criteria<'q> {
         }
         let parameter = self.parameter(type_name, code)?;
         let prefix = prefix_of(code);
-        if modifier == Some("missing") {
+        if modifier == Some("missing") && parameter.param_type != ParamType::Composite {
             return self.missing(Expr::Keys(KeyRange::prefix(&prefix)));
         }
-        let mut ranges = Vec::new();
+        if code == "_id" && !matches!(modifier, None | Some("not")) {
+            return Err(self.bad("is not supported with this modifier"));
+        }
+        let (mut ranges, mut others) = (Vec::new(), Vec::new());
         for value in self.values()? {
-            if code == "_id" && modifier.is_none() {
+            if code == "_id" {
                 ranges.push(KeyRange::exactly(&id_key(&unescape(value))));
+                continue;
+            }
+            if let Some((url, version)) = self.versioned(type_name, (parameter, modifier), value) {
+                let is_named = |code: &str, range: KeyRange| Expr::Keys(range.under(&prefix_of(code)));
+                let url = is_named(code, reference::matching_uri(&url));
+                others.push(Expr::and([url, is_named("version", token::matching_code(None, &version))]));
                 continue;
             }
             let place = Place { parameter, name: self.whole, modifier, options: self.options };
             ranges.extend(place.ranges(value)?.into_iter().map(|range| range.under(&prefix)));
         }
-        let any = Expr::any(ranges);
+        let any = Expr::or(ranges.into_iter().map(Expr::Keys).chain(others));
         Ok(if matches!(modifier, Some("not" | "not-in")) { any.negate() } else { any })
+    }
+
+    /// The parts of `url|version`, where the parameter is the canonical URL of a type that has a version.
+    fn versioned(
+        self,
+        type_name: &str,
+        (parameter, modifier): (&SearchParameter, Option<&str>),
+        value: &str,
+    ) -> Option<(String, String)> {
+        if parameter.code != "url" || parameter.param_type != ParamType::Uri || modifier.is_some() {
+            return None;
+        }
+        self.registry.parameter(type_name, "version").filter(|found| found.param_type == ParamType::Token)?;
+        match split(value, '|').as_slice() {
+            [url, version] if !version.is_empty() => Some((unescape(url), unescape(version))),
+            _ => None,
+        }
     }
 
     /// The alternatives of the value, escapes still in them.

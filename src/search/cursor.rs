@@ -1,4 +1,4 @@
-//! Where a page ends, so that the next one goes on there.
+//! Where a page starts or ends, so that the next one, or the one before, goes on there.
 
 use super::order::Place;
 use super::query::{Query, refuse};
@@ -6,13 +6,15 @@ use crate::error::{Error, Result};
 use crate::store::Rid;
 
 /// The version of the byte form.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 
-/// The place of the last match of a page. Valid for one query only.
+/// The place of the last match of a page, or of the first one for the page before. Valid for one query only.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cursor {
-    /// Which of the types.
-    pub(super) target: u16,
+    /// Which of the sets that are read.
+    pub(super) source: u32,
+    /// Whether the page is the one before the place.
+    pub(super) is_back: bool,
     /// The keys that decided on the order; `None` where the resource has none.
     pub(super) keys: Vec<Option<Box<[u8]>>>,
     /// The resource.
@@ -20,9 +22,9 @@ pub struct Cursor {
 }
 
 impl Cursor {
-    /// A cursor after a match.
-    pub(super) fn at(target: u16, place: &Place) -> Self {
-        Self { target, keys: place.keys.clone(), rid: place.rid }
+    /// A cursor after a match, or before it.
+    pub(super) fn at(source: u32, place: &Place, is_back: bool) -> Self {
+        Self { source, is_back, keys: place.keys.clone(), rid: place.rid }
     }
 
     /// The place that it marks.
@@ -35,7 +37,8 @@ impl Cursor {
     pub fn to_bytes(&self, query: &Query) -> Vec<u8> {
         let mut bytes = vec![FORMAT];
         bytes.extend_from_slice(&query.fingerprint);
-        bytes.extend_from_slice(&self.target.to_be_bytes());
+        bytes.extend_from_slice(&self.source.to_be_bytes());
+        bytes.push(u8::from(self.is_back));
         bytes.extend_from_slice(&self.rid.0.to_be_bytes());
         for key in &self.keys {
             let length = key.as_ref().map_or(0, |key| key.len() + 1);
@@ -62,7 +65,8 @@ impl Cursor {
 
     fn read(bytes: &[u8], query: &Query) -> Option<Self> {
         let rest = bytes.strip_prefix(&[FORMAT])?.strip_prefix(&query.fingerprint)?;
-        let (target, rest) = rest.split_first_chunk()?;
+        let (source, rest) = rest.split_first_chunk()?;
+        let (is_back, rest) = rest.split_first()?;
         let (rid, mut rest) = rest.split_first_chunk()?;
         let mut keys = Vec::new();
         while !rest.is_empty() {
@@ -72,11 +76,11 @@ impl Cursor {
             keys.push((length > 0).then(|| key.into()));
             rest = after;
         }
-        let target = u16::from_be_bytes(*target);
-        (usize::from(target) < query.targets.len()).then_some(Self { target, keys, rid: Rid(u64::from_be_bytes(*rid)) })
+        let (source, rid) = (u32::from_be_bytes(*source), Rid(u64::from_be_bytes(*rid)));
+        Some(Self { source, is_back: *is_back != 0, keys, rid })
     }
 }
 
 fn bad() -> Error {
-    refuse("invalid", "The page link is not one of this search.".into())
+    refuse("invalid", "The page link is not one of this search.".into()).at("_cursor")
 }

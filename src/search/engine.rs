@@ -67,7 +67,9 @@ impl Run<'_> {
                 }
                 Ok(false)
             }
-            Expr::Refers { code, target, expr } => self.refers(keys, code, target, expr),
+            Expr::Refers { code, target, expr } => {
+                Ok(self.refers(keys, code, target, expr)? || self.refers_inside(type_name, keys, code, target, expr)?)
+            }
             Expr::ReferredBy { source, code, expr } => self.is_referred_by(type_name, keys, source, code, expr),
         }
     }

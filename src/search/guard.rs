@@ -4,6 +4,7 @@ use super::budget::Budget;
 use super::engine::Run;
 use super::explain::Trace;
 use super::grant::restricted;
+use super::inner::{of_type, unfolded};
 use super::query::Query;
 use super::results::after;
 use crate::error::Result;
@@ -21,6 +22,7 @@ pub fn find_up_to(records: &Records, query: &Query, limit: usize, budget: &Budge
     for target in &query.targets {
         let expr = restricted(records, target);
         guard(&target.type_name, &expr, &mut guards);
+        let expr = unfolded(run.view, &target.type_name, &expr)?;
         let mut stream = run.stream(&target.type_name, &expr)?;
         let mut from = Rid(0);
         while found.len() < limit {
@@ -59,6 +61,7 @@ fn guard(type_name: &str, expr: &Expr, guards: &mut Vec<Guard>) {
         Expr::And(parts) | Expr::Or(parts) => parts.iter().for_each(|part| guard(type_name, part, guards)),
         Expr::Refers { code, target, expr } => {
             add(type_name, KeyRange::prefix(&prefix_of(code)));
+            add(type_name, of_type(target));
             guard(target, expr, guards);
         }
         Expr::ReferredBy { source, code, expr } => {

@@ -3,24 +3,31 @@
 //! <https://hl7.org/fhir/R4/search.html#include>
 
 use super::engine::{Run, failed, reference_key, references};
+use super::inner::keys_of;
 use super::query::{Include, Query};
 use super::registry::Registry;
 use crate::auth::access::Allowed;
 use crate::auth::scope::Letters;
 use crate::error::Result;
 use crate::fhir::definitions::{self, SearchParameter};
+use crate::key::inner::Inner;
 use crate::key::reference::{matching_uri, url_in};
 use crate::key::{Expr, KeyList, id_in, prefix_of};
 use crate::store::{Records, Rid};
 use rustc_hash::FxHashSet;
 
 /// What a page includes, each resource once; and whether there would be more.
-pub fn included(run: &Run<'_>, records: &Records, query: &Query, matches: &[Rid]) -> Result<(Vec<Rid>, bool)> {
+pub fn included(
+    run: &Run<'_>,
+    records: &Records,
+    query: &Query,
+    matches: &[(Rid, Option<Inner>)],
+) -> Result<(Vec<Rid>, bool)> {
     let mut gathering = Gathering {
         run,
         records,
         registry: &query.registry,
-        seen: matches.iter().copied().collect(),
+        seen: matches.iter().filter(|(_, inner)| inner.is_none()).map(|(rid, _)| *rid).collect(),
         found: Vec::new(),
         limit: query.limits.includes,
         is_cut: false,
@@ -28,14 +35,14 @@ pub fn included(run: &Run<'_>, records: &Records, query: &Query, matches: &[Rid]
     if query.includes.is_empty() {
         return Ok((Vec::new(), false));
     }
-    let mut round: Vec<Rid> = matches.to_vec();
+    let mut round = matches.to_vec();
     for depth in 0..=query.limits.include_depth {
         let start = gathering.found.len();
         let rules: Vec<_> = query.includes.iter().filter(|rule| depth == 0 || rule.iterate).collect();
-        for rid in &round {
-            gathering.follow(*rid, &rules)?;
+        for (rid, inner) in &round {
+            gathering.follow(*rid, inner.as_ref(), &rules)?;
         }
-        round = gathering.found.get(start..).unwrap_or_default().to_vec();
+        round = gathering.found.get(start..).unwrap_or_default().iter().map(|rid| (*rid, None)).collect();
         if round.is_empty() || gathering.is_cut {
             break;
         }
@@ -54,16 +61,23 @@ struct Gathering<'r> {
 }
 
 impl Gathering<'_> {
-    fn follow(&mut self, rid: Rid, rules: &[&Include]) -> Result<()> {
+    fn follow(&mut self, rid: Rid, inner: Option<&Inner>, rules: &[&Include]) -> Result<()> {
         let (Some(version), Some(keys)) = (self.run.view.current(rid).map_err(failed)?, self.run.keys(rid)?) else {
             return Ok(());
         };
+        let (type_name, keys) = match inner {
+            Some(inner) => (&inner.type_name, keys_of(&keys, inner)),
+            None => (&version.type_name, keys),
+        };
         for rule in rules {
             if rule.reverse {
-                self.reverse(&version.type_name, &keys, rule)?;
-            } else if rule.source.as_deref().is_none_or(|source| source == &*version.type_name) {
-                for code in codes(self.registry, &version.type_name, rule) {
-                    self.forward(&version.type_name, &keys, code, rule)?;
+                // Nothing outside can refer to what is contained.
+                if inner.is_none() {
+                    self.reverse(type_name, &keys, rule)?;
+                }
+            } else if rule.source.as_deref().is_none_or(|source| source == &**type_name) {
+                for code in codes(self.registry, type_name, rule) {
+                    self.forward(type_name, &keys, code, rule)?;
                 }
             }
         }

@@ -5,7 +5,8 @@ use super::engine::{Run, failed};
 use super::explain::Trace;
 use super::grant::restricted;
 use super::include;
-use super::page::{Page, versions};
+use super::inner::unfolded;
+use super::page::{Match, Page, versions};
 use super::query::{Query, Summary, refuse};
 use super::results::after;
 use crate::error::{Error, Result};
@@ -57,7 +58,7 @@ pub fn latest(
     let run = Run { view: records.view(), budget, trace: Trace::default() };
     let mut groups = Groups::default();
     for target in &query.targets {
-        let expr = restricted(records, target);
+        let expr = unfolded(run.view, &target.type_name, &restricted(records, target))?;
         let mut stream = run.stream(&target.type_name, &expr)?;
         let mut from = Rid(0);
         while let Some(rid) = stream.next_from(from)? {
@@ -74,10 +75,12 @@ pub fn latest(
     let wanted = if query.summary == Some(Summary::Count) { 0 } else { query.count };
     let shown = places.iter().skip(start).take(wanted).collect::<Vec<_>>();
     let next = shown.last().filter(|_| start + shown.len() < places.len()).map(|last| (*last).clone());
-    let matches: Vec<_> = shown.iter().map(|place| place.aged.1).collect();
+    let matches: Vec<_> = shown.iter().map(|place| (place.aged.1, None)).collect();
     let (included, is_cut) = include::included(&run, records, query, &matches)?;
-    let (matches, included) = (versions(&run, &matches)?, versions(&run, &included)?);
-    Ok((Page { matches, included, is_cut, next: None, total, steps: budget.taken(), plan: Vec::new() }, next))
+    let included = versions(&run, &included)?;
+    let matches: Vec<_> = matches.into_iter().map(|(rid, _)| rid).collect();
+    let matches = versions(&run, &matches)?.into_iter().map(|version| Match { version, inner: None }).collect();
+    Ok((Page { matches, included, is_cut, total, steps: budget.taken(), ..Page::default() }, next))
 }
 
 impl LatestPlace {
@@ -97,7 +100,8 @@ impl LatestPlace {
     /// # Errors
     /// [`crate::error::Category::Invalid`] for bytes that are none.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        Self::read(bytes).ok_or_else(|| refuse("invalid", "The page link is not one of this search.".into()))
+        Self::read(bytes)
+            .ok_or_else(|| refuse("invalid", "The page link is not one of this search.".into()).at("_cursor"))
     }
 
     fn read(bytes: &[u8]) -> Option<Self> {

@@ -4,6 +4,7 @@
 //! modifiers, chains, result parameters), `value` (a value of each type as ranges of keys), `engine` (the algebra over a
 //! snapshot, streaming), `page` (order, cursors, totals), `include`. Nothing outside of the algebra filters results.
 
+mod back;
 mod budget;
 mod care;
 mod criteria;
@@ -14,6 +15,7 @@ mod filter;
 mod grant;
 mod guard;
 mod include;
+mod inner;
 mod labels;
 mod latest;
 mod order;
@@ -23,10 +25,13 @@ mod query;
 mod referred;
 mod registry;
 mod results;
+mod stored;
 mod text;
 mod value;
 mod words;
 
+#[cfg(test)]
+mod inner_tests;
 #[cfg(test)]
 mod memory;
 #[cfg(test)]
@@ -45,10 +50,13 @@ pub use grant::{Compiler, holds, is_uncovered};
 pub use guard::{find_up_to, would_match};
 pub use labels::keys_in_use;
 pub use latest::{Grouping, LatestPlace, latest};
-pub use page::{Page, run};
-pub use query::{Handling, Include, Options, Query, Sort, Summary, Target, Total, parse, self_pairs};
+pub use page::{Match, Page, run};
+pub use query::{
+    Contained, ContainedType, Handling, Include, Options, Query, Sort, Summary, Target, Total, parse, self_pairs,
+};
 pub use referred::{ReferredPlace, referred};
 pub use registry::Registry;
+pub use stored::Stored;
 
 /// How much one search may ask for. Each has a setting of the same name.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,7 +5,8 @@
 mod filter;
 
 use super::memory::Memory;
-use super::{Budget, Cursor, Options, Registry, parse, run};
+use super::tests::all_pages;
+use super::{Options, Registry, parse};
 use crate::clock::Micros;
 use proptest::prelude::*;
 use std::cmp::Reverse;
@@ -386,19 +387,13 @@ fn of_observation(patients: usize) -> impl Strategy<Value = OfObservation> {
     ]
 }
 
-/// All pages of a query, joined.
+/// All pages of a query, joined, once they were walked backward too.
 fn answer(memory: &Memory, type_name: &str, text: &str) -> Vec<String> {
     let pairs = text.split('&').filter_map(|pair| pair.split_once('='));
     let pairs: Vec<_> = pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     let options = Options { now: Micros(1_600_000_000_000_000), ..Options::default() };
     let query = parse(&Registry::default(), Some(type_name), &pairs, &options).unwrap();
-    let (records, mut found, mut cursor) = (memory.records(), Vec::new(), None);
-    loop {
-        let page = run(&records, &query, cursor.as_ref(), &Budget::default()).unwrap();
-        found.extend(page.matches.iter().map(|version| version.id.to_string()));
-        let Some(next) = page.next else { return found };
-        cursor = Some(Cursor::from_bytes(&next.to_bytes(&query), &query).unwrap());
-    }
+    all_pages(memory, &query).concat()
 }
 
 const PATIENTS: usize = 24;

@@ -17,7 +17,7 @@ use std::sync::Arc;
 /// So many postings of one key are kept at once; more are read in order from the store.
 const GROUP_MAX: usize = 512;
 /// So many resources may share the first key of a sort by several parameters.
-const TIES_MAX: usize = 20_000;
+pub const TIES_MAX: usize = 20_000;
 
 /// Where a resource stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,9 +50,16 @@ impl Place {
     }
 }
 
-fn first_key<'k>(keys: &'k KeyList, part: &Sort) -> Option<&'k [u8]> {
+/// The key by which a resource stands where it does.
+pub fn first_key<'k>(keys: &'k KeyList, part: &Sort) -> Option<&'k [u8]> {
     let mut own = keys.starting_with(&part.prefix);
     if part.descending { own.next_back() } else { own.next() }
+}
+
+/// There are more ties than can be sorted.
+pub fn too_many_ties() -> Error {
+    let text = "Too many resources are equal in the first parameter of `_sort`. Add criteria that fewer meet.";
+    Error::new(Category::Invalid, "too-costly", text)
 }
 
 /// One step of a walk.
@@ -215,8 +222,7 @@ impl<'r> Walk<'r> {
             return Ok(Step::Match(place));
         }
         if self.ties.len() >= TIES_MAX {
-            let text = "Too many resources are equal in the first parameter of `_sort`. Add criteria that fewer meet.";
-            return Err(Error::new(Category::Invalid, "too-costly", text));
+            return Err(too_many_ties());
         }
         self.ties.push(place);
         Ok(Step::Nothing)

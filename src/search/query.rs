@@ -2,7 +2,9 @@
 
 use super::Limits;
 use super::criteria::Criteria;
+use super::inner;
 use super::registry::Registry;
+use super::stored::Stored;
 use crate::clock::Micros;
 use crate::error::{Category, Error, Result};
 use crate::fhir::definitions::{self, ParamType};
@@ -35,6 +37,8 @@ pub struct Options {
     pub base: Option<Box<str>>,
     /// Whether `_content` is answered.
     pub has_content: bool,
+    /// The stored value sets, code systems and hierarchies that values may name.
+    pub stored: Option<Stored>,
 }
 
 /// A query that is understood.
@@ -54,6 +58,10 @@ pub struct Query {
     pub elements: Vec<String>,
     /// `_include` and `_revinclude`.
     pub includes: Vec<Include>,
+    /// `_contained`.
+    pub contained: Contained,
+    /// `_containedType`.
+    pub contained_type: ContainedType,
     /// `_explain`: whether the page says how it was found.
     pub explain: bool,
     /// The names of the parameters that were not known and are left out.
@@ -86,6 +94,30 @@ pub struct Sort {
     pub descending: bool,
 }
 
+/// `_contained`: which resources can match.
+/// <https://hl7.org/fhir/R4/search.html#contained>
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Contained {
+    /// Those that are not contained in another.
+    #[default]
+    No,
+    /// Those that are.
+    Only,
+    /// Both.
+    Both,
+}
+
+/// `_containedType`: what is answered for a contained resource that matches.
+/// <https://hl7.org/fhir/R4/search.html#contained>
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ContainedType {
+    /// What it is contained in.
+    #[default]
+    Container,
+    /// Itself.
+    Contained,
+}
+
 /// `_total`.
 /// <https://hl7.org/fhir/R4/search.html#total>
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -113,6 +145,21 @@ pub struct Include {
     pub iterate: bool,
     /// Whether it is `_revinclude`.
     pub reverse: bool,
+}
+
+impl Query {
+    /// Refuses contained resources as matches, where nothing but whole resources can be meant.
+    ///
+    /// # Errors
+    /// [`Category::Invalid`] naming the parameter.
+    pub fn forbid_contained(&self) -> Result<()> {
+        if self.contained == Contained::No {
+            return Ok(());
+        }
+        let text =
+            "The search parameter `_contained` is for searches only: nothing but whole resources can be meant here.";
+        Err(refuse("not-supported", text.into()))
+    }
 }
 
 /// An error that the client can mend, with an issue code.
@@ -147,6 +194,8 @@ pub fn parse(
         summary: None,
         elements: Vec::new(),
         includes: Vec::new(),
+        contained: Contained::No,
+        contained_type: ContainedType::Container,
         explain: false,
         dropped: Vec::new(),
         limits: limits.clone(),
@@ -154,8 +203,12 @@ pub fn parse(
         pairs: Vec::new(),
         fingerprint: [0; 8],
     };
+    // Contained resources have no keys of further parameters.
+    let official = Registry::default();
+    let asks_inside = pairs.iter().any(|(name, value)| name == "_contained" && value != "false");
+    let known = if asks_inside { &official } else { registry };
     for (name, value) in pairs.iter().filter(|(_, value)| !value.is_empty()) {
-        let reader = Reader { registry, options, name, value };
+        let reader = Reader { registry: known, options, name, value };
         let is_used = match reader.apply(&mut query) {
             Ok(is_used) => is_used,
             Err(Refusal::Unknown(_)) if options.handling == Handling::Lenient => {
@@ -168,6 +221,7 @@ pub fn parse(
             query.pairs.push((name.clone(), value.clone()));
         }
     }
+    inner::check(&query)?;
     query.fingerprint = fingerprint(&types, &query.pairs);
     Ok(query)
 }
@@ -250,7 +304,8 @@ impl Reader<'_> {
             "_summary" => query.summary = Some(self.one_of(&SUMMARIES)?),
             "_elements" => query.elements = self.value.split(',').map(|name| name.trim().to_owned()).collect(),
             "_explain" => query.explain = self.one_of(&[("true", true), ("false", false)])?,
-            "_contained" if self.value == "false" => {}
+            "_contained" => query.contained = self.one_of(&CONTAINED)?,
+            "_containedType" => query.contained_type = self.one_of(&CONTAINED_TYPES)?,
             "_include" | "_revinclude" => query.includes.push(self.include()?),
             _ => self.criterion(query)?,
         }
@@ -355,6 +410,10 @@ impl Reader<'_> {
     }
 }
 
+const CONTAINED: [(&str, Contained); 3] =
+    [("false", Contained::No), ("true", Contained::Only), ("both", Contained::Both)];
+const CONTAINED_TYPES: [(&str, ContainedType); 2] =
+    [("container", ContainedType::Container), ("contained", ContainedType::Contained)];
 const TOTALS: [(&str, Total); 3] =
     [("none", Total::None), ("estimate", Total::Estimate), ("accurate", Total::Accurate)];
 const SUMMARIES: [(&str, Summary); 5] = [

@@ -4,6 +4,7 @@ use super::budget::Budget;
 use super::engine::{Run, failed};
 use super::explain::Trace;
 use super::grant::restricted;
+use super::inner::unfolded;
 use super::query::Target;
 use super::results::after;
 use crate::error::Result;
@@ -52,7 +53,7 @@ pub fn referred(
         found: BTreeSet::new(),
     };
     for source in sources {
-        let expr = restricted(records, source);
+        let expr = unfolded(run.view, &source.type_name, &restricted(records, source))?;
         let mut stream = run.stream(&source.type_name, &expr)?;
         let mut from = Rid(0);
         while let Some(rid) = stream.next_from(from)? {

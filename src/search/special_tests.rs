@@ -1,7 +1,7 @@
 //! The parameters that have a way of their own: words, `_filter`, `_list`, `near`; and orders over several types.
 
 use super::memory::Memory;
-use super::tests::{ids, options, pairs, query, refusal, sample};
+use super::tests::{all_pages, ids, options, pairs, query, refusal, sample};
 use super::*;
 
 /// The cases that are answered otherwise than expected, in one page and in pages of one.
@@ -175,14 +175,7 @@ fn near_a_place() {
 /// The ids of a search over several types, page by page.
 fn over_types(memory: &Memory, text: &str) -> String {
     let query = parse(&Registry::default(), None, &pairs(text), &options()).unwrap();
-    let records = memory.records();
-    let (mut found, mut cursor) = (Vec::new(), None);
-    loop {
-        let page = run(&records, &query, cursor.as_ref(), &Budget::default()).unwrap();
-        found.extend(page.matches.iter().map(|version| version.id.to_string()));
-        let Some(next) = page.next else { return found.join(" ") };
-        cursor = Some(Cursor::from_bytes(&next.to_bytes(&query), &query).unwrap());
-    }
+    all_pages(memory, &query).concat().join(" ")
 }
 
 #[test]

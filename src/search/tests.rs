@@ -21,15 +21,39 @@ pub(super) fn query(type_name: &str, text: &str) -> Query {
 
 /// All pages of a query, joined; each page comes through the bytes of its cursor.
 pub(super) fn ids(memory: &Memory, type_name: &str, text: &str) -> Vec<String> {
-    let (records, query) = (memory.records(), query(type_name, text));
-    let (mut found, mut cursor) = (Vec::new(), None);
-    loop {
-        let page = run(&records, &query, cursor.as_ref(), &Budget::default()).unwrap();
+    all_pages(memory, &query(type_name, text)).concat()
+}
+
+/// The ids on each page of a query. From the last page the `prev` links must lead back over the very same pages.
+pub(super) fn all_pages(memory: &Memory, query: &Query) -> Vec<Vec<String>> {
+    let records = memory.records();
+    let at = |cursor: Option<&Cursor>| {
+        let cursor = cursor.map(|cursor| Cursor::from_bytes(&cursor.to_bytes(query), query).unwrap());
+        let page = run(&records, query, cursor.as_ref(), &Budget::default()).unwrap();
         assert!(page.matches.len() <= query.count);
-        found.extend(page.matches.iter().map(|version| version.id.to_string()));
-        let Some(next) = page.next else { return found };
-        cursor = Some(Cursor::from_bytes(&next.to_bytes(&query), &query).unwrap());
+        let name = |found: &Match| {
+            let inner = found.inner.as_ref().map(|inner| format!("#{}", inner.slot)).unwrap_or_default();
+            format!("{}{inner}", found.version.id)
+        };
+        (page.matches.iter().map(name).collect::<Vec<_>>(), page.next, page.prev)
+    };
+    let (first, mut next, prev) = at(None);
+    assert_eq!(prev, None);
+    let (mut pages, mut back) = (vec![first], None);
+    while let Some(cursor) = next {
+        let page = at(Some(&cursor));
+        pages.push(page.0);
+        (next, back) = (page.1, page.2);
     }
+    for page in pages.iter().rev().skip(1) {
+        let before = at(Some(&back.expect("a prev link")));
+        assert_eq!(before.0, *page, "backward");
+        let again = at(before.1.as_ref());
+        assert!(pages.contains(&again.0), "forward again");
+        back = before.2;
+    }
+    assert_eq!(back, None, "before the first page");
+    pages
 }
 
 pub(super) fn refusal(type_name: &str, text: &str) -> String {
@@ -327,9 +351,5 @@ fn conditional_criteria_come_with_their_guards() {
 fn a_system_search_goes_over_types() {
     let memory = sample();
     let query = parse(&Registry::default(), None, &pairs("_type=Practitioner,Patient&_count=2"), &options()).unwrap();
-    let records = memory.records();
-    let first = run(&records, &query, None, &Budget::default()).unwrap();
-    let second = run(&records, &query, first.next.as_ref(), &Budget::default()).unwrap();
-    let ids: Vec<_> = first.matches.iter().chain(&second.matches).map(|version| &*version.id).collect();
-    assert_eq!((ids, second.next), (vec!["p1", "p2", "p3", "d1"], None));
+    assert_eq!(all_pages(&memory, &query), [["p1", "p2"], ["p3", "d1"]]);
 }

@@ -4,6 +4,7 @@
 
 use super::Options;
 use super::query::refuse;
+use super::stored::{self, Known};
 use super::text::{prefixed, split, unescape};
 use crate::error::Result;
 use crate::fhir::definitions::{self, ParamType, SearchParameter};
@@ -80,25 +81,30 @@ impl Place<'_> {
     }
 
     fn value_set(self, url: &str) -> Ranges {
-        let found = definitions::r4().value_set(url).and_then(definitions::ValueSet::codes);
-        let Some(codes) = found else {
-            return Err(refuse(
-                "not-found",
-                format!("The value set of the search parameter `{}` is not known.", self.name),
-            ));
-        };
+        let (stored, base) = (self.options.stored.as_ref(), self.options.base.as_deref());
+        let codes = self.known(stored::value_set(stored, url, base)?, "value set")?;
         Ok(codes.iter().map(|(system, code)| token::matching_code(Some(system), code)).collect())
     }
 
     fn subsumed(self, system: &str, code: &str) -> Ranges {
-        let found = definitions::r4().code_system(system).filter(|found| found.concept(code).is_some());
-        let Some(found) = found else {
+        let (stored, base) = (self.options.stored.as_ref(), self.options.base.as_deref());
+        let found = self.known(stored::code_system(stored, system, base)?, "code system")?;
+        let codes = if self.modifier == Some("below") { found.below(code) } else { found.above(code) };
+        if codes.is_empty() {
             return Err(refuse("not-found", format!("The code of the search parameter `{}` is not known.", self.name)));
+        }
+        Ok(codes.into_iter().map(|code| token::matching_code(Some(system), code)).collect())
+    }
+
+    /// What is known of what a value names.
+    fn known<T>(self, known: Known<T>, what: &str) -> Result<T> {
+        let (code, is) = match known {
+            Known::All(found) => return Ok(found),
+            Known::Missing => ("not-found", "is not known"),
+            Known::Unclear => ("not-supported", "can't be enumerated from what this server knows"),
+            Known::TooMany => ("too-costly", "is too large"),
         };
-        let is_below = self.modifier == Some("below");
-        let related = |other: &str| if is_below { found.is_a(other, code) } else { found.is_a(code, other) };
-        let codes = found.concepts.iter().map(|concept| concept.code).filter(|other| related(other));
-        Ok(codes.map(|code| token::matching_code(Some(system), code)).collect())
+        Err(refuse(code, format!("The {what} of the search parameter `{}` {is}.", self.name)))
     }
 
     /// A text by whose start can be searched.
@@ -180,14 +186,39 @@ impl Place<'_> {
                 Target::Url(id) if !id.contains([':', '/']) => Ok(vec![reference::matching_resource(name, id)]),
                 _ => Err(self.malformed("an id of the type that its modifier names")),
             },
-            Some("below" | "above") if matches!(Target::read(text, base), Target::Url(url) if url.contains(':')) => {
-                self.uri(text)
-            }
+            Some("text") => self.startable(&fold(text), TEXT_MAX).map(|text| vec![reference::matching_display(text)]),
+            Some("below" | "above") => match Target::read(text, base) {
+                Target::Url(url) if url.contains(':') => self.uri(text),
+                Target::Local { type_name, id, version: None } => self.hierarchy(type_name, id),
+                Target::Url(id) if let [target] = self.parameter.targets.as_slice() => self.hierarchy(target, id),
+                _ => Err(self.malformed("a canonical URL, or a type and an id")),
+            },
             Some(_) => Err(self.bad_modifier()),
         }
     }
 
+    /// A resource and those below or above it.
+    fn hierarchy(self, type_name: &str, id: &str) -> Ranges {
+        let is_below = self.modifier == Some("below");
+        let found = stored::hierarchy(self.options.stored.as_ref(), type_name, id, is_below)?;
+        let ids = self.known(found, "hierarchy of the resource type")?;
+        Ok(ids.iter().map(|id| reference::matching_resource(type_name, id)).collect())
+    }
+
     fn uri(self, uri: &str) -> Ranges {
+        match (self.modifier, uri.split_once('|')) {
+            // A version stands above its parts: `|2` above `2.1`, and not above `20`.
+            (Some("below"), Some((_, version))) if !version.is_empty() => {
+                let parts = reference::matching_uri_start(self.startable(&format!("{uri}."), URL_MAX)?);
+                return Ok(vec![reference::matching_uri(uri), parts]);
+            }
+            (Some("above"), Some((url, version))) if !version.is_empty() => {
+                let ends = version.match_indices('.').map(|(at, _)| at).chain([version.len()]);
+                let versions = ends.filter_map(|end| version.get(..end));
+                return Ok(versions.map(|version| reference::matching_uri(&format!("{url}|{version}"))).collect());
+            }
+            _ => {}
+        }
         match self.modifier {
             None => Ok(vec![reference::matching_uri(uri)]),
             Some("below") => Ok(vec![reference::matching_uri_start(self.startable(uri, URL_MAX)?)]),

@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::print_stdout)]
 
+mod authorization;
 mod batch;
 mod binary;
 mod capabilities;
+mod cors;
 mod create;
 mod delete;
 mod demo;
@@ -17,15 +19,23 @@ mod history;
 mod hostile;
 mod lastn;
 mod meta;
+mod oauth;
 mod patch;
 mod races;
 mod read;
 mod reindex;
 mod search;
+mod search_contained;
+mod search_modifiers;
+mod search_pages;
 mod search_parameters;
+mod search_refusals;
+mod search_results;
+mod smart_discovery;
 mod support;
 mod synthea;
 mod transaction;
 mod update;
 mod us_core;
+mod users;
 mod vread;

@@ -75,7 +75,6 @@ fn words_filters_lists_and_places() {
     assert!(ids("/Patient?_text=algebra").is_empty());
     server.get("/Patient?_filter=gender%20po%202020").expect(400).says("gender");
     server.get("/Patient?_list=$current-problems").expect(400).says("_list");
-    server.get("/Patient?_contained=true").expect(400).says("_contained");
 }
 
 #[test]

@@ -96,3 +96,101 @@ fn what_can_not_take_effect_is_refused_with_the_reason() {
     })
     .status_is(200);
 }
+
+#[test]
+fn a_type_has_each_code_once() {
+    let server = Server::start();
+    server.put("/SearchParameter/colour").json(colour("colour", EXPRESSION)).expect(201);
+    let clash = |id: &str| server.put(&format!("/SearchParameter/{id}")).json(colour(id, EXPRESSION)).send();
+    clash("b-colour")
+        .status_is(422)
+        .issue("business-rule")
+        .about("SearchParameter.code")
+        .says("SearchParameter/colour");
+    clash("a-colour").status_is(422).says("for Patient");
+    // The same one can be changed, one for another type is welcome, and so is another once the first has gone.
+    clash("colour").status_is(200);
+    let mut of_people = colour("people", "Person.extension.where(url = 'http://example.org/colour').value");
+    of_people["base"] = json!(["Person"]);
+    server.put("/SearchParameter/people").json(of_people).expect(201);
+    let mut retired = colour("colour", EXPRESSION);
+    retired["status"] = json!("retired");
+    server.put("/SearchParameter/colour").json(retired).expect(200);
+    clash("a-colour").status_is(201);
+    // Nor can one transaction bring two.
+    let entry = |id: &str| json!({"request": {"method": "PUT", "url": format!("SearchParameter/{id}")}, "resource": colour(id, EXPRESSION)});
+    let bundle = |ids: &[&str]| json!({"resourceType": "Bundle", "type": "transaction", "entry": ids.iter().map(|id| entry(id)).collect::<Vec<_>>()});
+    server.delete("/SearchParameter/a-colour").expect(204);
+    server.post("").json(bundle(&["x", "y"])).expect(422).about("SearchParameter.code");
+    server.post("").json(bundle(&["x"])).expect(200);
+}
+
+#[test]
+fn of_two_that_come_at_once_one_is_stored() {
+    let server = Server::start();
+    let client = &*server;
+    let statuses: Vec<u16> = std::thread::scope(|scope| {
+        let put = |number: usize| {
+            scope.spawn(move || {
+                let id = format!("p{number}");
+                client.put(&format!("/SearchParameter/{id}")).json(colour(&id, EXPRESSION)).send().status()
+            })
+        };
+        (0..8).map(put).collect::<Vec<_>>().into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert_eq!(statuses.iter().filter(|status| **status == 201).count(), 1, "{statuses:?}");
+    assert_eq!(statuses.iter().filter(|status| **status == 422).count(), 7, "{statuses:?}");
+}
+
+#[test]
+fn lastn_says_what_a_new_parameter_does_not_know() {
+    let server = Server::start();
+    let observation = |id: &str| {
+        let extension = json!([{"url": "http://example.org/colour", "valueCode": "red"}]);
+        json!({
+            "resourceType": "Observation", "id": id, "status": "final", "subject": {"reference": "Patient/p"},
+            "code": {"coding": [{"code": id}]}, "category": [{"coding": [{"code": "x"}]}], "extension": extension
+        })
+    };
+    server.put("/Observation/old").json(observation("old")).expect(201);
+    let mut parameter = colour("colour", "Observation.extension.where(url = 'http://example.org/colour').value");
+    parameter["base"] = json!(["Observation"]);
+    server.put("/SearchParameter/colour").json(parameter).expect(201);
+    server.put("/Observation/new").json(observation("new")).expect(201);
+    let query = "/Observation/$lastn?patient=p&category=x&colour=red";
+    assert_eq!(matches(&server.get(query).expect(200)), (vec!["new".into()], true));
+    server.put("/Observation/old").json(observation("old")).expect(200);
+    assert_eq!(matches(&server.get(query).expect(200)), (vec!["new".into(), "old".into()], false));
+}
+
+#[test]
+fn the_capability_statement_lists_what_they_bring() {
+    let server = Server::start();
+    let mut friend =
+        colour("friend", "Patient.extension.where(url = 'http://example.org/friend').value.ofType(Reference)");
+    friend["code"] = json!("friend");
+    friend["type"] = json!("reference");
+    friend["target"] = json!(["Practitioner"]);
+    server.put("/SearchParameter/friend").json(friend).expect(201);
+    let statement = server.get("/metadata").expect(200).json();
+    let rest = &statement["rest"][0];
+    let of_type =
+        |name: &str| rest["resource"].as_array().unwrap().iter().find(|it| it["type"] == name).unwrap().clone();
+    let lists =
+        |resource: &Value, member: &str| resource[member].as_array().unwrap().contains(&json!("Patient:friend"));
+    assert!(lists(&of_type("Patient"), "searchInclude"));
+    assert!(lists(&of_type("Practitioner"), "searchRevInclude"));
+    assert!(!lists(&of_type("Organization"), "searchRevInclude"));
+    let operations: Vec<_> = rest["operation"].as_array().unwrap().iter().map(|it| it["name"].clone()).collect();
+    assert!(operations.contains(&json!("reindex")), "{operations:?}");
+    assert!(
+        rest["compartment"].as_array().unwrap().contains(&json!("http://hl7.org/fhir/CompartmentDefinition/patient"))
+    );
+
+    let extension = json!([{"url": "http://example.org/friend", "valueReference": {"reference": "Practitioner/d"}}]);
+    server.put("/Patient/p").json(json!({"resourceType": "Patient", "id": "p", "extension": extension})).expect(201);
+    server.put("/Practitioner/d").json(json!({"resourceType": "Practitioner", "id": "d"})).expect(201);
+    assert_eq!(server.get("/Practitioner?_revinclude=Patient:friend").expect(200).ids(), ["d", "p"]);
+    assert_eq!(server.get("/Patient?_include=Patient:friend").expect(200).ids(), ["p", "d"]);
+    assert_eq!(server.get("/Patient?friend=Practitioner/d").expect(200).ids(), ["p"]);
+}

@@ -127,6 +127,8 @@ pub struct FurtherParameter<'a> {
     pub url: &'a str,
     /// The type.
     pub param_type: ParamType,
+    /// The types that a reference can point to; none where it can point to any.
+    pub targets: &'a [&'static str],
 }
 
 impl Capabilities<'_> {
@@ -249,6 +251,13 @@ impl Capabilities<'_> {
                 }
                 let anything = [""];
                 let targets = if parameter.targets.is_empty() { &anything[..] } else { &parameter.targets };
+                for target in targets {
+                    reverse.entry(target).or_default().push(format!("{name}:{}", parameter.code));
+                }
+            }
+            let further = self.search.further.iter().filter(|it| it.type_name == name);
+            for parameter in further.filter(|it| it.param_type == ParamType::Reference) {
+                let targets = if parameter.targets.is_empty() { &[""][..] } else { parameter.targets };
                 for target in targets {
                     reverse.entry(target).or_default().push(format!("{name}:{}", parameter.code));
                 }

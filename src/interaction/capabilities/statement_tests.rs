@@ -40,12 +40,22 @@ fn with<T>(check: impl FnOnce(&Capabilities<'_>) -> T) -> T {
         },
         search: Search {
             is_built: &built,
-            further: &[FurtherParameter {
-                type_name: "Patient",
-                code: "race",
-                url: "http://x/race",
-                param_type: ParamType::Token,
-            }],
+            further: &[
+                FurtherParameter {
+                    type_name: "Patient",
+                    code: "race",
+                    url: "http://x/race",
+                    param_type: ParamType::Token,
+                    targets: &[],
+                },
+                FurtherParameter {
+                    type_name: "Patient",
+                    code: "friend",
+                    url: "http://x/friend",
+                    param_type: ParamType::Reference,
+                    targets: &["Patient"],
+                },
+            ],
             includes: true,
         },
         code_systems: &["http://hl7.org/fhir/administrative-gender"],
@@ -108,6 +118,7 @@ fn only_what_is_built_is_listed() {
         assert!(!parameters.contains(&"_query".to_owned()));
         assert!(texts(patient.get("searchInclude"), "").contains(&"Patient:organization".to_owned()));
         assert!(texts(patient.get("searchRevInclude"), "").contains(&"Provenance:target".to_owned()));
+        assert!(texts(patient.get("searchRevInclude"), "").contains(&"Patient:friend".to_owned()));
         assert!(!texts(patient.get("searchRevInclude"), "").iter().any(|text| text.starts_with("Observation:")));
         assert_eq!(texts(patient.get("operation"), "name"), ["meta"]);
         let observation = resource(&statement, "Observation");

@@ -16,6 +16,7 @@ const FHIR_JSON: &str = "application/fhir+json";
 pub struct Client {
     base: String,
     agent: ureq::Agent,
+    token: Option<String>,
 }
 
 impl Client {
@@ -28,7 +29,12 @@ impl Client {
             .accept_encoding("")
             .timeout_global(Some(PATIENCE))
             .build();
-        Self { base: base.into(), agent: config.into() }
+        Self { base: base.into(), agent: config.into(), token: None }
+    }
+
+    /// The same, sending an access token with each request.
+    pub fn bearing(base: impl Into<String>, token: &str) -> Self {
+        Self { token: Some(token.to_owned()), ..Self::new(base) }
     }
 
     pub fn base(&self) -> &str {
@@ -62,7 +68,8 @@ impl Client {
     /// `path` follows the base, with its query: `/Patient?name=Eve`. A whole URL (a link of a Bundle) is taken as it is.
     pub fn request(&self, method: &str, path: &str) -> Request<'_> {
         let url = if path.starts_with("http://") { path.to_owned() } else { format!("{}{path}", self.base) };
-        Request { client: self, method: method.to_owned(), url, headers: Vec::new(), body: None }
+        let authorization = self.token.iter().map(|token| ("Authorization".to_owned(), format!("Bearer {token}")));
+        Request { client: self, method: method.to_owned(), url, headers: authorization.collect(), body: None }
     }
 
     /// Sends exactly these bytes on a connection of its own, ends the sending side, and gives all that comes back.

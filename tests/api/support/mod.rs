@@ -12,9 +12,12 @@ mod answer;
 mod client;
 mod process;
 mod server;
+pub mod smart;
+pub mod tokens;
 pub mod tree;
 
 pub use answer::Answer;
 pub use client::{Client, Request};
 pub use process::{Process, free_address};
 pub use server::Server;
+pub use tokens::Person;

@@ -32,6 +32,16 @@ impl Server {
         Self::with(|_| {})
     }
 
+    /// The same, but it asks for tokens: [`Server::as_system`] and [`Server::as_user`] make them.
+    pub fn guarded() -> Self {
+        Self::with(|config| config.insecure_open = false)
+    }
+
+    /// The server's own parts, for what no request can do.
+    pub fn app(&self) -> &App {
+        &self.app
+    }
+
     /// The same, with other settings.
     pub fn with(change: impl FnOnce(&mut Config)) -> Self {
         let folder = tempfile::tempdir().unwrap();

@@ -1,0 +1,231 @@
+//! `pharos user`: the accounts of a store that no server has open.
+
+use super::load::describe;
+use super::{Failure, Settings, serve};
+use crate::app::App;
+use crate::auth::records::User;
+use crate::auth::user::NewUser;
+use crate::error::Error;
+use crate::tenant::TenantId;
+use clap::{Args, Subcommand};
+use std::io::{BufRead, IsTerminal};
+
+/// The longest line that is read as a password, in bytes.
+const LONGEST_LINE: u64 = 4_096;
+
+/// Manages users in a store that no server has open.
+#[derive(Debug, Args)]
+pub struct Users {
+    #[command(subcommand)]
+    action: Action,
+    /// The number of the tenant; the default tenant if not given.
+    #[arg(long, value_name = "T", global = true)]
+    tenant: Option<u32>,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Add a user.
+    Add(Add),
+    /// List all users: name, roles, and whether switched off.
+    List,
+    /// Show a user.
+    Show(Named),
+    /// Give a user another password, and let the account sign in at once.
+    SetPassword(SetPassword),
+    /// Take a user's second factor away.
+    ResetTotp(Named),
+    /// Switch an account off: sessions end, and what was granted to apps is revoked.
+    Disable(Named),
+    /// Switch an account on, and let it sign in at once.
+    Enable(Named),
+    /// Give roles to a user and take them away.
+    Role(Role),
+}
+
+#[derive(Debug, Args)]
+struct Add {
+    #[command(flatten)]
+    user: Named,
+    /// The name for people.
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// The person's resource, such as Practitioner/123.
+    #[arg(long, value_name = "TYPE/ID")]
+    fhir_user: Option<String>,
+    /// A role, such as Provider; may be given several times.
+    #[arg(long = "role", value_name = "ROLE")]
+    roles: Vec<String>,
+    #[command(flatten)]
+    password: Password,
+}
+
+#[derive(Debug, Args)]
+struct SetPassword {
+    #[command(flatten)]
+    user: Named,
+    #[command(flatten)]
+    password: Password,
+}
+
+#[derive(Debug, Args)]
+struct Role {
+    #[command(flatten)]
+    user: Named,
+    /// A role to give.
+    #[arg(long, value_name = "ROLE")]
+    add: Vec<String>,
+    /// A role to take away.
+    #[arg(long, value_name = "ROLE")]
+    remove: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+struct Named {
+    /// The name to sign in with.
+    #[arg(value_name = "USERNAME")]
+    username: String,
+}
+
+#[derive(Debug, Args)]
+struct Password {
+    /// Read the password from the first line of the input. Otherwise one is made and printed, which has to be changed at the first
+    /// sign-in.
+    #[arg(long)]
+    password_stdin: bool,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When the store can't be opened, there is no such user, or a rule forbids the change.
+#[allow(clippy::print_stdout)]
+pub fn run(command: Users) -> Result<(), Failure> {
+    let config = command.settings.load()?;
+    serve::log_to_stderr(config.log_format);
+    let app = serve::open(config)?;
+    let tenant = command.tenant.map_or(TenantId::DEFAULT, TenantId);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let result = runtime.block_on(perform(&app, tenant, command.action));
+    app.stop();
+    app.store().close()?;
+    println!("{}", result?);
+    Ok(())
+}
+
+/// Does what is asked; gives what is printed.
+async fn perform(app: &App, tenant: TenantId, action: Action) -> Result<String, Failure> {
+    match action {
+        Action::Add(add) => self::add(app, tenant, add).await,
+        Action::List => list(app, tenant),
+        Action::Show(named) => Ok(shown(&find(app, tenant, &named)?)),
+        Action::SetPassword(SetPassword { user, password }) => {
+            let user = find(app, tenant, &user)?;
+            let (secret, is_made) = password.get(app)?;
+            let set = app.auth.set_password(tenant, &user.id, None, &secret, is_made).await.map_err(said)?;
+            Ok(told(&format!("{} has another password.", set.username), &secret, is_made))
+        }
+        Action::ResetTotp(named) => change(app, tenant, &named, |user| user.totp = None).await,
+        Action::Disable(named) => change(app, tenant, &named, |user| user.disabled = true).await,
+        Action::Enable(named) => {
+            app.auth.unlock(tenant, &named.username).await.map_err(said)?;
+            change(app, tenant, &named, |user| user.disabled = false).await
+        }
+        Action::Role(Role { user, add, remove }) => {
+            change(app, tenant, &user, |user| {
+                user.roles.retain(|role| !remove.contains(role) && !add.contains(role));
+                user.roles.extend(add.iter().cloned());
+            })
+            .await
+        }
+    }
+}
+
+async fn add(app: &App, tenant: TenantId, add: Add) -> Result<String, Failure> {
+    let (secret, is_made) = add.password.get(app)?;
+    let new = NewUser {
+        name: add.name.unwrap_or_else(|| add.user.username.clone()),
+        username: add.user.username,
+        fhir_user: add.fhir_user,
+        roles: add.roles,
+        password: Some(secret.clone()),
+        must_change_password: is_made,
+    };
+    let user = app.auth.add_user(tenant, new).await.map_err(said)?;
+    Ok(told(&format!("{} is added.", user.username), &secret, is_made))
+}
+
+fn list(app: &App, tenant: TenantId) -> Result<String, Failure> {
+    let mut lines = Vec::new();
+    let mut after: Option<String> = None;
+    loop {
+        let users = app.auth.users(tenant, after.as_deref(), 500)?;
+        let Some((last, _)) = users.last() else { break };
+        after = Some(last.id.clone());
+        lines.extend(users.iter().map(|(user, _)| {
+            let off = if user.disabled { "\tdisabled" } else { "" };
+            format!("{}\t{}{off}", user.username, user.roles.join(", "))
+        }));
+    }
+    lines.sort();
+    Ok(lines.join("\n"))
+}
+
+async fn change(app: &App, tenant: TenantId, named: &Named, change: impl Fn(&mut User)) -> Result<String, Failure> {
+    let user = find(app, tenant, named)?;
+    Ok(shown(&app.auth.change_user(tenant, &user.id, None, change).await.map_err(said)?))
+}
+
+fn find(app: &App, tenant: TenantId, named: &Named) -> Result<User, Failure> {
+    let found = app.auth.user_by_name(tenant, &named.username)?;
+    found.ok_or_else(|| format!("there is no user {}", named.username).into())
+}
+
+impl Password {
+    /// The password, and whether it was made here.
+    fn get(&self, app: &App) -> Result<(String, bool), Failure> {
+        if !self.password_stdin {
+            return Ok((app.auth.new_password()?, true));
+        }
+        let input = std::io::stdin();
+        if input.is_terminal() {
+            return Err("a password typed here would be seen: pipe it in, or leave --password-stdin out".into());
+        }
+        let mut line = String::new();
+        std::io::Read::take(input.lock(), LONGEST_LINE).read_line(&mut line)?;
+        Ok((line.trim_end_matches(['\r', '\n']).to_owned(), false))
+    }
+}
+
+fn told(what: &str, password: &str, is_made: bool) -> String {
+    if is_made {
+        format!("{what} The password, to be changed at the next sign-in, is shown only here: {password}")
+    } else {
+        what.to_owned()
+    }
+}
+
+fn shown(user: &User) -> String {
+    let yes = |is: bool| if is { "yes" } else { "no" };
+    format!(
+        "username: {}\nname: {}\nid: {}\nresource: {}\nroles: {}\npassword: {}\nto be changed: {}\nsecond factor: {}\ndisabled: {}",
+        user.username,
+        user.name,
+        user.id,
+        user.fhir_user.as_deref().unwrap_or("none"),
+        user.roles.join(", "),
+        yes(user.password.is_some()),
+        yes(user.must_change_password),
+        yes(user.totp.is_some()),
+        yes(user.disabled),
+    )
+}
+
+fn said(error: Error) -> Failure {
+    if let Some(log) = error.log {
+        return log.into();
+    }
+    error.issues.iter().map(describe).collect::<Vec<_>>().join("; ").into()
+}

@@ -1,0 +1,159 @@
+//! The administration of users and roles: JSON under `/auth/admin`, for access tokens with the scope `admin` of administrators.
+//!
+//! An answer has no secret. `ETag` is the version, and a change with `If-Match` of another one is refused.
+
+mod bodies;
+mod roles;
+mod users;
+
+use super::request::{bearer, text};
+use super::{Shared, body};
+use crate::app::App;
+use crate::error::{Category, Error, Result};
+use crate::interaction::call::{method_not_allowed, segments};
+use crate::interaction::condition::EntityTags;
+use crate::tenant::TenantId;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{
+    CACHE_CONTROL, ETAG, HeaderMap, IF_MATCH, IF_NONE_MATCH, LOCATION, PRAGMA, RETRY_AFTER, WWW_AUTHENTICATE,
+};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
+use serde_json::{Value, json};
+
+/// What is answered where all went well.
+struct Answer {
+    status: StatusCode,
+    version: Option<u64>,
+    location: Option<String>,
+    body: Option<Value>,
+}
+
+impl Answer {
+    /// 204.
+    const fn nothing() -> Self {
+        Self { status: StatusCode::NO_CONTENT, version: None, location: None, body: None }
+    }
+
+    /// 200 with a body.
+    const fn of(body: Value, version: Option<u64>) -> Self {
+        Self { status: StatusCode::OK, version, location: None, body: Some(body) }
+    }
+}
+
+/// A request that is authorized.
+struct Call<'r> {
+    app: &'r App,
+    tenant: TenantId,
+    method: &'r str,
+    query: Vec<(String, String)>,
+    /// The version that has to be there: 0 for nothing.
+    version: Option<u64>,
+    body: Vec<u8>,
+}
+
+impl Call<'_> {
+    /// A parameter of the URL.
+    fn parameter(&self, name: &str) -> Option<&str> {
+        self.query.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// Everything below `/auth/admin/`.
+pub async fn admin(request: HttpRequest, payload: web::Payload, shared: web::Data<Shared>) -> HttpResponse {
+    match answer(&request, payload, &shared).await {
+        Ok(answer) => {
+            let mut response = HttpResponseBuilder::new(answer.status);
+            response.insert_header((CACHE_CONTROL, "no-store")).insert_header((PRAGMA, "no-cache"));
+            if let Some(version) = answer.version {
+                response.insert_header((ETAG, format!("W/\"{version}\"")));
+            }
+            if let Some(location) = answer.location {
+                response.insert_header((LOCATION, location));
+            }
+            match answer.body {
+                Some(body) => response.json(body),
+                None => response.finish(),
+            }
+        }
+        Err(error) => refused(&error),
+    }
+}
+
+async fn answer(request: &HttpRequest, payload: web::Payload, shared: &Shared) -> Result<Answer> {
+    let (app, headers, tenant) = (&*shared.app, request.headers(), TenantId::DEFAULT);
+    app.authorize_admin(tenant, bearer(headers)?.as_deref())?;
+    let path = segments(request.path())?;
+    let path = path.iter().skip(2).map(String::as_str).collect::<Vec<_>>();
+    let call = Call {
+        app,
+        tenant,
+        method: request.method().as_str(),
+        query: form_urlencoded::parse(request.query_string().as_bytes()).into_owned().collect(),
+        version: version(headers)?,
+        body: body::read(headers, payload, &app.config.limits).await?,
+    };
+    match path[..] {
+        ["users"] => users::all(&call).await,
+        ["users", id] => users::one(&call, id).await,
+        ["users", id, part] => users::part(&call, id, part).await,
+        ["roles"] => roles::all(&call),
+        ["roles", name] => roles::one(&call, name).await,
+        _ => Err(nothing()),
+    }
+}
+
+/// The version that `If-Match` asks for; 0 for `If-None-Match: *`.
+fn version(headers: &HeaderMap) -> Result<Option<u64>> {
+    let one = |tags: EntityTags| match tags {
+        EntityTags::Any => Ok(None),
+        EntityTags::Versions(versions) => match versions[..] {
+            [version] => Ok(Some(version)),
+            _ => Err(Error::invalid("If-Match must name one version.")),
+        },
+    };
+    match (text(headers, IF_MATCH)?, text(headers, IF_NONE_MATCH)?) {
+        (Some(tags), _) => EntityTags::parse("If-Match", tags).and_then(one),
+        (None, Some("*")) => Ok(Some(0)),
+        (None, Some(_)) => Err(Error::invalid("If-None-Match can be * only.")),
+        (None, None) => Ok(None),
+    }
+}
+
+fn nothing() -> Error {
+    Error::new(Category::NotFound, "not-found", "There is nothing at this URL.")
+}
+
+fn not_allowed() -> Error {
+    method_not_allowed()
+}
+
+/// An error, in the form that all endpoints under `/auth` have.
+fn refused(error: &Error) -> HttpResponse {
+    if let Some(log) = &error.log {
+        tracing::warn!(category = ?error.category, log, "an administrator's request failed");
+    }
+    let status = StatusCode::from_u16(error.category.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = HttpResponseBuilder::new(status);
+    response.insert_header((CACHE_CONTROL, "no-store")).insert_header((PRAGMA, "no-cache"));
+    match error.category {
+        Category::Unauthenticated => {
+            response.insert_header((WWW_AUTHENTICATE, "Bearer"));
+        }
+        Category::Forbidden => {
+            response.insert_header((WWW_AUTHENTICATE, "Bearer error=\"insufficient_scope\", scope=\"admin\""));
+        }
+        _ => {}
+    }
+    if let Some(seconds) = error.retry_after_s {
+        response.insert_header((RETRY_AFTER, seconds));
+    }
+    let first = error.issues.first();
+    let mut body = json!({
+        "error": first.map_or("exception", |issue| issue.code),
+        "error_description": first.map_or("", |issue| &issue.diagnostics),
+    });
+    if let (Some(members), Some(member)) = (body.as_object_mut(), first.and_then(|issue| issue.expression.as_deref())) {
+        members.insert("member".to_owned(), member.into());
+    }
+    response.json(body)
+}
