@@ -11,7 +11,7 @@ use crate::error::{Category, Error, Result};
 use crate::fhir::definitions::r4;
 use crate::interaction::Context;
 use crate::interaction::call::Call;
-use crate::interaction::conformance::Conformances;
+use crate::interaction::conformance::{Conformances, KeyMaking};
 use crate::interaction::cursor::Cursors;
 use crate::search::{Compiler, Limits, Options};
 use crate::store::Store;
@@ -44,7 +44,7 @@ impl App {
         let cursors = Arc::new(Cursors::new(cursor_key, config.limits.cursor_lifetime_s)?);
         let base: Arc<str> = Arc::from(config.base_url());
         let limits = Arc::new(config.limits.clone());
-        let conformances = Arc::new(Conformances::new(store.clone(), Arc::clone(&base), config.search_content));
+        let conformances = Arc::new(Conformances::new(store.clone(), KeyMaking::new(&config)));
         let auth = Server::new(store.keeper(), Arc::clone(&clock), config.auth.clone(), &config.public_url());
         let auth = Arc::new(auth);
         Ok(Self { config, auth, store, clock, limits, base, cursors, conformances, stopping: AtomicBool::new(false) })

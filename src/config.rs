@@ -100,7 +100,8 @@ pub struct Limits {
     pub include_max: usize,
     /// The resources that one conditional delete may delete.
     pub conditional_delete_max: usize,
-    /// The steps that the path of one operation of a FHIRPath Patch may take.
+    /// The steps that the path of one operation of a FHIRPath Patch may take, and for one resource the expressions of all stored
+    /// SearchParameters together.
     pub fhirpath_steps: usize,
     /// The time for one request, in milliseconds, from its last byte to its answer.
     pub request_timeout_ms: u64,

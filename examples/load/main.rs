@@ -18,6 +18,7 @@ mod import;
 mod limits;
 mod read;
 mod report;
+mod search;
 mod tally;
 
 use bundles::Source;
@@ -47,6 +48,8 @@ enum Workload {
     Read,
     /// 45 % read, 20 % patients, 20 % observations of a patient, 10 % conditions of a patient, 5 % history.
     ReadMix,
+    /// Every kind of search on all types of what is on the server, with values from there.
+    Search,
     /// Starts a server, and measures its figures and the limits beside them.
     Limits,
 }
@@ -66,7 +69,7 @@ struct Flags {
     /// Clients at once, each on a connection of its own.
     #[arg(long, default_value_t = 16)]
     clients: usize,
-    /// How long to go on, in seconds (not for `import`).
+    /// How long to go on, in seconds (not for `import`; for each kind of `search`).
     #[arg(long, default_value_t = 10.0)]
     seconds: f64,
     /// How many turns each client does, instead of `--seconds`.
@@ -82,9 +85,18 @@ struct Flags {
     /// Where to write the results as JSON.
     #[arg(long)]
     json: Option<PathBuf>,
-    /// The server's binary, for `limits`; the one beside this tool if not given.
+    /// The server's binary, for `limits` and `search --store`; the one beside this tool if not given.
     #[arg(long)]
     binary: Option<PathBuf>,
+    /// The folder of a store, for `search`: a server is started on it, and the limits are measured, too.
+    #[arg(long, conflicts_with = "url")]
+    store: Option<PathBuf>,
+    /// Different queries of each kind of `search`.
+    #[arg(long, default_value_t = 48)]
+    queries: usize,
+    /// Only the kinds of `search` whose names have this in them; may be given several times.
+    #[arg(long)]
+    only: Vec<String>,
 }
 
 /// A large Bundle keeps a core busy: this many at once fill the server, more only wait.
@@ -136,6 +148,7 @@ async fn run(flags: &Flags) -> Result<u64, Failure> {
                 |client| Mixer { known: Rc::clone(&known), patients: Rc::clone(&patients), dice: Dice::new(client) };
             flags.go(&base, stop, worker).await
         }
+        Workload::Search => flags.search(base).await?,
         Workload::Limits => flags.limits().await?,
     };
     report.print();
@@ -201,6 +214,22 @@ impl Flags {
         Ok(Report { ratios, ..self.report(measured) })
     }
 
+    async fn search(&self, base: Base) -> Result<Report, Failure> {
+        let begin = Instant::now();
+        let plan = search::Plan {
+            store: self.store.clone(),
+            binary: self.binary.clone(),
+            time: Duration::from_secs_f64(self.seconds),
+            clients: u32::try_from(self.clients)?,
+            queries: self.queries,
+            only: self.only.clone(),
+        };
+        let found = search::measure(base, &plan).await?;
+        let measured = Measured { tally: tally::Tally::default(), elapsed: begin.elapsed() };
+        let (resources, kinds, ratios) = (usize::try_from(found.resources).ok(), found.kinds, found.ratios);
+        Ok(Report { resources, kinds, ratios, ..self.report(measured) })
+    }
+
     fn report(&self, measured: Measured) -> Report {
         Report {
             workload: self.workload.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default(),
@@ -211,6 +240,7 @@ impl Flags {
             resources_per_s: None,
             tenths: Vec::new(),
             operations: measured.rows(),
+            kinds: Vec::new(),
             ratios: Vec::new(),
         }
     }

@@ -1,6 +1,7 @@
 //! The tables, and the same as JSON.
 
 use crate::limits::Comparison;
+use crate::search::{self, KindRow};
 use crate::tally::Row;
 use serde::Serialize;
 
@@ -22,20 +23,25 @@ pub struct Report {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub operations: Vec<Row>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub kinds: Vec<KindRow>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ratios: Vec<Comparison>,
 }
 
 impl Report {
     /// How many answers were wrong or missing.
     pub fn errors(&self) -> u64 {
-        self.operations.iter().filter(|row| row.operation != "all").map(|row| row.errors).sum()
+        let of_kinds: u64 = self.kinds.iter().map(|row| row.errors).sum();
+        of_kinds + self.operations.iter().filter(|row| row.operation != "all").map(|row| row.errors).sum::<u64>()
     }
 
     /// The tables for a person, in Markdown.
     pub fn print(&self) {
         println!("{}: {} clients, {} cores, {:.1} s\n", self.workload, self.clients, self.cores, self.elapsed_s);
-        if let (Some(resources), Some(rate)) = (self.resources, self.resources_per_s) {
-            println!("{resources} resources, {rate:.0} a second");
+        match (self.resources, self.resources_per_s) {
+            (Some(resources), Some(rate)) => println!("{resources} resources, {rate:.0} a second"),
+            (Some(resources), None) => println!("{resources} resources\n"),
+            _ => {}
         }
         if let (Some(first), Some(last)) = (self.tenths.first(), self.tenths.last()) {
             let tenths: Vec<String> = self.tenths.iter().map(|rate| format!("{rate:.0}")).collect();
@@ -55,6 +61,10 @@ impl Report {
             if let Some(error) = &row.first_error {
                 println!("\n{}: the first error: {error}", row.operation);
             }
+        }
+        if !self.kinds.is_empty() {
+            search::print(&self.kinds);
+            println!();
         }
         if !self.ratios.is_empty() {
             println!("| work | measured | limit beside it | ratio | wanted |");

@@ -18,7 +18,7 @@ struct Operation {
 }
 
 /// The measurements of one operation. Times are in milliseconds.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct Row {
     pub operation: String,
     pub count: usize,

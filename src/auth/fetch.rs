@@ -191,15 +191,15 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
 }
 
 fn is_public_v6(address: Ipv6Addr) -> bool {
-    let [a, b, c, d, e, f, high, low] = address.segments();
+    let [first, second, middle @ .., high, low] = address.segments();
     let embedded = || {
-        let [[w, x], [y, z]] = [high.to_be_bytes(), low.to_be_bytes()];
-        is_public_v4(Ipv4Addr::new(w, x, y, z))
+        let (high, low) = (u32::from(high), u32::from(low));
+        is_public_v4(Ipv4Addr::from_bits(high << 16 | low))
     };
-    match (a, b) {
+    match (first, second) {
         // An IPv4 address in the clothes of IPv6, and one behind NAT64.
-        (0, 0) => [c, d, e] == [0, 0, 0] && f == 0xffff && embedded(),
-        (0x64, 0xff9b) => [c, d, e, f] == [0, 0, 0, 0] && embedded(),
+        (0, 0) => middle == [0, 0, 0, 0xffff] && embedded(),
+        (0x64, 0xff9b) => middle == [0, 0, 0, 0] && embedded(),
         // Tunnels (Teredo, 6to4) lead anywhere; the rest is for protocols and documentation.
         (0x2001, 0..=0x1ff | 0xdb8) | (0x2002, _) | (0x3fff, 0..=0xfff) => false,
         // Only these are handed out; outside are loopback, link-local, unique local, multicast and what is not assigned.

@@ -4,16 +4,18 @@ use super::serve::store_options;
 use super::{Failure, Settings};
 use crate::fhir::parse::parse;
 use crate::fhir::tree::Value;
-use crate::key::{Extractor, KeyList};
-use crate::store::embedded::{check, rebuild};
+use crate::interaction::conformance::KeyMaking;
+use crate::key::{KeyList, Parameters};
+use crate::store::embedded::{Extract, check, rebuild};
 use clap::Args;
+use std::sync::Arc;
 
 /// Verifies a store that no server has open; ends with an error where something is wrong.
 #[derive(Debug, Args)]
 pub struct Check {
     #[command(flatten)]
     settings: Settings,
-    /// Make ids and postings anew from the bodies first, and accept what is there as whole.
+    /// Make ids, search keys and postings anew from the bodies first, and accept what is there as whole.
     #[arg(long)]
     rebuild: bool,
 }
@@ -27,8 +29,8 @@ pub fn run(command: Check) -> Result<(), Failure> {
         return Err(format!("there is no store in {}", options.folder.display()).into());
     }
     if command.rebuild {
-        let extractor = Extractor::new(Some(&config.base_url())).with_content(config.search_content);
-        rebuild(&options, Some(&|_, json| keys(&extractor, json)))?;
+        let making = KeyMaking::new(&config);
+        rebuild(&options, Some(&|search_parameters| extract(&making, search_parameters)))?;
         println!("Rebuilt.");
     }
     let report = check(&options)?;
@@ -52,10 +54,12 @@ pub fn run(command: Check) -> Result<(), Failure> {
     .into())
 }
 
-/// The search keys of a stored resource; what does not parse has none, and the check names it.
-fn keys(extractor: &Extractor, json: &[u8]) -> KeyList {
-    match parse(json, usize::MAX) {
+/// What makes the search keys of a tenant with these SearchParameters. What does not parse has none, and the check names it.
+fn extract(making: &KeyMaking, search_parameters: &[(String, Vec<u8>)]) -> Extract<'static> {
+    let parameters = Parameters::of_stored(search_parameters.iter().map(|(id, json)| (&**id, &**json)));
+    let extractor = making.extractor(Arc::new(parameters));
+    Box::new(move |json| match parse(json, usize::MAX) {
         Ok(Value::Object(resource)) => extractor.keys(&resource),
         _ => KeyList::default(),
-    }
+    })
 }

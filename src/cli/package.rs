@@ -1,15 +1,11 @@
 //! `pharos package`: FHIR NPM packages, such as implementation guides.
 
-use super::load::describe;
-use super::{Failure, Settings, serve};
-use crate::app::App;
-use crate::auth::grant::Grant;
-use crate::error::Error;
+use super::load::{Inside, Reason, Remote, Target};
+use super::{Failure, Settings};
 use crate::fhir::parse::parse;
 use crate::fhir::tree::{Object, Value};
-use crate::interaction::{Request, perform};
+use crate::fhir::write;
 use crate::store::body::Body;
-use crate::tenant::TenantId;
 use clap::{Args, Subcommand};
 use flate2::read::GzDecoder;
 use std::fs::File;
@@ -23,10 +19,13 @@ const TYPES: [&str; 6] =
 /// Resources that are written in one transaction.
 const TOGETHER: usize = 200;
 
+/// The same in bytes: less than what a server takes as one body.
+const BYTES_TOGETHER: usize = 4 << 20;
+
 /// A file of a package that is larger is no resource that would be installed, in bytes.
 const LARGEST_FILE: u64 = 64 * 1024 * 1024;
 
-/// Installs FHIR NPM packages into a store that no server has open.
+/// Installs FHIR NPM packages, over HTTP or into a store that no server has open.
 #[derive(Debug, Args)]
 pub struct Package {
     #[command(subcommand)]
@@ -44,8 +43,14 @@ struct Install {
     /// The package: a .tgz with a folder `package`.
     #[arg(value_name = "FILE.tgz")]
     file: PathBuf,
+    /// Install into the server at this FHIR base URL; without it, into the store, which no server may have open.
+    #[arg(long, value_name = "BASE")]
+    url: Option<String>,
+    /// The bearer token to send.
+    #[arg(long, env = "PHAROS_LOAD_TOKEN", hide_env_values = true, requires = "url")]
+    token: Option<String>,
     /// The number of the tenant to install into; the default tenant if not given.
-    #[arg(long, value_name = "T")]
+    #[arg(long, value_name = "T", conflicts_with = "url")]
     tenant: Option<u32>,
     #[command(flatten)]
     settings: Settings,
@@ -54,18 +59,17 @@ struct Install {
 /// Runs the command.
 ///
 /// # Errors
-/// When the package can't be read, or a resource of it is refused: then the others are installed.
+/// When the package can't be read, the server does not answer, or a resource is refused: then the others are installed.
 #[allow(clippy::print_stdout)]
 pub fn run(command: Package) -> Result<(), Failure> {
     let Action::Install(install) = command.action;
     let resources = resources(&install.file)?;
-    let config = install.settings.load()?;
-    serve::log_to_stderr(config.log_format);
-    let app = serve::open(config)?;
-    let grant = Grant::unrestricted(install.tenant.map_or(TenantId::DEFAULT, TenantId));
-    let result = write_all(&app, &grant, &resources);
-    app.stop();
-    app.store().close()?;
+    let target: Box<dyn Target> = match &install.url {
+        Some(url) => Box::new(Remote::new(url, install.token.as_deref())?),
+        None => Box::new(Inside::open(install.settings, install.tenant)?),
+    };
+    let result = write_all(&*target, &resources);
+    target.close()?;
     let counts = result?;
     println!("{} resources installed, {} were there already.", counts.written, counts.unchanged);
     for (name, why) in &counts.refused {
@@ -109,58 +113,87 @@ struct Counts {
     refused: Vec<(String, String)>,
 }
 
-fn write_all(app: &App, grant: &Grant, resources: &[Vec<u8>]) -> Result<Counts, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+fn write_all(target: &dyn Target, resources: &[Vec<u8>]) -> Result<Counts, Failure> {
+    let parsed = resources.iter().map(|bytes| parse(bytes, usize::MAX)).collect::<Result<Vec<_>, _>>()?;
+    let all: Vec<(&Object<'_>, usize)> =
+        parsed.iter().zip(resources).filter_map(|(tree, bytes)| Some((tree.as_object()?, bytes.len()))).collect();
     let mut counts = Counts::default();
-    for part in resources.chunks(TOGETHER) {
-        let new = part.iter().filter_map(|bytes| is_new(app, grant, bytes).transpose());
-        let new = new.collect::<Result<Vec<_>, Failure>>()?;
+    for part in parts(&all) {
+        let new = new_ones(target, part)?;
         counts.unchanged += part.len() - new.len();
         if new.is_empty() {
             continue;
         }
-        let together = runtime.block_on(put(app, grant, &new));
-        if together.is_ok() {
+        let together = put(target, &new)?;
+        if together.iter().all(Option::is_none) {
             counts.written += new.len();
             continue;
         }
-        for resource in &new {
-            match runtime.block_on(put(app, grant, std::slice::from_ref(resource))) {
-                Ok(()) => counts.written += 1,
-                Err(error) => {
-                    let why = error.issues.iter().map(describe).collect::<Vec<_>>().join("; ");
-                    counts.refused.push((name(resource), why));
-                }
+        for resource in new {
+            match put(target, &[resource])?.pop().flatten() {
+                None => counts.written += 1,
+                Some(reason) => counts.refused.push((name(resource), reason.to_string())),
             }
         }
     }
     Ok(counts)
 }
 
+/// Resources, each with the length of its JSON, in groups for one Bundle each.
+fn parts<'a, 'o>(all: &'a [(&'o Object<'o>, usize)]) -> impl Iterator<Item = &'a [(&'o Object<'o>, usize)]> {
+    let mut rest = all;
+    std::iter::from_fn(move || {
+        let mut length = 0;
+        let fits = |(_, of_one): &&(&Object<'_>, usize)| {
+            length += of_one;
+            length <= BYTES_TOGETHER
+        };
+        let count = rest.iter().take(TOGETHER).take_while(fits).count().max(1);
+        let (part, others) = rest.split_at_checked(count)?;
+        rest = others;
+        Some(part)
+    })
+}
+
 fn name(resource: &Object<'_>) -> String {
     format!("{}/{}", resource.resource_type().unwrap_or_default(), resource.id().unwrap_or_default())
 }
 
-/// The resource, unless it is stored as it is already.
-fn is_new<'b>(app: &App, grant: &Grant, bytes: &'b [u8]) -> Result<Option<Object<'b>>, Failure> {
-    let Value::Object(resource) = parse(bytes, usize::MAX)? else { return Ok(None) };
-    let (type_name, id) = (resource.resource_type().unwrap_or_default(), resource.id().unwrap_or_default());
-    let records = app.store().open(grant)?;
-    let stored = records.view().find(type_name, id)?.map(|rid| records.view().current(rid)).transpose()?.flatten();
-    let stored = stored.and_then(|version| version.body);
-    Ok(if stored.is_some_and(|body| body == Body::pack(&resource)) { None } else { Some(resource) })
+/// Those that are not stored already as they are.
+fn new_ones<'o>(target: &dyn Target, part: &[(&'o Object<'o>, usize)]) -> Result<Vec<&'o Object<'o>>, Failure> {
+    let read = |(resource, _): &(&Object<'_>, usize)| {
+        let url = name(resource);
+        crate::tree!({ "request": { "method": "GET", "url": (url) } })
+    };
+    let answer =
+        target.answer(&bundle("batch", part.iter().map(read).collect())).map_err(|reason| reason.to_string())?;
+    let answer = parse(&answer, usize::MAX)?;
+    let stored = answer.get("entry").map(Value::items).unwrap_or_default();
+    if stored.len() != part.len() {
+        return Err("the answer does not have an entry for each that was asked for".into());
+    }
+    let is_new = |(entry, resource): (&Value<'_>, &'o Object<'o>)| {
+        let stored = entry.get("resource").and_then(Value::as_object);
+        let is_same = stored.is_some_and(|stored| Body::pack(stored) == Body::pack(resource));
+        (!is_same).then_some(resource)
+    };
+    Ok(stored.iter().zip(part.iter().map(|(resource, _)| *resource)).filter_map(is_new).collect())
 }
 
-/// Stores resources in one transaction.
-async fn put(app: &App, grant: &Grant, resources: &[Object<'_>]) -> Result<(), Error> {
-    let entry = |resource: &Object<'_>| {
+/// Stores resources in one transaction; answers for each why it was not written. An error is that nobody answers.
+fn put(target: &dyn Target, resources: &[&Object<'_>]) -> Result<Vec<Option<Reason>>, Failure> {
+    let entry = |resource: &&Object<'_>| {
         let url = name(resource);
-        let resource = Value::Object(resource.clone().into_owned());
+        let resource = Value::Object((*resource).clone().into_owned());
         crate::tree!({ "resource": (resource), "request": { "method": "PUT", "url": (url) } })
     };
-    let entries: Vec<Value<'static>> = resources.iter().map(entry).collect();
-    let bundle = crate::tree!({ "resourceType": "Bundle", "type": "transaction", "entry": (Value::Array(entries)) });
-    let request = Request::of_bundle(bundle);
-    let context = app.context(grant.clone())?;
-    perform(&context, request).await.map(drop)
+    match target.send(&bundle("transaction", resources.iter().map(entry).collect())) {
+        Ok(outcomes) => Ok(outcomes),
+        Err(reason) if reason.unreachable => Err(reason.to_string().into()),
+        Err(reason) => Ok(vec![Some(reason); resources.len()]),
+    }
+}
+
+fn bundle(kind: &'static str, entries: Vec<Value<'static>>) -> Vec<u8> {
+    write::to_vec(&crate::tree!({ "resourceType": "Bundle", "type": (kind), "entry": (Value::Array(entries)) }))
 }

@@ -3,6 +3,8 @@
 pub mod binary;
 pub mod bundle;
 pub mod definitions;
+#[cfg(test)]
+pub mod examples;
 pub mod json_patch;
 pub mod meta;
 mod narrative;

@@ -44,7 +44,10 @@ pub fn equal_items(e: &Evaluator, a: &Item, b: &Item, at: usize) -> Result<Optio
     };
     Ok(match (&a, &b) {
         (Item::Boolean(a), Item::Boolean(b)) => Some(a == b),
-        (Item::String(a), Item::String(b)) => Some(a == b),
+        (Item::String(a), Item::String(b)) => {
+            e.step_text(a.len().min(b.len()), at)?;
+            Some(a == b)
+        }
         (Item::Temporal(a), Item::Temporal(b)) if is_time(a) == is_time(b) => a.compare(b).map(Ordering::is_eq),
         (Item::TypeInfo { namespace, name }, Item::TypeInfo { namespace: of_b, name: name_of_b }) => {
             Some(namespace == of_b && name == name_of_b)
@@ -96,7 +99,10 @@ fn equivalent_items(e: &Evaluator, a: &Item, b: &Item, at: usize) -> Result<bool
             (Some(a), Some(b)) => same_object(e, a, b, at, Sameness::Equivalent)?,
             _ => false,
         },
-        (Item::String(a), Item::String(b)) => plain_text(a) == plain_text(b),
+        (Item::String(a), Item::String(b)) => {
+            e.step_text(a.len() + b.len(), at)?;
+            plain_text(a) == plain_text(b)
+        }
         (Item::Temporal(a), Item::Temporal(b)) => {
             a.precision == b.precision && a.compare(b).is_some_and(Ordering::is_eq)
         }
@@ -239,6 +245,7 @@ fn same_object(e: &Evaluator, a: &Object, b: &Object, at: usize, how: Sameness) 
 
 fn same_value(e: &Evaluator, a: &Value, b: &Value, at: usize, how: Sameness) -> Result<bool, EvalError> {
     e.step(1, at)?;
+    e.step_text(a.as_str().map_or(0, str::len), at)?;
     Ok(match (a, b) {
         (Value::Object(a), Value::Object(b)) => same_object(e, a, b, at, how)?,
         (Value::Array(a), Value::Array(b)) => {

@@ -3,11 +3,12 @@
 use super::item::{Collection, Item};
 use crate::clock::Micros;
 use std::borrow::Cow;
+use std::cell::Cell;
 
-/// The default of [`Context::step_limit`].
+/// The default of [`Context::steps`].
 pub const STEP_LIMIT: u32 = 1_000_000;
 
-/// What the engine asks of its surroundings. Every answer may be "not known".
+/// What the engine asks of its surroundings. Every answer may be "not known"; then the embedded definitions of R4 are asked.
 pub trait Hooks {
     /// The resource that a reference points to, for `resolve()`.
     fn resolve<'t>(&'t self, _reference: &str) -> Option<Item<'t>> {
@@ -53,8 +54,8 @@ pub struct Context<'t> {
     pub root_resource: Item<'t>,
     /// Further environment variables, without the `%`. They win over the built-in ones.
     pub variables: Vec<(Cow<'t, str>, Collection<'t>)>,
-    /// How many steps an evaluation may take.
-    pub step_limit: u32,
+    /// How many steps the evaluations with this context may still take, all together; 0 once one of them asked for too many.
+    pub steps: Cell<u32>,
     /// What `now()`, `today()` and `timeOfDay()` answer from.
     pub now: Micros,
     /// What the engine asks.
@@ -69,7 +70,7 @@ impl<'t> Context<'t> {
             resource: resource.clone(),
             root_resource: resource.clone(),
             variables: Vec::new(),
-            step_limit: STEP_LIMIT,
+            steps: Cell::new(STEP_LIMIT),
             now: Micros::default(),
             hooks: &NoHooks,
         }

@@ -12,13 +12,15 @@ use super::quantity::Quantity;
 use super::reference;
 use super::types::{self, TypeSpecifier};
 use std::borrow::Cow;
-use std::cell::Cell;
 
 /// The longest text that a function or operator may make, in bytes.
 pub const TEXT_RESULT_LIMIT: usize = 8 << 20;
 
 /// How many steps an operation on quantities counts for: looking up an unknown unit takes long.
 pub const UNIT_STEPS: usize = 200;
+
+/// How many bytes of a text that is looked at or copied count for a step.
+const STEP_BYTES: usize = 64;
 
 /// The result of evaluating a part of an expression.
 pub type Evaluated<'t> = Result<Collection<'t>, EvalError>;
@@ -39,21 +41,34 @@ pub struct Evaluator<'c, 't> {
     /// The surroundings.
     pub context: &'c Context<'t>,
     input: Item<'t>,
-    steps: Cell<u32>,
 }
 
 /// Evaluates an expression over `input`.
 pub fn evaluate<'t>(expr: &'t Expr, context: &Context<'t>, input: Item<'t>) -> Evaluated<'t> {
-    let evaluator = Evaluator { context, input: input.clone(), steps: Cell::new(context.step_limit) };
+    let evaluator = Evaluator { context, input: input.clone() };
     evaluator.eval(expr, &Scope { this: Some(input), index: None, total: None })
 }
 
 impl<'t> Evaluator<'_, 't> {
     /// Counts `steps`; an error once there were too many.
     pub fn step(&self, steps: usize, at: usize) -> Result<(), EvalError> {
-        let left = u32::try_from(steps).ok().and_then(|steps| self.steps.get().checked_sub(steps));
-        self.steps.set(left.ok_or_else(|| EvalError::new("the expression takes too many steps", at))?);
-        Ok(())
+        let left = u32::try_from(steps).ok().and_then(|steps| self.context.steps.get().checked_sub(steps));
+        self.context.steps.set(left.unwrap_or(0));
+        left.map(drop).ok_or_else(|| EvalError::new("the expression takes too many steps", at))
+    }
+
+    /// Counts a text that is looked at or copied.
+    pub fn step_text(&self, length: usize, at: usize) -> Result<(), EvalError> {
+        self.step(length / STEP_BYTES, at)
+    }
+
+    /// Counts the items that a function or operator works on, and the text of a single one.
+    fn step_operand(&self, items: &[Item<'t>], at: usize) -> Result<(), EvalError> {
+        self.step(items.len(), at)?;
+        match items {
+            [item] => self.step_text(item.as_str().map_or(0, str::len), at),
+            _ => Ok(()),
+        }
     }
 
     /// Evaluates a part.
@@ -127,7 +142,7 @@ impl<'t> Evaluator<'_, 't> {
             Some(focus) => self.eval(focus, scope)?,
             None => scope.this.iter().cloned().collect(),
         };
-        self.step(focus.len(), at)?;
+        self.step_operand(&focus, at)?;
         (call.function.run)(
             self,
             Call { name: call.function.name, focus, args: &call.args, scope, regex: call.regex.as_ref(), at },
@@ -187,6 +202,8 @@ impl<'t> Evaluator<'_, 't> {
             _ => {}
         }
         let (a, b) = (self.eval(left, scope)?, self.eval(right, scope)?);
+        self.step_operand(&a, at)?;
+        self.step_operand(&b, at)?;
         if a.first().is_some_and(navigate::is_quantity) || b.first().is_some_and(navigate::is_quantity) {
             self.step(UNIT_STEPS, at)?;
         }

@@ -18,6 +18,7 @@ mod ast;
 mod check;
 mod compare;
 mod context;
+mod embedded;
 mod error;
 mod eval;
 mod functions;

@@ -16,6 +16,7 @@ use crate::fhir::json_patch::{PatchError, PatchFailure};
 use crate::fhir::tree::{Object, Value};
 use place::{List, Place};
 use std::borrow::Cow;
+use std::cell::Cell;
 use value::Replacement;
 
 /// What one operation fails with.
@@ -122,7 +123,7 @@ impl<'o, 'a> Operation<'o, 'a> {
             Err(error) => return malformed(format!("`path`: {error}")),
         };
         let root = Item::resource(resource);
-        let context = Context { step_limit: self.step_limit, ..Context::new(&root) };
+        let context = Context { steps: Cell::new(self.step_limit), ..Context::new(&root) };
         let items: Collection = match expression.evaluate(&context, root.clone()) {
             Ok(items) => items,
             Err(error) => return unprocessable(format!("`path`: {error}")),

@@ -78,6 +78,71 @@ fn hostile_expressions_end() {
     steps(&format!("'aaaaaaaaaaaaaaaaaaaaaaaa'{}", ".replace('a', 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa')".repeat(20)));
 }
 
+#[test]
+fn long_texts_count_by_their_length() {
+    let family = "a".repeat(1 << 20);
+    let text = PATIENT.replace("\"Du\"", &format!("\"{family}\""));
+    let tree = parse(text.as_bytes(), 64).unwrap();
+    let root = Item::resource(tree.as_object().unwrap());
+    for test in [
+        "family.contains('b')",
+        "family.matches('b')",
+        "family & 'b'",
+        "family = family",
+        "family ~ 'b'",
+        "family < 'b'",
+    ] {
+        let each = "descendants().select(%resource.descendants().select(%resource.name.where(family.exists())";
+        let expression = Expression::compile(&format!("{each}.select({test})))")).unwrap();
+        let context = Context::new(&root);
+        let error = expression.evaluate(&context, root.clone()).unwrap_err();
+        assert!(error.reason.contains("too many steps") && context.steps.get() == 0, "{test}: {error}");
+    }
+}
+
+#[test]
+fn codes_and_narratives_are_told_from_the_embedded_definitions() {
+    let text = r#"{"resourceType":"Observation","status":"final",
+        "text":{"status":"generated","div":"<div xmlns=\"http://www.w3.org/1999/xhtml\">x</div>"},
+        "code":{"coding":[{"system":"http://example.org/c","code":"x"},
+            {"system":"http://terminology.hl7.org/CodeSystem/v3-RoleCode","code":"_AgentRoleType"}]},
+        "category":[{"coding":[{"system":"http://terminology.hl7.org/CodeSystem/v3-RoleCode","code":"AMENDER"}]},
+            {"coding":[{"system":"http://snomed.info/sct","code":"1"}]}],
+        "method":{"coding":[{"system":"http://snomed.info/sct","code":"2"}]},
+        "interpretation":[{"coding":[{"system":"http://example.org/d","code":"x"}]}]}"#;
+    let tree = parse(text.as_bytes(), 64).unwrap();
+    let root = Item::resource(tree.as_object().unwrap());
+    let evaluate = |text: &str| {
+        let expression = Expression::compile(text).unwrap();
+        let items = expression.evaluate(&Context::new(&root), root.clone()).map_err(|error| error.to_string())?;
+        Ok::<_, String>(items.first().and_then(Item::as_bool))
+    };
+    let yes = [
+        "status.memberOf('http://hl7.org/fhir/ValueSet/observation-status')",
+        "status.memberOf('http://hl7.org/fhir/ValueSet/observation-status|4.0.1')",
+        "category[0].memberOf('http://terminology.hl7.org/ValueSet/v3-RoleCode')",
+        "code.subsumes(category[0]) and category[0].subsumedBy(code) and method.subsumes(method)",
+        "category[0].subsumes(code).not() and category[0].coding.subsumes(category[0].coding)",
+        "text.`div`.htmlChecks() and text.status.htmlChecks().not()",
+        "conformsTo('http://hl7.org/fhir/StructureDefinition/Observation')",
+        "code.conformsTo('http://hl7.org/fhir/StructureDefinition/Quantity').not()",
+    ];
+    for text in yes {
+        assert_eq!(evaluate(text), Ok(Some(true)), "{text}");
+    }
+    assert_eq!(evaluate("status.memberOf('http://hl7.org/fhir/ValueSet/administrative-gender')"), Ok(Some(false)));
+    assert_eq!(evaluate("code.subsumes(interpretation)"), Ok(None), "they share no code system");
+    let unknown = [
+        "status.memberOf('http://example.org/none')",
+        "category[1].subsumes(method)",
+        "status.subsumes(status)",
+        "conformsTo('http://example.org/none')",
+    ];
+    for text in unknown {
+        assert!(evaluate(text).unwrap_err().contains("can't be answered here"), "{text}");
+    }
+}
+
 /// How many samples there are of each type.
 const VARIANTS: usize = 12;
 

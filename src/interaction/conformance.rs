@@ -5,10 +5,11 @@ use super::Context;
 use super::capabilities::statement::Mode;
 use crate::auth::grant::Grant;
 use crate::clock::Micros;
+use crate::config::Config;
 use crate::error::{Category, Error, Result};
 use crate::fhir::definitions::SearchParameter;
 use crate::fhir::parse::parse;
-use crate::fhir::tree::{Object, Value};
+use crate::fhir::tree::Object;
 use crate::key::last_updated::ALL;
 use crate::key::parameters::{Further, types_of};
 use crate::key::token::matching_code;
@@ -31,10 +32,7 @@ pub struct Conformance {
 }
 
 impl Conformance {
-    fn new(base: &str, has_content: bool, parameters: Parameters) -> Self {
-        let parameters = Arc::new(parameters);
-        let extractor = Extractor::with(Some(base), Arc::clone(&parameters)).with_content(has_content);
-        let extractor = Arc::new(extractor);
+    fn new(parameters: Arc<Parameters>, extractor: Arc<Extractor>) -> Self {
         Self { parameters, extractor, statements: Mutex::default() }
     }
 
@@ -77,11 +75,34 @@ impl Conformance {
     }
 }
 
+/// The settings that decide on search keys.
+#[derive(Debug, Clone)]
+pub struct KeyMaking {
+    base: String,
+    has_content: bool,
+    further_steps: u32,
+}
+
+impl KeyMaking {
+    /// Takes them from all settings.
+    #[must_use]
+    pub fn new(config: &Config) -> Self {
+        let further_steps = u32::try_from(config.limits.fhirpath_steps).unwrap_or(u32::MAX);
+        Self { base: config.base_url(), has_content: config.search_content, further_steps }
+    }
+
+    /// What makes the keys of a tenant with these parameters.
+    #[must_use]
+    pub fn extractor(&self, parameters: Arc<Parameters>) -> Extractor {
+        let extractor = Extractor::with(Some(&self.base), parameters).with_content(self.has_content);
+        extractor.with_further_steps(self.further_steps)
+    }
+}
+
 /// The conformance of every tenant.
 pub struct Conformances {
     store: Store,
-    base: Arc<str>,
-    has_content: bool,
+    making: KeyMaking,
     current: RwLock<FxHashMap<TenantId, Arc<Conformance>>>,
     /// Those that were replaced and may still be in use by requests under way.
     older: Mutex<Vec<(TenantId, Weak<Conformance>)>>,
@@ -100,17 +121,10 @@ pub struct Progress {
 }
 
 impl Conformances {
-    /// Reads from this store; `base` is the server's address, `has_content` says whether `_content` is answered.
+    /// Reads from this store.
     #[must_use]
-    pub fn new(store: Store, base: Arc<str>, has_content: bool) -> Self {
-        Self {
-            store,
-            base,
-            has_content,
-            current: RwLock::default(),
-            older: Mutex::default(),
-            progress: Mutex::default(),
-        }
+    pub fn new(store: Store, making: KeyMaking) -> Self {
+        Self { store, making, current: RwLock::default(), older: Mutex::default(), progress: Mutex::default() }
     }
 
     /// The conformance of a tenant.
@@ -132,18 +146,15 @@ impl Conformances {
 
     fn load(&self, tenant: TenantId) -> Result<Conformance> {
         let records = self.store.open(&Grant::unrestricted(tenant))?;
-        let mut defined = Vec::new();
+        let mut stored = Vec::new();
         for rid in records.view().rids("SearchParameter", ALL, Rid(0)) {
             let Some(version) = records.view().current(rid?)? else { continue };
-            let bytes = super::body_of(&version)?;
-            let Ok(Value::Object(resource)) = parse(&bytes, usize::MAX) else { continue };
-            match define::definition(&resource) {
-                Ok(Some(definition)) => defined.push((version.id.to_string(), definition)),
-                Ok(None) => {}
-                Err(error) => tracing::error!(id = %version.id, %error, "a stored SearchParameter can't take effect"),
-            }
+            stored.push((version.id.to_string(), super::body_of(&version)?));
         }
-        Ok(Conformance::new(&self.base, self.has_content, Parameters::new(defined)))
+        let parameters = Parameters::of_stored(stored.iter().map(|(id, json)| (&**id, &**json)));
+        let parameters = Arc::new(parameters);
+        let extractor = Arc::new(self.making.extractor(Arc::clone(&parameters)));
+        Ok(Conformance::new(parameters, extractor))
     }
 
     /// Reads anew what changed. Where that fails it is tried again at the next request.
@@ -154,7 +165,7 @@ impl Conformances {
             self.load(tenant).inspect(|renewed| renewed.parameters.take_over(&old.parameters))
         } else {
             let (parameters, extractor) = (Arc::clone(&old.parameters), Arc::clone(&old.extractor));
-            Ok(Conformance { parameters, extractor, statements: Mutex::default() })
+            Ok(Conformance::new(parameters, extractor))
         };
         match renewed {
             Ok(renewed) => drop(current.insert(tenant, Arc::new(renewed))),

@@ -7,7 +7,7 @@ use super::path::{Branch, meant};
 use super::{KeyList, Parameters, date, id_key, near, number, prefix_of, reference, string, ties, token, words};
 use crate::fhir::definitions::{self, ParamType, SearchParameter};
 use crate::fhir::tree::{Object, Value};
-use crate::fhirpath::{Content, Context, Hooks, Item, Node};
+use crate::fhirpath::{Content, Context, Hooks, Item, Node, STEP_LIMIT};
 use rustc_hash::FxHashMap;
 use std::sync::{Arc, OnceLock};
 
@@ -21,6 +21,8 @@ pub struct Extractor {
     parameters: Arc<Parameters>,
     base: Option<Box<str>>,
     has_content: bool,
+    /// The steps that the expressions of a tenant's parameters may take for one resource, all together.
+    further_steps: u32,
 }
 
 /// The search parameters of one type.
@@ -28,16 +30,24 @@ pub struct Extractor {
 struct Compiled {
     /// Where values come from, each once: `code` and `combo-code` share one.
     sources: Vec<Source>,
-    /// What the keys of each parameter start with, and its sources.
-    parameters: Vec<(Vec<u8>, Vec<usize>)>,
-    /// So many of them, the first, are official.
+    parameters: Vec<Parameter>,
+    /// How many of the sources are those of official parameters; they stand first.
     official: usize,
-    /// What tells which further parameters these are.
-    markers: Vec<Box<[u8]>>,
+}
+
+/// A search parameter of one type.
+#[derive(Debug)]
+struct Parameter {
+    /// What its keys start with.
+    prefix: Vec<u8>,
+    /// Positions of its sources.
+    sources: Vec<usize>,
+    /// The key that tells that a resource has all keys of a further parameter.
+    marker: Option<Box<[u8]>>,
 }
 
 /// An alternative of an expression, and how its items are read.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 struct Source {
     param_type: ParamType,
     branch: Branch,
@@ -56,7 +66,14 @@ impl Extractor {
     #[must_use]
     pub fn with(base: Option<&str>, parameters: Arc<Parameters>) -> Self {
         let types = definitions::r4().resource_types().iter().map(|name| (*name, OnceLock::new())).collect();
-        Self { types, parameters, base: base.map(Into::into), has_content: false }
+        Self { types, parameters, base: base.map(Into::into), has_content: false, further_steps: STEP_LIMIT }
+    }
+
+    /// The same with a limit for the steps that the expressions of a tenant's parameters may take for one resource, all
+    /// together. A parameter whose expression takes more than its share has no keys for the resource, nor its marker.
+    #[must_use]
+    pub fn with_further_steps(self, further_steps: u32) -> Self {
+        Self { further_steps, ..self }
     }
 
     /// The same with the words of all texts, for `_content`, or without them.
@@ -94,17 +111,16 @@ impl Extractor {
         };
         let compiled = slot.get_or_init(|| Compiled::of(&self.parameters, type_name));
         let root = Item::resource(resource);
-        let context = Context::new(&root).with_hooks(&TypesOfReferences);
-        let mut found: Vec<Option<Parts>> = Vec::new();
-        for source in &compiled.sources {
-            let applies = source.branch.may_apply(resource);
-            found.push(applies.then(|| source.parts(&context, &root, home)));
-        }
-        let wanted = if is_outer { compiled.parameters.len() } else { compiled.official };
-        for (prefix, sources) in compiled.parameters.iter().take(wanted) {
-            for parts in sources.iter().filter_map(|source| found.get(*source)?.as_ref()) {
+        let wanted = if is_outer { compiled.sources.len() } else { compiled.official };
+        let found = self.parts(compiled, wanted, resource, &root, home);
+        for Parameter { prefix, sources, marker } in
+            compiled.parameters.iter().filter(|one| is_outer || one.marker.is_none())
+        {
+            let parts: Option<Vec<&Parts>> = sources.iter().map(|source| found.get(*source)?.as_ref()).collect();
+            for parts in parts.iter().flatten() {
                 keys.extend(parts.iter().map(|part| [prefix, part].concat().into()));
             }
+            keys.extend(marker.clone().filter(|_| parts.is_some()));
         }
         keys.extend(words::narrative_keys(resource));
         if self.has_content {
@@ -117,35 +133,72 @@ impl Extractor {
         }
         if is_outer {
             keys.extend(ties::keys(resource, self.base.as_deref()));
-            keys.extend(compiled.markers.iter().cloned());
         }
         keys
+    }
+
+    /// What each of the first sources gives, so many as are wanted; `None` for those of further parameters that take too many
+    /// steps.
+    fn parts(
+        &self,
+        compiled: &Compiled,
+        wanted: usize,
+        resource: &Object<'_>,
+        root: &Item<'_>,
+        home: Home<'_>,
+    ) -> Vec<Option<Parts>> {
+        let context = Context::new(root).with_hooks(&TypesOfReferences);
+        let mut left = self.further_steps;
+        let parts = |(position, source): (usize, &Source)| {
+            if !source.branch.may_apply(resource) {
+                return Some(Parts::default());
+            }
+            // The official expressions take steps in proportion to the resource. The others share what there is, so that
+            // one of them can't take it all.
+            let is_official = position < compiled.official;
+            let sharing = u32::try_from(compiled.sources.len() - position).unwrap_or(u32::MAX);
+            let share = if is_official { u32::MAX } else { left / sharing };
+            context.steps.set(share);
+            let parts = source.parts(&context, root, home);
+            let unused = context.steps.get();
+            if !is_official {
+                left -= share - unused;
+            }
+            (unused > 0).then_some(parts)
+        };
+        compiled.sources.iter().take(wanted).enumerate().map(parts).collect()
     }
 }
 
 impl Compiled {
     fn of(parameters: &Parameters, type_name: &str) -> Self {
-        let markers = parameters.further(type_name).iter().map(|further| further.marker().into());
-        let mut compiled = Self { markers: markers.collect(), ..Self::default() };
-        for parameter in parameters.of(type_name).filter(|found| is_indexed(found)) {
-            let sources = Branch::all_of(&meant(parameter), type_name).into_iter();
-            let sources = sources.map(|branch| compiled.source(parameter, branch)).collect();
-            compiled.parameters.push((prefix_of(&parameter.code), sources));
-            compiled.official += usize::from(parameters.further_named(type_name, &parameter.code).is_none());
+        let mut compiled = Self::default();
+        for parameter in definitions::r4().search_parameters_of(type_name) {
+            compiled.add(parameter, type_name, None);
+        }
+        compiled.official = compiled.sources.len();
+        for further in parameters.further(type_name) {
+            compiled.add(further.definition(), type_name, Some(further.marker().into()));
         }
         compiled
+    }
+
+    fn add(&mut self, parameter: &SearchParameter, type_name: &str, marker: Option<Box<[u8]>>) {
+        if is_indexed(parameter) {
+            let sources = Branch::all_of(&meant(parameter), type_name).into_iter();
+            let sources = sources.map(|branch| self.source(parameter, branch)).collect();
+            self.parameters.push(Parameter { prefix: prefix_of(&parameter.code), sources, marker });
+        }
     }
 
     /// The position of a source; it is added where it is new.
     fn source(&mut self, parameter: &SearchParameter, branch: Branch) -> usize {
         let components = Component::all_of(parameter);
-        let is_same = |known: &Source| {
-            known.param_type == parameter.param_type && known.branch == branch && known.components == components
-        };
-        if let Some(known) = self.sources.iter().position(is_same) {
+        let source = Source { param_type: parameter.param_type, branch, components };
+        if let Some(known) = self.sources.iter().position(|known| *known == source) {
             return known;
         }
-        self.sources.push(Source { param_type: parameter.param_type, branch, components });
+        self.sources.push(source);
         self.sources.len() - 1
     }
 }

@@ -16,6 +16,8 @@ pub mod last_updated;
 pub mod list;
 pub mod near;
 pub mod number;
+#[cfg(test)]
+mod official_tests;
 pub mod parameters;
 pub mod path;
 pub mod range;

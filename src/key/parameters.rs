@@ -4,7 +4,10 @@
 //! parameter that it was made with that very definition: so it is seen which resources are still to be reindexed.
 
 use super::bytes::END;
+use super::define;
 use crate::fhir::definitions::{self, SearchParameter};
+use crate::fhir::parse::parse;
+use crate::fhir::tree::Value;
 use aws_lc_rs::digest::{SHA256, digest};
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
@@ -70,6 +73,22 @@ impl Parameters {
             parameters.add(&id, definition);
         }
         parameters
+    }
+
+    /// The official parameters and those of stored SearchParameters, each with its id and its JSON. One that can't take effect
+    /// is passed over.
+    #[must_use]
+    pub fn of_stored<'s>(stored: impl IntoIterator<Item = (&'s str, &'s [u8])>) -> Self {
+        let mut defined = Vec::new();
+        for (id, json) in stored {
+            let Ok(Value::Object(resource)) = parse(json, usize::MAX) else { continue };
+            match define::definition(&resource) {
+                Ok(Some(definition)) => defined.push((id.to_owned(), definition)),
+                Ok(None) => {}
+                Err(error) => tracing::error!(%id, %error, "a stored SearchParameter can't take effect"),
+            }
+        }
+        Self::new(defined)
     }
 
     fn add(&mut self, id: &str, definition: SearchParameter) {

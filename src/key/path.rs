@@ -83,9 +83,15 @@ pub fn meant(parameter: &SearchParameter) -> Cow<'_, str> {
     Cow::Owned(format!("Bundle.entry[0].resource.ofType({first}).where(%resource.type = '{kind}')"))
 }
 
-/// What published expressions mean, where it is not what they say: there is no `hasExtension()` in R4, and no type `DateTime`, and
-/// a choice has no type in its name (`valueDateTime`).
+/// The URL of an extension in an official expression, which no extension has, and the one that is meant.
+const MISNAMED: (&str, &str) = ("patient-extensions-Patient-mothersMaidenName", "patient-mothersMaidenName");
+
+/// What published expressions mean, where it is not what they say: there is no `hasExtension()` in R4, and no type `DateTime`, a
+/// choice has no type in its name (`valueDateTime`), and the extension for a mother's maiden name has another URL.
 pub(super) fn mended(text: &str) -> Cow<'_, str> {
+    if text.contains(MISNAMED.0) {
+        return Cow::Owned(text.replace(MISNAMED.0, MISNAMED.1));
+    }
     if let Some((before, rest)) = text.split_once(".value")
         && rest.starts_with(|next: char| next.is_ascii_uppercase())
         && let name = identifier(rest)

@@ -101,10 +101,15 @@ fn text_parts(out: &mut Parts, text: &str, home: Home<'_>) {
     }
 }
 
+/// Adds the part of a resource of this server.
+pub fn resource_parts(out: &mut Parts, type_name: &str, id: &str) {
+    out.add(b'r', |bytes| [id, type_name].iter().for_each(|part| text(bytes, part)));
+}
+
 fn target_parts(out: &mut Parts, target: Target<'_>) {
     match target {
         Target::Local { type_name, id, version } => {
-            out.add(b'r', |bytes| [id, type_name].iter().for_each(|part| text(bytes, part)));
+            resource_parts(out, type_name, id);
             if let Some(version) = version {
                 out.add(b'v', |bytes| [id, type_name, version].iter().for_each(|part| text(bytes, part)));
             }

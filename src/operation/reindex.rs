@@ -12,6 +12,7 @@ use crate::fhir::write;
 use crate::interaction::call::Verb;
 use crate::interaction::conformance::{Conformance, Conformances, Progress, lacking};
 use crate::interaction::{Answer, Context, Request, body_of};
+use crate::key::parameters::Further;
 use crate::search::Budget;
 use crate::store::{CommitError, NewKeys, Rid, Store};
 use std::sync::Arc;
@@ -125,7 +126,12 @@ impl Work {
                 (0, false) => tokio::time::sleep(WAIT).await,
                 _ if done > 0 => idle_passes = 0,
                 _ if idle_passes < IDLE_PASSES => idle_passes += 1,
-                _ => return Err(format!("{found} resources can't be read; `pharos check` names them.")),
+                _ => {
+                    return Err(format!(
+                        "{found} resources can't be read (`pharos check` names those), or are too large for the expression of \
+                         a search parameter (the log names it)."
+                    ));
+                }
             }
         }
     }
@@ -134,6 +140,9 @@ impl Work {
     async fn pass(&self) -> Result<(usize, usize)> {
         let conformance = self.conformances.of(self.grant.tenant())?;
         let (mut found, mut done) = (0, 0);
+        let is_whole = |further: &[Further], new: &NewKeys| {
+            further.iter().all(|further| new.keys.starting_with(further.marker()).next().is_some())
+        };
         for type_name in conformance.parameters().types_with_further() {
             let mut from = Rid(0);
             loop {
@@ -141,13 +150,16 @@ impl Work {
                 let Some(last) = last else { break };
                 from = Rid(last.0 + 1);
                 found += keys.len();
+                let further = conformance.parameters().further(type_name);
+                let whole = keys.iter().filter(|new| is_whole(further, new)).count();
                 let replaced = self.store.reindex(&self.grant, keys).await.map_err(|error| match error {
                     CommitError::Store(error) => error.into(),
                     other => Error::internal(other),
                 })?;
-                done += replaced;
+                let whole = replaced.min(whole);
+                done += whole;
                 let tenant = self.grant.tenant();
-                self.conformances.note_progress(tenant, |progress| progress.done += replaced as u64);
+                self.conformances.note_progress(tenant, |progress| progress.done += whole as u64);
             }
         }
         Ok((found, done))

@@ -20,6 +20,7 @@ mod hostile;
 mod lastn;
 mod meta;
 mod oauth;
+mod package;
 mod patch;
 mod races;
 mod read;

@@ -1,5 +1,7 @@
-use crate::support::{Client, Server};
+use crate::support::{Client, Process, Server, free_address};
 use serde_json::{Value, json};
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 /// `$reindex` answers this parameter so.
 fn parameter(answer: &Value, name: &str) -> Value {
@@ -84,4 +86,67 @@ fn writes_go_on_while_it_works() {
         }
     });
     assert_eq!((total(&server, "colour=green"), total(&server, "colour=red,blue")), (40, 520));
+}
+
+#[test]
+fn a_rebuild_makes_the_keys_of_stored_parameters_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = format!("file:{}", folder.path().join("store").display());
+    let address = free_address().to_string();
+    let serve = || {
+        let process = Process::start(["serve", "--insecure-open", "--listen", &address, "--store", &store]);
+        process.lines_until("serving FHIR");
+        (process, Client::new(format!("http://{address}/fhir")))
+    };
+    let (process, server) = serve();
+    patients(&server, 0..10);
+    let expression = "Patient.extension.where(url = 'http://example.org/colour').value";
+    server.put("/SearchParameter/colour").json(colour(expression)).expect(201);
+    assert_eq!(total(&server, "colour=red"), 0);
+    process.terminate();
+    assert!(process.wait().success());
+
+    let arguments = ["check", "--rebuild", "--store", &store];
+    let output = Command::new(env!("CARGO_BIN_EXE_pharos")).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+
+    let (_process, server) = serve();
+    assert_eq!(total(&server, "colour=red"), 5);
+    assert!(!server.get("/Patient?colour=red").expect(200).text().contains("$reindex"));
+    assert_eq!(parameter(&server.get("/$reindex").expect(200).json(), "left"), json!(0));
+}
+
+/// Its steps grow with the third power of the number of extensions.
+const EXPENSIVE: &str =
+    "Patient.extension.where(%resource.descendants().where(%resource.descendants().count() > 5).exists()).value";
+
+#[test]
+fn an_expensive_expression_stalls_no_write_and_what_lacks_keys_is_told() {
+    let server = Server::start();
+    let of_name = |id: &str, expression: &str| {
+        let mut parameter = colour(expression);
+        parameter["id"] = json!(id);
+        parameter["code"] = json!(id);
+        parameter["url"] = json!(format!("http://example.org/SearchParameter/{id}"));
+        server.put(&format!("/SearchParameter/{id}")).json(parameter).expect(201);
+    };
+    of_name("cheap", "Patient.extension.where(url = 'http://example.org/colour').value");
+    of_name("costly", EXPENSIVE);
+    let extension = |n: usize| json!({"url": "http://example.org/colour", "valueCode": format!("c{n}")});
+    let patient = |id: &str, count: usize| {
+        let extensions: Vec<Value> = (0..count).map(extension).collect();
+        json!({"resourceType": "Patient", "id": id, "extension": extensions})
+    };
+    server.put("/Patient/small").json(patient("small", 3)).expect(201);
+    let begin = Instant::now();
+    server.put("/Patient/large").json(patient("large", 2_000)).expect(201);
+    println!("the write took {:?}", begin.elapsed());
+    assert!(begin.elapsed() < Duration::from_secs(30));
+
+    assert_eq!((total(&server, "costly=c1"), total(&server, "cheap=c1")), (1, 2));
+    let warns = |query: &str| server.get(&format!("/Patient?{query}")).expect(200).text().contains("$reindex");
+    assert!(warns("costly=c1") && !warns("cheap=c1"));
+    let answer = reindexed(&server);
+    assert_eq!((parameter(&answer, "state"), parameter(&answer, "left")), (json!("failed"), json!(1)), "{answer}");
+    assert!(parameter(&answer, "failure").as_str().unwrap().contains("too large for the expression"), "{answer}");
 }

@@ -194,3 +194,26 @@ fn the_capability_statement_lists_what_they_bring() {
     assert_eq!(server.get("/Patient?_include=Patient:friend").expect(200).ids(), ["p", "d"]);
     assert_eq!(server.get("/Patient?friend=Practitioner/d").expect(200).ids(), ["p"]);
 }
+
+#[test]
+fn official_parameters_with_odd_expressions_are_answered() {
+    let server = Server::start();
+    let first = |kind: &str, resource: Value| {
+        let entry = json!({"fullUrl": "urn:uuid:8b9f3a52-2f3c-4a5b-9f5e-0d6d0a2a7d5b", "resource": resource});
+        json!({"resourceType": "Bundle", "id": kind, "type": kind, "timestamp": "2020-01-01T00:00:00Z", "entry": [entry],
+            "identifier": {"system": "urn:ietf:rfc:3986", "value": "urn:uuid:0c3201bd-1cbf-4d64-b04d-cd9187a4c6e0"}})
+    };
+    let composition = json!({"resourceType": "Composition", "id": "c", "status": "final", "type": {"text": "t"},
+        "date": "2020", "author": [{"display": "a"}], "title": "t"});
+    let header =
+        json!({"resourceType": "MessageHeader", "id": "m", "eventUri": "urn:e", "source": {"endpoint": "urn:s"}});
+    server.put("/Bundle/document").json(first("document", composition)).expect(201);
+    server.put("/Bundle/message").json(first("message", header)).expect(201);
+    assert_eq!(server.get("/Bundle?composition=Composition/c").expect(200).ids(), ["document"]);
+    assert_eq!(server.get("/Bundle?message=MessageHeader/m").expect(200).ids(), ["message"]);
+    assert_eq!(server.get("/Bundle?composition:missing=true").expect(200).ids(), ["message"]);
+
+    let maiden = json!([{"url": "http://hl7.org/fhir/StructureDefinition/patient-mothersMaidenName", "valueString": "Sörensen"}]);
+    server.put("/Patient/p").json(json!({"resourceType": "Patient", "id": "p", "extension": maiden})).expect(201);
+    assert_eq!(server.get("/Patient?mothersMaidenName=soren").expect(200).ids(), ["p"]);
+}

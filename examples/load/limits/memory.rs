@@ -4,6 +4,7 @@ use crate::bundles::{DEPTH, Source};
 use crate::client::Failure;
 use crate::drive::Dice;
 use crate::import::Known;
+use crate::limits::process::processor_time;
 use crate::tally::per_second;
 use pharos::clock::SystemClock;
 use pharos::fhir::parse::parse;
@@ -50,13 +51,28 @@ pub fn minified_bytes(sources: &[Source]) -> Result<usize, Failure> {
     Ok(bytes)
 }
 
-/// Bodies a second, read by key from the store of a server that has stopped; each is compared with what it answered.
-pub fn bodies_per_second(folder: &Path, known: &[Known], time: Duration) -> Result<f64, Failure> {
+/// How fast bodies are read by key from the store, on one core.
+pub struct Straight {
+    pub per_s: f64,
+    /// A second of processor time, which does not depend on what else the machine does.
+    pub per_processor_s: f64,
+}
+
+impl Straight {
+    fn new(count: usize, begin: Instant, processor: Option<Duration>) -> Self {
+        let taken = processor_time("self").zip(processor).map(|(now, before)| now.saturating_sub(before));
+        let elapsed = begin.elapsed();
+        Self { per_s: per_second(count, elapsed), per_processor_s: per_second(count, taken.unwrap_or(elapsed)) }
+    }
+}
+
+/// Bodies read by key from the store of a server that has stopped; each is compared with what it answered.
+pub fn read_bodies(folder: &Path, known: &[Known], time: Duration) -> Result<Straight, Failure> {
     let store = Embedded::open(Options::at(folder), Arc::new(SystemClock))?;
     let view = store.view(TenantId::DEFAULT)?;
     let mut dice = Dice::new(0);
     let mut count = 0;
-    let begin = Instant::now();
+    let (begin, processor) = (Instant::now(), processor_time("self"));
     while begin.elapsed() < time {
         let Some(one) = dice.pick(known) else { break };
         let (type_name, id) = one.address.split_once('/').ok_or("no address")?;
@@ -68,7 +84,28 @@ pub fn bodies_per_second(folder: &Path, known: &[Known], time: Duration) -> Resu
         }
         count += 1;
     }
-    let rate = per_second(count, begin.elapsed());
+    let straight = Straight::new(count, begin, processor);
     store.close()?;
-    Ok(rate)
+    Ok(straight)
+}
+
+/// The current bodies at these addresses, read by key from the store of a server that has stopped: in order, over and over.
+pub fn read_addresses(folder: &Path, addresses: &[String], time: Duration) -> Result<Straight, Failure> {
+    let store = Embedded::open(Options::at(folder), Arc::new(SystemClock))?;
+    let view = store.view(TenantId::DEFAULT)?;
+    let mut count = 0;
+    let (begin, processor) = (Instant::now(), processor_time("self"));
+    while begin.elapsed() < time {
+        for address in addresses {
+            let (type_name, id) = address.split_once('/').ok_or("no address")?;
+            let rid = view.find(type_name, id)?.ok_or("a known resource is not in the store")?;
+            let version = view.current(rid)?.ok_or("a known resource has no version")?;
+            let body = version.body.ok_or("a known resource is deleted")?;
+            black_box(body.unpack(version.version, version.time)?);
+        }
+        count += addresses.len();
+    }
+    let straight = Straight::new(count, begin, processor);
+    store.close()?;
+    Ok(straight)
 }

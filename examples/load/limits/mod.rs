@@ -2,8 +2,8 @@
 
 mod disk;
 mod handler;
-mod memory;
-mod process;
+pub mod memory;
+pub mod process;
 
 use crate::bundles::Source;
 use crate::client::{Base, Failure};
@@ -77,7 +77,7 @@ pub async fn measure(plan: &Plan, sources: &Rc<Vec<Source>>) -> Result<Vec<Compa
     let body = Body::pack(&Creator::resource());
     let limit = disk::creates_per_second(&scratch.path().join("fjall"), &body.packed, CREATE_CLIENTS, plan.time)?;
     ratios.push(rate_row("create, 64 clients, fsynced", created, "fjall alone, grouped alike", limit, "50 %"));
-    let straight = memory::bodies_per_second(&store, &known, plan.time)?;
+    let straight = memory::read_bodies(&store, &known, plan.time)?.per_s;
     ratios.push(rate_row("read by id", read, "bodies read straight from the store, one core", straight, ""));
     Ok(ratios)
 }

@@ -55,6 +55,11 @@ impl Server {
         Some(kibibytes * 1024)
     }
 
+    /// The processor time that it has taken so far.
+    pub fn processor_time(&self) -> Option<Duration> {
+        processor_time(&self.child.id().to_string())
+    }
+
     /// Asks it to end, and waits until it has.
     pub fn stop(mut self) -> Result<(), Failure> {
         Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status()?;
@@ -68,6 +73,16 @@ impl Drop for Server {
         drop(self.child.kill());
         drop(self.child.wait());
     }
+}
+
+/// The processor time that a process (its number, or `self`) has taken so far, in steps of 10 ms.
+pub fn processor_time(process: &str) -> Option<Duration> {
+    const TICKS_PER_S: u64 = 100;
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // The name before it may hold blanks; behind that stand the state, ten numbers, and the times in user and system mode.
+    let mut numbers = stat.rsplit_once(')')?.1.split_whitespace().skip(11).map(str::parse::<u64>);
+    let ticks = numbers.next()?.ok()? + numbers.next()?.ok()?;
+    Some(Duration::from_millis(ticks * 1000 / TICKS_PER_S))
 }
 
 /// The server's binary beside this tool: `target/{profile}/pharos`.

@@ -1,6 +1,6 @@
 //! The store on this machine, without a server: the same interactions, under a grant for the operator.
 
-use super::target::{Outcomes, Reason, Target, outcomes};
+use super::target::{Reason, Target};
 use super::{Failure, Settings};
 use crate::app::App;
 use crate::auth::grant::Grant;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 use tokio::runtime::Runtime;
 
 /// An opened store.
-pub(super) struct Inside {
+pub(in crate::cli) struct Inside {
     app: Arc<App>,
     grant: Grant,
     runtime: Runtime,
@@ -21,7 +21,7 @@ pub(super) struct Inside {
 
 impl Inside {
     /// Opens the store that the settings name.
-    pub(super) fn open(settings: Settings, tenant: Option<u32>) -> Result<Self, Failure> {
+    pub(in crate::cli) fn open(settings: Settings, tenant: Option<u32>) -> Result<Self, Failure> {
         let config = settings.load()?;
         serve::log_to_stderr(config.log_format);
         let app = serve::open(config)?;
@@ -33,7 +33,7 @@ impl Inside {
 }
 
 impl Target for Inside {
-    fn send(&self, bundle: &[u8]) -> Result<Outcomes, Reason> {
+    fn answer(&self, bundle: &[u8]) -> Result<Vec<u8>, Reason> {
         let refused = |error: Error| Reason {
             status: format!("{:?}", error.category),
             text: error.issues.iter().map(describe).collect::<Vec<_>>().join("; "),
@@ -44,7 +44,7 @@ impl Target for Inside {
         let request = Request::of_bundle(body);
         let context = self.app.context(self.grant.clone()).map_err(refused)?;
         let answer = self.runtime.block_on(perform(&context, request)).map_err(refused)?;
-        outcomes(&answer.body.unwrap_or_default())
+        Ok(answer.body.unwrap_or_default())
     }
 
     fn close(&self) -> Result<(), Failure> {

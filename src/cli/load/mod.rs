@@ -12,13 +12,12 @@ mod work;
 
 use super::{Failure, Settings};
 use clap::Args;
-use inside::Inside;
-pub(in crate::cli) use inside::describe;
-use remote::Remote;
+pub(super) use inside::{Inside, describe};
+pub(super) use remote::Remote;
 use resume::Journal;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use target::Target;
+pub(super) use target::{Reason, Target};
 use work::Summary;
 
 /// Loads Bundles and NDJSON.

@@ -1,7 +1,7 @@
 //! A FHIR server across HTTP.
 
 use super::Failure;
-use super::target::{Outcomes, Reason, Target, outcomes};
+use super::target::{Reason, Target};
 use std::thread;
 use std::time::Duration;
 use ureq::Agent;
@@ -18,7 +18,7 @@ const PATIENCE: u32 = 6;
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 /// A server.
-pub(super) struct Remote {
+pub(in crate::cli) struct Remote {
     agent: Agent,
     url: String,
     authorization: Option<String>,
@@ -26,7 +26,7 @@ pub(super) struct Remote {
 
 impl Remote {
     /// The server at a FHIR base URL.
-    pub(super) fn new(url: &str, token: Option<&str>) -> Result<Self, Failure> {
+    pub(in crate::cli) fn new(url: &str, token: Option<&str>) -> Result<Self, Failure> {
         if !url.starts_with("http://") && !url.starts_with("https://") {
             return Err("--url: not an http or https URL".into());
         }
@@ -48,7 +48,7 @@ impl Remote {
 }
 
 impl Target for Remote {
-    fn send(&self, bundle: &[u8]) -> Result<Outcomes, Reason> {
+    fn answer(&self, bundle: &[u8]) -> Result<Vec<u8>, Reason> {
         let lost =
             |error: ureq::Error| Reason { status: "no answer".into(), text: error.to_string(), unreachable: true };
         let mut wait = Duration::from_millis(250);
@@ -63,7 +63,7 @@ impl Target for Remote {
                 continue;
             }
             let body = answer.body_mut().with_config().limit(ANSWER_BYTES).read_to_vec().map_err(lost)?;
-            return if status.is_success() { outcomes(&body) } else { Err(Reason::of_answer(status.as_str(), &body)) };
+            return if status.is_success() { Ok(body) } else { Err(Reason::of_answer(status.as_str(), &body)) };
         }
         Err(Reason { status: "503".into(), text: "the server has too much to do".into(), unreachable: true })
     }

@@ -4,28 +4,37 @@ use super::Failure;
 use crate::fhir::outcome::issues;
 use crate::fhir::parse::parse;
 use crate::fhir::tree::Value;
+use std::fmt;
 
 /// Why something was not written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Reason {
+pub(in crate::cli) struct Reason {
     /// The status of the answer, or what went wrong without one.
-    pub(super) status: String,
+    pub(in crate::cli) status: String,
     /// What the `OperationOutcome` says.
-    pub(super) text: String,
+    pub(in crate::cli) text: String,
     /// Whether the target could not be reached at all.
-    pub(super) unreachable: bool,
+    pub(in crate::cli) unreachable: bool,
 }
 
 /// For each entry of a Bundle, why it was not written; `None` for one that was.
-pub(super) type Outcomes = Vec<Option<Reason>>;
+pub(in crate::cli) type Outcomes = Vec<Option<Reason>>;
 
 /// Takes transaction and batch Bundles, from several threads at once.
-pub(super) trait Target: Send + Sync {
-    /// Sends one Bundle and waits for the answer.
+pub(in crate::cli) trait Target: Send + Sync {
+    /// Sends one Bundle and waits for the Bundle that answers it.
     ///
     /// # Errors
     /// Why the Bundle was refused as a whole: then nothing of it was written.
-    fn send(&self, bundle: &[u8]) -> Result<Outcomes, Reason>;
+    fn answer(&self, bundle: &[u8]) -> Result<Vec<u8>, Reason>;
+
+    /// The same, but answers what came of each entry.
+    ///
+    /// # Errors
+    /// As [`Target::answer`].
+    fn send(&self, bundle: &[u8]) -> Result<Outcomes, Reason> {
+        outcomes(&self.answer(bundle)?)
+    }
 
     /// Finishes what is open.
     fn close(&self) -> Result<(), Failure>;
@@ -36,14 +45,20 @@ const DEPTH: usize = 64;
 
 impl Reason {
     /// From an answer that is an error.
-    pub(super) fn of_answer(status: &str, body: &[u8]) -> Self {
+    pub(in crate::cli) fn of_answer(status: &str, body: &[u8]) -> Self {
         let outcome = parse(body, DEPTH).unwrap_or(Value::Null);
         Self { status: status.to_owned(), text: describe(&outcome), unreachable: false }
     }
 }
 
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.text.is_empty() { f.write_str(&self.status) } else { write!(f, "{}: {}", self.status, self.text) }
+    }
+}
+
 /// The outcomes in a `transaction-response` or `batch-response`.
-pub(super) fn outcomes(body: &[u8]) -> Result<Outcomes, Reason> {
+fn outcomes(body: &[u8]) -> Result<Outcomes, Reason> {
     let broken = |text: &str| Reason { status: "200".to_owned(), text: text.to_owned(), unreachable: false };
     let answer = parse(body, DEPTH).map_err(|_| broken("the answer is not JSON"))?;
     let entries = answer.get("entry").ok_or_else(|| broken("the answer is no Bundle with entries"))?;

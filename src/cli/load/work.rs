@@ -247,9 +247,3 @@ impl fmt::Display for Spot {
         }
     }
 }
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.text.is_empty() { f.write_str(&self.status) } else { write!(f, "{}: {}", self.status, self.text) }
-    }
-}

@@ -1,6 +1,8 @@
 //! What FHIR adds: <https://hl7.org/fhir/R4/fhirpath.html#functions>.
 
 use super::{Call, Function, function};
+use crate::fhir::xhtml;
+use crate::fhirpath::embedded::{self, Relation};
 use crate::fhirpath::eval::{Evaluated, Evaluator};
 use crate::fhirpath::item::{Content, Item, Node};
 use crate::fhirpath::types::{self, is_a};
@@ -61,7 +63,7 @@ fn resolve<'t>(e: &Evaluator<'_, 't>, call: Call<'_, 't>) -> Evaluated<'t> {
     Ok(call.focus.iter().filter_map(|item| reference::resolve(e.context, item)).collect())
 }
 
-/// The answer of a hook, which must know.
+/// An answer that must be known.
 fn answer<'t>(call: &Call<'_, 't>, known: Option<bool>) -> Evaluated<'t> {
     match known {
         Some(known) => Ok(vec![Item::Boolean(known)]),
@@ -71,14 +73,22 @@ fn answer<'t>(call: &Call<'_, 't>, known: Option<bool>) -> Evaluated<'t> {
 
 fn member_of<'t>(e: &Evaluator<'_, 't>, call: Call<'_, 't>) -> Evaluated<'t> {
     let (Some(coded), Some(value_set)) = (call.single()?, call.string(e, 0)?) else { return Ok(Vec::new()) };
-    answer(&call, e.context.hooks.member_of(coded, &value_set))
+    let known = e.context.hooks.member_of(coded, &value_set);
+    answer(&call, known.or_else(|| embedded::member_of(coded, &value_set)))
 }
 
 fn subsumes<'t>(e: &Evaluator<'_, 't>, call: Call<'_, 't>) -> Evaluated<'t> {
     let other = call.evaluate(e, 0)?;
     let (Some(this), [other]) = (call.single()?, other.as_slice()) else { return Ok(Vec::new()) };
     let (general, specific) = if call.name == "subsumes" { (this, other) } else { (other, this) };
-    answer(&call, e.context.hooks.subsumes(general, specific))
+    let known = e.context.hooks.subsumes(general, specific);
+    let known = match known.map_or_else(|| embedded::subsumes(general, specific), Relation::from) {
+        Relation::Subsumes => Some(true),
+        Relation::Apart => Some(false),
+        Relation::Unrelated => return Ok(Vec::new()),
+        Relation::Unknown => None,
+    };
+    answer(&call, known)
 }
 
 fn conforms_to<'t>(e: &Evaluator<'_, 't>, call: Call<'_, 't>) -> Evaluated<'t> {
@@ -93,5 +103,6 @@ fn conforms_to<'t>(e: &Evaluator<'_, 't>, call: Call<'_, 't>) -> Evaluated<'t> {
 
 fn html_checks<'t>(e: &Evaluator<'_, 't>, call: Call<'_, 't>) -> Evaluated<'t> {
     let Some(xhtml) = call.text()? else { return Ok(Vec::new()) };
-    answer(&call, e.context.hooks.html_checks(&xhtml))
+    let known = e.context.hooks.html_checks(&xhtml);
+    Ok(vec![Item::Boolean(known.unwrap_or_else(|| xhtml::check(&xhtml).is_ok()))])
 }

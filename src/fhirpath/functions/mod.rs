@@ -133,7 +133,10 @@ impl<'t> Call<'_, 't> {
     fn string(&self, e: &Evaluator<'_, 't>, position: usize) -> Result<Option<Cow<'t, str>>, EvalError> {
         match self.value(e, position)? {
             None => Ok(None),
-            Some(Item::String(text)) => Ok(Some(text)),
+            Some(Item::String(text)) => {
+                e.step_text(text.len(), self.at)?;
+                Ok(Some(text))
+            }
             Some(_) => Err(self.error(format!("`{}` needs a string as argument", self.name))),
         }
     }
@@ -155,7 +158,7 @@ impl<'t> Call<'_, 't> {
     /// A text that the function made, counted in steps by its length.
     fn made(&self, e: &Evaluator<'_, 't>, text: String) -> Evaluated<'t> {
         self.check_length(text.len())?;
-        e.step(text.len() / 64, self.at)?;
+        e.step_text(text.len(), self.at)?;
         Ok(vec![Item::String(Cow::Owned(text))])
     }
 

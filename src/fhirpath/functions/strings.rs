@@ -30,6 +30,9 @@ pub const FUNCTIONS: &[Function] = &[
     function("join", 0, 1, join),
 ];
 
+/// How many bytes of a text that a regular expression reads count for a step.
+const PATTERN_STEP_BYTES: usize = 8;
+
 /// The focus and the first argument, where both are there.
 fn with_argument<'t>(e: &Evaluator<'_, 't>, call: &Call<'_, 't>) -> Result<Option<[Cow<'t, str>; 2]>, EvalError> {
     Ok(call.text()?.zip(call.string(e, 0)?).map(<[_; 2]>::from))
@@ -149,7 +152,7 @@ fn expression<'t>(e: &Evaluator<'_, 't>, call: &Call<'_, 't>) -> Result<Option<C
 
 fn matches<'t>(e: &Evaluator<'_, 't>, call: Call<'_, 't>) -> Evaluated<'t> {
     let (Some(text), Some(regex)) = (call.text()?, expression(e, &call)?) else { return Ok(Vec::new()) };
-    e.step(text.len() / 64, call.at)?;
+    e.step(text.len() / PATTERN_STEP_BYTES, call.at)?;
     Ok(vec![Item::Boolean(regex.is_match(&text))])
 }
 
@@ -159,6 +162,7 @@ fn replace_matches<'t>(e: &Evaluator<'_, 't>, call: Call<'_, 't>) -> Evaluated<'
     if regex.as_str().is_empty() {
         return Ok(vec![Item::String(text)]);
     }
+    e.step(text.len() / PATTERN_STEP_BYTES, call.at)?;
     let by = substitution(&by);
     let (mut replaced, mut end) = (String::new(), 0);
     for found in regex.captures_iter(&text) {

@@ -321,12 +321,12 @@ impl Check<'_> {
 }
 
 /// Makes the postings of all tenants anew, beside the old ones, and switches over; restores ids and heads from the records;
-/// and accepts what is there as whole (copies of journals are kept in `journals-before-rebuild`). `extract` gives the search keys of a version from its JSON; without it the key lists
-/// are taken as they are.
+/// and accepts what is there as whole (copies of journals are kept in `journals-before-rebuild`). `extractors` tells what makes the search keys of a tenant; without it the key
+/// lists are taken as they are.
 ///
 /// # Errors
 /// When the store can't be opened, or writing fails. It can be run again.
-pub fn rebuild(options: &Options, extract: Option<super::rebuild::Extract<'_>>) -> StoreResult<()> {
+pub fn rebuild(options: &Options, extractors: Option<super::rebuild::Extractors<'_>>) -> StoreResult<()> {
     let lock = folder::lock(&options.folder)?;
     if MarkFile::open(&options.folder).is_err() {
         MarkFile::create(&options.folder)?;
@@ -334,7 +334,7 @@ pub fn rebuild(options: &Options, extract: Option<super::rebuild::Extract<'_>>) 
     }
     let Unverified { mut opened, found } = open_unverified(options, lock)?;
     for tenant in tenants(&opened.tables)? {
-        super::rebuild::tenant(&opened.tables, &opened.sealer, tenant, extract)?;
+        super::rebuild::tenant(&opened.tables, &opened.sealer, tenant, extractors)?;
     }
     super::checkpoint::flush(&opened.tables, || None)?;
     opened.mark.set(Mark { is_clean: true, synced: found.last, checkpoint: found.last })?;

@@ -28,7 +28,7 @@ use crate::clock::Clock;
 use crate::tenant::TenantId;
 pub use check::{Report, check, rebuild};
 pub use folder::SCHEMA;
-pub use rebuild::Extract;
+pub use rebuild::{Extract, Extractors};
 
 use checkpoint::Checkpoints;
 use committer::Committer;

@@ -13,8 +13,11 @@ use crate::tenant::TenantId;
 use fjall::{OwnedWriteBatch, PersistMode};
 use std::collections::BTreeMap;
 
-/// Gives the search keys of a version from its JSON, without those that the commit adds.
-pub type Extract<'e> = &'e dyn Fn(&Version, &[u8]) -> KeyList;
+/// Gives the search keys of a resource from its JSON, without those that the commit adds.
+pub type Extract<'e> = Box<dyn Fn(&[u8]) -> KeyList + 'e>;
+
+/// Makes the [`Extract`] of a tenant from its SearchParameters: their ids, and their JSON.
+pub type Extractors<'e> = &'e dyn Fn(&[(String, Vec<u8>)]) -> Extract<'e>;
 
 /// Resources whose postings are gathered before they are written.
 const PART: usize = 4096;
@@ -26,12 +29,16 @@ pub(super) fn tenant(
     tables: &Tables,
     sealer: &Sealer,
     tenant: TenantId,
-    extract: Option<Extract<'_>>,
+    extractors: Option<Extractors<'_>>,
 ) -> StoreResult<()> {
     let stored = tables.records.get(layout::head(tenant)).map_err(|error| failed(&error))?;
     let old = stored.and_then(|bytes| Head::unpack(&bytes).ok()).unwrap_or(Head::FIRST);
     let generation = old.generation.wrapping_add(1);
     remove(tables, &layout::all_postings(tenant, generation))?;
+    let extract = match extractors {
+        Some(extractors) => Some(extractors(&search_parameters(tables, sealer, tenant)?)),
+        None => None,
+    };
     let mut head = Head { generation, ..old };
     let mut part = Part::new(tables, tenant, generation);
     for entry in entries(&tables.records, layout::all_current(tenant)) {
@@ -42,7 +49,7 @@ pub(super) fn tenant(
         head.next_rid = head.next_rid.max(Rid(rid.0 + 1));
         part.batch.insert(&tables.index, layout::id(tenant, header.type_name, header.id), rid.0.to_be_bytes());
         if header.body.is_some()
-            && let Some(keys) = part.keys(sealer, rid, &record, header.time, extract)?
+            && let Some(keys) = part.keys(sealer, rid, &record, header.time, extract.as_ref())?
         {
             part.add(&header, rid, &with_added_keys(&keys, header.time))?;
         }
@@ -53,6 +60,27 @@ pub(super) fn tenant(
     switch.insert(&tables.records, layout::head(tenant), head.pack());
     switch.commit().map_err(|error| failed(&error))?;
     remove(tables, &layout::all_postings(tenant, old.generation))
+}
+
+/// Ids and JSON of the SearchParameters of a tenant, as far as they can be read: from the records, since the index is what
+/// is to be made.
+fn search_parameters(tables: &Tables, sealer: &Sealer, tenant: TenantId) -> StoreResult<Vec<(String, Vec<u8>)>> {
+    let mut found = Vec::new();
+    for entry in entries(&tables.records, layout::all_current(tenant)) {
+        let (key, record) = entry?;
+        let is_one = Header::unpack(&record).is_ok_and(|(header, _)| header.type_name == "SearchParameter");
+        if is_one && let Some((version, json)) = json_of(sealer, tenant, rid_in(&key), &record) {
+            found.push((version.id.into(), json));
+        }
+    }
+    Ok(found)
+}
+
+/// A version and its JSON; `None` for one that is deleted or can't be read.
+fn json_of(sealer: &Sealer, tenant: TenantId, rid: Rid, record: &[u8]) -> Option<(Version, Vec<u8>)> {
+    let version = open_record(sealer, tenant, rid, record).ok()?;
+    let json = version.body.as_ref()?.unpack(version.version, version.time).ok()?;
+    Some((version, json))
 }
 
 fn durable(tables: &Tables) -> OwnedWriteBatch {
@@ -82,16 +110,13 @@ impl<'p> Part<'p> {
         rid: Rid,
         record: &[u8],
         time: Micros,
-        extract: Option<Extract<'_>>,
+        extract: Option<&Extract<'_>>,
     ) -> StoreResult<Option<KeyList>> {
         let stored = self.tables.records.get(layout::keys(self.tenant, rid)).map_err(|error| failed(&error))?;
         let stored = stored.and_then(|value| open_keys(sealer, self.tenant, rid, &value).ok());
         let Some(extract) = extract else { return Ok(stored.map(|(_, keys)| keys)) };
-        let Ok(version) = open_record(sealer, self.tenant, rid, record) else { return Ok(None) };
-        let Some(Ok(json)) = version.body.as_ref().map(|body| body.unpack(version.version, version.time)) else {
-            return Ok(None);
-        };
-        let keys = extract(&version, &json);
+        let Some((version, json)) = json_of(sealer, self.tenant, rid, record) else { return Ok(None) };
+        let keys = extract(&json);
         if stored.as_ref() != Some(&(version.version, keys.clone())) {
             let value = seal_keys(sealer, self.tenant, rid, version.version, time, &pack_keys(&keys))?;
             self.batch.insert(&self.tables.records, layout::keys(self.tenant, rid), value);

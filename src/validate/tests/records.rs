@@ -1,33 +1,13 @@
 //! The checks over resources that this project did not write. What is refused is told in `docs/validation.md`.
 
 use super::super::*;
+use crate::fhir::examples::r4_package;
 use crate::fhir::{parse, write};
 use proptest::prelude::*;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::PathBuf;
 use std::sync::LazyLock;
-
-/// `PHAROS_R4_PACKAGE`: the path of `hl7.fhir.r4.examples-4.0.1.tgz`.
-fn examples() -> Option<BTreeMap<String, Vec<u8>>> {
-    let Some(path) = std::env::var_os("PHAROS_R4_PACKAGE") else {
-        println!("skipped: PHAROS_R4_PACKAGE does not name the package of HL7's examples");
-        return None;
-    };
-    let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(std::fs::File::open(path).unwrap()));
-    let mut examples = BTreeMap::new();
-    for entry in archive.entries().unwrap() {
-        let mut entry = entry.unwrap();
-        let path = entry.path().unwrap().into_owned();
-        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
-        if path.extension().is_some_and(|extension| extension == "json") && name != "package" {
-            let mut bytes = Vec::new();
-            entry.read_to_end(&mut bytes).unwrap();
-            examples.insert(name, bytes);
-        }
-    }
-    Some(examples)
-}
 
 /// JSON without blanks between its tokens, and each string with the escapes that `serde_json` gives it.
 fn minified(json: &[u8]) -> String {
@@ -50,7 +30,7 @@ fn minified(json: &[u8]) -> String {
 
 #[test]
 fn all_examples_survive_parsing_and_writing() {
-    for (name, bytes) in examples().unwrap_or_default() {
+    for (name, bytes) in r4_package().unwrap_or_default() {
         let value = parse::parse(&bytes, 64).unwrap_or_else(|error| panic!("{name}: {error}"));
         let written = write::to_vec(&value);
         assert_eq!(minified(&written), minified(&bytes), "{name}");
@@ -61,7 +41,7 @@ fn all_examples_survive_parsing_and_writing() {
 /// The rows of the table in `docs/validation.md` are just what the checks say, positions in lists left out.
 #[test]
 fn examples_that_are_refused_are_documented() {
-    let Some(examples) = examples() else { return };
+    let Some(examples) = r4_package() else { return };
     let started = std::time::Instant::now();
     let mut refused = BTreeSet::new();
     for (name, bytes) in &examples {
@@ -191,7 +171,7 @@ proptest! {
     fn damaged_examples_never_panic(which in any::<prop::sample::Index>(), damages in prop::collection::vec((0_usize..200, 0_u8..16), 1..6)) {
         static EXAMPLES: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
             let small = |bytes: &Vec<u8>| bytes.len() < 10_000;
-            examples().unwrap_or_default().into_values().filter(small).collect()
+            r4_package().unwrap_or_default().into_values().filter(small).collect()
         });
         if !EXAMPLES.is_empty() {
             let mut value = parse::parse(&EXAMPLES[which.index(EXAMPLES.len())], 64).unwrap().into_owned();
