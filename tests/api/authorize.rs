@@ -160,7 +160,7 @@ fn an_app_gets_a_token_for_the_patient_that_its_user_chose() {
 
     // The page is used up, and the app is in the list until its access is ended there.
     let again = allow(&house, &page, SCOPES);
-    assert_eq!((again.status, again.header("location")), (400, None));
+    assert_eq!((again.status(), again.header("location")), (400, None));
     let apps = house.browser.open("/auth/apps").status_is(200);
     assert!(apps.text().contains("Conditions and diagnoses: read (one patient)"), "{}", apps.text());
     house.browser.submit(&apps, "apps", &[]);
@@ -183,7 +183,7 @@ fn what_is_declined_is_refused_and_the_rest_is_given() {
 
     // Nothing ticked is no consent; no is told to the app.
     let page = house.at_again(&[]);
-    assert_eq!(allow(&house, &page, "patient/Goal.rs").status, 422);
+    assert_eq!(allow(&house, &page, "patient/Goal.rs").status(), 422);
     let answer = house.browser.submit_only(&page, "consent", &[("decision", "deny")]);
     assert_eq!((sent(&answer)["error"].as_str(), sent(&answer)["state"].as_str()), ("access_denied", "s t&te"));
     assert_eq!(sent(&answer)["iss"], house.smart.base());
@@ -227,7 +227,7 @@ fn patients_are_their_own_patient() {
     let page = house.sign_in(&house.ask(&[]), "amy");
     assert!(page.text().contains("About Amy Shaw"), "{}", page.text());
     let other = house.browser.submit(&page, "consent", &[("decision", "x")]);
-    assert_eq!(other.status, 400);
+    assert_eq!(other.status(), 400);
     let tokens = house.tokens(&allow(&house, &page, SCOPES));
     assert_eq!(tokens["patient"], "amy");
     house.bearing(&tokens).get("/Patient/bob").expect(404);
@@ -239,25 +239,25 @@ fn forms_of_others_are_not_taken() {
     let page = house.ask(&[]);
     for csrf in ["", "x"] {
         let fields = [("csrf", csrf), ("username", "paula"), ("password", PASSWORD)];
-        assert_eq!(house.browser.submit_only(&page, "sign-in", &fields).status, 403, "{csrf:?}");
+        assert_eq!(house.browser.submit_only(&page, "sign-in", &fields).status(), 403, "{csrf:?}");
     }
     // The token of another browser is none here.
     let other = Browser::new(house.smart.base());
     other.open("/auth/sign-in");
-    assert_eq!(other.submit_only(&page, "sign-in", &[("username", "paula"), ("password", PASSWORD)]).status, 403);
+    assert_eq!(other.submit_only(&page, "sign-in", &[("username", "paula"), ("password", PASSWORD)]).status(), 403);
     assert_eq!(other.cookie("pharos"), None);
 
     let page = house.sign_in(&page, "paula");
     for csrf in ["", "x"] {
         for (action, value) in [("patient", "amy"), ("sign-out", "")] {
             let answer = house.browser.submit_only(&page, action, &[("csrf", csrf), ("patient", value)]);
-            assert_eq!((answer.status, answer.header("location")), (403, None), "{action}");
+            assert_eq!((answer.status(), answer.header("location")), (403, None), "{action}");
         }
     }
     let page = house.browser.submit(&page, "patient", &[("patient", "amy")]);
     let answer = house.browser.submit_only(&page, "consent", &[("csrf", "x"), ("decision", "allow")]);
-    assert_eq!((answer.status, answer.header("location")), (403, None));
-    assert_eq!(house.browser.open("/auth/apps").status, 200, "still signed in");
+    assert_eq!((answer.status(), answer.header("location")), (403, None));
+    assert_eq!(house.browser.open("/auth/apps").status(), 200, "still signed in");
 }
 
 #[test]
@@ -303,18 +303,18 @@ fn nothing_is_sent_to_an_address_that_is_not_registered() {
     ];
     for uri in tricks {
         let answer = house.answer(&[("redirect_uri", uri), ("response_type", "token")]);
-        assert_eq!((answer.status, answer.header("location")), (400, None), "{uri}");
+        assert_eq!((answer.status(), answer.header("location")), (400, None), "{uri}");
     }
     for client in ["", "nobody", &"x".repeat(300)] {
         let answer = house.answer(&[("client_id", client)]);
-        assert_eq!((answer.status, answer.header("location")), (400, None), "{client}");
+        assert_eq!((answer.status(), answer.header("location")), (400, None), "{client}");
     }
     let twice = format!("/auth/authorize?{}&redirect_uri=https%3A%2F%2Fevil.example.org", house.query(&[]));
-    assert_eq!(house.browser.step("GET", &twice, None).status, 400);
+    assert_eq!(house.browser.step("GET", &twice, None).status(), 400);
     let mut off = house.smart.public("off", SCOPES);
     off.disabled = true;
     house.smart.server.keep("off", &off);
-    assert_eq!(house.answer(&[("client_id", "off")]).status, 400);
+    assert_eq!(house.answer(&[("client_id", "off")]).status(), 400);
 }
 
 #[test]
@@ -363,16 +363,16 @@ fn a_launch_is_for_the_user_who_made_it() {
     house.smart.server.keep(&hash("the-handle"), &launch);
     let asked = [("launch", "the-handle"), ("scope", "launch patient/Patient.rs")];
     let page = house.sign_in(&house.ask(&asked), "paula");
-    assert_eq!(page.status, 403);
+    assert_eq!(page.status(), 403);
     assert!(!page.text().contains("Amy"), "{}", page.text());
     let denied = house.browser.submit_only(&page, "consent", &[("decision", "allow")]);
-    assert_eq!((denied.status, denied.header("location")), (403, None));
+    assert_eq!((denied.status(), denied.header("location")), (403, None));
 
     house.browser.submit(&page, "sign-out", &[]);
     let page = house.sign_in(&house.ask(&asked), "erik");
     assert!(page.text().contains("Amy Shaw") && !page.text().contains("Choose another"), "{}", page.text());
     let other = house.browser.step("GET", "/auth/patient?pending=x", None);
-    assert_eq!(other.status, 400);
+    assert_eq!(other.status(), 400);
     let tokens = house.tokens(&allow(&house, &page, "patient/Patient.rs"));
     assert_eq!((&tokens["patient"], &tokens["encounter"]), (&json!("amy"), &json!("e1")));
 
@@ -420,10 +420,10 @@ fn emergency_access_needs_a_role_and_a_reason() {
     let house = House::start();
     let page = house.sign_in(&house.ask(&[]), "paula");
     let refused = house.browser.submit(&page, "patient", &[("patient", "bob")]);
-    assert_eq!(refused.status, 422);
+    assert_eq!(refused.status(), 422);
     let pending = page.text().split("emergency?pending=").nth(1).unwrap().split('"').next().unwrap();
     let form = house.browser.open(&format!("/auth/emergency?pending={pending}"));
-    assert_eq!(house.browser.submit(&form, "emergency", &[("reason", "short"), ("decision", "begin")]).status, 422);
+    assert_eq!(house.browser.submit(&form, "emergency", &[("reason", "short"), ("decision", "begin")]).status(), 422);
     let reason = [("reason", "Found unconscious."), ("decision", "begin")];
     let page = house.browser.submit(&form, "emergency", &reason);
     assert!(page.text().contains("Emergency access."), "{}", page.text());
@@ -440,25 +440,25 @@ fn emergency_access_needs_a_role_and_a_reason() {
     let page = house.sign_in(&house.ask(&[]), "amy");
     assert!(!page.text().contains("emergency"), "{}", page.text());
     let pending = page.text().split("name=\"pending\" value=\"").nth(1).unwrap().split('"').next().unwrap();
-    assert_eq!(house.browser.open(&format!("/auth/emergency?pending={pending}")).status, 403);
+    assert_eq!(house.browser.open(&format!("/auth/emergency?pending={pending}")).status(), 403);
 }
 
 #[test]
 fn an_account_is_set_up_and_a_password_has_to_be_changed() {
     let house = House::start();
     let auth = &house.smart.server.app().auth;
-    assert_eq!(house.browser.open("/auth/setup").status, 404, "no code was made");
+    assert_eq!(house.browser.open("/auth/setup").status(), 404, "no code was made");
     let code = block_on(auth.new_set_up_code(TenantId::DEFAULT)).unwrap().unwrap();
     let page = house.browser.open("/auth/setup");
     let good = [("username", "root"), ("new", PASSWORD), ("again", PASSWORD)];
     let wrong = [("code", "AAAAA"), good[0], good[1], good[2]];
-    assert_eq!(house.browser.submit(&page, "setup", &wrong).status, 422);
+    assert_eq!(house.browser.submit(&page, "setup", &wrong).status(), 422);
     let page = house.browser.submit(&page, "setup", &[("code", &code), good[0], good[1], good[2]]);
     assert!(page.text().contains("Signed in as <strong>root"), "{}", page.text());
-    assert_eq!(house.browser.open("/auth/setup").status, 404);
+    assert_eq!(house.browser.open("/auth/setup").status(), 404);
     let page = house.browser.submit(&page, "account", &[("do", "enrol")]);
     assert!(page.text().contains("<svg class=\"qr\"") && page.text().contains("otpauth://totp/"), "{}", page.text());
-    assert_eq!(house.browser.submit(&page, "account", &[("code", "000000"), ("do", "confirm")]).status, 401);
+    assert_eq!(house.browser.submit(&page, "account", &[("code", "000000"), ("do", "confirm")]).status(), 401);
 
     let user = house.add("temp", "Practitioner/temp", "Provider");
     block_on(auth.change_user(TenantId::DEFAULT, &user.id, None, |user| user.must_change_password = true)).unwrap();
@@ -466,8 +466,8 @@ fn an_account_is_set_up_and_a_password_has_to_be_changed() {
     let page = house.sign_in(&house.browser.open("/auth/sign-in"), "temp");
     assert!(page.text().contains("Choose a new password") && house.browser.cookie("pharos").is_none());
     let differs = [("new", "green kettle under stars"), ("again", "green kettle under star")];
-    assert_eq!(house.browser.submit(&page, "password", &differs).status, 422);
-    assert_eq!(house.browser.submit(&page, "password", &[good[1], good[2]]).status, 422, "the same");
+    assert_eq!(house.browser.submit(&page, "password", &differs).status(), 422);
+    assert_eq!(house.browser.submit(&page, "password", &[good[1], good[2]]).status(), 422, "the same");
     let page = house.browser.submit(&page, "password", &[differs[0], ("again", differs[0].1)]);
     assert!(page.text().contains("Your apps"), "{}", page.text());
 }
