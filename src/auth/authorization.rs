@@ -128,7 +128,7 @@ impl Server {
         let Some((authorization, _)) = get::<Authorization>(keeper, tenant, sid)? else { return Ok(None) };
         let Some(user) = self.active_user(tenant, &authorization.user)? else { return Ok(None) };
         let is_its = authorization.client_id == claims.client_id && authorization.user == claims.sub;
-        Ok(is_its.then(|| Live { client, user: Some((user, authorization)) }))
+        Ok(is_its.then_some(Live { client, user: Some((user, authorization)) }))
     }
 
     /// What an access token says, and whom it stands for: one of this server that is good now.

@@ -175,16 +175,14 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
     let [a, b, c, _] = address.octets();
     let special = match (a, b) {
         // This network, private, loopback; multicast, reserved and broadcast.
-        (0 | 10 | 127 | 224..=255, _) => true,
-        (100, 64..=127) => true, // carriers' networks (CGNAT)
-        (169, 254) => true,      // link-local, where clouds keep their metadata
-        (172, 16..=31) => true,  // private
+        (0 | 10 | 127 | 224..=255, _)
+        // Carriers' networks (CGNAT); link-local, where clouds keep their metadata; private; benchmarks.
+        | (100, 64..=127) | (169, 254) | (172, 16..=31) | (192, 168) | (198, 18..=19) => true,
+        // Protocols and documentation; relays of 6to4; documentation twice more.
         (192, 0) => c == 0 || c == 2,
-        (192, 88) => c == 99,   // relays of 6to4
-        (192, 168) => true,     // private
-        (198, 18..=19) => true, // benchmarks
-        (198, 51) => c == 100,  // documentation
-        (203, 0) => c == 113,   // documentation
+        (192, 88) => c == 99,
+        (198, 51) => c == 100,
+        (203, 0) => c == 113,
         _ => false,
     };
     !special
@@ -192,10 +190,7 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
 
 fn is_public_v6(address: Ipv6Addr) -> bool {
     let [first, second, middle @ .., high, low] = address.segments();
-    let embedded = || {
-        let (high, low) = (u32::from(high), u32::from(low));
-        is_public_v4(Ipv4Addr::from_bits(high << 16 | low))
-    };
+    let embedded = || is_public_v4(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)));
     match (first, second) {
         // An IPv4 address in the clothes of IPv6, and one behind NAT64.
         (0, 0) => middle == [0, 0, 0, 0xffff] && embedded(),

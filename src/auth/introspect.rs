@@ -20,7 +20,7 @@ use serde::Serialize;
 #[derive(Debug, Clone)]
 pub enum Asker {
     /// An authenticated client.
-    Client(Client),
+    Client(Box<Client>),
     /// An administrator.
     Admin,
 }
@@ -31,7 +31,7 @@ impl Asker {
     /// # Errors
     /// `invalid_client` for a public one: anybody can say that it is one.
     pub fn client(client: Client) -> Result<Self, OAuthError> {
-        if client.proof == ClientProof::None { Err(OAuthError::client()) } else { Ok(Self::Client(client)) }
+        if client.proof == ClientProof::None { Err(OAuthError::client()) } else { Ok(Self::Client(Box::new(client))) }
     }
 
     fn sees(&self, owner: &str) -> bool {

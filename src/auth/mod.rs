@@ -28,6 +28,7 @@ pub mod origins;
 pub mod password;
 pub mod records;
 pub mod refresh;
+pub mod registration;
 pub mod revoke;
 pub mod role;
 pub mod scope;

@@ -219,7 +219,7 @@ fn once(mut text: Vec<char>) -> Vec<char> {
 fn in_a_row(text: &[char]) -> usize {
     let is_next = |one: char, other: char| {
         let near = |row: &&str| row.find(one).zip(row.find(other)).is_some_and(|(one, other)| one.abs_diff(other) <= 1);
-        one == other || u32::from(one).abs_diff(u32::from(other)) == 1 || ROWS.iter().any(|row| near(&row))
+        one == other || u32::from(one).abs_diff(u32::from(other)) == 1 || ROWS.iter().any(near)
     };
     let following = text.iter().zip(text.iter().skip(1)).take_while(|(one, other)| is_next(**one, **other)).count();
     if following >= 2 { following + 1 } else { 1 }

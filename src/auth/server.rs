@@ -45,7 +45,7 @@ impl Server {
         let remote = RemoteKeys::new(&config, Arc::clone(&fetcher));
         let (keys, bearers) = (KeyCache::default(), Bearers::default());
         let (origins, slowing) = (Origins::default(), Slowing::default());
-        Self { keeper, clock, config, public_url, keys, bearers, fetcher, remote, origins, slowing }
+        Self { keeper, clock, config, public_url, keys, fetcher, remote, bearers, origins, slowing }
     }
 
     /// The FHIR base of a tenant, without a slash at the end: issuer and audience of its tokens, and the `aud` of its launches.

@@ -24,7 +24,7 @@ const TICKET_S: i64 = 600;
 #[derive(Debug, Clone)]
 pub enum Step {
     /// Nothing: the session is there.
-    SignedIn(SignedIn),
+    SignedIn(Box<SignedIn>),
     /// The code of the authenticator app: [`Server::second_factor`].
     SecondFactor {
         /// For the next step.
@@ -179,7 +179,7 @@ impl Server {
         };
         let user = self.replace_password(tenant, &user, new).await?;
         self.forget_ticket(tenant, ticket).await?;
-        Ok(Step::SignedIn(self.start_session(tenant, &user, second_factor).await?))
+        Ok(Step::SignedIn(Box::new(self.start_session(tenant, &user, second_factor).await?)))
     }
 
     /// Another password for a user who is signed in and gives the old one. All other sessions end.
@@ -212,7 +212,7 @@ impl Server {
     pub async fn enrol_totp(&self, tenant: TenantId, user: &User) -> Result<Enrolment, Error> {
         let enrolment = self.new_totp(&user.username)?;
         let keep = Enrolling { secret: enrolment.secret.clone() };
-        self.keeper.keep(tenant, vec![records::put(&user.id, &keep, Expect::Any, self.in_a_while())?]).await?;
+        self.keeper.keep(tenant, vec![records::put(&user.id, &keep, Expect::Any, Some(self.in_a_while()))?]).await?;
         Ok(enrolment)
     }
 
@@ -259,7 +259,7 @@ impl Server {
             let stage = Stage::Password { second_factor };
             return Ok(Step::ChangePassword { ticket: self.new_ticket(tenant, user, stage).await? });
         }
-        Ok(Step::SignedIn(self.start_session(tenant, user, second_factor).await?))
+        Ok(Step::SignedIn(Box::new(self.start_session(tenant, user, second_factor).await?)))
     }
 
     /// Takes a code of a secret, which becomes the user's second factor where it is not yet.
@@ -304,7 +304,7 @@ impl Server {
     async fn new_ticket(&self, tenant: TenantId, user: &User, stage: Stage) -> Result<String, Error> {
         let ticket = secret::new_secret()?;
         let kept = Ticket { user: user.id.clone(), stamp: stamp(user), stage };
-        let keep = records::put(&secret::hash(&ticket), &kept, Expect::Absent, self.in_a_while())?;
+        let keep = records::put(&secret::hash(&ticket), &kept, Expect::Absent, Some(self.in_a_while()))?;
         self.keeper.keep(tenant, vec![keep]).await?;
         Ok(ticket)
     }
@@ -322,7 +322,7 @@ impl Server {
         self.keeper.keep(tenant, vec![forget]).await
     }
 
-    fn in_a_while(&self) -> Option<Micros> {
-        Some(Micros((self.now_s() + TICKET_S).saturating_mul(1_000_000)))
+    fn in_a_while(&self) -> Micros {
+        Micros((self.now_s() + TICKET_S).saturating_mul(1_000_000))
     }
 }

@@ -51,7 +51,7 @@ impl House {
 
     pub(super) async fn sign_in(&self, username: &str) -> SignedIn {
         match self.try_in(username, PASSWORD).await.unwrap() {
-            Step::SignedIn(signed_in) => signed_in,
+            Step::SignedIn(signed_in) => *signed_in,
             step => panic!("{step:?}"),
         }
     }

@@ -1,6 +1,7 @@
 //! The command line: one file per subcommand.
 
 mod check;
+mod client;
 pub mod demo;
 pub mod load;
 mod package;
@@ -32,6 +33,8 @@ enum Command {
     Load(load::Load),
     /// Install FHIR NPM packages.
     Package(package::Package),
+    /// Manage the apps and services that may ask for tokens.
+    Client(client::Client),
     /// Manage users.
     User(user::Users),
     /// Verify a store that no server has open.
@@ -86,6 +89,7 @@ pub fn run() -> ExitCode {
         Command::Demo(command) => demo::run(&command),
         Command::Load(command) => return load::run(command),
         Command::Package(command) => package::run(command),
+        Command::Client(command) => client::run(command),
         Command::User(command) => user::run(command),
         Command::Check(command) => check::run(command),
     };

@@ -15,9 +15,9 @@ use crate::store::{Rid, Rids};
 use std::sync::Arc;
 
 /// The width of the first window.
-const FIRST_SPAN: u64 = 4096;
+const FIRST_SPAN: u64 = 64;
 /// A window with more numbers is narrowed.
-const WINDOW_MAX: usize = 1024;
+const WINDOW_MAX: usize = 512;
 /// A window grows and shrinks by this.
 const FACTOR: u64 = 8;
 
@@ -81,7 +81,7 @@ impl<'r> Back<'r> {
             self.found.push(rid);
         }
         self.below = from;
-        if self.found.len() < WINDOW_MAX / 64 {
+        if self.found.len() <= WINDOW_MAX / 8 {
             self.span = self.span.saturating_mul(FACTOR);
         }
         Ok(())

@@ -221,8 +221,7 @@ pub fn keys_of(keys: &KeyList, inner: &Inner) -> KeyList {
     keys.behind(inner.prefix().as_bytes())
 }
 
-/// The start of what all resources with a parameter's key have, whether it is their own or of one inside.
-#[must_use]
+/// The range of the keys of all inner resources of a type.
 pub fn of_type(type_name: &str) -> KeyRange {
     KeyRange::prefix(&[b"#", prefix_of(type_name).as_slice()].concat())
 }

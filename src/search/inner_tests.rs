@@ -3,6 +3,12 @@
 use super::memory::Memory;
 use super::tests::{all_pages, ids, options, pairs, query, refusal};
 use super::*;
+use crate::auth::access::Access;
+use crate::auth::grant::Grant;
+use crate::auth::scope::Scopes;
+use crate::store::Store;
+use crate::tenant::TenantId;
+use std::sync::Arc;
 
 /// Requests for medications: two that contain one each, one that contains two, one that refers to one outside.
 fn medications() -> Memory {
@@ -204,4 +210,36 @@ fn the_page_before_is_exact_whatever_was_written_since() {
     let ids: Vec<_> = before.matches.iter().map(|found| &*found.version.id).collect();
     assert_eq!(ids, ["p10", "p14", "p15", "p16"]);
     assert_eq!(before.prev, None);
+}
+
+#[test]
+fn a_grant_decides_by_the_container() {
+    let mut memory = medications();
+    memory.put(
+        r##"{"resourceType":"MedicationRequest","id":"r5","status":"active","intent":"order","subject":{"reference":"Patient/y"},
+            "contained":[{"resourceType":"Medication","id":"m","code":{"coding":[{"code":"a"}]}}],
+            "medicationReference":{"reference":"#m"}}"##,
+    );
+    assert_eq!(ids(&memory, "Medication", "code=a&_contained=true"), ["r1", "r3", "r5"]);
+    let seen = |scopes: &str, type_name: &str, text: &str| {
+        let access = Access::new(
+            &Scopes::parse(scopes),
+            Some("x"),
+            None,
+            &Compiler { registry: &Registry::default(), options: &options() },
+        );
+        let grant = Grant::limited(TenantId::DEFAULT, Arc::new(access));
+        let records = Store::new(Arc::new(memory.clone())).open(&grant).unwrap();
+        let page = run(&records, &query(type_name, text), None, &Budget::default()).unwrap();
+        assert_eq!(page.total, Some(page.matches.len() as u64));
+        page.matches.iter().map(|found| found.version.id.to_string()).collect::<Vec<_>>()
+    };
+    let scopes = "patient/MedicationRequest.rs patient/Medication.rs";
+    assert_eq!(seen(scopes, "Medication", "code=a&_contained=true"), ["r1", "r3"]);
+    assert_eq!(seen(scopes, "Medication", "code=a&_contained=true&_containedType=contained"), ["r1", "r3"]);
+    assert_eq!(seen(scopes, "MedicationRequest", "medication.code=a"), ["r1", "r4"]);
+    assert!(seen("patient/Medication.rs", "Medication", "code=a&_contained=true").is_empty());
+    assert_eq!(seen("patient/Medication.rs", "Medication", "code=a&_contained=both"), ["whole"]);
+    // Without a right to search medications, chains see none, contained or not.
+    assert!(seen("patient/MedicationRequest.rs", "MedicationRequest", "medication.code=a").is_empty());
 }

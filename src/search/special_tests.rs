@@ -218,7 +218,7 @@ fn canonical_references_have_a_hierarchy() {
         ("CarePlan", "instantiates-canonical:above=http://example.org/plans/PlanDefinition/7/more", "c"),
     ];
     assert_eq!(wrong(&memory, &cases), Vec::<String>::new());
-    assert!(refusal("CarePlan", "subject:below=Patient/x").contains("`:below`"));
+    assert!(refusal("CarePlan", "subject:below=Patient/x").contains("`subject:below`"));
 }
 
 #[test]

@@ -54,7 +54,7 @@ fn smart_configuration_lists_endpoints_and_capabilities() {
 
     smart.server.head("/.well-known/smart-configuration").expect(200);
     smart.server.post("/.well-known/smart-configuration").expect(405).header_is("allow", "GET, HEAD");
-    smart.server.get("/.well-known/other").expect(401);
+    smart.server.get("/.well-known/other").expect(404);
 }
 
 #[test]

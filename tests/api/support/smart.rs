@@ -100,7 +100,7 @@ impl Smart {
     }
 
     pub fn code_in(&self, client: &str, scopes: &str, context: LaunchContext) -> (String, String) {
-        let auth = self.server.app().auth;
+        let auth = &self.server.app().auth;
         let user = pharos::auth::records::get::<User>(&*auth.keeper, TENANT, USER).unwrap().unwrap().0;
         let signed_in = block_on(auth.start_session(TENANT, &user, false)).ok().unwrap();
         let session = hash(&signed_in.cookie);
