@@ -130,10 +130,8 @@ impl Visit {
         let known = self.cookie(name);
         if self.request.method() == Method::POST {
             let token = known.as_deref().map(hash).unwrap_or_default();
-            return match are_equal(self.field("csrf"), &token) && known.is_some() {
-                true => Ok((token, None)),
-                false => Err(Failure::forged()),
-            };
+            let is_own = known.is_some() && are_equal(self.field("csrf"), &token);
+            return if is_own { Ok((token, None)) } else { Err(Failure::forged()) };
         }
         if let Some(known) = known {
             return Ok((hash(&known), None));
@@ -146,9 +144,9 @@ impl Visit {
 }
 
 impl Person {
-    fn who(&self) -> Option<Who> {
+    fn who(&self) -> Who {
         let name = if self.user.name.is_empty() { &self.user.username } else { &self.user.name };
-        Some(Who { name: name.clone(), csrf: self.session.csrf.clone() })
+        Who { name: name.clone(), csrf: self.session.csrf.clone() }
     }
 }
 

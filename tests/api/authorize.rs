@@ -11,7 +11,8 @@ use pharos::tenant::TenantId;
 use serde_json::{Value, json};
 
 const PASSWORD: &str = "tin otter paints slowly";
-const SCOPES: &str = "launch/patient openid fhirUser offline_access patient/Patient.rs patient/Observation.rs patient/Condition.rs";
+const SCOPES: &str =
+    "launch/patient openid fhirUser offline_access patient/Patient.rs patient/Observation.rs patient/Condition.rs";
 const CATEGORY: &str = "http://terminology.hl7.org/CodeSystem/observation-category";
 
 struct House {
@@ -34,7 +35,9 @@ impl House {
                 "generalPractitioner": practitioner
             });
             data.put(&format!("/Patient/{id}")).json(patient).expect(201);
-            for (kind, category) in [("Observation", "laboratory"), ("Observation", "vital-signs"), ("Condition", "problem")] {
+            for (kind, category) in
+                [("Observation", "laboratory"), ("Observation", "vital-signs"), ("Condition", "problem")]
+            {
                 let mut resource = json!({
                     "resourceType": kind, "id": format!("{id}-{category}"), "subject": { "reference": format!("Patient/{id}") },
                     "category": [{ "coding": [{ "system": CATEGORY, "code": category }] }], "code": { "text": "something" }
@@ -145,7 +148,11 @@ fn an_app_gets_a_token_for_the_patient_that_its_user_chose() {
     let found = house.browser.submit(&page, "patient", &[("name", "Shaw"), ("decision", "search")]);
     assert!(found.text().contains("Amy Shaw") && !found.text().contains("Bob"), "{}", found.text());
     let page = house.browser.submit(&found, "patient", &[("patient", "amy")]);
-    assert!(page.text().contains("About Amy Shaw") && page.text().contains("Conditions and diagnoses"), "{}", page.text());
+    assert!(
+        page.text().contains("About Amy Shaw") && page.text().contains("Conditions and diagnoses"),
+        "{}",
+        page.text()
+    );
 
     let answer = allow(&house, &page, SCOPES).status_is(303);
     let sent = sent(&answer);
@@ -266,7 +273,9 @@ fn pages_can_not_be_framed_and_are_not_kept() {
     let mut pages = vec![house.ask(&[])];
     pages.push(house.sign_in(&pages[0], "paula"));
     pages.push(house.browser.submit(&pages[1], "patient", &[("patient", "amy")]));
-    pages.extend(["apps", "account", "setup", "consent?pending=x"].map(|page| house.browser.open(&format!("/auth/{page}"))));
+    pages.extend(
+        ["apps", "account", "setup", "consent?pending=x"].map(|page| house.browser.open(&format!("/auth/{page}"))),
+    );
     for page in &pages {
         let policy = page.header("content-security-policy").unwrap();
         for part in ["default-src 'none'", "frame-ancestors 'none'", "base-uri 'none'", "form-action 'self'"] {
@@ -277,7 +286,8 @@ fn pages_can_not_be_framed_and_are_not_kept() {
         assert_eq!(page.header("cache-control"), Some("no-store"));
         assert!(!page.text().contains("<script") && !page.text().contains("style="), "{}", page.text());
     }
-    let lead = |page: &Answer| page.header("content-security-policy").unwrap().contains("'self' https://app.example.org;");
+    let lead =
+        |page: &Answer| page.header("content-security-policy").unwrap().contains("'self' https://app.example.org;");
     assert!(lead(&pages[2]) && !lead(&pages[0]) && !lead(&pages[3]));
     let cookie = house.browser.cookie("pharos").unwrap();
     assert!(!pages.iter().any(|page| page.text().contains(&cookie)));
@@ -354,11 +364,8 @@ fn the_app_hears_what_is_wrong_with_its_request() {
 fn a_launch_is_for_the_user_who_made_it() {
     let house = House::start();
     let eve = house.add("erik", "Practitioner/paula", "Provider");
-    let context = LaunchContext {
-        patient: Some("amy".into()),
-        encounter: Some("e1".into()),
-        ..LaunchContext::default()
-    };
+    let context =
+        LaunchContext { patient: Some("amy".into()), encounter: Some("e1".into()), ..LaunchContext::default() };
     let launch = Launch { client_id: Some("app".into()), user: Some(eve.id), context };
     house.smart.server.keep(&hash("the-handle"), &launch);
     let asked = [("launch", "the-handle"), ("scope", "launch patient/Patient.rs")];
@@ -388,7 +395,7 @@ fn a_session_ends_without_use_and_at_sign_out() {
     let page = house.at_consent(&[]);
     // The clock of a test moves a millisecond at each look.
     for _ in 0..6_000 {
-        house.smart.server.app().auth.now_s();
+        let _ = house.smart.server.app().auth.now_s();
     }
     let page = house.browser.submit(&page, "consent", &[("decision", "allow"), ("scope:openid", "all")]);
     assert!(page.text().contains("name=\"password\""), "{}", page.text());
@@ -407,7 +414,7 @@ fn prompt_asks_for_a_new_sign_in() {
     let house = House::start();
     house.at_consent(&[]);
     for _ in 0..2_000 {
-        house.smart.server.app().auth.now_s();
+        let _ = house.smart.server.app().auth.now_s();
     }
     let page = house.ask(&[("prompt", "login")]);
     assert!(page.text().contains("name=\"password\""), "{}", page.text());

@@ -77,7 +77,7 @@ fn page(
         _ => None,
     };
     let page = Account {
-        who: person.who(),
+        who: Some(person.who()),
         csrf: &person.session.csrf,
         least: visit.auth().config.password_characters,
         has_password: person.user.password.is_some(),

@@ -15,7 +15,7 @@ const MOST: usize = 200;
 struct Apps<'a> {
     who: Option<Who>,
     csrf: &'a str,
-    apps: Vec<App>,
+    list: Vec<App>,
     note: Option<&'static str>,
 }
 
@@ -37,7 +37,7 @@ pub async fn show(visit: Visit) -> Answer {
     let mut apps = own.iter().map(|own| App::of(keeper, own)).collect::<Result<Vec<_>, _>>()?;
     apps.reverse();
     let note = (visit.field("done") == "1").then_some("The app’s access has ended.");
-    html(StatusCode::OK, &Apps { who: person.who(), csrf: &person.session.csrf, apps, note })
+    html(StatusCode::OK, &Apps { who: Some(person.who()), csrf: &person.session.csrf, list: apps, note })
 }
 
 /// Ends one.

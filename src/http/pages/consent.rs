@@ -110,7 +110,7 @@ async fn form(visit: &Visit, journey: &Journey, status: StatusCode, error: Optio
     let offer = visit.auth().offer(TENANT, &person.user, pending)?;
     let name = if let Shown::Patient(patient) = &patient { Some(&*patient.name) } else { None };
     let page = Consent {
-        who: person.who(),
+        who: Some(person.who()),
         csrf: &person.session.csrf,
         pending: &journey.id,
         client: &client.name,

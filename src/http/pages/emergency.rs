@@ -64,7 +64,7 @@ async fn allowed(visit: &Visit) -> Result<Result<Journey, actix_web::HttpRespons
 fn form(visit: &Visit, journey: &Journey, status: StatusCode, error: Option<&'static str>) -> Answer {
     let person = &journey.person;
     let page = Asking {
-        who: person.who(),
+        who: Some(person.who()),
         csrf: &person.session.csrf,
         pending: &journey.id,
         reason: visit.field("reason"),

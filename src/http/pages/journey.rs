@@ -43,7 +43,7 @@ async fn other_user(visit: &Visit, id: &str, pending: &Pending, client: &Client,
     if visit.field("decision") == "deny" && visit.request.method() == actix_web::http::Method::POST {
         return deny(visit, id, pending).await;
     }
-    let page = OtherUser { who: person.who(), pending: id, client: &client.name };
+    let page = OtherUser { who: Some(person.who()), pending: id, client: &client.name };
     leading_to(StatusCode::FORBIDDEN, &page, Some(&pending.redirect_uri))
 }
 

@@ -93,7 +93,7 @@ async fn picker(visit: &Visit, journey: &Journey, status: StatusCode, error: Opt
         (None, false)
     };
     let page = Picker {
-        who: person.who(),
+        who: Some(person.who()),
         csrf: &person.session.csrf,
         pending: &journey.id,
         client: &journey.client.name,

@@ -59,7 +59,8 @@ impl Browser {
     /// The same, without following where it leads.
     pub fn submit_only(&self, page: &Answer, action: &str, fields: &[(&str, &str)]) -> Answer {
         let form = Regex::new(&format!(r#"(?s)<form[^>]* action="{action}"[^>]*>(.*?)</form>"#)).unwrap();
-        let form = form.captures_iter(page.text()).last().unwrap_or_else(|| panic!("no form {action}: {}", page.text()));
+        let form =
+            form.captures_iter(page.text()).last().unwrap_or_else(|| panic!("no form {action}: {}", page.text()));
         let hidden = Regex::new(r#"<input type="hidden" name="([^"]*)" value="([^"]*)">"#).unwrap();
         let hidden = hidden.captures_iter(form.get(1).unwrap().as_str()).map(|field| {
             let (_, [name, value]) = field.extract();
