@@ -3,7 +3,8 @@
 use crate::auth::access::Restrictions;
 use crate::auth::bearer::Bearer;
 use crate::auth::grant::Grant;
-use crate::auth::scope::ResourceScope;
+use crate::auth::records::User;
+use crate::auth::scope::{ResourceScope, Scopes};
 use crate::auth::server::Server;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -91,6 +92,16 @@ impl App {
         }
         let text = format!("The restriction of {scope} is no search criteria of its type.");
         Err(Error::new(Category::Unprocessable, "business-rule", text).at("scopes"))
+    }
+
+    /// Which patients a user who is signed in at a browser may read and search by their roles.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn patients_of(&self, tenant: TenantId, user: &User, is_emergency: bool) -> Result<Grant> {
+        let registry = self.conformances.of(tenant)?.registry();
+        let restrictions = Compiler { registry: &registry, options: &self.restriction_options() };
+        self.auth.reach(tenant, user, &Scopes::parse("user/Patient.rs"), is_emergency, &restrictions)
     }
 
     fn bearer(&self, tenant: TenantId, token: &str) -> Result<Arc<Bearer>> {

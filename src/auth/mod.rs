@@ -3,9 +3,11 @@
 pub mod access;
 pub mod assertion;
 pub mod authorization;
+pub mod authorize;
 pub mod bearer;
 pub mod client;
 pub mod compartment;
+pub mod consent;
 pub mod discovery;
 pub mod error;
 pub mod fetch;

@@ -6,6 +6,7 @@ mod content;
 mod cors;
 pub mod negotiate;
 mod oauth;
+mod pages;
 pub mod prefer;
 mod request;
 mod response;

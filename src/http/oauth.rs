@@ -23,7 +23,7 @@ const TENANT: TenantId = TenantId::DEFAULT;
 /// How long what is for everybody may be held, in seconds.
 const PUBLIC_MAX_AGE_S: u32 = 300;
 
-type Answer<T> = Result<T, OAuthError>;
+pub(super) type Answer<T> = Result<T, OAuthError>;
 
 /// `POST /auth/token`
 pub async fn token(request: HttpRequest, payload: web::Payload, shared: web::Data<Shared>) -> HttpResponse {
@@ -152,7 +152,7 @@ async fn as_client<T>(
 }
 
 /// The form that a request carries, and nothing but a form.
-async fn form(request: &HttpRequest, payload: web::Payload, shared: &Shared) -> Answer<Form> {
+pub(super) async fn form(request: &HttpRequest, payload: web::Payload, shared: &Shared) -> Answer<Form> {
     let is_form = negotiate::require(Some(content_type(request)?), &[negotiate::BodyFormat::Form]);
     is_form.map_err(|_| OAuthError::request("The Content-Type has to be application/x-www-form-urlencoded."))?;
     Form::parse(&read(request, payload, shared).await?)

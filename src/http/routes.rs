@@ -1,6 +1,6 @@
 //! Every URL on one page.
 
-use super::{Shared, admin, cors, oauth, request, response};
+use super::{Shared, admin, cors, oauth, pages, request, response};
 use crate::error::{Category, Error};
 use crate::interaction::call::method_not_allowed;
 use crate::serve::{Reply, Shape};
@@ -27,6 +27,7 @@ fn auth(config: &mut web::ServiceConfig) {
         .service(endpoint("/launch", [web::post().to(oauth::launch)]))
         .service(endpoint("/keys", [web::get().to(oauth::keys), web::head().to(oauth::keys)]))
         .service(web::resource("/admin/{what:.*}").to(admin::admin))
+        .configure(pages::routes)
         .default_service(web::to(async || nothing()));
 }
 
