@@ -1,9 +1,11 @@
 //! The network side: the only place where actix appears.
 
+mod address;
 mod admin;
 mod body;
 mod content;
 mod cors;
+mod guard;
 pub mod negotiate;
 mod oauth;
 mod pages;
