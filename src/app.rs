@@ -3,6 +3,8 @@
 use crate::auth::access::Restrictions;
 use crate::auth::bearer::Bearer;
 use crate::auth::grant::Grant;
+use crate::auth::rate::{Rates, customer};
+use crate::auth::records::User;
 use crate::auth::scope::{ResourceScope, Scopes};
 use crate::auth::server::Server;
 use crate::clock::Clock;
@@ -16,8 +18,10 @@ use crate::interaction::cursor::Cursors;
 use crate::search::{Compiler, Limits, Options};
 use crate::store::Store;
 use crate::tenant::TenantId;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// The server without its network side.
 pub struct App {
@@ -31,8 +35,15 @@ pub struct App {
     base: Arc<str>,
     cursors: Arc<Cursors>,
     conformances: Arc<Conformances>,
+    clients: Rates,
+    tenants: Rates,
+    registrations: Rates,
     stopping: AtomicBool,
 }
+
+/// Clients that somebody may register in [`REGISTRATIONS_WINDOW`] without an administrator's token.
+const REGISTRATIONS: u32 = 10;
+const REGISTRATIONS_WINDOW: Duration = Duration::from_mins(10);
 
 impl App {
     /// Puts the parts together. `cursor_key` seals page links.
@@ -52,19 +63,73 @@ impl App {
         }
         let auth = Server::new(store.keeper(), Arc::clone(&clock), config.auth.clone(), &config.public_url());
         let auth = Arc::new(auth);
-        Ok(Self { config, auth, store, clock, limits, base, cursors, conformances, stopping: AtomicBool::new(false) })
+        Ok(Self {
+            clients: Rates::per_second(limits.client_requests_per_s),
+            tenants: Rates::per_second(limits.tenant_requests_per_s),
+            registrations: Rates::new(REGISTRATIONS_WINDOW / REGISTRATIONS, REGISTRATIONS_WINDOW),
+            config,
+            auth,
+            store,
+            clock,
+            limits,
+            base,
+            cursors,
+            conformances,
+            stopping: AtomicBool::new(false),
+        })
     }
 
-    /// What a request with this token may reach: one decision for each request.
+    /// What a request with this token, from this address, may reach: one decision for each request. The request is counted: as its
+    /// client's, or where no client is known, its address's.
     ///
     /// # Errors
-    /// 401 where the call needs a token and there is none, or a bad one. Only an open server (`insecure_open`) asks for none.
-    pub async fn authorize(&self, tenant: TenantId, call: &Call, token: Option<&str>) -> Result<Grant> {
-        if self.config.insecure_open || matches!(call, Call::Capabilities) {
+    /// 401 where the call needs a token and there is none, or a bad one. Only an open server (`insecure_open`) asks for none. 429 where
+    /// the client or the tenant sends more than its limit.
+    pub async fn authorize(&self, tenant: TenantId, call: &Call, token: Option<&str>, from: IpAddr) -> Result<Grant> {
+        if self.config.insecure_open {
+            self.count_address(from)?;
+            self.count_tenant(tenant)?;
             return Ok(Grant::unrestricted(tenant));
         }
-        let token = token.ok_or_else(|| unauthenticated("This server answers authorized requests only."))?;
-        Ok(self.bearer(tenant, token).await?.grant.clone())
+        // What anybody may ask takes nothing from the tenant's clients.
+        if matches!(call, Call::Capabilities) {
+            self.count_address(from)?;
+            return Ok(Grant::unrestricted(tenant));
+        }
+        let bearer = match token {
+            Some(token) => self.bearer(tenant, token).await,
+            None => Err(unauthenticated("This server answers authorized requests only.")),
+        };
+        let bearer = match bearer {
+            Ok(bearer) => bearer,
+            Err(error) => return Err(self.count_address(from).err().unwrap_or(error)),
+        };
+        let counted = self.clients.count((tenant, &bearer.claims.iss, &bearer.claims.client_id));
+        counted.map_err(|wait_s| too_many("The client sends", "limits.client_requests_per_s", wait_s))?;
+        self.count_tenant(tenant)?;
+        Ok(bearer.grant.clone())
+    }
+
+    /// Counts a request from an address.
+    ///
+    /// # Errors
+    /// 429 over `limits.client_requests_per_s`.
+    pub fn count_address(&self, from: IpAddr) -> Result<()> {
+        let counted = self.clients.count(customer(from));
+        counted.map_err(|wait_s| too_many("This address sends", "limits.client_requests_per_s", wait_s))
+    }
+
+    fn count_tenant(&self, tenant: TenantId) -> Result<()> {
+        let counted = self.tenants.count(tenant);
+        counted.map_err(|wait_s| too_many("The clients of this server send", "limits.tenant_requests_per_s", wait_s))
+    }
+
+    /// Counts a client that somebody registers without an administrator's token.
+    ///
+    /// # Errors
+    /// The seconds to wait.
+    pub fn count_registration(&self, from: IpAddr) -> Result<(), u32> {
+        self.registrations.count(customer(from))
     }
 
     /// Whether a request with this token may manage users, roles and clients. Nobody may without, on an open server neither.
@@ -96,6 +161,16 @@ impl App {
         }
         let text = format!("The restriction of {scope} is no search criteria of its type.");
         Err(Error::new(Category::Unprocessable, "business-rule", text).at("scopes"))
+    }
+
+    /// Which patients a user who is signed in at a browser may read and search by their roles.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn patients_of(&self, tenant: TenantId, user: &User, is_emergency: bool) -> Result<Grant> {
+        let registry = self.conformances.of(tenant)?.registry();
+        let restrictions = Compiler { registry: &registry, options: &self.restriction_options() };
+        self.auth.reach(tenant, user, &Scopes::parse("user/Patient.rs"), is_emergency, &restrictions)
     }
 
     /// Waits only where a token is seen for the first time, of a trusted issuer whose keys are not at hand.
@@ -165,6 +240,13 @@ impl App {
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
     }
+}
+
+fn too_many(who: &str, limit: &str, wait_s: u32) -> Error {
+    let text = format!("{who} more requests than {limit} allows.");
+    let mut error = Error::new(Category::TooManyRequests, "throttled", text);
+    error.retry_after_s = Some(wait_s);
+    error
 }
 
 fn unauthenticated(text: &'static str) -> Error {

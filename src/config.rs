@@ -4,8 +4,10 @@
 //! `docs/configuration.md` lists each; `tests/tidy.rs` checks that it does.
 
 mod auth;
+mod network;
 
 pub use auth::{Auth, Claims, Provider, Registration, TrustedIssuer};
+pub use network::Network;
 
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
@@ -52,6 +54,9 @@ pub struct Config {
     pub public_url: Option<String>,
     /// Answers everybody. Only on a loopback address.
     pub insecure_open: bool,
+    /// The proxies in front of the server: only they are believed when they tell by `Forwarded` or `X-Forwarded-For` from which
+    /// address a request comes.
+    pub trusted_proxies: Vec<Network>,
     /// The number of threads that serve requests; the number of cores when 0.
     pub workers: usize,
     /// What happens to unknown search parameters where the request does not say.
@@ -117,9 +122,10 @@ pub struct Limits {
     pub shutdown_timeout_s: u64,
     /// The time that a page link stays valid, in seconds.
     pub cursor_lifetime_s: u64,
-    /// The requests of one client in a second, on average over ten seconds.
+    /// The requests of one client in a second, on average over ten seconds; no limit when 0. Who shows no good token is counted by
+    /// address.
     pub client_requests_per_s: u32,
-    /// The requests of all clients of a tenant in a second, on average over ten seconds.
+    /// The requests of all clients of a tenant in a second, on average over ten seconds; no limit when 0.
     pub tenant_requests_per_s: u32,
 }
 
@@ -131,6 +137,7 @@ impl Default for Config {
             key_file: None,
             public_url: None,
             insecure_open: false,
+            trusted_proxies: Vec::new(),
             workers: 0,
             handling: Handling::Strict,
             check_references: false,

@@ -12,6 +12,7 @@ use crate::interaction::call::{Call, Verb};
 use crate::interaction::condition::Conditions;
 use crate::interaction::{self, Answer, Request, Return, Status};
 use crate::tenant::TenantId;
+use std::net::IpAddr;
 
 /// A request as it arrived, in plain types. `http/request.rs` makes it.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ pub struct Incoming {
     pub call: Call,
     /// The parameters of the URL and of a form.
     pub query: Vec<(String, String)>,
+    /// The address that it comes from.
+    pub from: IpAddr,
     /// The bearer token of `Authorization`.
     pub token: Option<String>,
     /// What must hold.
@@ -110,7 +113,7 @@ pub async fn serve(app: &App, incoming: &Incoming) -> Reply {
 }
 
 async fn run(app: &App, incoming: &Incoming) -> Result<Answer> {
-    let grant = app.authorize(incoming.tenant, &incoming.call, incoming.token.as_deref()).await?;
+    let grant = app.authorize(incoming.tenant, &incoming.call, incoming.token.as_deref(), incoming.from).await?;
     let context = app.context(grant)?;
     let depth = context.limits.json_depth;
     let request = Request {

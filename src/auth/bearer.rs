@@ -10,7 +10,7 @@ use super::compartment::Patients;
 use super::grant::Grant;
 use super::keeper::KeeperError;
 use super::records::{AccessClaims, Authorization, Client, Role, User};
-use super::scope::ADMIN;
+use super::scope::{ADMIN, Scopes};
 use super::server::Server;
 use crate::error::{Category, Error, Result};
 use crate::key::Expr;
@@ -146,6 +146,23 @@ impl Server {
         Ok(bearer)
     }
 
+    /// What a user who is signed in at a browser may reach by their roles, within some scopes, for the server's own pages.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn reach(
+        &self,
+        tenant: TenantId,
+        user: &User,
+        scopes: &Scopes,
+        is_emergency: bool,
+        restrictions: &dyn Restrictions,
+    ) -> Result<Grant> {
+        let roles = self.roles_of(tenant, user).map_err(failed)?;
+        let rights = role_rights(&roles, user, is_emergency, restrictions);
+        Ok(Grant::limited(tenant, Arc::new(Access::new(scopes, None, Some(&rights), restrictions))))
+    }
+
     /// The records that a token rests on, as they are now.
     fn basis(&self, tenant: TenantId, claims: &AccessClaims, origin: &Origin) -> Result<Basis> {
         if let Origin::Trusted(user) = origin {
@@ -205,17 +222,22 @@ impl Basis {
             return Access::new(&claims.scope, claims.patient.as_deref(), None, restrictions);
         };
         let is_emergency = person.authorization.as_ref().is_some_and(|own| own.break_glass.is_some());
-        let rights = person.roles.iter().map(|role| RoleRights {
-            scopes: role.scopes.clone(),
-            patients: if role.own_patients && !(is_emergency && role.break_glass) {
-                own_patients(person.user.fhir_user.as_deref(), restrictions)
-            } else {
-                Patients::All
-            },
-        });
-        let rights: Vec<_> = rights.collect();
+        let rights = role_rights(&person.roles, &person.user, is_emergency, restrictions);
         Access::new(&claims.scope, claims.patient.as_deref(), Some(&rights), restrictions)
     }
+}
+
+/// What roles give a user.
+fn role_rights(roles: &[Role], user: &User, is_emergency: bool, restrictions: &dyn Restrictions) -> Vec<RoleRights> {
+    let rights = roles.iter().map(|role| RoleRights {
+        scopes: role.scopes.clone(),
+        patients: if role.own_patients && !(is_emergency && role.break_glass) {
+            own_patients(user.fhir_user.as_deref(), restrictions)
+        } else {
+            Patients::All
+        },
+    });
+    rights.collect()
 }
 
 /// Whose patients somebody's own are: a patient's are the patient; those of a related person are the patients that it is related to;

@@ -38,6 +38,11 @@ impl OAuthError {
         Self::new("invalid_grant", description)
     }
 
+    /// `slow_down`, with the seconds to wait.
+    pub fn slow_down(description: impl Into<Cow<'static, str>>, wait_s: u32) -> Self {
+        Self { retry_after_s: Some(wait_s), ..Self::new("slow_down", description) }
+    }
+
     /// `server_error`: the log hears why.
     pub fn server(log: impl std::fmt::Display) -> Self {
         let mut error = Self::new("server_error", "The server failed to handle the request.");

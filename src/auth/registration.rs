@@ -1,13 +1,13 @@
-//! What a client tells of itself (RFC 7591, <https://www.rfc-editor.org/rfc/rfc7591>), and the list of clients.
+//! What a client tells of itself (RFC 7591, <https://www.rfc-editor.org/rfc/rfc7591>).
 //!
 //! The form of the metadata is checked by a JSON schema; what no schema can say is checked after. Members that are not known are
 //! ignored, as the RFC wants.
 
 use super::error::OAuthError;
 use super::jwks::PublicKeys;
-use super::keeper::{Expect, Keep, KeeperError};
-use super::records::{self, Authorization, Client, ClientProof, Record};
-use super::scope::Scopes;
+use super::keeper::{Expect, KeeperError};
+use super::records::{Client, ClientProof};
+use super::scope::{ADMIN, INTROSPECT, Level, MAKE_LAUNCH, Scope, Scopes};
 use super::secret;
 use super::server::Server;
 use crate::config::Registration;
@@ -23,9 +23,6 @@ const DEFAULT_SCOPE: &str = "openid fhirUser launch launch/patient patient/*.rs"
 /// Members of a client's metadata that are kept for people to see.
 const ABOUT: [&str; 7] =
     ["client_uri", "logo_uri", "tos_uri", "policy_uri", "contacts", "software_id", "software_version"];
-
-/// Records that are read at a time.
-const PAGE: usize = 500;
 
 /// The form of the metadata. `launch_url` and `origins` are this server's own.
 static SCHEMA: LazyLock<Option<Validator>> = LazyLock::new(|| {
@@ -176,11 +173,25 @@ fn text<'g>(given: &'g Value, name: &str) -> Option<&'g str> {
     given.get(name)?.as_str()
 }
 
+/// Whether a client can have a scope that nobody vouches for: none that is for the administration or for itself.
+fn is_for_anyone(scope: &Scope) -> bool {
+    match scope {
+        Scope::Named(name) => ![ADMIN, MAKE_LAUNCH, INTROSPECT].contains(name),
+        Scope::Resource(scope) => scope.level != Level::System,
+    }
+}
+
+/// Whether an id can be a client's.
+pub(super) fn is_id(id: &str) -> bool {
+    (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte))
+}
+
 impl Server {
     /// Registers a client by its metadata, and answers as RFC 7591 section 3.2 says.
     ///
     /// # Errors
-    /// `invalid_redirect_uri`, `invalid_client_metadata`, and `access_denied` where the settings don't let this one register.
+    /// `invalid_redirect_uri`, `invalid_client_metadata`; `access_denied` where the settings don't let this one register, or too many
+    /// have that nobody looked at.
     pub async fn register(&self, tenant: TenantId, given: &Value, by: Registrant) -> Result<Registered, OAuthError> {
         match (self.config.registration, by) {
             (Registration::Open, _) | (Registration::Admin, Registrant::Admin) => {}
@@ -190,6 +201,9 @@ impl Server {
             (Registration::Off, _) => {
                 return Err(OAuthError::new("access_denied", "Clients are not registered by this endpoint."));
             }
+        }
+        if by == Registrant::Anyone {
+            self.leave_room(tenant)?;
         }
         let registered = self.put_client(tenant, &self.clock.new_id(), given, by).await?;
         tracing::info!(client = registered.client.client_id, ?by, "client registered");
@@ -207,21 +221,37 @@ impl Server {
         given: &Value,
         by: Registrant,
     ) -> Result<Registered, OAuthError> {
-        if !(1..=128).contains(&id.len())
-            || !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte))
-        {
+        let old = self.client_by_id(tenant, id)?;
+        let expect = old.as_ref().map_or(Expect::Absent, |(_, version)| Expect::Version(*version));
+        let registered = self.client_like(id, given, old.map(|(client, _)| client), by)?;
+        match self.keep_client(tenant, &registered.client, expect, by).await {
+            Err(KeeperError::Stale(_)) => {
+                Err(OAuthError::new("temporarily_unavailable", "The client was changed meanwhile."))
+            }
+            result => Ok(result.map(|()| registered)?),
+        }
+    }
+
+    /// The client that is described, before it is kept. What was there before keeps its secret.
+    ///
+    /// # Errors
+    /// As [`Self::put_client`] has them.
+    pub(super) fn client_like(
+        &self,
+        id: &str,
+        given: &Value,
+        old: Option<Client>,
+        by: Registrant,
+    ) -> Result<Registered, OAuthError> {
+        if !is_id(id) {
             return Err(OAuthError::request("A client_id has 1 to 128 letters, digits and -._~"));
         }
         check_form(given)?;
-        let old = records::get::<Client>(&*self.keeper, tenant, id)?;
-        let (proof, secret) = self.proof(given, old.as_ref().map(|(client, _)| &client.proof))?;
+        let (proof, secret) = self.proof(given, old.as_ref().map(|client| &client.proof))?;
         let mut client = self.client_of(id, given, proof, by)?;
-        let mut expect = Expect::Absent;
-        if let Some((old, version)) = old {
+        if let Some(old) = old {
             (client.created, client.disabled) = (old.created, old.disabled);
-            expect = Expect::Version(version);
         }
-        self.keep_client(tenant, &client, expect).await?;
         Ok(Registered { client, secret })
     }
 
@@ -253,9 +283,11 @@ impl Server {
     }
 
     fn client_of(&self, id: &str, given: &Value, proof: ClientProof, by: Registrant) -> Result<Client, OAuthError> {
-        let scopes = Scopes::parse(text(given, "scope").unwrap_or(DEFAULT_SCOPE));
+        let asked = Scopes::parse(text(given, "scope").unwrap_or(DEFAULT_SCOPE));
+        let scopes: Scopes =
+            asked.iter().filter(|scope| by == Registrant::Admin || is_for_anyone(scope)).cloned().collect();
         if scopes.is_empty() {
-            return Err(bad("scope has none that this server knows."));
+            return Err(bad("scope has none that this client can have."));
         }
         let mut usual = vec!["authorization_code".to_owned()];
         if scopes.has("offline_access") || scopes.has("online_access") {
@@ -300,90 +332,9 @@ impl Server {
             disabled: false,
         })
     }
-
-    /// Clients in the order of their ids, those after `after`, at most `count`.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub fn clients(&self, tenant: TenantId, after: Option<&str>, count: usize) -> Result<Vec<Client>, OAuthError> {
-        let kept = self.keeper.list(tenant, Client::KIND, "", after, count)?;
-        Ok(kept.iter().map(|kept| records::read(&kept.bytes)).collect::<Result<_, _>>()?)
-    }
-
-    /// A client, switched off or not.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub fn client(&self, tenant: TenantId, id: &str) -> Result<Option<Client>, OAuthError> {
-        if id.is_empty() || id.len() > 128 {
-            return Ok(None);
-        }
-        Ok(records::get(&*self.keeper, tenant, id)?.map(|(client, _)| client))
-    }
-
-    /// Removes a client with all that was granted to it. Whether there was one.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub async fn remove_client(&self, tenant: TenantId, id: &str) -> Result<bool, OAuthError> {
-        if self.client(tenant, id)?.is_none() {
-            return Ok(false);
-        }
-        self.keeper.keep(tenant, vec![records::remove::<Client>(id, Expect::Any)]).await?;
-        // After the client, so that none is granted in between: a client of the same name later must not inherit them.
-        let mut after: Option<Box<str>> = None;
-        loop {
-            let page = self.keeper.list(tenant, Authorization::KIND, "", after.as_deref(), PAGE)?;
-            let Some(last) = page.last() else { return Ok(true) };
-            after = Some(last.id.clone());
-            let mut gone: Vec<Keep> = Vec::new();
-            for kept in &page {
-                if records::read::<Authorization>(&kept.bytes)?.client_id == id {
-                    gone.push(records::remove::<Authorization>(&kept.id, Expect::Any));
-                }
-            }
-            if !gone.is_empty() {
-                self.keeper.keep(tenant, gone).await?;
-            }
-        }
-    }
-
-    /// Switches a client off or on again. Whether there is one.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub async fn disable_client(&self, tenant: TenantId, id: &str, disabled: bool) -> Result<bool, OAuthError> {
-        let Some((client, version)) = records::get::<Client>(&*self.keeper, tenant, id)? else { return Ok(false) };
-        self.keep_client(tenant, &Client { disabled, ..client }, Expect::Version(version)).await?;
-        Ok(true)
-    }
-
-    /// Gives a client that has a secret another one. `None` where there is no such client.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub async fn rotate_secret(&self, tenant: TenantId, id: &str) -> Result<Option<String>, OAuthError> {
-        let Some((client, version)) = records::get::<Client>(&*self.keeper, tenant, id)? else { return Ok(None) };
-        if !matches!(client.proof, ClientProof::Secret { .. }) {
-            return Ok(None);
-        }
-        let (proof, secret) = new_proof()?;
-        self.keep_client(tenant, &Client { proof, ..client }, Expect::Version(version)).await?;
-        Ok(Some(secret))
-    }
-
-    async fn keep_client(&self, tenant: TenantId, client: &Client, expect: Expect) -> Result<(), OAuthError> {
-        let change = records::put(&client.client_id, client, expect, None)?;
-        match self.keeper.keep(tenant, vec![change]).await {
-            Err(KeeperError::Stale(_)) => {
-                Err(OAuthError::new("temporarily_unavailable", "The client was changed meanwhile."))
-            }
-            result => Ok(result?),
-        }
-    }
 }
 
-fn new_proof() -> Result<(ClientProof, String), OAuthError> {
+pub(super) fn new_proof() -> Result<(ClientProof, String), OAuthError> {
     let secret = secret::new_secret()?;
     Ok((ClientProof::Secret { sha256: secret::hash(&secret) }, secret))
 }

@@ -1,7 +1,9 @@
 use super::super::client::Credentials;
 use super::super::fixture::{StillClock, server};
 use super::*;
+use crate::auth::records::{self, Authorization, Record};
 use crate::config::Auth;
+use crate::error::Category;
 use std::sync::Arc;
 
 const TENANT: TenantId = TenantId::DEFAULT;
@@ -42,22 +44,21 @@ async fn a_client_registers_and_uses_its_secret() {
         ..Credentials::default()
     };
     assert!(server.authenticate(TENANT, &with(&secret)).await.is_ok());
-    assert!(!metadata(&server.client(TENANT, "id-1").unwrap().unwrap()).to_string().contains(&secret));
+    assert!(!metadata(&server.client_by_id(TENANT, "id-1").unwrap().unwrap().0).to_string().contains(&secret));
 
     // Replacing keeps the secret; another secret makes the old one bad; a client that is off or gone is unknown.
     let replaced = server.put_client(TENANT, "id-1", &given, Registrant::Admin).await.unwrap();
     assert!(replaced.secret.is_none() && server.authenticate(TENANT, &with(&secret)).await.is_ok());
-    let next = server.rotate_secret(TENANT, "id-1").await.unwrap().unwrap();
+    let next = server.rotate_secret(TENANT, "id-1", None).await.unwrap();
     assert!(server.authenticate(TENANT, &with(&secret)).await.is_err());
     assert!(server.authenticate(TENANT, &with(&next)).await.is_ok());
-    assert!(server.disable_client(TENANT, "id-1", true).await.unwrap());
+    server.disable_client(TENANT, "id-1", None, true).await.unwrap();
     assert_eq!(server.authenticate(TENANT, &with(&next)).await.unwrap_err().code, "invalid_client");
-    assert!(server.disable_client(TENANT, "id-1", false).await.unwrap());
+    server.disable_client(TENANT, "id-1", None, false).await.unwrap();
     assert!(server.authenticate(TENANT, &with(&next)).await.is_ok());
     assert_eq!(server.clients(TENANT, None, 10).unwrap().len(), 1);
-    assert!(
-        server.remove_client(TENANT, "id-1").await.unwrap() && !server.remove_client(TENANT, "id-1").await.unwrap()
-    );
+    server.remove_client(TENANT, "id-1", None).await.unwrap();
+    assert_eq!(server.remove_client(TENANT, "id-1", None).await.unwrap_err().category, Category::NotFound);
     assert_eq!(server.authenticate(TENANT, &with(&next)).await.unwrap_err().code, "invalid_client");
 }
 
@@ -84,7 +85,7 @@ async fn what_was_granted_goes_with_its_client() {
     let given = json!({ "redirect_uris": ["https://app.example.org/"], "token_endpoint_auth_method": "none" });
     server.put_client(TENANT, "app", &given, Registrant::Admin).await.unwrap();
     server.keeper.keep(TENANT, vec![of("u~1", "app"), of("u~2", "other"), of("v~1", "app")]).await.unwrap();
-    server.remove_client(TENANT, "app").await.unwrap();
+    server.remove_client(TENANT, "app", None).await.unwrap();
     let left = server.keeper.list(TENANT, Authorization::KIND, "", None, 10).unwrap();
     assert_eq!(left.iter().map(|kept| &*kept.id).collect::<Vec<_>>(), ["u~2"]);
 }
@@ -204,6 +205,28 @@ async fn bad_metadata_is_refused() {
             "invalid_request"
         );
     }
+}
+
+#[tokio::test]
+async fn nobody_vouches_for_who_registers_openly() {
+    let (server, _) = server(Auth { registration: Registration::Open, open_clients: 2, ..Auth::default() });
+    let wide = "openid admin make_launch introspect system/*.rs user/*.rs patient/*.rs";
+    let given = json!({ "redirect_uris": ["https://app.example.org/"], "scope": wide });
+    let register = async |by| server.register(TENANT, &given, by).await.map(|registered| registered.client);
+    let first = register(Registrant::Anyone).await.unwrap();
+    assert_eq!(first.scopes.to_string(), "openid user/*.rs patient/*.rs");
+    assert_eq!(register(Registrant::Admin).await.unwrap().scopes.to_string(), wide);
+    register(Registrant::Anyone).await.unwrap();
+    assert_eq!(register(Registrant::Anyone).await.unwrap_err().code, "access_denied");
+    // One that an administrator looked at, and one that is removed, make room.
+    server.replace_client(TENANT, &first.client_id, None, &given).await.unwrap();
+    let third = register(Registrant::Anyone).await.unwrap();
+    assert!(register(Registrant::Anyone).await.is_err());
+    server.remove_client(TENANT, &third.client_id, None).await.unwrap();
+    assert!(register(Registrant::Anyone).await.is_ok());
+    let nothing = json!({ "redirect_uris": ["https://app.example.org/"], "scope": "admin system/*.rs" });
+    let refused = server.register(TENANT, &nothing, Registrant::Anyone).await.unwrap_err();
+    assert_eq!(refused.code, "invalid_client_metadata");
 }
 
 #[tokio::test]

@@ -48,7 +48,7 @@ impl Default for Slowing {
 
 impl Slowing {
     /// What requests of a client from an address are remembered by: of a fixed size, whatever the client says it is called.
-    pub fn key(&self, client_id: &str, address: Option<IpAddr>) -> u64 {
+    pub fn key(&self, client_id: &str, address: IpAddr) -> u64 {
         self.hasher.hash_one((client_id, address))
     }
 
@@ -62,9 +62,8 @@ impl Slowing {
         if left <= 0 {
             return Ok(());
         }
-        let mut error = OAuthError::new("slow_down", "Too many failures. Try again later.");
-        error.retry_after_s = Some(u32::try_from(left).unwrap_or(LONGEST_S).min(LONGEST_S));
-        Err(error)
+        let wait_s = u32::try_from(left).unwrap_or(LONGEST_S).min(LONGEST_S);
+        Err(OAuthError::slow_down("Too many failures. Try again later.", wait_s))
     }
 
     /// Remembers how a request ended: as a failure only what can be a guess.
@@ -87,10 +86,12 @@ impl Slowing {
 mod tests {
     use super::*;
 
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
     #[test]
     fn each_failure_doubles_the_wait_and_a_success_ends_it() {
         let slowing = Slowing::default();
-        let key = slowing.key("app", None);
+        let key = slowing.key("app", HERE);
         let fail = |now| slowing.note(key, now, &Err::<(), _>(OAuthError::client()));
         let wait = |now| slowing.check(key, now).err().and_then(|error| error.retry_after_s);
         (1..FREE).for_each(|_| fail(100));
@@ -101,7 +102,7 @@ mod tests {
         assert_eq!((wait(101), wait(102)), (Some(2), Some(1)));
         (0..100).for_each(|_| fail(110));
         assert_eq!((wait(110), wait(150), wait(170)), (Some(60), Some(20), None));
-        assert_eq!(slowing.check(slowing.key("other", None), 110).err(), None);
+        assert_eq!(slowing.check(slowing.key("other", HERE), 110).err(), None);
         slowing.note(key, 170, &Ok(()));
         fail(170);
         assert_eq!(wait(170), None);
@@ -110,7 +111,7 @@ mod tests {
     #[test]
     fn only_what_can_be_a_guess_counts_and_old_failures_are_forgotten() {
         let slowing = Slowing::default();
-        let key = slowing.key("app", None);
+        let key = slowing.key("app", HERE);
         (0..100).for_each(|_| slowing.note(key, 100, &Err::<(), _>(OAuthError::request("x is missing."))));
         assert!(slowing.check(key, 100).is_ok());
         (0..FREE).for_each(|_| slowing.note(key, 100, &Err::<(), _>(OAuthError::grant("no"))));

@@ -295,7 +295,12 @@ pub(super) fn is_version(expected: Option<u64>, current: u64) -> Result<()> {
     if expected.is_none_or(|expected| expected == current) {
         return Ok(());
     }
-    Err(Error::new(Category::PreconditionFailed, "conflict", "It was changed meanwhile: read it again."))
+    Err(changed())
+}
+
+/// 412.
+pub(super) fn changed() -> Error {
+    Error::new(Category::PreconditionFailed, "conflict", "It was changed meanwhile: read it again.")
 }
 
 pub(super) fn conflict(text: &'static str) -> Error {

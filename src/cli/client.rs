@@ -1,5 +1,6 @@
 //! `pharos client`: the apps and services that may ask for tokens.
 
+use super::user::said;
 use super::{Failure, Settings, serve};
 use crate::auth::error::OAuthError;
 use crate::auth::registration::{Registrant, metadata};
@@ -128,7 +129,6 @@ pub fn run(command: Client) -> Result<(), Failure> {
 
 #[allow(clippy::print_stdout)]
 async fn act(auth: &Server, tenant: TenantId, action: Action) -> Result<(), Failure> {
-    let known = |there: bool| if there { Ok(()) } else { Err(Failure::from("there is no such client")) };
     match action {
         Action::Add(add) => {
             let id = add.id.clone().unwrap_or_else(|| auth.clock.new_id());
@@ -138,16 +138,15 @@ async fn act(auth: &Server, tenant: TenantId, action: Action) -> Result<(), Fail
         }
         Action::List => list(auth, tenant),
         Action::Show(named) => {
-            let client = auth.client(tenant, &named.id).map_err(words)?.ok_or("there is no such client")?;
+            let (client, _) = auth.client_by_id(tenant, &named.id)?.ok_or("there is no such client")?;
             println!("{:#}", metadata(&client));
             Ok(())
         }
-        Action::Remove(named) => known(auth.remove_client(tenant, &named.id).await.map_err(words)?),
-        Action::Disable(named) => known(auth.disable_client(tenant, &named.id, true).await.map_err(words)?),
-        Action::Enable(named) => known(auth.disable_client(tenant, &named.id, false).await.map_err(words)?),
+        Action::Remove(named) => auth.remove_client(tenant, &named.id, None).await.map_err(said),
+        Action::Disable(named) => auth.disable_client(tenant, &named.id, None, true).await.map_err(said),
+        Action::Enable(named) => auth.disable_client(tenant, &named.id, None, false).await.map_err(said),
         Action::RotateSecret(named) => {
-            let secret = auth.rotate_secret(tenant, &named.id).await.map_err(words)?;
-            println!("{}", secret.ok_or("there is no such client, or it has no secret")?);
+            println!("{}", auth.rotate_secret(tenant, &named.id, None).await.map_err(said)?);
             Ok(())
         }
     }
@@ -157,7 +156,7 @@ async fn act(auth: &Server, tenant: TenantId, action: Action) -> Result<(), Fail
 fn list(auth: &Server, tenant: TenantId) -> Result<(), Failure> {
     let mut after = None;
     loop {
-        let page = auth.clients(tenant, after.as_deref(), PAGE).map_err(words)?;
+        let page = auth.clients(tenant, after.as_deref(), PAGE).map_err(said)?;
         let Some(last) = page.last() else { return Ok(()) };
         after = Some(last.client_id.clone());
         for client in &page {
@@ -167,7 +166,7 @@ fn list(auth: &Server, tenant: TenantId) -> Result<(), Failure> {
 }
 
 /// What the person at the terminal hears.
-fn words(error: OAuthError) -> Failure {
+pub(super) fn words(error: OAuthError) -> Failure {
     match error.log {
         Some(log) => format!("{}: {} [{log}]", error.code, error.description).into(),
         None => format!("{}: {}", error.code, error.description).into(),

@@ -3,6 +3,7 @@
 mod check;
 mod client;
 pub mod demo;
+mod keys;
 pub mod load;
 mod package;
 
@@ -37,6 +38,8 @@ enum Command {
     Client(client::Client),
     /// Manage users.
     User(user::Users),
+    /// Replace the keys that sign tokens.
+    Keys(keys::Keys),
     /// Verify a store that no server has open.
     Check(check::Check),
 }
@@ -91,6 +94,7 @@ pub fn run() -> ExitCode {
         Command::Package(command) => package::run(command),
         Command::Client(command) => client::run(command),
         Command::User(command) => user::run(command),
+        Command::Keys(command) => keys::run(command),
         Command::Check(command) => check::run(command),
     };
     match result {

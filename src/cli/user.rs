@@ -223,7 +223,8 @@ fn shown(user: &User) -> String {
     )
 }
 
-fn said(error: Error) -> Failure {
+/// What the person at the terminal hears.
+pub(super) fn said(error: Error) -> Failure {
     if let Some(log) = error.log {
         return log.into();
     }

@@ -37,6 +37,8 @@ pub struct Auth {
     pub clock_skew_s: u64,
     /// Who may register clients.
     pub registration: Registration,
+    /// The clients that may be registered by anybody and that no administrator has looked at.
+    pub open_clients: usize,
     /// The hosts from which key sets and discovery documents may be fetched: names, or `*.` and a domain. None when empty.
     pub fetch_hosts: Vec<String>,
     /// Whether such hosts may have private or loopback addresses, and plain `http`. For tests and closed networks.
@@ -76,6 +78,7 @@ impl Default for Auth {
             signing_key_age_s: 90 * 86_400,
             clock_skew_s: 30,
             registration: Registration::Admin,
+            open_clients: 1_000,
             fetch_hosts: Vec::new(),
             fetch_private: false,
             fetch_bytes: 256 << 10,

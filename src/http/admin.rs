@@ -1,14 +1,17 @@
-//! The administration of users and roles: JSON under `/auth/admin`, for access tokens with the scope `admin` of administrators.
+//! The administration of users, roles, clients and signing keys: JSON under `/auth/admin`, for access tokens with the scope `admin` of administrators.
 //!
-//! An answer has no secret. `ETag` is the version, and a change with `If-Match` of another one is refused.
+//! An answer has no secret, but the one that it makes: a client's is shown once. `ETag` is the version, and a change with `If-Match` of another one is refused.
 
 mod bodies;
+mod clients;
+mod keys;
 mod roles;
 mod users;
 
 use super::request::{bearer, text};
 use super::{Shared, body};
 use crate::app::App;
+use crate::config::Limits;
 use crate::error::{Category, Error, Result};
 use crate::interaction::call::{method_not_allowed, segments};
 use crate::interaction::condition::EntityTags;
@@ -19,6 +22,13 @@ use actix_web::http::header::{
 };
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use serde_json::{Value, json};
+
+/// The largest body, in bytes.
+const BODY_BYTES: usize = 1 << 20;
+
+/// The entries of a page, and the most that `count` can ask for.
+const PAGE: usize = 100;
+const MOST: usize = 1_000;
 
 /// What is answered where all went well.
 struct Answer {
@@ -90,12 +100,16 @@ async fn answer(request: &HttpRequest, payload: web::Payload, shared: &Shared) -
         method: request.method().as_str(),
         query: form_urlencoded::parse(request.query_string().as_bytes()).into_owned().collect(),
         version: version(headers)?,
-        body: body::read(headers, payload, &app.config.limits).await?,
+        body: body::read(headers, payload, &Limits { body_bytes: BODY_BYTES, ..app.config.limits.clone() }).await?,
     };
     match path[..] {
         ["users"] => users::all(&call).await,
         ["users", id] => users::one(&call, id).await,
         ["users", id, part] => users::part(&call, id, part).await,
+        ["clients"] => clients::all(&call).await,
+        ["clients", id] => clients::one(&call, id).await,
+        ["clients", id, action] => clients::act(&call, id, action).await,
+        ["keys", "rotate"] => keys::rotate(&call).await,
         ["roles"] => roles::all(&call),
         ["roles", name] => roles::one(&call, name).await,
         _ => Err(nothing()),
@@ -117,6 +131,13 @@ fn version(headers: &HeaderMap) -> Result<Option<u64>> {
         (None, Some(_)) => Err(Error::invalid("If-None-Match can be * only.")),
         (None, None) => Ok(None),
     }
+}
+
+/// The page of a list: the id before it, and how many entries it has.
+fn page<'c>(call: &'c Call<'_>) -> Result<(Option<&'c str>, usize)> {
+    let count = call.parameter("count").map_or(Ok(PAGE), str::parse);
+    let count = count.map_err(|_| Error::invalid("count must be a number.").at("count"))?.clamp(1, MOST);
+    Ok((call.parameter("after"), count))
 }
 
 fn nothing() -> Error {

@@ -1,17 +1,19 @@
 //! The network side: the only place where actix appears.
 
+mod address;
 mod admin;
 mod body;
 mod content;
 mod cors;
+mod guard;
 pub mod negotiate;
 mod oauth;
+mod pages;
 pub mod prefer;
 mod request;
 mod response;
 mod routes;
 mod series;
-mod upstream;
 
 use crate::app::App;
 use actix_web::dev::Server;

@@ -1,13 +1,14 @@
 //! The endpoints of the authorization server that speak JSON: forms in, RFC 6749's answers out.
 
 use super::request::text;
-use super::{Shared, body, cors, negotiate};
+use super::{Shared, address, body, cors, negotiate};
 use crate::auth::client::Credentials;
 use crate::auth::error::OAuthError;
 use crate::auth::form::{FORM_BYTES, Form};
 use crate::auth::introspect::Asker;
+use crate::auth::registration::Registrant;
 use crate::auth::server::Server;
-use crate::config::Limits;
+use crate::config::{Limits, Registration};
 use crate::error::Error;
 use crate::tenant::TenantId;
 use actix_web::http::StatusCode;
@@ -23,7 +24,7 @@ const TENANT: TenantId = TenantId::DEFAULT;
 /// How long what is for everybody may be held, in seconds.
 const PUBLIC_MAX_AGE_S: u32 = 300;
 
-type Answer<T> = Result<T, OAuthError>;
+pub(super) type Answer<T> = Result<T, OAuthError>;
 
 /// `POST /auth/token`
 pub async fn token(request: HttpRequest, payload: web::Payload, shared: web::Data<Shared>) -> HttpResponse {
@@ -86,16 +87,40 @@ pub async fn launch(request: HttpRequest, payload: web::Payload, shared: web::Da
     let answering = async {
         let result = async {
             let token = bearer(&request)?;
-            let is_json = content_type(&request)?.starts_with("application/json");
-            if !is_json {
-                return Err(OAuthError::request("The Content-Type has to be application/json."));
-            }
-            let document = read(&request, payload, &shared).await?;
+            let document = document(&request, payload, &shared).await?;
             shared.app.auth.make_launch(TENANT, token, &document).await
         };
         private(result.await, &request)
     };
     cors::around(&request, &shared, answering).await
+}
+
+/// `POST /auth/register`: RFC 7591.
+pub async fn register(request: HttpRequest, payload: web::Payload, shared: web::Data<Shared>) -> HttpResponse {
+    let result = async {
+        let app = &shared.app;
+        let by = match app.config.auth.registration {
+            Registration::Open if !has_bearer(&request) => {
+                let counted = app.count_registration(address::of(&request, &app.config.trusted_proxies));
+                counted
+                    .map_err(|wait_s| OAuthError::slow_down("Too many clients are registered from here.", wait_s))?;
+                Registrant::Anyone
+            }
+            Registration::Off => Registrant::Anyone,
+            Registration::Open | Registration::Admin => {
+                let admin = app.authorize_admin(TENANT, Some(bearer(&request)?)).await;
+                admin.map_err(|error| OAuthError::of_bearer(&error))?;
+                Registrant::Admin
+            }
+        };
+        let given = document(&request, payload, &shared).await?;
+        let given = serde_json::from_slice(&given).map_err(|_| OAuthError::request("The body is not JSON."))?;
+        app.auth.register(TENANT, &given, by).await
+    };
+    match result.await {
+        Ok(registered) => start(StatusCode::CREATED).json(registered.to_json()),
+        Err(error) => refuse(&error, &request),
+    }
 }
 
 /// `GET /auth/keys`: the JWK Set.
@@ -120,7 +145,6 @@ pub async fn not_allowed(request: HttpRequest, shared: web::Data<Shared>) -> Htt
         let allow = match request.path() {
             "/auth/keys" => "GET, HEAD",
             "/auth/userinfo" => "GET, POST",
-            path if path.starts_with("/auth/upstream/") => "GET",
             _ => "POST",
         };
         let mut response = refuse(&OAuthError::request("The endpoint does not have this method."), &request);
@@ -141,8 +165,9 @@ async fn as_client<T>(
     let server = &*shared.app.auth;
     let header = text(request.headers(), AUTHORIZATION).map_err(|error| unread(&error))?;
     let credentials = Credentials::of(header, |name| form.get(name).map(str::to_owned));
-    let key =
-        server.slowing.key(&credentials.named().unwrap_or_default(), request.peer_addr().map(|address| address.ip()));
+    let key = server
+        .slowing
+        .key(&credentials.named().unwrap_or_default(), address::of(request, &shared.app.config.trusted_proxies));
     server.slowing.check(key, server.now_s())?;
     let result = match server.authenticate(TENANT, &credentials).await {
         Ok(client) => answer(server, client).await,
@@ -153,10 +178,18 @@ async fn as_client<T>(
 }
 
 /// The form that a request carries, and nothing but a form.
-async fn form(request: &HttpRequest, payload: web::Payload, shared: &Shared) -> Answer<Form> {
+pub(super) async fn form(request: &HttpRequest, payload: web::Payload, shared: &Shared) -> Answer<Form> {
     let is_form = negotiate::require(Some(content_type(request)?), &[negotiate::BodyFormat::Form]);
     is_form.map_err(|_| OAuthError::request("The Content-Type has to be application/x-www-form-urlencoded."))?;
     Form::parse(&read(request, payload, shared).await?)
+}
+
+/// A body of JSON.
+async fn document(request: &HttpRequest, payload: web::Payload, shared: &Shared) -> Answer<Vec<u8>> {
+    if !content_type(request)?.starts_with("application/json") {
+        return Err(OAuthError::request("The Content-Type has to be application/json."));
+    }
+    read(request, payload, shared).await
 }
 
 async fn read(request: &HttpRequest, payload: web::Payload, shared: &Shared) -> Answer<Vec<u8>> {

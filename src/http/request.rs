@@ -2,7 +2,7 @@
 
 use super::prefer::Prefer;
 use super::response::{REQUEST_ID, send};
-use super::{Shared, content, negotiate, series};
+use super::{Shared, address, content, negotiate, series};
 use crate::error::{Category, Error, Result};
 use crate::interaction::call::{Call, Verb, allowed, method_not_allowed, segments};
 use crate::interaction::condition::{Conditions, EntityTags, parse_http_date};
@@ -118,6 +118,7 @@ async fn incoming(request: &HttpRequest, payload: web::Payload, shared: &Shared)
     let body = content::read(headers, payload, &config.limits, (verb, &call), &mut query).await?;
     Ok(Incoming {
         tenant: TenantId::DEFAULT,
+        from: address::of(request, &config.trusted_proxies),
         token: bearer(headers)?,
         verb,
         conditions,

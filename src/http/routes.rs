@@ -1,10 +1,11 @@
 //! Every URL on one page.
 
-use super::{Shared, admin, cors, oauth, request, response, upstream};
+use super::{Shared, admin, cors, guard, oauth, pages, request, response};
 use crate::error::{Category, Error};
 use crate::interaction::call::method_not_allowed;
 use crate::serve::{Reply, Shape};
 use actix_web::http::Method;
+use actix_web::middleware::from_fn;
 use actix_web::{HttpRequest, HttpResponse, Resource, Route, web};
 
 /// The addresses of design §7. Below `/fhir`, `interaction::call` has the table.
@@ -13,7 +14,7 @@ pub fn routes(config: &mut web::ServiceConfig) {
         .service(page("/health/live", web::get().to(live), web::head().to(live)))
         .service(page("/health/ready", web::get().to(ready), web::head().to(ready)))
         .service(page("/metrics", web::get().to(metrics), web::head().to(metrics)))
-        .service(web::scope("/auth").configure(auth))
+        .service(web::scope("/auth").wrap(from_fn(guard::guard)).configure(auth))
         .default_service(web::to(below));
 }
 
@@ -25,10 +26,10 @@ fn auth(config: &mut web::ServiceConfig) {
         .service(endpoint("/revoke", [web::post().to(oauth::revoke)]))
         .service(endpoint("/userinfo", [web::get().to(oauth::userinfo), web::post().to(oauth::userinfo)]))
         .service(endpoint("/launch", [web::post().to(oauth::launch)]))
+        .service(endpoint("/register", [web::post().to(oauth::register)]))
         .service(endpoint("/keys", [web::get().to(oauth::keys), web::head().to(oauth::keys)]))
-        .service(endpoint("/upstream/{name}", [web::get().to(upstream::start)]))
-        .service(endpoint("/upstream/{name}/callback", [web::get().to(upstream::callback)]))
         .service(web::resource("/admin/{what:.*}").to(admin::admin))
+        .configure(pages::routes)
         .default_service(web::to(async || nothing()));
 }
 

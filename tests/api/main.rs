@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::print_stdout)]
 
 mod authorization;
+mod authorize;
 mod batch;
 mod binary;
 mod broker;
@@ -19,12 +20,14 @@ mod harness;
 mod history;
 mod hostile;
 mod lastn;
+mod limits;
 mod meta;
 mod oauth;
 mod package;
 mod patch;
 mod races;
 mod read;
+mod registration;
 mod reindex;
 mod search;
 mod search_contained;

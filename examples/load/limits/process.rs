@@ -22,6 +22,9 @@ impl Server {
         let begin = Instant::now();
         let child = Command::new(binary)
             .args(["serve", "--insecure-open", "--listen", &format!("127.0.0.1:{port}")])
+            // What is measured is the server, not the limits that it keeps.
+            .env("PHAROS_LIMITS__CLIENT_REQUESTS_PER_S", "0")
+            .env("PHAROS_LIMITS__TENANT_REQUESTS_PER_S", "0")
             .args(["--store", &format!("file:{}", folder.display())])
             .stdout(Stdio::null())
             .stderr(Stdio::null())

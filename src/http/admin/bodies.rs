@@ -45,6 +45,15 @@ pub static ROLE: Schema = LazyLock::new(|| {
     jsonschema::validator_for(&schema).ok()
 });
 
+pub static ROTATION: Schema = LazyLock::new(|| {
+    let schema = json!({
+        "type": "object",
+        "properties": { "drop_old": { "type": "boolean" } },
+        "additionalProperties": false,
+    });
+    jsonschema::validator_for(&schema).ok()
+});
+
 fn password() -> Value {
     json!({ "type": "string", "maxLength": 1_000 })
 }
@@ -65,12 +74,20 @@ fn user() -> Value {
     })
 }
 
+/// Reads a body whose schema is checked elsewhere.
+///
+/// # Errors
+/// 400 where it is not JSON.
+pub fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
+    serde_json::from_slice(body).map_err(|_| Error::invalid("The body is not JSON."))
+}
+
 /// Reads a body.
 ///
 /// # Errors
 /// 400 names the member that does not fit; never its value, which may be a password.
 pub fn read<T: DeserializeOwned>(schema: &Schema, body: &[u8]) -> Result<T> {
-    let value = serde_json::from_slice::<Value>(body).map_err(|_| Error::invalid("The body is not JSON."))?;
+    let value = json::<Value>(body)?;
     let schema = schema.as_ref().ok_or_else(|| Error::internal("a schema is none"))?;
     if let Err(error) = schema.validate(&value) {
         let text = format!("The body does not fit its schema: {}.", error.kind().keyword());

@@ -1,17 +1,13 @@
 //! `/auth/admin/users`
 
 use super::bodies::{self, NEW_USER, PASSWORD, USER};
-use super::{Answer, Call, not_allowed, nothing};
+use super::{Answer, Call, not_allowed, nothing, page};
 use crate::auth::records::User;
 use crate::auth::user::NewUser;
 use crate::error::{Error, Result};
 use actix_web::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
-
-/// The users of a page, and the most that `count` can ask for.
-const PAGE: usize = 100;
-const MOST: usize = 1_000;
 
 #[derive(Deserialize)]
 struct Body {
@@ -49,9 +45,8 @@ fn list(call: &Call<'_>) -> Result<Answer> {
         let users = auth.user_by_name(call.tenant, username)?;
         return Ok(Answer::of(json!({ "users": users.iter().map(shown).collect::<Vec<_>>() }), None));
     }
-    let count = call.parameter("count").map_or(Ok(PAGE), str::parse);
-    let count = count.map_err(|_| Error::invalid("count must be a number.").at("count"))?.clamp(1, MOST);
-    let users = auth.users(call.tenant, call.parameter("after"), count)?;
+    let (after, count) = page(call)?;
+    let users = auth.users(call.tenant, after, count)?;
     let mut body = json!({ "users": users.iter().map(|(user, _)| shown(user)).collect::<Vec<_>>() });
     if let (Some(members), Some((last, _))) = (body.as_object_mut(), users.last().filter(|_| users.len() == count)) {
         members.insert("next".to_owned(), last.id.clone().into());

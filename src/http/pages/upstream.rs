@@ -1,0 +1,48 @@
+//! `/auth/upstream/{name}` and `/auth/upstream/{name}/callback`: the way to another provider and back.
+
+use super::{Answer, Failure, TENANT, Visit, at, enter, go_to, with_cookie};
+use crate::auth::upstream::UpstreamError;
+use actix_web::web::Path;
+
+/// The longest id of a request that waits, in bytes: no record has a longer one.
+const LONGEST_ID: usize = 255;
+
+/// Sends the browser to the provider.
+pub async fn start(visit: Visit, name: Path<String>) -> Answer {
+    let auth = visit.auth();
+    let pending = visit.form.get("pending").filter(|id| id.len() <= LONGEST_ID);
+    let cookie = visit.cookie(auth.upstream_cookie_name());
+    let departure = auth.start_upstream(TENANT, &name, pending, cookie.as_deref()).await;
+    let departure = departure.map_err(|error| failure(&name, error))?;
+    with_cookie(go_to(departure.address.as_str()), Some(&auth.upstream_cookie(&departure.cookie)))
+}
+
+/// Takes the browser back. It goes on to the request that waited, or to what the user granted.
+pub async fn callback(visit: Visit, name: Path<String>) -> Answer {
+    let cookie = visit.cookie(visit.auth().upstream_cookie_name());
+    let arrival = visit.auth().finish_upstream(TENANT, &name, &visit.form, cookie.as_deref()).await;
+    let arrival = arrival.map_err(|error| failure(&name, error))?;
+    let pending = arrival.pending.as_deref();
+    let page = if pending.is_some() { at("consent", pending) } else { at("apps", None) };
+    Ok(enter(&visit, &arrival.signed_in.cookie, &format!("../../{page}")))
+}
+
+/// The page for what went wrong. The log hears more than the browser.
+fn failure(name: &str, error: UpstreamError) -> Failure {
+    let page = |status, text: &str| Failure::page(status, "You are not signed in", text);
+    match error {
+        UpstreamError::Unknown => page(404, "There is no such provider."),
+        UpstreamError::Expired => {
+            page(400, "This sign-in was not begun in this browser, or took too long. Go back and begin again.")
+        }
+        UpstreamError::Refused(log) => {
+            tracing::warn!(provider = name, log, "a sign-in through a provider failed");
+            page(403, "What the other provider answered does not let you in here.")
+        }
+        UpstreamError::Unreachable(log) => {
+            tracing::warn!(provider = name, log, "a sign-in through a provider failed");
+            page(502, "The other provider can’t be reached now. Try again in a while.")
+        }
+        UpstreamError::Failed(error) => error.into(),
+    }
+}
