@@ -40,6 +40,7 @@ mod smart_discovery;
 mod support;
 mod synthea;
 mod transaction;
+mod trusted_issuers;
 mod update;
 mod us_core;
 mod users;
