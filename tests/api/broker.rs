@@ -166,6 +166,10 @@ fn who_signs_in_at_a_provider_is_signed_in_here() {
         "{form}"
     );
 
+    let proof = form_urlencoded::parse(form.as_bytes()).find(|(name, _)| name == "code_verifier").unwrap().1;
+    let proof = digest(&SHA256, proof.as_bytes());
+    assert_eq!(URL_SAFE_NO_PAD.encode(proof), journey.asked["code_challenge"]);
+
     // The answer is good once.
     journey.back(&provider, "main", &[]).status_is(400);
     assert_eq!(provider.asked.lock().unwrap().len(), 1);
@@ -296,9 +300,9 @@ fn a_server_of_the_same_kind_signs_people_in() {
     let back = back.header("location").unwrap().strip_prefix(&root).unwrap().to_owned();
     let arrived = here.step("GET", &back, None).status_is(303);
     assert_eq!(arrived.header("location"), Some("../../apps"));
-    assert!(here.open("/auth/apps").status_is(200).text().contains("Dr. Paula"));
-    let users = server.app().auth.users(TENANT, None, 9).unwrap();
-    assert_eq!(users[0].0.username, format!("main:{}", paula.id));
+    let name = format!("main:{}", paula.id);
+    assert!(here.open("/auth/apps").status_is(200).text().contains(&name));
+    assert_eq!(server.app().auth.users(TENANT, None, 9).unwrap()[0].0.username, name);
     assert!(there.cookie("pharos").is_some() && there.cookie("pharos") != here.cookie("pharos"));
     here.step("GET", &back, None).status_is(400);
 }
