@@ -14,6 +14,7 @@ mod request;
 mod response;
 mod routes;
 mod series;
+mod upstream;
 
 use crate::app::App;
 use actix_web::dev::Server;

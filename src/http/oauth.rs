@@ -45,7 +45,7 @@ pub async fn introspect(request: HttpRequest, payload: web::Payload, shared: web
             let form = form(&request, payload, &shared).await?;
             let server = &shared.app.auth;
             if has_bearer(&request) {
-                let admin = shared.app.authorize_admin(TENANT, Some(bearer(&request)?));
+                let admin = shared.app.authorize_admin(TENANT, Some(bearer(&request)?)).await;
                 admin.map_err(|error| OAuthError::of_bearer(&error))?;
                 return server.introspect(TENANT, &Asker::Admin, &form);
             }
@@ -109,7 +109,7 @@ pub async fn register(request: HttpRequest, payload: web::Payload, shared: web::
             Registration::Off => Registrant::Anyone,
             Registration::Open | Registration::Admin => {
                 let admin = app.authorize_admin(TENANT, Some(bearer(&request)?));
-                admin.map_err(|error| OAuthError::of_bearer(&error))?;
+                admin.await.map_err(|error| OAuthError::of_bearer(&error))?;
                 Registrant::Admin
             }
         };
@@ -145,6 +145,7 @@ pub async fn not_allowed(request: HttpRequest, shared: web::Data<Shared>) -> Htt
         let allow = match request.path() {
             "/auth/keys" => "GET, HEAD",
             "/auth/userinfo" => "GET, POST",
+            path if path.starts_with("/auth/upstream/") => "GET",
             _ => "POST",
         };
         let mut response = refuse(&OAuthError::request("The endpoint does not have this method."), &request);

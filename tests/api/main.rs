@@ -6,6 +6,7 @@ mod authorization;
 mod authorize;
 mod batch;
 mod binary;
+mod broker;
 mod capabilities;
 mod cors;
 mod create;
