@@ -44,3 +44,4 @@ mod update;
 mod us_core;
 mod users;
 mod vread;
+mod who_sees_what;
