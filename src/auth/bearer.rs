@@ -248,30 +248,31 @@ fn own_patients(fhir_user: Option<&str>, restrictions: &dyn Restrictions) -> Pat
     match fhir_user.and_then(|reference| reference.split_once('/')) {
         Some(("Patient", id)) => Patients::One(id.into()),
         Some(("RelatedPerson", id)) => {
-            set(vec![by("RelatedPerson", &format!("_id={id}&active:not=false"), restrictions)])
+            let related = restrictions.compile("RelatedPerson", &format!("_id={id}&active:not=false"));
+            set(vec![related.map(|related| naming("RelatedPerson", related))])
         }
         Some(("Practitioner", id)) => {
-            let through = |code: &str| {
-                [
-                    format!("{code}=Practitioner/{id}"),
-                    format!(
-                        "{code}:PractitionerRole.practitioner=Practitioner/{id}&{code}:PractitionerRole.active:not=false"
-                    ),
-                ]
+            let role = format!("practitioner=Practitioner/{id}&active:not=false");
+            let role = restrictions.compile("PractitionerRole", &role).map(Box::new);
+            // A role that is in force, and is this practitioner's: one and the same.
+            let through_role = |code: &str| {
+                let (code, target) = (code.into(), "PractitionerRole".into());
+                role.clone().map(|expr| Expr::Refers { code, target, expr })
             };
-            let general = through("general-practitioner").map(|query| restrictions.compile("Patient", &query));
-            let teams = through("participant");
-            let teams = teams.map(|query| by("CareTeam", &format!("{query}&{NOT_IN_CHARGE}"), restrictions));
-            set(general.into_iter().chain(teams).collect())
+            let general = restrictions.compile("Patient", &format!("general-practitioner=Practitioner/{id}"));
+            let member = restrictions.compile("CareTeam", &format!("participant=Practitioner/{id}"));
+            let members = Expr::or(member.into_iter().chain(through_role("participant")));
+            let in_charge = restrictions.compile("CareTeam", NOT_IN_CHARGE);
+            let teams = in_charge.map(|in_charge| naming("CareTeam", Expr::and([in_charge, members])));
+            set(vec![general, through_role("general-practitioner"), teams])
         }
         _ => set(Vec::new()),
     }
 }
 
-/// The patients that resources of a type name, which meet some criteria.
-fn by(source: &str, query: &str, restrictions: &dyn Restrictions) -> Option<Expr> {
-    let expr = Box::new(restrictions.compile(source, query)?);
-    Some(Expr::ReferredBy { source: source.into(), code: "patient".into(), expr })
+/// The patients that resources of a type name, which are in a set.
+fn naming(source: &str, expr: Expr) -> Expr {
+    Expr::ReferredBy { source: source.into(), code: "patient".into(), expr: Box::new(expr) }
 }
 
 /// 401 with `error="invalid_token"`.

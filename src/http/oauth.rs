@@ -108,8 +108,8 @@ pub async fn register(request: HttpRequest, payload: web::Payload, shared: web::
             }
             Registration::Off => Registrant::Anyone,
             Registration::Open | Registration::Admin => {
-                let admin = app.authorize_admin(TENANT, Some(bearer(&request)?)).await;
-                admin.map_err(|error| OAuthError::of_bearer(&error))?;
+                let admin = app.authorize_admin(TENANT, Some(bearer(&request)?));
+                admin.await.map_err(|error| OAuthError::of_bearer(&error))?;
                 Registrant::Admin
             }
         };

@@ -45,3 +45,4 @@ mod update;
 mod us_core;
 mod users;
 mod vread;
+mod who_sees_what;
