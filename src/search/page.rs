@@ -7,22 +7,24 @@ use super::engine::{Run, failed};
 use super::explain::Trace;
 use super::include;
 use super::inner::{self, Begin, Source};
-use super::order::{Place, Step, Walk};
+use super::order::{Place, Step, Walk, Way};
+use super::plan::LIST_COST;
 use super::query::{Query, Sort, Summary, Total};
-use super::results::after;
+use super::results::{Stream, after};
 use crate::error::Result;
 use crate::key::inner::Inner;
 use crate::key::{Expr, KeyRange};
 use crate::store::{Records, Rid, Version};
+use std::rc::Rc;
 
-/// So many matches are looked for before an order is walked beside that.
-const SOON: usize = 500;
-/// More matches than these are not sorted at once.
-const SORT_MAX: usize = 20_000;
-/// Matches that are gathered for each step of the walk.
-const GATHER_PER_ROUND: usize = 64;
-/// Steps of the walk in one round.
-const WALK_PER_ROUND: usize = 16;
+/// What gathering the matches may cost more than walking the order has cost so far, in postings. Tests do both.
+const HEAD_START: u64 = if cfg!(test) { 4 } else { 500 };
+/// Matches that are gathered at a time.
+const GATHERED_AT_ONCE: usize = if cfg!(test) { 2 } else { 64 };
+/// More matches than these are not gathered.
+const GATHER_MAX: usize = 250_000;
+/// So few matches for each one wanted are sorted without more ado.
+const FEW: usize = 2;
 
 /// One match.
 #[derive(Debug, Clone)]
@@ -132,12 +134,7 @@ fn places(run: &Run<'_>, query: &Query, sources: &[Source], cursor: Option<&Curs
 fn count(run: &Run<'_>, sources: &[Source]) -> Result<u64> {
     let mut total = 0;
     for source in sources {
-        let mut stream = run.stream(&source.type_name, &source.expr)?;
-        let mut from = Rid(0);
-        while let Some(rid) = stream.next_from(from)? {
-            total += 1;
-            from = after(rid);
-        }
+        total += run.stream(&source.type_name, &source.expr)?.count()?;
     }
     Ok(total)
 }
@@ -174,8 +171,9 @@ fn find(
     Ok(places)
 }
 
-/// Few matches are gathered and sorted; for many, the keys of the first parameter are walked in order until the page is full.
-/// Which it is shows by doing both by turns.
+/// The first matches in order. To gather all matches and to walk the keys of the first parameter in order goes on side by side.
+/// Once all are gathered, the walk need only look whether what it meets is among them; and where it goes on for longer than
+/// sorting them would take, they are sorted.
 fn find_sorted(
     run: &Run<'_>,
     type_name: &str,
@@ -185,46 +183,61 @@ fn find_sorted(
     wanted: usize,
 ) -> Result<Vec<Place>> {
     let without = Expr::and([expr.clone(), Expr::Keys(KeyRange::prefix(&first.prefix)).negate()]);
-    let mut stream = run.stream(type_name, expr)?;
-    let (mut gathered, mut from) = (Vec::new(), Rid(0));
-    let mut walk: Option<Box<dyn FnMut() -> Result<Step> + '_>> = None;
+    let (sets, order) = ((expr, &without), (first, sort));
+    let mut walk: Box<dyn Way + '_> = if start.is_back {
+        Box::new(WalkBack::new(run, type_name, sets, order, start.place)?)
+    } else {
+        Box::new(Walk::new(run, type_name, sets, order, start.place))
+    };
+    let mut stream = if *expr == Expr::All { None } else { Some(run.stream(type_name, expr)?) };
+    let (mut gathered, mut from, mut gathering, mut walking) = (Vec::new(), Rid(0), 0, 0);
+    let mut matches: Option<Rc<[Rid]>> = None;
     let mut places = Vec::new();
     loop {
-        for _ in 0..if gathered.len() < SORT_MAX { GATHER_PER_ROUND } else { 0 } {
-            let Some(rid) = stream.next_from(from)? else {
-                return sorted(run, &gathered, sort, start, wanted);
-            };
-            gathered.push(rid);
-            from = after(rid);
+        let begin = run.spent();
+        while let Some(open) = stream.as_mut().filter(|_| gathering + run.spent() - begin < walking + HEAD_START) {
+            let is_end = gather(open, &mut gathered, &mut from)?;
+            gathering += 1;
+            if is_end {
+                run.trace.note(|| format!("{type_name}: all {} matches are gathered.", gathered.len()));
+                let all: Rc<[Rid]> = std::mem::take(&mut gathered).into();
+                if all.len() <= FEW * wanted {
+                    return sorted(run, &all, sort, start, wanted);
+                }
+                walk.narrow(Rc::clone(&all));
+                (matches, walking) = (Some(all), 0);
+            }
+            if is_end || gathered.len() > GATHER_MAX {
+                (stream, gathered) = (None, Vec::new());
+            }
         }
-        if gathered.len() < SOON {
-            continue;
+        gathering += run.spent() - begin;
+        if let Some(matches) = matches.as_ref().filter(|matches| walking > LIST_COST * matches.len() as u64) {
+            run.trace.note(|| format!("{type_name}: the matches are sorted, since few are met on the way."));
+            return sorted(run, matches, sort, start, wanted);
         }
-        let walk = match &mut walk {
-            Some(walk) => walk,
-            none => {
-                run.trace.note(|| format!("{type_name}: more than {SOON} match; the order is walked beside that."));
-                let (sets, order) = ((expr, &without), (first, sort));
-                none.insert(if start.is_back {
-                    let mut walk = WalkBack::new(run, type_name, sets, order, start.place)?;
-                    Box::new(move || walk.step())
-                } else {
-                    let mut walk = Walk::new(run, type_name, sets, order, start.place)?;
-                    Box::new(move || walk.step())
-                })
-            }
-        };
-        for _ in 0..WALK_PER_ROUND {
-            match walk()? {
-                Step::Match(place) => places.push(place),
-                Step::Nothing => {}
-                Step::End => return Ok(places),
-            }
-            if places.len() == wanted {
-                return Ok(places);
-            }
+        let begin = run.spent();
+        match walk.step()? {
+            Step::Match(place) => places.push(place),
+            Step::Nothing => {}
+            Step::End => return Ok(places),
+        }
+        walking += run.spent() - begin;
+        if places.len() == wanted {
+            run.trace.note(|| format!("{type_name}: the order was walked."));
+            return Ok(places);
         }
     }
+}
+
+/// Gathers a few more matches; whether that was all.
+fn gather(stream: &mut Stream<'_>, gathered: &mut Vec<Rid>, from: &mut Rid) -> Result<bool> {
+    for _ in 0..GATHERED_AT_ONCE {
+        let Some(rid) = stream.next_from(*from)? else { return Ok(true) };
+        gathered.push(rid);
+        *from = after(rid);
+    }
+    Ok(false)
 }
 
 fn sorted(run: &Run<'_>, rids: &[Rid], sort: &[Sort], start: Start<'_>, wanted: usize) -> Result<Vec<Place>> {

@@ -6,7 +6,7 @@
 
 use super::engine::{Run, failed, reference_key, references};
 use super::explain::{describe, joined};
-use super::results::{Checked, Collected, Intersection, Numbers, OfKey, Stream, Union, after};
+use super::results::{Checked, Collected, Difference, Intersection, Numbers, OfKey, Stream, Union, after};
 use crate::error::Result;
 use crate::key::bytes::END;
 use crate::key::last_updated::ALL;
@@ -20,7 +20,7 @@ const FEW_KEYS: usize = 8;
 /// A range that a bound cuts into so few pieces is read piece by piece.
 const FEW_PIECES: usize = 32;
 /// A key list costs as much time as so many postings.
-const LIST_COST: u64 = 24;
+pub(super) const LIST_COST: u64 = 24;
 /// What collecting may cost more than checking has cost so far.
 const AHEAD: u64 = 8 * LIST_COST;
 /// More than these are not collected.
@@ -40,10 +40,17 @@ impl<'r> Run<'r> {
             }
             single => std::slice::from_ref(single),
         };
-        let (mut seekable, mut collectors, mut rest) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut sets, mut collectors, mut rest) = (Sets::default(), Vec::new(), Vec::new());
         for part in parts {
+            if let Expr::Not(inner) = part {
+                match self.read(type_name, inner)? {
+                    Reading::Seekable(keys) => sets.without.push(keys),
+                    _ => rest.push(part),
+                }
+                continue;
+            }
             match self.read(type_name, part)? {
-                Reading::Seekable(keys) => seekable.push(keys),
+                Reading::Seekable(keys) => sets.with.push(keys),
                 Reading::Collected(collector) => {
                     collectors.push((rest.len(), collector));
                     rest.push(part);
@@ -53,39 +60,39 @@ impl<'r> Run<'r> {
         }
         self.trace.note(|| {
             let whole = joined(parts, " and ");
-            let keys = seekable.iter().map(Vec::len).sum::<usize>();
+            let keys = sets.with.iter().chain(&sets.without).map(Vec::len).sum::<usize>();
             format!(
                 "{type_name}: {whole}. Read in order by {keys} keys; to be collected or checked: {} of {} parts.",
                 rest.len(),
                 parts.len()
             )
         });
-        let driver = self.driver(type_name, &seekable, None);
+        let driver = self.driver(type_name, &sets, None);
         if rest.is_empty() {
             return Ok(driver);
         }
         let walk = self.checked(type_name, driver, &rest);
         let running =
             collectors.into_iter().map(|(part, from)| Running { part, from, found: Vec::new(), spent: 0 }).collect();
-        Ok(Box::new(Race { run: self, type_name, seekable, rest, walk, walked: 0, running, decided: None }))
+        Ok(Box::new(Race { run: self, type_name, sets, rest, walk, walked: 0, running, decided: None }))
     }
 
-    /// The resources that have any of the keys of each list, and are among those collected.
-    fn driver(&'r self, type_name: &'r str, seekable: &[Vec<Arc<[u8]>>], collected: Option<Vec<Rid>>) -> Stream<'r> {
+    /// The resources that are in the sets, and among those collected.
+    fn driver(&'r self, type_name: &'r str, sets: &Sets, collected: Option<Vec<Rid>>) -> Stream<'r> {
         let of_key = |key: &[u8]| Box::new(OfKey::new(self, type_name, key)) as Stream<'r>;
+        let of_any = |keys: &Vec<Arc<[u8]>>| match keys.as_slice() {
+            [key] => of_key(key),
+            keys => Box::new(Union(keys.iter().map(|key| of_key(key)).collect())),
+        };
         let mut streams: Vec<Stream<'r>> = Vec::new();
-        streams.extend(collected.map(|found| Box::new(Collected(found)) as Stream<'r>));
-        for keys in seekable {
-            streams.push(match keys.as_slice() {
-                [key] => of_key(key),
-                keys => Box::new(Union(keys.iter().map(|key| of_key(key)).collect())),
-            });
-        }
-        match streams.len() {
+        streams.extend(collected.map(|found| Box::new(Collected::new(found)) as Stream<'r>));
+        streams.extend(sets.with.iter().map(of_any));
+        let within = match streams.len() {
             0 => of_key(ALL),
             1 => streams.pop().unwrap_or_else(|| of_key(ALL)),
             _ => Box::new(Intersection(streams)),
-        }
+        };
+        sets.without.iter().map(of_any).fold(within, |within, without| Box::new(Difference(within, without)))
     }
 
     fn checked(&'r self, type_name: &'r str, stream: Stream<'r>, rest: &[&'r Expr]) -> Checked<'r> {
@@ -97,7 +104,7 @@ impl<'r> Run<'r> {
     }
 
     /// What this search has cost so far, in postings.
-    fn spent(&self) -> u64 {
+    pub fn spent(&self) -> u64 {
         self.budget.taken() + LIST_COST * self.trace.checked()
     }
 
@@ -154,6 +161,14 @@ impl<'r> Run<'r> {
     }
 }
 
+/// What can be read in the order of the numbers: resources with any key of each list of `with`, and with none of those of
+/// `without`.
+#[derive(Default)]
+struct Sets {
+    with: Vec<Vec<Arc<[u8]>>>,
+    without: Vec<Vec<Arc<[u8]>>>,
+}
+
 /// How a part can be read.
 enum Reading<'r> {
     /// By the postings of these keys, in the order of the numbers.
@@ -189,7 +204,7 @@ struct Running<'r> {
 struct Race<'r> {
     run: &'r Run<'r>,
     type_name: &'r str,
-    seekable: Vec<Vec<Arc<[u8]>>>,
+    sets: Sets,
     rest: Vec<&'r Expr>,
     walk: Checked<'r>,
     /// What checking has cost so far.
@@ -228,7 +243,7 @@ impl Race<'_> {
             let part = self.rest.get(ended.part).map_or_else(String::new, |part| describe(part));
             format!("{}: {part} drives, with {} resources.", self.type_name, ended.found.len())
         });
-        let driver = self.run.driver(self.type_name, &self.seekable, Some(ended.found));
+        let driver = self.run.driver(self.type_name, &self.sets, Some(ended.found));
         self.rest.remove(ended.part);
         self.decided = Some(if self.rest.is_empty() {
             driver
