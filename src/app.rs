@@ -24,7 +24,7 @@ pub struct App {
     /// The settings.
     pub config: Config,
     /// The authorization server.
-    pub auth: Server,
+    pub auth: Arc<Server>,
     store: Store,
     clock: Arc<dyn Clock>,
     limits: Arc<crate::config::Limits>,
@@ -46,6 +46,7 @@ impl App {
         let limits = Arc::new(config.limits.clone());
         let conformances = Arc::new(Conformances::new(store.clone(), KeyMaking::new(&config)));
         let auth = Server::new(store.keeper(), Arc::clone(&clock), config.auth.clone(), &config.public_url());
+        let auth = Arc::new(auth);
         Ok(Self { config, auth, store, clock, limits, base, cursors, conformances, stopping: AtomicBool::new(false) })
     }
 
@@ -122,6 +123,7 @@ impl App {
             conformance: self.conformances.of(grant.tenant())?,
             conformances: Arc::clone(&self.conformances),
             check_references: self.config.check_references,
+            auth: (!self.config.insecure_open).then(|| Arc::clone(&self.auth)),
             grant,
         })
     }

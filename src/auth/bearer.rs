@@ -8,7 +8,7 @@ use super::access::{Access, Restrictions, RoleRights};
 use super::compartment::Patients;
 use super::grant::Grant;
 use super::keeper::KeeperError;
-use super::records::{self, AccessClaims, Authorization, Client, Role, User};
+use super::records::{AccessClaims, Authorization, Client, Role, User};
 use super::scope::ADMIN;
 use super::server::Server;
 use crate::error::{Category, Error, Result};
@@ -96,21 +96,13 @@ impl Server {
 
     /// The records that a token rests on, as they are now.
     fn basis(&self, tenant: TenantId, claims: &AccessClaims) -> Result<Basis> {
-        let keeper = &*self.keeper;
-        let client = records::get::<Client>(keeper, tenant, &claims.client_id).map_err(failed)?;
-        let client = client.map(|(client, _)| client).filter(|client| !client.disabled);
-        let client = client.ok_or_else(|| invalid_token("the token's client is not there, or switched off"))?;
-        let Some(sid) = &claims.sid else { return Ok(Basis { client, person: None }) };
-        let found = records::get::<Authorization>(keeper, tenant, sid).map_err(failed)?;
-        let authorization = found.map(|(authorization, _)| authorization);
-        let authorization = authorization
-            .filter(|own| own.client_id == claims.client_id && own.user == claims.sub)
-            .ok_or_else(|| invalid_token("the token's authorization was revoked"))?;
-        let user = records::get::<User>(keeper, tenant, &claims.sub).map_err(failed)?;
-        let user = user.map(|(user, _)| user).filter(|user| !user.disabled);
-        let user = user.ok_or_else(|| invalid_token("the token's user is not there, or switched off"))?;
+        let live = self.live(tenant, claims).map_err(failed)?;
+        let live = live.ok_or_else(|| {
+            invalid_token("the token was revoked, or its client, user or authorization is not there or switched off")
+        })?;
+        let Some((user, authorization)) = live.user else { return Ok(Basis { client: live.client, person: None }) };
         let roles = self.roles_of(tenant, &user).map_err(failed)?;
-        Ok(Basis { client, person: Some(Person { authorization: settled(authorization), user, roles }) })
+        Ok(Basis { client: live.client, person: Some(Person { authorization: settled(authorization), user, roles }) })
     }
 }
 

@@ -43,6 +43,12 @@ impl Credentials {
         }
     }
 
+    /// The client that they name, whether they prove it or not.
+    #[must_use]
+    pub fn named(&self) -> Option<String> {
+        self.method().ok().map(|(client_id, _)| client_id)
+    }
+
     /// The one method that is used, with the client that it names.
     fn method(&self) -> Result<(String, Method<'_>), OAuthError> {
         let used = [self.authorization.is_some(), self.client_secret.is_some(), self.client_assertion.is_some()];

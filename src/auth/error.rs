@@ -45,6 +45,20 @@ impl OAuthError {
         error
     }
 
+    /// What an endpoint says where an access token does not let somebody in.
+    #[must_use]
+    pub fn of_bearer(error: &crate::error::Error) -> Self {
+        use crate::error::Category;
+        let text = error.issues.first().map(|issue| issue.diagnostics.clone()).unwrap_or_default();
+        let mut own = match error.category {
+            Category::Unauthenticated => Self::new("invalid_token", text),
+            Category::Forbidden => Self::new("insufficient_scope", text),
+            _ => Self::server(error),
+        };
+        own.log.clone_from(&error.log);
+        own
+    }
+
     /// The one table from code to HTTP status, for answers that are no redirect.
     #[must_use]
     pub fn status(&self) -> u16 {

@@ -2,24 +2,32 @@
 
 pub mod access;
 pub mod assertion;
+pub mod authorization;
 pub mod bearer;
 pub mod client;
 pub mod compartment;
+pub mod discovery;
 pub mod error;
 pub mod fetch;
 #[cfg(test)]
 pub(crate) mod fixture;
+pub mod form;
 pub mod grant;
+pub mod introspect;
 pub mod jwks;
 pub mod jwt;
 pub mod keeper;
 pub mod keys;
+pub mod launch;
 mod lockout;
 #[cfg(test)]
 pub(crate) mod memory;
+pub mod origins;
 pub mod password;
 pub mod records;
+pub mod refresh;
 pub mod registration;
+pub mod revoke;
 pub mod role;
 pub mod scope;
 pub mod secret;
@@ -29,7 +37,12 @@ pub mod set_up;
 pub mod sign_in;
 #[cfg(test)]
 mod sign_in_tests;
+pub mod slowing;
+pub mod token;
+#[cfg(test)]
+mod token_tests;
 pub mod totp;
 pub mod user;
 #[cfg(test)]
 mod user_tests;
+pub mod userinfo;

@@ -210,8 +210,15 @@ pub enum Scope {
 /// This server's own: the administration of users, roles and clients, for a user who is an administrator.
 pub const ADMIN: &str = "admin";
 
+/// This server's own: who holds it may make launch contexts (`POST /auth/launch`).
+pub const MAKE_LAUNCH: &str = "make_launch";
+
+/// This server's own: a client that is registered with it may introspect every token of this server, not only its own. It
+/// says nothing in a token.
+pub const INTROSPECT: &str = "introspect";
+
 /// The scopes that are not for resources, and that this server knows.
-pub const NAMED: [&str; 9] = [
+pub const NAMED: [&str; 11] = [
     "openid",
     "fhirUser",
     "profile",
@@ -221,6 +228,8 @@ pub const NAMED: [&str; 9] = [
     "offline_access",
     "online_access",
     ADMIN,
+    MAKE_LAUNCH,
+    INTROSPECT,
 ];
 
 impl fmt::Display for Scope {
@@ -247,6 +256,12 @@ impl Scopes {
                 named.or_else(|| ResourceScope::parse(word).map(Scope::Resource))
             })
             .collect()
+    }
+
+    /// Reads scopes that are separated by spaces, every one of which has to be understood; `None` where one is not.
+    #[must_use]
+    pub fn parse_all(text: &str) -> Option<Self> {
+        text.split_ascii_whitespace().map(|word| Self::parse(word).0.pop()).collect()
     }
 
     /// All of them.

@@ -5,6 +5,8 @@ use super::fetch::Fetcher;
 use super::jwks::RemoteKeys;
 use super::keeper::SharedKeeper;
 use super::keys::KeyCache;
+use super::origins::Origins;
+use super::slowing::Slowing;
 use crate::clock::Clock;
 use crate::config;
 use crate::tenant::TenantId;
@@ -28,6 +30,10 @@ pub struct Server {
     pub(super) remote: RemoteKeys,
     /// The access tokens in memory.
     pub(super) bearers: Bearers,
+    /// The origins of clients in memory.
+    pub(super) origins: Origins,
+    /// Who failed at the token endpoint.
+    pub slowing: Slowing,
 }
 
 impl Server {
@@ -38,7 +44,8 @@ impl Server {
         let fetcher = Arc::new(Fetcher::new(&config));
         let remote = RemoteKeys::new(&config, Arc::clone(&fetcher));
         let (keys, bearers) = (KeyCache::default(), Bearers::default());
-        Self { keeper, clock, config, public_url, keys, fetcher, remote, bearers }
+        let (origins, slowing) = (Origins::default(), Slowing::default());
+        Self { keeper, clock, config, public_url, keys, fetcher, remote, bearers, origins, slowing }
     }
 
     /// The FHIR base of a tenant, without a slash at the end: issuer and audience of its tokens, and the `aud` of its launches.

@@ -3,7 +3,9 @@
 mod admin;
 mod body;
 mod content;
+mod cors;
 pub mod negotiate;
+mod oauth;
 pub mod prefer;
 mod request;
 mod response;

@@ -17,7 +17,7 @@ pub fn send(reply: Reply, request_id: Option<&str>) -> HttpResponse {
     let mut builder = HttpResponseBuilder::new(status);
     // Patient data is for the client alone, and asked for anew each time: an entity tag makes that cheap.
     builder.insert_header((CACHE_CONTROL, "private, no-cache"));
-    builder.insert_header((VARY, "accept, authorization, prefer"));
+    builder.insert_header((VARY, "accept, authorization, origin, prefer"));
     builder.insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"));
     if let Some(version) = reply.version {
         builder.insert_header((ETAG, format!("W/\"{version}\"")));

@@ -1,9 +1,10 @@
 //! Every URL on one page.
 
-use super::{Shared, admin, request, response};
+use super::{Shared, admin, cors, oauth, request, response};
 use crate::error::{Category, Error};
 use crate::interaction::call::method_not_allowed;
 use crate::serve::{Reply, Shape};
+use actix_web::http::Method;
 use actix_web::{HttpRequest, HttpResponse, Resource, Route, web};
 
 /// The addresses of design §7. Below `/fhir`, `interaction::call` has the table.
@@ -12,16 +13,43 @@ pub fn routes(config: &mut web::ServiceConfig) {
         .service(page("/health/live", web::get().to(live), web::head().to(live)))
         .service(page("/health/ready", web::get().to(ready), web::head().to(ready)))
         .service(page("/metrics", web::get().to(metrics), web::head().to(metrics)))
+        .service(web::scope("/auth").configure(auth))
         .default_service(web::to(below));
 }
 
-/// A FHIR base or the administration, found by its prefix: a pattern would be matched by a regular expression, for each read.
+/// The authorization server.
+fn auth(config: &mut web::ServiceConfig) {
+    config
+        .service(endpoint("/token", [web::post().to(oauth::token)]))
+        .service(endpoint("/introspect", [web::post().to(oauth::introspect)]))
+        .service(endpoint("/revoke", [web::post().to(oauth::revoke)]))
+        .service(endpoint("/userinfo", [web::get().to(oauth::userinfo), web::post().to(oauth::userinfo)]))
+        .service(endpoint("/launch", [web::post().to(oauth::launch)]))
+        .service(endpoint("/keys", [web::get().to(oauth::keys), web::head().to(oauth::keys)]))
+        .service(web::resource("/admin/{what:.*}").to(admin::admin))
+        .default_service(web::to(async || nothing()));
+}
+
+/// A FHIR base, found by its prefix: a pattern would be matched by a regular expression, for each read.
 async fn below(request: HttpRequest, payload: web::Payload, shared: web::Data<Shared>) -> HttpResponse {
-    match request.path().strip_prefix("/fhir") {
-        Some(rest) if rest.is_empty() || rest.starts_with('/') => request::fhir(request, payload, shared).await,
-        None if request.path().starts_with("/auth/admin/") => admin::admin(request, payload, shared).await,
-        _ => nothing(),
-    }
+    let (copy, parts) = (request.clone(), shared.clone());
+    let answering = async {
+        match request.path().strip_prefix("/fhir") {
+            Some("/.well-known/smart-configuration") => well_known(&request, &shared, oauth::smart_configuration),
+            Some("/.well-known/openid-configuration") => well_known(&request, &shared, oauth::openid_configuration),
+            Some(rest) if rest.is_empty() || rest.starts_with('/') => request::fhir(request, payload, shared).await,
+            _ => nothing(),
+        }
+    };
+    cors::around(&copy, &parts, answering).await
+}
+
+fn well_known(
+    request: &HttpRequest,
+    shared: &Shared,
+    get: impl Fn(&HttpRequest, &Shared) -> HttpResponse,
+) -> HttpResponse {
+    if [Method::GET, Method::HEAD].contains(request.method()) { get(request, shared) } else { only_read() }
 }
 
 /// A page that can only be read.
@@ -29,7 +57,16 @@ fn page(path: &str, get: Route, head: Route) -> Resource {
     web::resource(path).route(get).route(head).default_service(web::to(not_allowed))
 }
 
+/// An endpoint of the authorization server. Other methods end with it too, and so do the preflights of browsers.
+fn endpoint<const N: usize>(path: &str, routes: [Route; N]) -> Resource {
+    routes.into_iter().fold(web::resource(path), Resource::route).default_service(web::to(oauth::not_allowed))
+}
+
 async fn not_allowed() -> HttpResponse {
+    only_read()
+}
+
+fn only_read() -> HttpResponse {
     let mut reply = Reply::from_error(&method_not_allowed(), Shape::default());
     reply.allow = Some("GET, HEAD".to_owned());
     response::send(reply, None)

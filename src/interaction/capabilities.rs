@@ -9,11 +9,13 @@ use super::{Answer, Context, Request};
 use crate::error::{Error, Result};
 use crate::fhir::definitions::SearchParameter;
 use crate::fhir::subset::Subset;
+use crate::fhir::tree::Value;
 use crate::fhir::{definitions, write};
 use crate::key::parameters::Further;
 use crate::key::{Parameters, extract};
 use crate::operation;
 use crate::search;
+use crate::tree;
 use installed::Installed;
 use statement::{Capabilities, FurtherParameter, Mode, Policy, ResourceSupport, Search};
 
@@ -68,7 +70,7 @@ fn state(context: &Context, mode: Mode, installed: &Installed) -> Vec<u8> {
         version: env!("CARGO_PKG_VERSION"),
         description: "A FHIR R4 server",
         date: DATE,
-        security: None,
+        security: context.auth.as_deref().map(|auth| security(&auth.oauth_uris(context.grant.tenant()))),
         instantiates: &instantiates,
         resources: definitions.resource_types().iter().copied().map(support).collect(),
         system_interactions: &SYSTEM_INTERACTIONS,
@@ -89,6 +91,22 @@ fn state(context: &Context, mode: Mode, installed: &Installed) -> Vec<u8> {
         code_systems: &[],
     };
     write::to_vec(&capabilities.resource(mode))
+}
+
+/// How requests are authorized: <https://hl7.org/fhir/smart-app-launch/conformance.html>, as clients read it that came before
+/// `.well-known/smart-configuration`.
+fn security(uris: &[(&'static str, String)]) -> Value<'static> {
+    let uris = uris.iter().map(|(name, url)| tree!({ "url": (*name), "valueUri": (url.clone()) })).collect();
+    let oauth_uris = "http://fhir-registry.smarthealthit.org/StructureDefinition/oauth-uris";
+    let service = "http://terminology.hl7.org/CodeSystem/restful-security-service";
+    tree!({
+        "extension": [{ "url": (oauth_uris), "extension": (Value::Array(uris)) }],
+        "cors": true,
+        "service": [{
+            "coding": [{ "system": (service), "code": "SMART-on-FHIR" }],
+            "text": "OAuth 2.0 with SMART App Launch (see smart-configuration)"
+        }]
+    })
 }
 
 fn further(parameters: &Parameters) -> Vec<FurtherParameter<'_>> {

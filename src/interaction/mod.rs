@@ -23,6 +23,7 @@ pub mod vread;
 pub mod writing;
 
 use crate::auth::grant::Grant;
+use crate::auth::server::Server;
 use crate::clock::{Clock, Micros};
 use crate::config::{Handling, Limits};
 use crate::error::{Category, Error, Issue, Result};
@@ -58,6 +59,8 @@ pub struct Context {
     pub conformances: Arc<Conformances>,
     /// Whether the targets of references must exist.
     pub check_references: bool,
+    /// The authorization server; none where everybody may do everything.
+    pub auth: Option<Arc<Server>>,
 }
 
 /// `Prefer: return=`.

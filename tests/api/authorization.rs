@@ -33,7 +33,7 @@ fn filled() -> (Server, Client) {
     (server, all)
 }
 
-fn of_patient<'p>(id: &'p str) -> Person<'p> {
+fn of_patient(id: &str) -> Person<'_> {
     Person { fhir_user: None, roles: &["Clinical Director"], patient: Some(id), break_glass: None }
 }
 
@@ -329,10 +329,14 @@ fn what_a_token_rests_on_counts_at_once() {
     app.get("/Patient/a").expect(401);
     let app = server.as_user("patient/*.rs", &person);
     app.get("/Patient/a").expect(200);
-    ids("user").iter().for_each(|id| server.forget::<User>(id));
+    for id in ids("user") {
+        server.forget::<User>(&id);
+    }
     app.get("/Patient/a").expect(401);
     let app = server.as_system("system/*.rs");
     app.get("/Patient/a").expect(200);
-    ids("client").iter().for_each(|id| server.forget::<Registered>(id));
+    for id in ids("client") {
+        server.forget::<Registered>(&id);
+    }
     app.get("/Patient/a").expect(401);
 }

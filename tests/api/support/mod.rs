@@ -12,6 +12,7 @@ mod answer;
 mod client;
 mod process;
 mod server;
+pub mod smart;
 pub mod tokens;
 pub mod tree;
 

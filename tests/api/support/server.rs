@@ -37,6 +37,11 @@ impl Server {
         Self::with(|config| config.insecure_open = false)
     }
 
+    /// The server's own parts, for what no request can do.
+    pub fn app(&self) -> &App {
+        &self.app
+    }
+
     /// The same, with other settings.
     pub fn with(change: impl FnOnce(&mut Config)) -> Self {
         let folder = tempfile::tempdir().unwrap();

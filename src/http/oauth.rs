@@ -1,0 +1,252 @@
+//! The endpoints of the authorization server that speak JSON: forms in, RFC 6749's answers out.
+
+use super::request::text;
+use super::{Shared, body, cors, negotiate};
+use crate::auth::client::Credentials;
+use crate::auth::error::OAuthError;
+use crate::auth::form::{FORM_BYTES, Form};
+use crate::auth::introspect::Asker;
+use crate::auth::server::Server;
+use crate::config::Limits;
+use crate::error::Error;
+use crate::tenant::TenantId;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{
+    ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, PRAGMA, RETRY_AFTER, VARY, WWW_AUTHENTICATE,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
+use serde::Serialize;
+
+const TENANT: TenantId = TenantId::DEFAULT;
+
+/// How long what is for everybody may be held, in seconds.
+const PUBLIC_MAX_AGE_S: u32 = 300;
+
+type Answer<T> = Result<T, OAuthError>;
+
+/// `POST /auth/token`
+pub async fn token(request: HttpRequest, payload: web::Payload, shared: web::Data<Shared>) -> HttpResponse {
+    let answering = async {
+        let result = async {
+            let form = form(&request, payload, &shared).await?;
+            as_client(&request, &shared, &form, async |server, client| server.token(TENANT, &client, &form).await).await
+        };
+        private(result.await, &request)
+    };
+    cors::around(&request, &shared, answering).await
+}
+
+/// `POST /auth/introspect`
+pub async fn introspect(request: HttpRequest, payload: web::Payload, shared: web::Data<Shared>) -> HttpResponse {
+    let answering = async {
+        let result = async {
+            let form = form(&request, payload, &shared).await?;
+            let server = &shared.app.auth;
+            if has_bearer(&request) {
+                let admin = shared.app.authorize_admin(TENANT, Some(bearer(&request)?));
+                admin.map_err(|error| OAuthError::of_bearer(&error))?;
+                return server.introspect(TENANT, &Asker::Admin, &form);
+            }
+            let answer = async |server: &Server, client| server.introspect(TENANT, &Asker::client(client)?, &form);
+            as_client(&request, &shared, &form, answer).await
+        };
+        private(result.await, &request)
+    };
+    cors::around(&request, &shared, answering).await
+}
+
+/// `POST /auth/revoke`
+pub async fn revoke(request: HttpRequest, payload: web::Payload, shared: web::Data<Shared>) -> HttpResponse {
+    let answering = async {
+        let result = async {
+            let form = form(&request, payload, &shared).await?;
+            as_client(&request, &shared, &form, async |server, client| server.revoke(TENANT, &client, &form).await)
+                .await
+        };
+        match result.await {
+            Ok(()) => start(StatusCode::OK).finish(),
+            Err(error) => refuse(&error, &request),
+        }
+    };
+    cors::around(&request, &shared, answering).await
+}
+
+/// `GET` and `POST /auth/userinfo`
+pub async fn userinfo(request: HttpRequest, shared: web::Data<Shared>) -> HttpResponse {
+    let answering = async {
+        let result = bearer(&request).and_then(|token| shared.app.auth.userinfo(TENANT, token));
+        private(result, &request)
+    };
+    cors::around(&request, &shared, answering).await
+}
+
+/// `POST /auth/launch`
+pub async fn launch(request: HttpRequest, payload: web::Payload, shared: web::Data<Shared>) -> HttpResponse {
+    let answering = async {
+        let result = async {
+            let token = bearer(&request)?;
+            let is_json = content_type(&request)?.starts_with("application/json");
+            if !is_json {
+                return Err(OAuthError::request("The Content-Type has to be application/json."));
+            }
+            let document = read(&request, payload, &shared).await?;
+            shared.app.auth.make_launch(TENANT, token, &document).await
+        };
+        private(result.await, &request)
+    };
+    cors::around(&request, &shared, answering).await
+}
+
+/// `GET /auth/keys`: the JWK Set.
+pub async fn keys(request: HttpRequest, shared: web::Data<Shared>) -> HttpResponse {
+    let answering = async { public(shared.app.auth.jwks(TENANT).await, &request) };
+    cors::around(&request, &shared, answering).await
+}
+
+/// `GET {base}/.well-known/smart-configuration`
+pub fn smart_configuration(request: &HttpRequest, shared: &Shared) -> HttpResponse {
+    public(Ok(shared.app.auth.smart_configuration(TENANT)), request)
+}
+
+/// `GET {base}/.well-known/openid-configuration`
+pub fn openid_configuration(request: &HttpRequest, shared: &Shared) -> HttpResponse {
+    public(Ok(shared.app.auth.openid_configuration(TENANT)), request)
+}
+
+/// Any other method; and the preflights of browsers.
+pub async fn not_allowed(request: HttpRequest, shared: web::Data<Shared>) -> HttpResponse {
+    let answering = async {
+        let allow = match request.path() {
+            "/auth/keys" => "GET, HEAD",
+            "/auth/userinfo" => "GET, POST",
+            _ => "POST",
+        };
+        let mut response = refuse(&OAuthError::request("The endpoint does not have this method."), &request);
+        *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+        response.headers_mut().insert(ALLOW, actix_web::http::header::HeaderValue::from_static(allow));
+        response
+    };
+    cors::around(&request, &shared, answering).await
+}
+
+/// Lets an authenticated client in, unless it failed too often of late.
+async fn as_client<T>(
+    request: &HttpRequest,
+    shared: &Shared,
+    form: &Form,
+    answer: impl AsyncFnOnce(&Server, crate::auth::records::Client) -> Answer<T>,
+) -> Answer<T> {
+    let server = &*shared.app.auth;
+    let header = text(request.headers(), AUTHORIZATION).map_err(|error| unread(&error))?;
+    let credentials = Credentials::of(header, |name| form.get(name).map(str::to_owned));
+    let key =
+        server.slowing.key(&credentials.named().unwrap_or_default(), request.peer_addr().map(|address| address.ip()));
+    server.slowing.check(key, server.now_s())?;
+    let result = match server.authenticate(TENANT, &credentials).await {
+        Ok(client) => answer(server, client).await,
+        Err(error) => Err(error),
+    };
+    server.slowing.note(key, server.now_s(), &result);
+    result
+}
+
+/// The form that a request carries, and nothing but a form.
+async fn form(request: &HttpRequest, payload: web::Payload, shared: &Shared) -> Answer<Form> {
+    let is_form = negotiate::require(Some(content_type(request)?), &[negotiate::BodyFormat::Form]);
+    is_form.map_err(|_| OAuthError::request("The Content-Type has to be application/x-www-form-urlencoded."))?;
+    Form::parse(&read(request, payload, shared).await?)
+}
+
+async fn read(request: &HttpRequest, payload: web::Payload, shared: &Shared) -> Answer<Vec<u8>> {
+    let limits = Limits { body_bytes: FORM_BYTES, ..shared.app.config.limits.clone() };
+    body::read(request.headers(), payload, &limits).await.map_err(|error| unread(&error))
+}
+
+fn content_type(request: &HttpRequest) -> Answer<&str> {
+    Ok(text(request.headers(), CONTENT_TYPE).map_err(|error| unread(&error))?.unwrap_or_default())
+}
+
+/// A request that could not be read is the client's fault, and said in OAuth's words.
+fn unread(error: &Error) -> OAuthError {
+    let text = error.issues.first().map_or_else(String::new, |issue| issue.diagnostics.to_string());
+    OAuthError::request(text)
+}
+
+fn has_bearer(request: &HttpRequest) -> bool {
+    scheme(request).is_some_and(|scheme| scheme.eq_ignore_ascii_case("Bearer"))
+}
+
+fn scheme(request: &HttpRequest) -> Option<&str> {
+    request.headers().get(AUTHORIZATION)?.to_str().ok()?.split(' ').next()
+}
+
+/// The access token of a request: RFC 6750 section 2.1. It is taken from the header alone.
+fn bearer(request: &HttpRequest) -> Answer<&str> {
+    let header = text(request.headers(), AUTHORIZATION).map_err(|error| unread(&error))?;
+    let token = header.filter(|_| has_bearer(request)).and_then(|value| value.split_once(' ')).map(|(_, token)| token);
+    token.ok_or_else(|| OAuthError::new("invalid_token", NO_TOKEN))
+}
+
+const NO_TOKEN: &str = "This needs an access token.";
+
+/// What is for the one who asks alone.
+fn private<T: Serialize>(result: Answer<T>, request: &HttpRequest) -> HttpResponse {
+    match result {
+        Ok(answer) => start(StatusCode::OK).json(answer),
+        Err(error) => refuse(&error, request),
+    }
+}
+
+/// What is for everybody.
+fn public<T: Serialize>(result: Answer<T>, request: &HttpRequest) -> HttpResponse {
+    match result {
+        Ok(answer) => HttpResponse::Ok()
+            .insert_header((CACHE_CONTROL, format!("public, max-age={PUBLIC_MAX_AGE_S}")))
+            .insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"))
+            .insert_header((VARY, "origin"))
+            .json(answer),
+        Err(error) => refuse(&error, request),
+    }
+}
+
+fn start(status: StatusCode) -> HttpResponseBuilder {
+    let mut builder = HttpResponse::build(status);
+    builder.insert_header((CACHE_CONTROL, "no-store")).insert_header((PRAGMA, "no-cache"));
+    builder.insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff")).insert_header((VARY, "origin"));
+    builder
+}
+
+/// What RFC 6749 section 5.2 answers.
+#[derive(Serialize)]
+struct Refusal<'a> {
+    error: &'static str,
+    error_description: &'a str,
+}
+
+/// The answer to a request that is refused.
+pub(super) fn refuse(error: &OAuthError, request: &HttpRequest) -> HttpResponse {
+    if let Some(log) = &error.log {
+        tracing::warn!(code = error.code, log, "a request to the authorization server failed");
+    }
+    let mut builder = start(StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR));
+    if let Some(challenge) = challenge(error, request) {
+        builder.insert_header((WWW_AUTHENTICATE, challenge));
+    }
+    if let Some(seconds) = error.retry_after_s {
+        builder.insert_header((RETRY_AFTER, seconds));
+    }
+    builder.json(Refusal { error: error.code, error_description: &error.description })
+}
+
+/// `WWW-Authenticate`: in the scheme that was tried, and without an error where nothing was.
+fn challenge(error: &OAuthError, request: &HttpRequest) -> Option<String> {
+    match error.code {
+        "invalid_client" => {
+            scheme(request)?.eq_ignore_ascii_case("Basic").then(|| r#"Basic realm="pharos""#.to_owned())
+        }
+        "invalid_token" if !has_bearer(request) => Some(r#"Bearer realm="pharos""#.to_owned()),
+        "invalid_token" | "insufficient_scope" => Some(format!(r#"Bearer realm="pharos", error="{}""#, error.code)),
+        _ => None,
+    }
+}
