@@ -98,6 +98,9 @@ impl View for Memory {
     fn version_keys(&self, rid: Rid, _version: u64) -> StoreResult<Option<KeyList>> {
         self.keys(rid)
     }
+    fn types(&self) -> StoreResult<BTreeSet<Box<str>>> {
+        Ok(self.resources.iter().map(|(type_name, ..)| type_name.clone()).collect())
+    }
     fn scan(&self, type_name: &str, range: &KeyRange) -> Postings<'_> {
         Box::new(self.range(type_name, range).map(Ok).collect::<Vec<_>>().into_iter())
     }

@@ -55,7 +55,7 @@ pub use page::{Match, Page, run};
 pub use query::{
     Contained, ContainedType, Handling, Include, Options, Query, Sort, Summary, Target, Total, parse, self_pairs,
 };
-pub use referred::{ReferredPlace, referred};
+pub use referred::{ReferredPlace, Sources, referred};
 pub use registry::Registry;
 pub use stored::Stored;
 

@@ -84,16 +84,12 @@ pub fn run(records: &Records, query: &Query, cursor: Option<&Cursor>, budget: &B
         let len = u64::try_from(places.len()).unwrap_or(u64::MAX);
         (cursor.is_none() && !has_more).then_some(len)
     };
-    let found: Vec<_> = places
-        .iter()
-        .map(|(source, place)| (place.rid, sources.get(*source).and_then(|source| source.inner.clone())))
-        .collect();
-    let (included, is_cut) = include::included(&run, records, query, &found)?;
-    let mut matches = Vec::with_capacity(found.len());
-    for (rid, inner) in found {
-        matches.extend(versions(&run, &[rid])?.into_iter().map(|version| Match { version, inner: inner.clone() }));
+    let mut matches = Vec::with_capacity(places.len());
+    for (source, place) in &places {
+        let inner = sources.get(*source).and_then(|source| source.inner.as_ref());
+        matches.extend(current(&run, place.rid)?.map(|version| Match { version, inner: inner.cloned() }));
     }
-    let included = versions(&run, &included)?;
+    let (included, is_cut) = include::included(&run, records, query, &matches)?;
     Ok(Page { matches, included, is_cut, next, prev, total, steps: budget.taken(), plan: run.trace.finish(budget) })
 }
 
@@ -139,10 +135,9 @@ fn count(run: &Run<'_>, sources: &[Source]) -> Result<u64> {
     Ok(total)
 }
 
-pub(super) fn versions(run: &Run<'_>, rids: &[Rid]) -> Result<Vec<Version>> {
-    let current = rids.iter().map(|rid| run.view.current(*rid).map_err(failed));
-    let found = current.collect::<Result<Vec<_>>>()?;
-    Ok(found.into_iter().flatten().filter(|version| version.body.is_some()).collect())
+/// The current version of a resource, unless it is deleted.
+pub(super) fn current(run: &Run<'_>, rid: Rid) -> Result<Option<Version>> {
+    Ok(run.view.current(rid).map_err(failed)?.filter(|version| version.body.is_some()))
 }
 
 /// The first matches after a place, or the last before it from there on backward, at most `wanted`.

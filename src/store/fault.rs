@@ -4,8 +4,7 @@
 //! disk is tested below it, at the file layer: `tests/durability/faults.c`.)
 
 use super::{
-    Backend, Commit, CommitError, Committed, LogEntry, NewKeys, Position, Postings, Rid, Runs, StoreError,
-    StoreResult,
+    Backend, Commit, CommitError, Committed, LogEntry, NewKeys, Position, Postings, Rid, Runs, StoreError, StoreResult,
 };
 use super::{Version, View};
 use crate::auth::keeper::{Keep, Keeper, KeeperError, Kept};
@@ -13,6 +12,7 @@ use crate::clock::Micros;
 use crate::key::{KeyList, KeyRange};
 use crate::tenant::TenantId;
 use futures_util::future::BoxFuture;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -194,6 +194,11 @@ impl View for FaultyView {
     fn version_keys(&self, rid: Rid, version: u64) -> StoreResult<Option<KeyList>> {
         self.dice.read()?;
         self.inner.version_keys(rid, version)
+    }
+
+    fn types(&self) -> StoreResult<BTreeSet<Box<str>>> {
+        self.dice.read()?;
+        self.inner.types()
     }
 
     fn scan(&self, type_name: &str, range: &KeyRange) -> Postings<'_> {

@@ -20,6 +20,7 @@ use crate::key::{KeyList, KeyRange};
 use crate::tenant::TenantId;
 use body::Body;
 use futures_util::future::BoxFuture;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// The number of a resource in the store: a lane (16 bits) and a counter (48 bits). Never used again, kept by copies.
@@ -243,6 +244,8 @@ pub trait View: Send + Sync {
     fn keys(&self, rid: Rid) -> StoreResult<Option<KeyList>>;
     /// The keys that a version had, current or old.
     fn version_keys(&self, rid: Rid, version: u64) -> StoreResult<Option<KeyList>>;
+    /// The types of which there are resources, or were: so that a search over many types need not ask for each.
+    fn types(&self) -> StoreResult<BTreeSet<Box<str>>>;
     /// The postings of one type in a range, ascending; for one key the rids ascend.
     fn scan(&self, type_name: &str, range: &KeyRange) -> Postings<'_>;
     /// The resources of one type that have exactly this key, from `from` on, in the runs that the backend keeps them in.

@@ -4,11 +4,13 @@ use super::record::{Head, Header, open_keys, open_record, unpack_history, with_a
 use super::tables::{Tables, failed};
 use super::{block, layout, log::LogBack};
 use crate::clock::Micros;
+use crate::key::range::after_prefix;
 use crate::key::{KeyList, KeyRange, Tail};
 use crate::store::seal::Sealer;
 use crate::store::{LogEntry, Position, Posting, Postings, Rid, Runs, StoreError, StoreResult, Version, View};
 use crate::tenant::TenantId;
 use fjall::{Keyspace, Readable, Slice};
+use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 
 /// Costs two counters to make; everything is read when it is asked for.
@@ -121,6 +123,19 @@ impl View for TenantView {
         let Some(old) = old else { return Ok(None) };
         let (record, keys) = unpack_history(&old)?;
         keys_of(&self.sealer, self.tenant, rid, &Header::unpack(record)?.0, keys).map(Some)
+    }
+
+    fn types(&self) -> StoreResult<BTreeSet<Box<str>>> {
+        let mut found = BTreeSet::new();
+        let mut from = layout::all_postings(self.tenant, self.head()?.generation);
+        let after = after_prefix(&from);
+        while let Some(block) = self.snapshot.range::<&Vec<u8>, _>(&self.tables.index, &from..&after).next() {
+            let key = block.key().map_err(|error| failed(&error))?;
+            let (type_name, rest) = layout::type_of_posting(&key).ok_or_else(damaged)?;
+            found.insert(type_name.into());
+            from = after_prefix(rest);
+        }
+        Ok(found)
     }
 
     fn scan(&self, type_name: &str, range: &KeyRange) -> Postings<'_> {
