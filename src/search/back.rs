@@ -4,7 +4,7 @@
 //! with how many numbers they hold.
 
 use super::engine::{Run, failed};
-use super::order::{Place, Step, TIES_MAX, Way, first_key, too_many_ties};
+use super::order::{GATHER_MAX, Place, Step, TIES_MAX, Way, first_key, too_many_ties};
 use super::query::Sort;
 use super::results::{Stream, after};
 use crate::error::Result;
@@ -287,7 +287,8 @@ impl Way for WalkBack<'_> {
         if self.sort.len() == 1 {
             return Ok(Step::Match(place));
         }
-        if self.ties.len() >= TIES_MAX {
+        let is_known = self.matches.is_some() || *self.expr == Expr::All;
+        if self.ties.len() >= if is_known { GATHER_MAX } else { TIES_MAX } {
             return Err(too_many_ties());
         }
         self.ties.push(place);

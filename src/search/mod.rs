@@ -13,6 +13,7 @@ mod cursor;
 mod engine;
 mod explain;
 mod filter;
+mod find;
 mod grant;
 mod guard;
 mod include;

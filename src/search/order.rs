@@ -18,7 +18,11 @@ use std::sync::Arc;
 
 /// So many postings of one key are kept at once; more are read in order from the store.
 const GROUP_MAX: usize = 512;
-/// So many resources may share the first key of a sort by several parameters.
+/// More matches than these are not gathered.
+pub const GATHER_MAX: usize = 250_000;
+/// To meet so many numbers is a step, as reading a run of them is.
+const RIDS_PER_STEP: u64 = 64;
+/// So many resources may share the first key of a sort by several parameters, where each has to be looked into.
 pub const TIES_MAX: usize = 20_000;
 
 /// Where a resource stands.
@@ -68,6 +72,8 @@ pub fn too_many_ties() -> Error {
 pub enum Step {
     /// The next match.
     Match(Place),
+    /// All matches that have a key, where more parts of the order decide between them. Some may stand at another key.
+    Tied(Arc<[u8]>, Vec<Rid>),
     /// A resource that is none.
     Nothing,
     /// There are no more.
@@ -95,6 +101,10 @@ pub struct Walk<'r> {
     scan: Option<Postings<'r>>,
     peeked: Option<Posting>,
     group: Option<(Arc<[u8]>, Rids<'r>)>,
+    /// Whether nothing of the group was looked at yet.
+    is_fresh: bool,
+    /// How many numbers of groups were met so far.
+    met_in_all: u64,
     /// Matches with the same first key, where more parts decide.
     ties: Vec<Place>,
     ready: VecDeque<Place>,
@@ -129,6 +139,8 @@ impl<'r> Walk<'r> {
             scan: None,
             peeked: None,
             group: None,
+            is_fresh: true,
+            met_in_all: 0,
             ties: Vec::new(),
             ready: VecDeque::new(),
             matches: None,
@@ -199,13 +211,39 @@ impl<'r> Walk<'r> {
         Ok(())
     }
 
+    fn count_met(&mut self) -> Result<()> {
+        self.met_in_all += 1;
+        if self.met_in_all.is_multiple_of(RIDS_PER_STEP) { self.run.budget.step() } else { Ok(()) }
+    }
+
+    /// All matches of the group.
+    fn tied(&mut self) -> Result<Step> {
+        let Some((key, rids)) = self.group.take() else { return Ok(Step::Nothing) };
+        let mut found = Vec::new();
+        for rid in rids {
+            let rid = rid.map_err(failed)?;
+            self.count_met()?;
+            if self.is_match(rid) == Some(true) {
+                found.push(rid);
+            }
+            if found.len() > GATHER_MAX {
+                return Err(too_many_ties());
+            }
+        }
+        Ok(Step::Tied(key, found))
+    }
+
+    /// Whether a resource is a match, where that is known.
+    fn is_match(&self, rid: Rid) -> Option<bool> {
+        match &self.matches {
+            Some(matches) => Some(matches.binary_search(&rid).is_ok()),
+            None => (*self.expr == Expr::All).then_some(true),
+        }
+    }
+
     /// Looks at a resource that has a key.
     fn meet(&mut self, key: &[u8], rid: Rid) -> Result<Step> {
-        let is_match = match &self.matches {
-            _ if *self.expr == Expr::All => Some(true),
-            Some(matches) => Some(matches.binary_search(&rid).is_ok()),
-            None => None,
-        };
+        let is_match = self.is_match(rid);
         if is_match == Some(false) {
             return Ok(Step::Nothing);
         }
@@ -270,14 +308,20 @@ impl Way for Walk<'_> {
         }
         let Some((key, rids)) = &mut self.group else {
             self.next_group()?;
+            self.is_fresh = true;
             return Ok(Step::Nothing);
         };
+        if self.sort.len() > 1 && self.is_fresh && (self.matches.is_some() || *self.expr == Expr::All) {
+            return self.tied();
+        }
+        self.is_fresh = false;
         let Some(rid) = rids.next().transpose().map_err(failed)? else {
             self.group = None;
             self.release_ties();
             return Ok(Step::Nothing);
         };
         let key = Arc::clone(key);
+        self.count_met()?;
         self.meet(&key, rid)
     }
 

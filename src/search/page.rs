@@ -1,30 +1,18 @@
 //! One page of a search: its matches in order, what they include, where the next page starts, the total.
 
-use super::back::{Start, WalkBack};
+use super::back::Start;
 use super::budget::Budget;
 use super::cursor::Cursor;
 use super::engine::{Run, failed};
 use super::explain::Trace;
+use super::find::find;
 use super::include;
 use super::inner::{self, Begin, Source};
-use super::order::{Place, Step, Walk, Way};
-use super::plan::LIST_COST;
-use super::query::{Query, Sort, Summary, Total};
-use super::results::{Stream, after};
+use super::order::Place;
+use super::query::{Query, Summary, Total};
 use crate::error::Result;
 use crate::key::inner::Inner;
-use crate::key::{Expr, KeyRange};
 use crate::store::{Records, Rid, Version};
-use std::rc::Rc;
-
-/// What gathering the matches may cost more than walking the order has cost so far, in postings. Tests do both.
-const HEAD_START: u64 = if cfg!(test) { 4 } else { 500 };
-/// Matches that are gathered at a time.
-const GATHERED_AT_ONCE: usize = if cfg!(test) { 2 } else { 64 };
-/// More matches than these are not gathered.
-const GATHER_MAX: usize = 250_000;
-/// So few matches for each one wanted are sorted without more ado.
-const FEW: usize = 2;
 
 /// One match.
 #[derive(Debug, Clone)]
@@ -138,114 +126,4 @@ fn count(run: &Run<'_>, sources: &[Source]) -> Result<u64> {
 /// The current version of a resource, unless it is deleted.
 pub(super) fn current(run: &Run<'_>, rid: Rid) -> Result<Option<Version>> {
     Ok(run.view.current(rid).map_err(failed)?.filter(|version| version.body.is_some()))
-}
-
-/// The first matches after a place, or the last before it from there on backward, at most `wanted`.
-fn find(
-    run: &Run<'_>,
-    type_name: &str,
-    expr: &Expr,
-    sort: &[Sort],
-    start: Start<'_>,
-    wanted: usize,
-) -> Result<Vec<Place>> {
-    if let Some(first) = sort.first() {
-        return find_sorted(run, type_name, expr, (first, sort), start, wanted);
-    }
-    if start.is_back {
-        return run.find_back(type_name, expr, start, wanted);
-    }
-    let mut stream = run.stream(type_name, expr)?;
-    let mut from = start.place.map_or(Rid(0), |place| after(place.rid));
-    let mut places = Vec::new();
-    while places.len() < wanted {
-        let Some(rid) = stream.next_from(from)? else { break };
-        places.push(Place { keys: Vec::new(), rid });
-        from = after(rid);
-    }
-    Ok(places)
-}
-
-/// The first matches in order. To gather all matches and to walk the keys of the first parameter in order goes on side by side.
-/// Once all are gathered, the walk need only look whether what it meets is among them; and where it goes on for longer than
-/// sorting them would take, they are sorted.
-fn find_sorted(
-    run: &Run<'_>,
-    type_name: &str,
-    expr: &Expr,
-    (first, sort): (&Sort, &[Sort]),
-    start: Start<'_>,
-    wanted: usize,
-) -> Result<Vec<Place>> {
-    let without = Expr::and([expr.clone(), Expr::Keys(KeyRange::prefix(&first.prefix)).negate()]);
-    let (sets, order) = ((expr, &without), (first, sort));
-    let mut walk: Box<dyn Way + '_> = if start.is_back {
-        Box::new(WalkBack::new(run, type_name, sets, order, start.place)?)
-    } else {
-        Box::new(Walk::new(run, type_name, sets, order, start.place))
-    };
-    let mut stream = if *expr == Expr::All { None } else { Some(run.stream(type_name, expr)?) };
-    let (mut gathered, mut from, mut gathering, mut walking) = (Vec::new(), Rid(0), 0, 0);
-    let mut matches: Option<Rc<[Rid]>> = None;
-    let mut places = Vec::new();
-    loop {
-        let begin = run.spent();
-        while let Some(open) = stream.as_mut().filter(|_| gathering + run.spent() - begin < walking + HEAD_START) {
-            let is_end = gather(open, &mut gathered, &mut from)?;
-            gathering += 1;
-            if is_end {
-                run.trace.note(|| format!("{type_name}: all {} matches are gathered.", gathered.len()));
-                let all: Rc<[Rid]> = std::mem::take(&mut gathered).into();
-                if all.len() <= FEW * wanted {
-                    return sorted(run, &all, sort, start, wanted);
-                }
-                walk.narrow(Rc::clone(&all));
-                (matches, walking) = (Some(all), 0);
-            }
-            if is_end || gathered.len() > GATHER_MAX {
-                (stream, gathered) = (None, Vec::new());
-            }
-        }
-        gathering += run.spent() - begin;
-        if let Some(matches) = matches.as_ref().filter(|matches| walking > LIST_COST * matches.len() as u64) {
-            run.trace.note(|| format!("{type_name}: the matches are sorted, since few are met on the way."));
-            return sorted(run, matches, sort, start, wanted);
-        }
-        let begin = run.spent();
-        match walk.step()? {
-            Step::Match(place) => places.push(place),
-            Step::Nothing => {}
-            Step::End => return Ok(places),
-        }
-        walking += run.spent() - begin;
-        if places.len() == wanted {
-            run.trace.note(|| format!("{type_name}: the order was walked."));
-            return Ok(places);
-        }
-    }
-}
-
-/// Gathers a few more matches; whether that was all.
-fn gather(stream: &mut Stream<'_>, gathered: &mut Vec<Rid>, from: &mut Rid) -> Result<bool> {
-    for _ in 0..GATHERED_AT_ONCE {
-        let Some(rid) = stream.next_from(*from)? else { return Ok(true) };
-        gathered.push(rid);
-        *from = after(rid);
-    }
-    Ok(false)
-}
-
-fn sorted(run: &Run<'_>, rids: &[Rid], sort: &[Sort], start: Start<'_>, wanted: usize) -> Result<Vec<Place>> {
-    let mut places = Vec::new();
-    for rid in rids {
-        if let Some(keys) = run.keys(*rid)? {
-            let place = Place::of(*rid, &keys, sort);
-            if start.admits(&place, sort) {
-                places.push(place);
-            }
-        }
-    }
-    start.arrange(&mut places, sort);
-    places.truncate(wanted);
-    Ok(places)
 }

@@ -6,7 +6,9 @@
 
 use super::engine::{Run, failed, reference_key, references};
 use super::explain::{describe, joined};
-use super::results::{Checked, Collected, Difference, Intersection, Numbers, OfKey, Stream, Union, after};
+use super::results::{
+    Checked, Collected, Difference, Intersection, Look, Numbers, OfKey, Stream, Union, after, by_looking,
+};
 use crate::error::Result;
 use crate::key::bytes::END;
 use crate::key::last_updated::ALL;
@@ -74,7 +76,8 @@ impl<'r> Run<'r> {
         let walk = self.checked(type_name, driver, &rest);
         let running =
             collectors.into_iter().map(|(part, from)| Running { part, from, found: Vec::new(), spent: 0 }).collect();
-        Ok(Box::new(Race { run: self, type_name, sets, rest, walk, walked: 0, running, decided: None }))
+        let counts = Counts::default();
+        Ok(Box::new(Race { run: self, type_name, sets, rest, walk, counts, running, decided: None }))
     }
 
     /// The resources that are in the sets, and among those collected.
@@ -207,18 +210,28 @@ struct Race<'r> {
     sets: Sets,
     rest: Vec<&'r Expr>,
     walk: Checked<'r>,
-    /// What checking has cost so far.
-    walked: u64,
+    counts: Counts,
     running: Vec<Running<'r>>,
     decided: Option<Stream<'r>>,
 }
 
+/// What checking has cost so far, how many resources were checked, and how many of them were matches.
+#[derive(Clone, Copy, Default)]
+struct Counts {
+    spent: u64,
+    checked: u64,
+    matched: u64,
+}
+
 impl Race<'_> {
-    /// Collects until that has cost as much as checking; takes the collector that ends.
+    /// Collects until that has cost as much as checking; takes the collector that ends. Where every second one that is checked
+    /// is a match, nothing is quicker than to go on with that.
     fn collect(&mut self) -> Result<()> {
         let mut ended = None;
+        let Counts { spent, checked, matched } = self.counts;
+        let most = if 2 * matched > checked { AHEAD } else { spent + AHEAD };
         'collectors: for (position, running) in self.running.iter_mut().enumerate() {
-            while running.spent < self.walked + AHEAD {
+            while running.spent < most {
                 let before = self.run.spent();
                 let found = running.from.step()?;
                 running.spent += (self.run.spent() - before).max(1);
@@ -255,23 +268,23 @@ impl Race<'_> {
 }
 
 impl Numbers for Race<'_> {
-    fn next_from(&mut self, mut from: Rid) -> Result<Option<Rid>> {
-        loop {
-            if self.decided.is_none() {
-                self.collect()?;
-            }
-            if let Some(decided) = &mut self.decided {
-                return decided.next_from(from);
-            }
-            let before = self.run.spent();
-            let step = self.walk.step(from)?;
-            self.walked += self.run.spent() - before;
-            match step {
-                None => return Ok(None),
-                Some((rid, true)) => return Ok(Some(rid)),
-                Some((rid, false)) => from = after(rid),
-            }
+    fn next_from(&mut self, from: Rid) -> Result<Option<Rid>> {
+        by_looking(self, from)
+    }
+
+    fn look(&mut self, from: Rid) -> Result<Look> {
+        if self.decided.is_none() {
+            self.collect()?;
         }
+        if let Some(decided) = &mut self.decided {
+            return decided.look(from);
+        }
+        let before = self.run.spent();
+        let look = self.walk.look(from)?;
+        self.counts.spent += self.run.spent() - before;
+        self.counts.checked += 1;
+        self.counts.matched += u64::from(matches!(look, Look::Found(_)));
+        Ok(look)
     }
 }
 

@@ -10,6 +10,11 @@ pub trait Numbers {
     /// The first number from `from` on.
     fn next_from(&mut self, from: Rid) -> Result<Option<Rid>>;
 
+    /// One step towards that: bounded work, for streams that may look at many numbers in vain.
+    fn look(&mut self, from: Rid) -> Result<Look> {
+        Ok(self.next_from(from)?.map_or(Look::End, Look::Found))
+    }
+
     /// How many there are in all, asked before anything else.
     fn count(&mut self) -> Result<u64> {
         let (mut count, mut from) = (0, Rid(0));
@@ -19,6 +24,16 @@ pub trait Numbers {
         }
         Ok(count)
     }
+}
+
+/// What one look came to.
+pub enum Look {
+    /// The next number.
+    Found(Rid),
+    /// None up to this number, that included.
+    Passed(Rid),
+    /// There are no more.
+    End,
 }
 
 /// A boxed stream.
@@ -185,22 +200,25 @@ pub struct Checked<'r> {
     pub expr: std::borrow::Cow<'r, Expr>,
 }
 
-impl Checked<'_> {
-    /// Looks at one candidate: its number, and whether it is in the set.
-    pub fn step(&mut self, from: Rid) -> Result<Option<(Rid, bool)>> {
-        let Some(rid) = self.stream.next_from(from)? else { return Ok(None) };
-        Ok(Some((rid, self.run.contains(self.type_name, rid, &self.expr)?)))
+impl Numbers for Checked<'_> {
+    fn next_from(&mut self, from: Rid) -> Result<Option<Rid>> {
+        by_looking(self, from)
+    }
+
+    fn look(&mut self, from: Rid) -> Result<Look> {
+        let Some(rid) = self.stream.next_from(from)? else { return Ok(Look::End) };
+        let is_in = self.run.contains(self.type_name, rid, &self.expr)?;
+        Ok(if is_in { Look::Found(rid) } else { Look::Passed(rid) })
     }
 }
 
-impl Numbers for Checked<'_> {
-    fn next_from(&mut self, mut from: Rid) -> Result<Option<Rid>> {
-        while let Some((rid, is_in)) = self.step(from)? {
-            if is_in {
-                return Ok(Some(rid));
-            }
-            from = after(rid);
+/// The first number from `from` on of a stream that can only look.
+pub fn by_looking(stream: &mut impl Numbers, mut from: Rid) -> Result<Option<Rid>> {
+    loop {
+        match stream.look(from)? {
+            Look::Found(rid) => return Ok(Some(rid)),
+            Look::Passed(rid) => from = after(rid),
+            Look::End => return Ok(None),
         }
-        Ok(None)
     }
 }
