@@ -9,6 +9,7 @@
 mod model;
 mod population;
 mod requests;
+mod writes;
 
 use crate::support::{Answer, Client, Person, Server};
 use model::{Name, Rights, World, text};
@@ -60,8 +61,8 @@ struct Counts {
 
 struct Round {
     rng: Rng,
-    full: Server,
-    twin: Server,
+    /// The one with everything, and its twin, which end with this.
+    _servers: [Server; 2],
     admins: [Client; 2],
     clients: [Client; 2],
     rights: Rights,
@@ -87,8 +88,7 @@ impl Round {
         let story = format!("PHAROS_TEST_SEED={seed} {token:#?}");
         Self {
             rng,
-            full,
-            twin,
+            _servers: [full, twin],
             admins,
             clients,
             marks: marks(&rights, &world),
