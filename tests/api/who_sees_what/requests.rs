@@ -285,7 +285,7 @@ impl Maker<'_> {
             1 => format!("Patient?_filter=not (name eq {family})"),
             2 => format!("Observation?_filter=subject re Patient/{id} or status eq final"),
             3 => format!("Observation?_filter=subject.name eq {family}"),
-            4 => format!("Observation?_filter=not (subject.gender eq female)"),
+            4 => "Observation?_filter=not (subject.gender eq female)".to_owned(),
             _ => "Observation?_list=list1".to_owned(),
         };
         let shape = self.rng.pick(&["", "&_total=accurate", "&_summary=count"]);
