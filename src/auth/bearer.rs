@@ -2,7 +2,7 @@
 //!
 //! The effective right is what the token's scopes give, and what the roles of its user give, in its launch context; a client that acts for
 //! itself has no roles. A token is looked at whole when it is first seen. After that it is remembered, and looked at again whenever
-//! a record changed that it rests on: the client, the authorization, the user, the roles.
+//! a record changed that it rests on: the signing key, the client, the authorization, the user, the roles.
 
 use super::access::{Access, Restrictions, RoleRights};
 use super::compartment::Patients;
@@ -78,7 +78,7 @@ impl Server {
             if known.epoch.load(Ordering::Acquire) == epoch {
                 return Ok(known);
             }
-            if self.basis(tenant, &known.claims)? == known.basis {
+            if self.knows_key(tenant, token) && self.basis(tenant, &known.claims)? == known.basis {
                 known.epoch.store(epoch, Ordering::Release);
                 return Ok(known);
             }
