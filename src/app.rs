@@ -4,10 +4,11 @@ use crate::auth::access::Restrictions;
 use crate::auth::bearer::Bearer;
 use crate::auth::grant::Grant;
 use crate::auth::rate::{Rates, customer};
-use crate::auth::scope::ResourceScope;
+use crate::auth::records::User;
+use crate::auth::scope::{ResourceScope, Scopes};
 use crate::auth::server::Server;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, TrustedIssuer};
 use crate::error::{Category, Error, Result};
 use crate::fhir::definitions::r4;
 use crate::interaction::Context;
@@ -55,6 +56,11 @@ impl App {
         let base: Arc<str> = Arc::from(config.base_url());
         let limits = Arc::new(config.limits.clone());
         let conformances = Arc::new(Conformances::new(store.clone(), KeyMaking::new(&config)));
+        let unread =
+            |entry: &&TrustedIssuer| entry.scopes.as_deref().is_some_and(|most| Scopes::parse_all(most).is_none());
+        if let Some(entry) = config.auth.trusted_issuers.iter().find(unread) {
+            return Err(Error::internal(format!("auth.trusted_issuers: the scopes of {} can't be read", entry.issuer)));
+        }
         let auth = Server::new(store.keeper(), Arc::clone(&clock), config.auth.clone(), &config.public_url());
         let auth = Arc::new(auth);
         Ok(Self {
@@ -79,7 +85,7 @@ impl App {
     /// # Errors
     /// 401 where the call needs a token and there is none, or a bad one. Only an open server (`insecure_open`) asks for none. 429 where
     /// the client or the tenant sends more than its limit.
-    pub fn authorize(&self, tenant: TenantId, call: &Call, token: Option<&str>, from: IpAddr) -> Result<Grant> {
+    pub async fn authorize(&self, tenant: TenantId, call: &Call, token: Option<&str>, from: IpAddr) -> Result<Grant> {
         if self.config.insecure_open {
             self.count_address(from)?;
             self.count_tenant(tenant)?;
@@ -90,9 +96,10 @@ impl App {
             self.count_address(from)?;
             return Ok(Grant::unrestricted(tenant));
         }
-        let bearer = token
-            .ok_or_else(|| unauthenticated("This server answers authorized requests only."))
-            .and_then(|token| self.bearer(tenant, token));
+        let bearer = match token {
+            Some(token) => self.bearer(tenant, token).await,
+            None => Err(unauthenticated("This server answers authorized requests only.")),
+        };
         let bearer = match bearer {
             Ok(bearer) => bearer,
             Err(error) => return Err(self.count_address(from).err().unwrap_or(error)),
@@ -129,9 +136,9 @@ impl App {
     ///
     /// # Errors
     /// 401 without a good token; 403 for one that is not for the administration, or not of an administrator.
-    pub fn authorize_admin(&self, tenant: TenantId, token: Option<&str>) -> Result<()> {
+    pub async fn authorize_admin(&self, tenant: TenantId, token: Option<&str>) -> Result<()> {
         let token = token.ok_or_else(|| unauthenticated("This needs an administrator's access token."))?;
-        if self.bearer(tenant, token)?.is_admin() {
+        if self.bearer(tenant, token).await?.is_admin() {
             return Ok(());
         }
         let text = "This needs an access token with the scope admin, of a user who is an administrator.";
@@ -156,10 +163,25 @@ impl App {
         Err(Error::new(Category::Unprocessable, "business-rule", text).at("scopes"))
     }
 
-    fn bearer(&self, tenant: TenantId, token: &str) -> Result<Arc<Bearer>> {
+    /// Which patients a user who is signed in at a browser may read and search by their roles.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn patients_of(&self, tenant: TenantId, user: &User, is_emergency: bool) -> Result<Grant> {
         let registry = self.conformances.of(tenant)?.registry();
         let restrictions = Compiler { registry: &registry, options: &self.restriction_options() };
-        self.auth.bearer(tenant, token, &restrictions)
+        self.auth.reach(tenant, user, &Scopes::parse("user/Patient.rs"), is_emergency, &restrictions)
+    }
+
+    /// Waits only where a token is seen for the first time, of a trusted issuer whose keys are not at hand.
+    async fn bearer(&self, tenant: TenantId, token: &str) -> Result<Arc<Bearer>> {
+        if let Some(known) = self.auth.known_bearer(tenant, token)? {
+            return Ok(known);
+        }
+        let proven = self.auth.prove(tenant, token).await?;
+        let registry = self.conformances.of(tenant)?.registry();
+        let restrictions = Compiler { registry: &registry, options: &self.restriction_options() };
+        self.auth.bearer(tenant, token, proven, &restrictions)
     }
 
     /// How the search restrictions of scopes are read.

@@ -113,7 +113,7 @@ pub async fn serve(app: &App, incoming: &Incoming) -> Reply {
 }
 
 async fn run(app: &App, incoming: &Incoming) -> Result<Answer> {
-    let grant = app.authorize(incoming.tenant, &incoming.call, incoming.token.as_deref(), incoming.from)?;
+    let grant = app.authorize(incoming.tenant, &incoming.call, incoming.token.as_deref(), incoming.from).await?;
     let context = app.context(grant)?;
     let depth = context.limits.json_depth;
     let request = Request {

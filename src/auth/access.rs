@@ -29,6 +29,21 @@ pub enum Allowed {
     Part(Arc<Expr>),
 }
 
+impl Allowed {
+    fn of(expr: Expr) -> Self {
+        if expr == Expr::All { Self::Everything } else { Self::Part(Arc::new(expr)) }
+    }
+
+    fn or(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Nothing, one) | (one, Self::Nothing) => one,
+            (Self::Part(one), Self::Part(two)) if one == two => Self::Part(one),
+            (Self::Part(one), Self::Part(two)) => Self::of(Expr::or([(*one).clone(), (*two).clone()])),
+            (Self::Everything, _) | (_, Self::Everything) => Self::Everything,
+        }
+    }
+}
+
 /// The roles of a user, as scopes, and whose data they are about.
 #[derive(Debug, Clone)]
 pub struct RoleRights {
@@ -88,7 +103,9 @@ impl Access {
             return known.clone();
         }
         let is_plain = type_name != "Binary" || self.is_whole();
-        let allowed = if is_plain { self.plain(type_name, letters) } else { self.binary(letters) };
+        // Each letter for itself: one that the client has and another that the role has give nothing together.
+        let of = |letter| if is_plain { self.plain(type_name, letter) } else { self.binary(letter) };
+        let allowed = letters.each().map(of).fold(Allowed::Nothing, Allowed::or);
         self.compiled.write().unwrap_or_else(PoisonError::into_inner).insert(key, allowed.clone());
         allowed
     }
@@ -104,21 +121,21 @@ impl Access {
             }
             parts.push(Expr::or(sets));
         }
-        match Expr::and(parts) {
-            Expr::All => Allowed::Everything,
-            expr => Allowed::Part(Arc::new(expr)),
-        }
+        Allowed::of(Expr::and(parts))
     }
 
-    /// A Binary with a `securityContext` is reached by who may read that resource, whatever else is allowed
+    /// A Binary with a `securityContext` is reached by who may read that resource, whosever data a scope is about
     /// (<https://hl7.org/fhir/R4/binary.html#security-context>). Without one it is reached by who may reach all patients, or who may
-    /// read a resource that has it as an attachment.
+    /// read a resource that has it as an attachment. The search restrictions of scopes for Binary hold for each of them.
     fn binary(&self, letters: Letters) -> Allowed {
-        let covered = std::iter::once(&self.client)
-            .chain(&self.roles)
-            .all(|side| side.iter().any(|term| term.is_for("Binary", letters)));
-        if !covered {
-            return Allowed::Nothing;
+        let mut restrictions = Vec::new();
+        for side in std::iter::once(&self.client).chain(&self.roles) {
+            let covering = side.iter().filter(|term| term.is_for("Binary", letters));
+            let sets: Vec<_> = covering.map(|term| term.restriction.clone()).collect();
+            if sets.is_empty() {
+                return Allowed::Nothing;
+            }
+            restrictions.push(Expr::or(sets));
         }
         let readable = |type_name: &str| match self.plain(type_name, Letters::READ) {
             Allowed::Nothing => None,
@@ -142,7 +159,8 @@ impl Access {
         };
         let context = Expr::and([secured.clone(), Expr::or(by_context)]);
         let free = Expr::and([secured.negate(), without_context]);
-        Allowed::Part(Arc::new(Expr::or([context, free])))
+        restrictions.push(Expr::or([context, free]));
+        Allowed::Part(Arc::new(Expr::and(restrictions)))
     }
 
     /// Whether all of every type is allowed for every letter: what changes the server itself asks for it.
@@ -217,6 +235,14 @@ mod tests {
         assert_eq!(rights.allowed("Observation", Letters::DELETE), Allowed::Nothing);
         assert_eq!(access("", None, None).allowed("Observation", Letters::READ), Allowed::Nothing);
         assert_eq!(access("user/*.rs", None, Some("")).allowed("Observation", Letters::READ), Allowed::Nothing);
+    }
+
+    #[test]
+    fn letters_do_not_add_up_across_client_and_role() {
+        let rights = access("user/Patient.r user/Group.rs", None, Some("user/Patient.s user/Group.r"));
+        let any = Letters::READ | Letters::SEARCH;
+        assert_eq!(rights.allowed("Patient", any), Allowed::Nothing);
+        assert_eq!(rights.allowed("Group", any), Allowed::Everything);
     }
 
     #[test]

@@ -2,14 +2,15 @@
 //!
 //! The effective right is what the token's scopes give, and what the roles of its user give, in its launch context; a client that acts for
 //! itself has no roles. A token is looked at whole when it is first seen. After that it is remembered, and looked at again whenever
-//! a record changed that it rests on: the signing key, the client, the authorization, the user, the roles.
+//! a record changed that it rests on: the signing key, the client, the authorization, the user, the roles. What a token of a trusted issuer rests
+//! on is what it says of the person, and the roles as they are here.
 
 use super::access::{Access, Restrictions, RoleRights};
 use super::compartment::Patients;
 use super::grant::Grant;
 use super::keeper::KeeperError;
 use super::records::{AccessClaims, Authorization, Client, Role, User};
-use super::scope::ADMIN;
+use super::scope::{ADMIN, Scopes};
 use super::server::Server;
 use crate::error::{Category, Error, Result};
 use crate::key::Expr;
@@ -32,21 +33,45 @@ pub struct Bearer {
     pub grant: Grant,
     /// What the token says.
     pub claims: AccessClaims,
+    origin: Origin,
+    /// How long it is remembered, in seconds since 1970.
+    until: i64,
     basis: Basis,
     epoch: AtomicU64,
+}
+
+/// A token that was found good.
+#[derive(Debug)]
+pub struct Proven {
+    /// What it says.
+    pub(super) claims: AccessClaims,
+    /// When it has to be proved anew, in seconds since 1970.
+    pub(super) until: i64,
+    pub(super) origin: Origin,
+}
+
+/// Who made a token.
+#[derive(Debug)]
+pub(super) enum Origin {
+    /// This server.
+    Here,
+    /// A trusted issuer, for a person who has no account here, or for a client that acts for itself.
+    Trusted(Option<User>),
 }
 
 /// The records that a token rests on.
 #[derive(Debug, PartialEq)]
 struct Basis {
-    client: Client,
+    /// None for a client of a trusted issuer.
+    client: Option<Client>,
     /// None for a client that acts for itself.
     person: Option<Person>,
 }
 
 #[derive(Debug, PartialEq)]
 struct Person {
-    authorization: Authorization,
+    /// None for a person without an account here.
+    authorization: Option<Authorization>,
     user: User,
     roles: Vec<Role>,
 }
@@ -61,49 +86,117 @@ impl Default for Bearers {
 }
 
 impl Server {
-    /// Who shows this access token, and what they may reach in a tenant. `restrictions` reads the search restrictions of scopes.
+    /// Who shows this access token, where it is remembered and what it rests on did not change.
     ///
     /// # Errors
-    /// 401 for a token that is not good, or not any longer: the log hears why.
-    pub fn bearer(&self, tenant: TenantId, token: &str, restrictions: &dyn Restrictions) -> Result<Arc<Bearer>> {
-        let mut key = [0; 32];
-        key.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
+    /// 401 for a token that is not good any longer: the log hears why.
+    pub fn known_bearer(&self, tenant: TenantId, token: &str) -> Result<Option<Arc<Bearer>>> {
+        let key = hash(token);
+        let Some(known) = self.bearers.0.get(&key).filter(|known| known.grant.tenant() == tenant) else {
+            return Ok(None);
+        };
+        if known.until <= self.now_s() {
+            self.bearers.0.remove(&key);
+            return Ok(None);
+        }
         // Read before the records: a change that comes between is seen next time.
         let epoch = self.keeper.epoch(tenant);
-        if let Some(known) = self.bearers.0.get(&key).filter(|known| known.grant.tenant() == tenant) {
-            if known.claims.exp <= self.now_s() {
-                self.bearers.0.remove(&key);
-                return Err(invalid_token("the token has expired"));
-            }
-            if known.epoch.load(Ordering::Acquire) == epoch {
-                return Ok(known);
-            }
-            if self.knows_key(tenant, token) && self.basis(tenant, &known.claims)? == known.basis {
-                known.epoch.store(epoch, Ordering::Release);
-                return Ok(known);
-            }
+        if known.epoch.load(Ordering::Acquire) == epoch {
+            return Ok(Some(known));
+        }
+        let rests = self.has_key_of(tenant, token, &known.origin)
+            && self.basis(tenant, &known.claims, &known.origin)? == known.basis;
+        if !rests {
+            return Ok(None);
+        }
+        known.epoch.store(epoch, Ordering::Release);
+        Ok(Some(known))
+    }
+
+    /// Looks at a token whole: that of a trusted issuer may have to wait for the issuer's keys.
+    ///
+    /// # Errors
+    /// 401 for a token that is not good; 503 for one that can't be looked at now.
+    pub async fn prove(&self, tenant: TenantId, token: &str) -> Result<Proven> {
+        if let Some(issuer) = self.trusted_issuer(tenant, token) {
+            return self.prove_trusted(tenant, issuer, token).await;
         }
         let claims = self
             .verify_access(tenant, token)
             .map_err(|error| invalid_token(error.log.as_deref().unwrap_or(&error.description)))?;
-        let basis = self.basis(tenant, &claims)?;
+        Ok(Proven { until: claims.exp, claims, origin: Origin::Here })
+    }
+
+    /// Who shows a token that was found good, and what they may reach. `restrictions` reads the search restrictions of scopes.
+    ///
+    /// # Errors
+    /// 401 where what the token rests on is not there any longer: the log hears why.
+    pub fn bearer(
+        &self,
+        tenant: TenantId,
+        token: &str,
+        proven: Proven,
+        restrictions: &dyn Restrictions,
+    ) -> Result<Arc<Bearer>> {
+        let Proven { claims, until, origin } = proven;
+        let epoch = self.keeper.epoch(tenant);
+        if !self.has_key_of(tenant, token, &origin) {
+            return Err(invalid_token("the key that signed the token was removed"));
+        }
+        let basis = self.basis(tenant, &claims, &origin)?;
         let access = Arc::new(basis.access(&claims, restrictions));
         let grant = Grant::limited(tenant, access);
-        let bearer = Arc::new(Bearer { grant, claims, basis, epoch: AtomicU64::new(epoch) });
-        self.bearers.0.insert(key, Arc::clone(&bearer));
+        let bearer = Arc::new(Bearer { grant, claims, origin, until, basis, epoch: AtomicU64::new(epoch) });
+        self.bearers.0.insert(hash(token), Arc::clone(&bearer));
         Ok(bearer)
     }
 
+    /// What a user who is signed in at a browser may reach by their roles, within some scopes, for the server's own pages.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn reach(
+        &self,
+        tenant: TenantId,
+        user: &User,
+        scopes: &Scopes,
+        is_emergency: bool,
+        restrictions: &dyn Restrictions,
+    ) -> Result<Grant> {
+        let roles = self.roles_of(tenant, user).map_err(failed)?;
+        let rights = role_rights(&roles, user, is_emergency, restrictions);
+        Ok(Grant::limited(tenant, Arc::new(Access::new(scopes, None, Some(&rights), restrictions))))
+    }
+
+    /// Whether the key that signed a token is there, as far as it is one of this server's.
+    fn has_key_of(&self, tenant: TenantId, token: &str, origin: &Origin) -> bool {
+        matches!(origin, Origin::Trusted(_)) || self.knows_key(tenant, token)
+    }
+
     /// The records that a token rests on, as they are now.
-    fn basis(&self, tenant: TenantId, claims: &AccessClaims) -> Result<Basis> {
+    fn basis(&self, tenant: TenantId, claims: &AccessClaims, origin: &Origin) -> Result<Basis> {
+        if let Origin::Trusted(user) = origin {
+            let person = user.as_ref().map(|user| {
+                let roles = self.roles_of(tenant, user).map_err(failed)?;
+                Ok::<_, Error>(Person { authorization: None, user: user.clone(), roles })
+            });
+            return Ok(Basis { client: None, person: person.transpose()? });
+        }
         let live = self.live(tenant, claims).map_err(failed)?;
         let live = live.ok_or_else(|| {
             invalid_token("the token was revoked, or its client, user or authorization is not there or switched off")
         })?;
-        let Some((user, authorization)) = live.user else { return Ok(Basis { client: live.client, person: None }) };
+        let client = Some(live.client);
+        let Some((user, authorization)) = live.user else { return Ok(Basis { client, person: None }) };
         let roles = self.roles_of(tenant, &user).map_err(failed)?;
-        Ok(Basis { client: live.client, person: Some(Person { authorization: settled(authorization), user, roles }) })
+        Ok(Basis { client, person: Some(Person { authorization: Some(settled(authorization)), user, roles }) })
     }
+}
+
+fn hash(token: &str) -> [u8; 32] {
+    let mut key = [0; 32];
+    key.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
+    key
 }
 
 /// Without what changes with each refresh and decides nothing.
@@ -115,20 +208,21 @@ impl Bearer {
     /// Why emergency access was asked for, where it was: it is recorded with each access.
     #[must_use]
     pub fn break_glass(&self) -> Option<&str> {
-        self.basis.person.as_ref()?.authorization.break_glass.as_deref()
+        self.basis.person.as_ref()?.authorization.as_ref()?.break_glass.as_deref()
     }
 
-    /// Whether it is a token for the administration, of a user who is an administrator now.
+    /// Whether it is a token of this server for the administration, of a user who is an administrator now.
     #[must_use]
     pub fn is_admin(&self) -> bool {
-        let is_admin = |person: &Person| person.roles.iter().any(|role| role.is_admin);
+        let is_admin =
+            |person: &Person| person.authorization.is_some() && person.roles.iter().any(|role| role.is_admin);
         self.claims.scope.has(ADMIN) && self.basis.person.as_ref().is_some_and(is_admin)
     }
 
-    /// The client's web origins.
+    /// The client; none for one of a trusted issuer.
     #[must_use]
-    pub fn client(&self) -> &Client {
-        &self.basis.client
+    pub const fn client(&self) -> Option<&Client> {
+        self.basis.client.as_ref()
     }
 }
 
@@ -137,18 +231,23 @@ impl Basis {
         let Some(person) = &self.person else {
             return Access::new(&claims.scope, claims.patient.as_deref(), None, restrictions);
         };
-        let is_emergency = person.authorization.break_glass.is_some();
-        let rights = person.roles.iter().map(|role| RoleRights {
-            scopes: role.scopes.clone(),
-            patients: if role.own_patients && !(is_emergency && role.break_glass) {
-                own_patients(person.user.fhir_user.as_deref(), restrictions)
-            } else {
-                Patients::All
-            },
-        });
-        let rights: Vec<_> = rights.collect();
+        let is_emergency = person.authorization.as_ref().is_some_and(|own| own.break_glass.is_some());
+        let rights = role_rights(&person.roles, &person.user, is_emergency, restrictions);
         Access::new(&claims.scope, claims.patient.as_deref(), Some(&rights), restrictions)
     }
+}
+
+/// What roles give a user.
+fn role_rights(roles: &[Role], user: &User, is_emergency: bool, restrictions: &dyn Restrictions) -> Vec<RoleRights> {
+    let rights = roles.iter().map(|role| RoleRights {
+        scopes: role.scopes.clone(),
+        patients: if role.own_patients && !(is_emergency && role.break_glass) {
+            own_patients(user.fhir_user.as_deref(), restrictions)
+        } else {
+            Patients::All
+        },
+    });
+    rights.collect()
 }
 
 /// Whose patients somebody's own are: a patient's are the patient; those of a related person are the patients that it is related to;
@@ -159,34 +258,35 @@ fn own_patients(fhir_user: Option<&str>, restrictions: &dyn Restrictions) -> Pat
     match fhir_user.and_then(|reference| reference.split_once('/')) {
         Some(("Patient", id)) => Patients::One(id.into()),
         Some(("RelatedPerson", id)) => {
-            set(vec![by("RelatedPerson", &format!("_id={id}&active:not=false"), restrictions)])
+            let related = restrictions.compile("RelatedPerson", &format!("_id={id}&active:not=false"));
+            set(vec![related.map(|related| naming("RelatedPerson", related))])
         }
         Some(("Practitioner", id)) => {
-            let through = |code: &str| {
-                [
-                    format!("{code}=Practitioner/{id}"),
-                    format!(
-                        "{code}:PractitionerRole.practitioner=Practitioner/{id}&{code}:PractitionerRole.active:not=false"
-                    ),
-                ]
+            let role = format!("practitioner=Practitioner/{id}&active:not=false");
+            let role = restrictions.compile("PractitionerRole", &role).map(Box::new);
+            // A role that is in force, and is this practitioner's: one and the same.
+            let through_role = |code: &str| {
+                let (code, target) = (code.into(), "PractitionerRole".into());
+                role.clone().map(|expr| Expr::Refers { code, target, expr })
             };
-            let general = through("general-practitioner").map(|query| restrictions.compile("Patient", &query));
-            let teams = through("participant");
-            let teams = teams.map(|query| by("CareTeam", &format!("{query}&{NOT_IN_CHARGE}"), restrictions));
-            set(general.into_iter().chain(teams).collect())
+            let general = restrictions.compile("Patient", &format!("general-practitioner=Practitioner/{id}"));
+            let member = restrictions.compile("CareTeam", &format!("participant=Practitioner/{id}"));
+            let members = Expr::or(member.into_iter().chain(through_role("participant")));
+            let in_charge = restrictions.compile("CareTeam", NOT_IN_CHARGE);
+            let teams = in_charge.map(|in_charge| naming("CareTeam", Expr::and([in_charge, members])));
+            set(vec![general, through_role("general-practitioner"), teams])
         }
         _ => set(Vec::new()),
     }
 }
 
-/// The patients that resources of a type name, which meet some criteria.
-fn by(source: &str, query: &str, restrictions: &dyn Restrictions) -> Option<Expr> {
-    let expr = Box::new(restrictions.compile(source, query)?);
-    Some(Expr::ReferredBy { source: source.into(), code: "patient".into(), expr })
+/// The patients that resources of a type name, which are in a set.
+fn naming(source: &str, expr: Expr) -> Expr {
+    Expr::ReferredBy { source: source.into(), code: "patient".into(), expr: Box::new(expr) }
 }
 
 /// 401 with `error="invalid_token"`.
-fn invalid_token(log: &str) -> Error {
+pub(super) fn invalid_token(log: &str) -> Error {
     Error::new(Category::Unauthenticated, "security", "The access token is not good, or not any longer.").with_log(log)
 }
 

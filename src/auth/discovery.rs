@@ -95,6 +95,7 @@ impl Server {
         }
         set("grant_types_supported", json!(["authorization_code", "refresh_token", "client_credentials"]));
         set("response_types_supported", json!(["code"]));
+        set("authorization_response_iss_parameter_supported", true.into());
         set("code_challenge_methods_supported", json!(["S256"]));
         set("scopes_supported", scopes.collect::<Vec<_>>().into());
         let methods = json!(["client_secret_basic", "client_secret_post", "private_key_jwt", "none"]);

@@ -1,4 +1,4 @@
-//! The one way in which the server fetches documents from others: key sets and discovery documents.
+//! The one way in which the server asks others: for key sets, for discovery documents, and at the token endpoints of providers.
 //!
 //! Who may register a client may name an address, and the server would ask it from inside the operator's network. So only the
 //! hosts of `auth.fetch_hosts` are asked, by `https`, and none that has an address which is not public. That is checked on the addresses
@@ -12,7 +12,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use ureq::Agent;
 use ureq::config::Config;
-use ureq::http::Uri;
+use ureq::http::{Method, Request, Response, Uri};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
@@ -96,13 +96,27 @@ impl Fetcher {
     /// # Errors
     /// Why there is none.
     pub async fn fetch(&self, address: &str) -> Result<Value, FetchError> {
-        let url = self.check(address)?;
+        let request = Request::get(self.check(address)?.as_str()).body(Vec::new());
+        let response = self.send(request.map_err(|_| FetchError::Address)?).await?;
+        if response.status() != 200 {
+            return Err(FetchError::Status(response.status().as_u16()));
+        }
+        serde_json::from_slice(response.body()).map_err(|_| FetchError::NotJson)
+    }
+
+    /// Sends a request by the same rules, whatever the status of the answer is.
+    ///
+    /// # Errors
+    /// Why there is no whole answer.
+    pub async fn send(&self, mut request: Request<Vec<u8>>) -> Result<Response<Vec<u8>>, FetchError> {
+        let url = self.check(&request.uri().to_string())?;
+        *request.uri_mut() = url.as_str().parse().map_err(|_| FetchError::Address)?;
         let (agent, private, bytes, timeout) = (Arc::clone(&self.agent), self.private, self.bytes, self.timeout);
-        let fetched = tokio::task::spawn_blocking(move || {
+        let sent = tokio::task::spawn_blocking(move || {
             let agent = agent.get_or_init(|| agent_of(private, timeout));
-            read(agent, &url, bytes)
+            run(agent, request, bytes)
         });
-        fetched.await.map_err(|error| FetchError::Failed(error.to_string()))?
+        sent.await.map_err(|error| FetchError::Failed(error.to_string()))?
     }
 }
 
@@ -130,20 +144,18 @@ fn agent_of(private: bool, timeout: Duration) -> Agent {
     Agent::with_parts(config, DefaultConnector::default(), Addresses { private, names: DefaultResolver::default() })
 }
 
-fn read(agent: &Agent, url: &Url, bytes: usize) -> Result<Value, FetchError> {
+fn run(agent: &Agent, request: Request<Vec<u8>>, bytes: usize) -> Result<Response<Vec<u8>>, FetchError> {
     let failed = |error: &dyn std::fmt::Display| FetchError::Failed(error.to_string());
-    let mut response = agent.get(url.as_str()).call().map_err(|error| failed(&error))?;
-    if response.status() != 200 {
-        return Err(FetchError::Status(response.status().as_u16()));
-    }
+    let response = if request.method() == Method::GET { agent.run(request.map(|_| ())) } else { agent.run(request) };
+    let (head, mut body) = response.map_err(|error| failed(&error))?.into_parts();
     let mut document = Vec::new();
     // Counted after decompression.
     let most = u64::try_from(bytes).unwrap_or(u64::MAX).saturating_add(1);
-    response.body_mut().as_reader().take(most).read_to_end(&mut document).map_err(|error| failed(&error))?;
+    body.as_reader().take(most).read_to_end(&mut document).map_err(|error| failed(&error))?;
     if document.len() > bytes {
         return Err(FetchError::TooLarge);
     }
-    serde_json::from_slice(&document).map_err(|_| FetchError::NotJson)
+    Ok(Response::from_parts(head, document))
 }
 
 /// Resolves names, and refuses one of whose addresses any is not public.

@@ -3,10 +3,13 @@
 pub mod access;
 pub mod assertion;
 pub mod authorization;
+pub mod authorize;
 pub mod bearer;
+mod claims;
 pub mod client;
 pub mod clients;
 pub mod compartment;
+pub mod consent;
 pub mod discovery;
 pub mod error;
 pub mod fetch;
@@ -29,6 +32,7 @@ pub mod rate;
 pub mod records;
 pub mod refresh;
 pub mod registration;
+pub mod remote;
 pub mod revoke;
 pub mod role;
 pub mod scope;
@@ -44,6 +48,9 @@ pub mod token;
 #[cfg(test)]
 mod token_tests;
 pub mod totp;
+mod trusted;
+pub mod upstream;
+mod upstream_user;
 pub mod user;
 #[cfg(test)]
 mod user_tests;

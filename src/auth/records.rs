@@ -271,9 +271,15 @@ pub struct Pending {
     /// Whether it came by an EHR launch.
     #[serde(default)]
     pub by_launch: bool,
-    /// The user that the launch binds it to.
+    /// The user that the launch binds it to, or who has begun to decide.
     #[serde(default)]
     pub user: Option<String>,
+    /// The user has to have signed in at this time or later (`prompt=login`, `max_age`), in seconds since 1970.
+    #[serde(default)]
+    pub signed_in_since: Option<i64>,
+    /// Why the user asked for emergency access, where they did.
+    #[serde(default)]
+    pub break_glass: Option<String>,
 }
 
 impl Record for Pending {

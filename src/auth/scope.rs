@@ -68,6 +68,11 @@ impl Letters {
         (left.is_empty() && letters != Self::NONE).then_some(letters)
     }
 
+    /// Each of these for itself.
+    pub fn each(self) -> impl Iterator<Item = Self> {
+        Self::ORDER.into_iter().map(|(letter, _)| letter).filter(move |letter| self.contain(*letter))
+    }
+
     /// Whether all the other letters are among these.
     #[must_use]
     pub const fn contain(self, other: Self) -> bool {

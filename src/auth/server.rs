@@ -6,10 +6,12 @@ use super::jwks::RemoteKeys;
 use super::keeper::SharedKeeper;
 use super::keys::KeyCache;
 use super::origins::Origins;
+use super::remote::Remote;
 use super::slowing::Slowing;
 use crate::clock::Clock;
 use crate::config;
 use crate::tenant::TenantId;
+use serde_json::Value;
 use std::sync::Arc;
 
 /// The authorization server of all tenants. Every call names the tenant.
@@ -28,6 +30,8 @@ pub struct Server {
     pub(super) fetcher: Arc<Fetcher>,
     /// The key sets of others in memory.
     pub(super) remote: RemoteKeys,
+    /// Other documents of others in memory.
+    pub(super) documents: Remote<Value>,
     /// The access tokens in memory.
     pub(super) bearers: Bearers,
     /// The origins of clients in memory.
@@ -43,9 +47,10 @@ impl Server {
         let public_url = public_url.trim_end_matches('/').into();
         let fetcher = Arc::new(Fetcher::new(&config));
         let remote = RemoteKeys::new(&config, Arc::clone(&fetcher));
+        let documents = Remote::new(&config, Arc::clone(&fetcher));
         let (keys, bearers) = (KeyCache::default(), Bearers::default());
         let (origins, slowing) = (Origins::default(), Slowing::default());
-        Self { keeper, clock, config, public_url, keys, fetcher, remote, bearers, origins, slowing }
+        Self { keeper, clock, config, public_url, keys, fetcher, remote, documents, bearers, origins, slowing }
     }
 
     /// The FHIR base of a tenant, without a slash at the end: issuer and audience of its tokens, and the `aud` of its launches.

@@ -2,7 +2,7 @@
 
 use super::keeper::{Expect, KeeperError};
 use super::password::grouped;
-use super::records::{self, Record};
+use super::records::{self, Record, User};
 use super::role::ADMIN;
 use super::secret;
 use super::server::Server;
@@ -80,7 +80,7 @@ impl Server {
             password: Some(password.to_owned()),
             ..NewUser::default()
         };
-        let used_up = |server: &Self| {
+        let used_up = |server: &Self, _: &User| {
             let kept = records::get::<SetUp>(&*server.keeper, tenant, ID)?.filter(|(kept, _)| is_code(kept));
             match kept {
                 Some((_, version)) if !server.has_admin(tenant)? => {

@@ -118,7 +118,7 @@ impl Server {
     /// # Errors
     /// 422 for a name, a resource, a role or a password that can't be; 409 for a user name that is taken.
     pub async fn add_user(&self, tenant: TenantId, new: NewUser) -> Result<User> {
-        self.add_user_with(tenant, new, |_| Ok(Vec::new())).await
+        self.add_user_with(tenant, new, |_, _| Ok(Vec::new())).await
     }
 
     /// The same, with further changes that happen if the user is added, and only then.
@@ -126,7 +126,7 @@ impl Server {
         &self,
         tenant: TenantId,
         new: NewUser,
-        further: impl Fn(&Self) -> Result<Vec<Keep>>,
+        further: impl Fn(&Self, &User) -> Result<Vec<Keep>>,
     ) -> Result<User> {
         let password = match &new.password {
             Some(password) => {
@@ -149,7 +149,7 @@ impl Server {
         };
         self.guarded(tenant, || {
             check(&user, &self.roles(tenant)?)?;
-            let mut changes = further(self)?;
+            let mut changes = further(self, &user)?;
             changes.push(self.take_name(tenant, &user)?);
             changes.push(records::put(&user.id, &user, Expect::Absent, None)?);
             Ok((changes, user.clone()))
@@ -315,9 +315,13 @@ pub(super) fn unfit(field: &'static str, text: impl Into<std::borrow::Cow<'stati
     Error::new(Category::Unprocessable, "business-rule", text).at(field)
 }
 
+/// Whether a text can be a name.
+pub(super) fn is_text(text: &str) -> bool {
+    text.chars().count() <= MOST_CHARACTERS && !text.chars().any(char::is_control)
+}
+
 /// Whether an account can be as it is.
 fn check(user: &User, roles: &Roles) -> Result<()> {
-    let is_text = |text: &str| text.chars().count() <= MOST_CHARACTERS && !text.chars().any(char::is_control);
     if user.username.is_empty() || !is_text(&user.username) {
         return Err(unfit("username", "A user name has 1 to 128 characters, none of them a control character."));
     }
@@ -333,7 +337,8 @@ fn check(user: &User, roles: &Roles) -> Result<()> {
     Ok(())
 }
 
-fn is_person(reference: &str) -> bool {
+/// Whether a text is a reference to a resource that a user can be.
+pub(super) fn is_person(reference: &str) -> bool {
     let is_id = |id: &str| {
         (1..=64).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte))
     };

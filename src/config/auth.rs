@@ -1,6 +1,7 @@
 //! The settings of authorization.
 
 use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Who may register clients by the endpoint of RFC 7591.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,7 +97,7 @@ impl Default for Auth {
 
 impl Auth {
     /// The first setting that can't be used, and what would be right.
-    pub(super) const fn fault(&self) -> Option<(&'static str, &'static str)> {
+    pub(super) fn fault(&self) -> Option<(&'static str, &'static str)> {
         if self.lockout_failures == 0 {
             return Some(("auth.lockout_failures", "must be at least 1"));
         }
@@ -107,8 +108,25 @@ impl Auth {
         if self.session_inactivity_s < 120 {
             return Some(("auth.session_inactivity_s", "must be at least 120"));
         }
+        let is_name = |name: &str| {
+            !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+        };
+        if self.providers.iter().any(|provider| !is_name(&provider.name)) {
+            return Some(("auth.providers", "each name must be lower-case letters and digits"));
+        }
+        if has_twice(self.providers.iter().map(|provider| &provider.name)) {
+            return Some(("auth.providers", "each must have a name of its own"));
+        }
+        if has_twice(self.trusted_issuers.iter().map(|entry| &entry.issuer)) {
+            return Some(("auth.trusted_issuers", "each issuer must be there once"));
+        }
         None
     }
+}
+
+fn has_twice<'a>(names: impl Iterator<Item = &'a String>) -> bool {
+    let mut seen = BTreeSet::new();
+    names.into_iter().any(|name| !seen.insert(name))
 }
 
 /// An upstream OpenID provider.
@@ -160,27 +178,32 @@ pub struct TrustedIssuer {
     pub roles: Vec<String>,
 }
 
-/// Which claims mean what.
+/// Which claims mean what. A name that starts with `/` is a JSON Pointer (RFC 6901): `/realm_access/roles`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Claims {
-    /// The tenant; a token without it is for the tenant of the path where `None` stands.
+    /// The tenant, such as `organizationId`. Where it is set, who comes without it is refused, and so is who belongs to another
+    /// tenant. Without it, all who come from there belong to the tenant that they ask.
     pub tenant: Option<String>,
-    /// The person's resource.
+    /// From a tenant's name there to the name here; where there is no entry, they are the same. The tenant under `/fhir` is `default`.
+    pub tenant_names: BTreeMap<String, String>,
+    /// The person's resource: `Practitioner/1`, or its URL here.
     pub fhir_user: String,
     /// The names of roles: an array, or a text separated by spaces.
     pub roles: String,
-    /// From a role there to a role here; those that are not named are dropped where there is any entry.
-    pub role_names: std::collections::BTreeMap<String, String>,
+    /// From a role there to a role here; those that are not named are dropped where there is any entry. A role that makes
+    /// administrators is given only to those that are named here.
+    pub role_names: BTreeMap<String, String>,
 }
 
 impl Default for Claims {
     fn default() -> Self {
         Self {
             tenant: None,
+            tenant_names: BTreeMap::new(),
             fhir_user: "fhirUser".into(),
             roles: "roles".into(),
-            role_names: std::collections::BTreeMap::new(),
+            role_names: BTreeMap::new(),
         }
     }
 }

@@ -91,7 +91,7 @@ pub async fn admin(request: HttpRequest, payload: web::Payload, shared: web::Dat
 
 async fn answer(request: &HttpRequest, payload: web::Payload, shared: &Shared) -> Result<Answer> {
     let (app, headers, tenant) = (&*shared.app, request.headers(), TenantId::DEFAULT);
-    app.authorize_admin(tenant, bearer(headers)?.as_deref())?;
+    app.authorize_admin(tenant, bearer(headers)?.as_deref()).await?;
     let path = segments(request.path())?;
     let path = path.iter().skip(2).map(String::as_str).collect::<Vec<_>>();
     let call = Call {

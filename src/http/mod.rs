@@ -8,11 +8,13 @@ mod cors;
 mod guard;
 pub mod negotiate;
 mod oauth;
+mod pages;
 pub mod prefer;
 mod request;
 mod response;
 mod routes;
 mod series;
+mod upstream;
 
 use crate::app::App;
 use actix_web::dev::Server;

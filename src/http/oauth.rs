@@ -24,7 +24,7 @@ const TENANT: TenantId = TenantId::DEFAULT;
 /// How long what is for everybody may be held, in seconds.
 const PUBLIC_MAX_AGE_S: u32 = 300;
 
-type Answer<T> = Result<T, OAuthError>;
+pub(super) type Answer<T> = Result<T, OAuthError>;
 
 /// `POST /auth/token`
 pub async fn token(request: HttpRequest, payload: web::Payload, shared: web::Data<Shared>) -> HttpResponse {
@@ -45,7 +45,7 @@ pub async fn introspect(request: HttpRequest, payload: web::Payload, shared: web
             let form = form(&request, payload, &shared).await?;
             let server = &shared.app.auth;
             if has_bearer(&request) {
-                let admin = shared.app.authorize_admin(TENANT, Some(bearer(&request)?));
+                let admin = shared.app.authorize_admin(TENANT, Some(bearer(&request)?)).await;
                 admin.map_err(|error| OAuthError::of_bearer(&error))?;
                 return server.introspect(TENANT, &Asker::Admin, &form);
             }
@@ -109,7 +109,7 @@ pub async fn register(request: HttpRequest, payload: web::Payload, shared: web::
             Registration::Off => Registrant::Anyone,
             Registration::Open | Registration::Admin => {
                 let admin = app.authorize_admin(TENANT, Some(bearer(&request)?));
-                admin.map_err(|error| OAuthError::of_bearer(&error))?;
+                admin.await.map_err(|error| OAuthError::of_bearer(&error))?;
                 Registrant::Admin
             }
         };
@@ -145,6 +145,7 @@ pub async fn not_allowed(request: HttpRequest, shared: web::Data<Shared>) -> Htt
         let allow = match request.path() {
             "/auth/keys" => "GET, HEAD",
             "/auth/userinfo" => "GET, POST",
+            path if path.starts_with("/auth/upstream/") => "GET",
             _ => "POST",
         };
         let mut response = refuse(&OAuthError::request("The endpoint does not have this method."), &request);
@@ -178,7 +179,7 @@ async fn as_client<T>(
 }
 
 /// The form that a request carries, and nothing but a form.
-async fn form(request: &HttpRequest, payload: web::Payload, shared: &Shared) -> Answer<Form> {
+pub(super) async fn form(request: &HttpRequest, payload: web::Payload, shared: &Shared) -> Answer<Form> {
     let is_form = negotiate::require(Some(content_type(request)?), &[negotiate::BodyFormat::Form]);
     is_form.map_err(|_| OAuthError::request("The Content-Type has to be application/x-www-form-urlencoded."))?;
     Form::parse(&read(request, payload, shared).await?)

@@ -1,6 +1,6 @@
 //! Every URL on one page.
 
-use super::{Shared, admin, cors, guard, oauth, request, response};
+use super::{Shared, admin, cors, guard, oauth, pages, request, response, upstream};
 use crate::error::{Category, Error};
 use crate::interaction::call::method_not_allowed;
 use crate::serve::{Reply, Shape};
@@ -28,7 +28,10 @@ fn auth(config: &mut web::ServiceConfig) {
         .service(endpoint("/launch", [web::post().to(oauth::launch)]))
         .service(endpoint("/register", [web::post().to(oauth::register)]))
         .service(endpoint("/keys", [web::get().to(oauth::keys), web::head().to(oauth::keys)]))
+        .service(endpoint("/upstream/{name}", [web::get().to(upstream::start)]))
+        .service(endpoint("/upstream/{name}/callback", [web::get().to(upstream::callback)]))
         .service(web::resource("/admin/{what:.*}").to(admin::admin))
+        .configure(pages::routes)
         .default_service(web::to(async || nothing()));
 }
 

@@ -89,7 +89,8 @@ pub fn cover(context: &Context, request: &Request<'_>) -> Result<()> {
 }
 
 /// Refuses a query that asks about types that no scope lets search: by a chain, by `_has`, or by naming them in `_type`. A search
-/// over all types passes over those that are not covered.
+/// over all types passes over those that are not covered. How a page was found (`_explain`) tells how much there is beside what may be
+/// seen: it is for those who may see everything.
 ///
 /// # Errors
 /// 403.
@@ -101,6 +102,9 @@ pub fn cover_query(context: &Context, request: &Request<'_>, query: &Query) -> R
     let names_types = request.parameter("_type").is_some_and(|types| !types.is_empty());
     let is_closed = |target: &search::Target| grant.allowed(&target.type_name, Letters::SEARCH) == Allowed::Nothing;
     let is_uncovered = |target: &search::Target| search::is_uncovered(grant, &target.expr);
+    if query.explain && !grant.is_whole() {
+        return Err(insufficient_scope());
+    }
     if (names_types && query.targets.iter().any(is_closed)) || query.targets.iter().any(is_uncovered) {
         return Err(insufficient_scope());
     }

@@ -23,8 +23,7 @@ enum Reason {
     Condition,
     /// No element has a value for each component of the composite.
     Component,
-    /// What stands there can't be searched: a reference to a contained resource or with nothing but `display`, an identifier
-    /// without value.
+    /// What stands there can't be searched: an identifier without value, an attachment where the parameter is of references.
     Unsearchable,
 }
 
@@ -51,7 +50,7 @@ fn is_searchable(value: &Value, parameter: &SearchParameter) -> bool {
         },
         (ParamType::Reference, Value::Object(_)) => {
             let is_target = |name: &str| parameter.targets.contains(&name) && has(&["id"]);
-            value["reference"].as_str().is_some_and(|text| !text.starts_with('#'))
+            has(&["reference", "display"])
                 || value["identifier"]["value"].is_string()
                 || value["resourceType"].as_str().is_some_and(is_target)
         }
@@ -104,6 +103,12 @@ fn tell(parameter: &SearchParameter, type_name: &str, resource: &Value) -> Told 
     let has_keys = match parameter.param_type {
         ParamType::Composite => found.passing.iter().any(|element| has_components(element, resource, parameter)),
         _ => found.passing.iter().any(|value| is_searchable(value, parameter)),
+    };
+    // What the descriptions of these two say, but not their expressions.
+    let has_keys = match &*parameter.url {
+        "http://hl7.org/fhir/SearchParameter/Bundle-composition" => has_keys && resource["type"] == "document",
+        "http://hl7.org/fhir/SearchParameter/Bundle-message" => has_keys && resource["type"] == "message",
+        _ => has_keys,
     };
     Told { has_elements: !found.elements.is_empty(), has_passing: !found.passing.is_empty(), has_keys }
 }

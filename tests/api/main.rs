@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::print_stdout)]
 
 mod authorization;
+mod authorize;
 mod batch;
 mod binary;
+mod broker;
 mod capabilities;
 mod cors;
 mod create;
@@ -42,3 +44,4 @@ mod update;
 mod us_core;
 mod users;
 mod vread;
+mod who_sees_what;

@@ -38,7 +38,7 @@ pub fn find<'r>(expression: &str, type_name: &str, resource: &'r Value) -> Found
             found.passing.push(&TRUE);
             continue;
         }
-        walk(&path, resource, &mut found);
+        walk(&path, resource, resource, &mut found);
     }
     found
 }
@@ -48,8 +48,8 @@ pub fn component<'r>(expression: &str, element: &'r Value, resource: &'r Value) 
     let mut found = Found::default();
     for text in expression.split(" | ") {
         match text.strip_prefix("%resource.") {
-            Some(path) => walk(path, resource, &mut found),
-            None => walk(text, element, &mut found),
+            Some(path) => walk(path, resource, resource, &mut found),
+            None => walk(text, element, resource, &mut found),
         }
     }
     found.passing
@@ -75,14 +75,14 @@ fn steps(path: &str) -> Arc<Steps> {
     Arc::clone(KNOWN.lock().unwrap().entry(path.to_owned()).or_insert_with(read))
 }
 
-fn walk<'r>(path: &str, from: &'r Value, found: &mut Found<'r>) {
+fn walk<'r>(path: &str, from: &'r Value, root: &'r Value, found: &mut Found<'r>) {
     let steps = steps(path);
     let (mut elements, mut passing) = (vec![from], vec![from]);
     for (position, (name, rest)) in steps.iter().enumerate() {
         let argument = rest.trim_start_matches('(').trim_end_matches(')');
         match name.as_str() {
             "as" | "ofType" => {}
-            "where" => passing.retain(|value| passes(value, argument)),
+            "where" => passing.retain(|value| passes(value, argument, root)),
             "extension" => {
                 let url = argument.trim_matches('\'');
                 let url = url.replace("patient-extensions-Patient-mothersMaidenName", "patient-mothersMaidenName");
@@ -124,9 +124,13 @@ fn is_type(rest: &str) -> bool {
 }
 
 /// `where(resolve() is T)`, `where(system='x')`, `where(hasExtension('x'))`.
-fn passes(value: &Value, condition: &str) -> bool {
+fn passes(value: &Value, condition: &str, root: &Value) -> bool {
     if let Some(type_name) = condition.strip_prefix("resolve() is ") {
         let reference = value["reference"].as_str().unwrap_or_default();
+        if let Some(id) = reference.strip_prefix('#') {
+            let contained = members(&[root], "contained", None);
+            return contained.iter().any(|inner| inner["id"] == *id && inner["resourceType"] == *type_name);
+        }
         let path = reference.split("/_history/").next().unwrap_or_default();
         let told = path.rsplit('/').nth(1).filter(|name| name.starts_with(|first: char| first.is_ascii_uppercase()));
         return told.or_else(|| value["type"].as_str()) == Some(type_name);

@@ -9,6 +9,7 @@
 #![allow(dead_code, unused_imports, reason = "one set of words for all tests, whichever of them are used today")]
 
 mod answer;
+pub mod browser;
 mod client;
 mod process;
 mod server;

@@ -38,7 +38,15 @@ impl Deref for Smart {
 
 impl Smart {
     pub fn start() -> Self {
-        let server = Server::guarded();
+        Self::with(|_| {})
+    }
+
+    /// The same, with other settings.
+    pub fn with(change: impl FnOnce(&mut pharos::config::Config)) -> Self {
+        let server = Server::with(|config| {
+            config.insecure_open = false;
+            change(config);
+        });
         let root = super::Client::new(server.base().trim_end_matches("/fhir"));
         let smart = Self { server, root };
         smart.user(USER, &["Provider"]);

@@ -1,0 +1,71 @@
+//! `/auth/apps`: what somebody granted, and its end.
+
+use super::{Answer, Failure, Person, TENANT, Visit, Who, go_to, html, words};
+use crate::auth::keeper::Keeper;
+use crate::auth::records::{self, Authorization, Client, Record};
+use crate::clock::Micros;
+use actix_web::http::StatusCode;
+use askama::Template;
+
+/// The most that are shown.
+const MOST: usize = 200;
+
+#[derive(Template)]
+#[template(path = "apps.html")]
+struct Apps<'a> {
+    who: Option<Who>,
+    csrf: &'a str,
+    list: Vec<App>,
+    note: Option<&'static str>,
+}
+
+struct App {
+    id: String,
+    name: String,
+    /// In words, one for each scope.
+    scopes: Vec<String>,
+    since: String,
+    stays: bool,
+}
+
+/// The list.
+pub async fn show(visit: Visit) -> Answer {
+    let person = visit.person().await?;
+    let keeper = &*visit.auth().keeper;
+    let own = keeper.list(TENANT, Authorization::KIND, &format!("{}~", person.user.id), None, MOST)?;
+    let own = own.iter().map(|kept| records::read::<Authorization>(&kept.bytes)).collect::<Result<Vec<_>, _>>()?;
+    let mut apps = own.iter().map(|own| App::of(keeper, own)).collect::<Result<Vec<_>, _>>()?;
+    apps.reverse();
+    let note = (visit.field("done") == "1").then_some("The app’s access has ended.");
+    html(StatusCode::OK, &Apps { who: Some(person.who()), csrf: &person.session.csrf, list: apps, note })
+}
+
+/// Ends one.
+pub async fn revoke(visit: Visit) -> Answer {
+    let person = visit.person().await?;
+    let id = visit.field("id");
+    if !is_own(&person, id) {
+        return Err(Failure::page(404, "There is no such access", "It may have ended already."));
+    }
+    visit.auth().revoke_authorization(TENANT, id).await?;
+    Ok(go_to("apps?done=1"))
+}
+
+/// Ids tell whose they are.
+fn is_own(person: &Person, id: &str) -> bool {
+    id.len() <= 255 && id.strip_prefix(&*person.user.id).is_some_and(|rest| rest.starts_with('~'))
+}
+
+impl App {
+    fn of(keeper: &dyn Keeper, own: &Authorization) -> Result<Self, Failure> {
+        let client = records::get::<Client>(keeper, TENANT, &own.client_id)?;
+        let since = Micros(own.created.saturating_mul(1_000_000)).to_instant();
+        Ok(Self {
+            id: own.id.clone(),
+            name: client.map_or_else(|| own.client_id.clone(), |(client, _)| client.name),
+            scopes: own.scopes.iter().map(words::sentence).collect(),
+            since: since.get(..10).unwrap_or_default().to_owned(),
+            stays: own.scopes.has("offline_access"),
+        })
+    }
+}
