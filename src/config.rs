@@ -93,7 +93,7 @@ pub struct Limits {
     pub search_clauses: usize,
     /// The alternatives, after commas, of one search parameter.
     pub search_or_values: usize,
-    /// The postings and key lists that one search may read.
+    /// The key lists and runs of postings that one search may read.
     pub search_steps: u64,
     /// The time for one search, in milliseconds.
     pub search_timeout_ms: u64,

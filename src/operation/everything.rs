@@ -17,7 +17,8 @@ use crate::interaction::{Answer, Context, Request, reach};
 use crate::key::bytes::END;
 use crate::key::range::{Bound, Step, Test};
 use crate::key::{Expr, KeyRange, prefix_of};
-use crate::search::{self, Cursor, Page, Query, ReferredPlace, Target};
+use crate::search::{self, Cursor, Page, Query, ReferredPlace, Sources, Target};
+use crate::store::body::Body;
 use crate::store::{Records, Rid};
 use wanted::Wanted;
 
@@ -125,7 +126,13 @@ fn answer(
     let mut next = page.next.take().map(Place::Inside);
     if next.is_none() && sets.walks && !referred.is_empty() {
         let room = wanted.count.saturating_sub(page.matches.len());
-        let (sources, base) = (&sets.sources, Some(&*context.base));
+        // Where this page holds the whole compartment, its bodies need not be read again.
+        let is_whole = given.is_none() && query.targets == sets.sources;
+        if is_whole {
+            open_bodies(&mut page)?;
+        }
+        let sources = if is_whole { Sources::Opened(&page.matches) } else { Sources::Sets(&sets.sources) };
+        let base = Some(&*context.base);
         let mut found = search::referred(records, (sources, &referred), base, outside, room + 1, &budget)?;
         if found.len() > room {
             found.truncate(room);
@@ -140,6 +147,13 @@ fn answer(
         None,
         &Warnings { dropped: &wanted.dropped, ..Warnings::default() },
     )
+}
+
+fn open_bodies(page: &mut Page) -> Result<()> {
+    for found in &mut page.matches {
+        found.version.body = found.version.body.take().map(Body::opened).transpose()?;
+    }
+    Ok(())
 }
 
 impl Place {

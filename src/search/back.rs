@@ -4,7 +4,7 @@
 //! with how many numbers they hold.
 
 use super::engine::{Run, failed};
-use super::order::{Place, Step, TIES_MAX, first_key, too_many_ties};
+use super::order::{GATHER_MAX, Place, Step, TIES_MAX, Way, first_key, too_many_ties};
 use super::query::Sort;
 use super::results::{Stream, after};
 use crate::error::Result;
@@ -12,6 +12,7 @@ use crate::key::bytes::END;
 use crate::key::last_updated::ALL;
 use crate::key::{Expr, KeyRange};
 use crate::store::{Rid, Rids};
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// The width of the first window.
@@ -165,6 +166,8 @@ pub struct WalkBack<'r> {
     /// Matches with the same first key, where more parts decide.
     ties: Vec<Place>,
     ready: std::vec::IntoIter<Place>,
+    /// All matches, where they are known.
+    matches: Option<Rc<[Rid]>>,
 }
 
 impl<'r> WalkBack<'r> {
@@ -187,6 +190,7 @@ impl<'r> WalkBack<'r> {
             group: None,
             ties: Vec::new(),
             ready: Vec::new().into_iter(),
+            matches: None,
         };
         // Where ties are sorted all of them are needed; else the walk goes on in the middle of them.
         let below = before.filter(|_| sort.len() == 1).map(|place| place.rid);
@@ -243,8 +247,17 @@ impl<'r> WalkBack<'r> {
         Ok(true)
     }
 
-    /// Takes a step.
-    pub fn step(&mut self) -> Result<Step> {
+    fn release_ties(&mut self) {
+        let start = Start { place: self.before.as_ref(), is_back: true };
+        let mut ties = std::mem::take(&mut self.ties);
+        ties.retain(|place| start.admits(place, self.sort));
+        start.arrange(&mut ties, self.sort);
+        self.ready = ties.into_iter();
+    }
+}
+
+impl Way for WalkBack<'_> {
+    fn step(&mut self) -> Result<Step> {
         if let Some(place) = self.ready.next() {
             return Ok(Step::Match(place));
         }
@@ -257,29 +270,32 @@ impl<'r> WalkBack<'r> {
             self.release_ties();
             return Ok(Step::Nothing);
         };
-        let Some(keys) = self.run.keys(rid)? else { return Ok(Step::Nothing) };
         // Those without a key come from a stream of matches.
-        let is_match = key.is_none()
-            || first_key(&keys, self.first) == key.as_deref() && self.run.holds(self.type_name, &keys, self.expr)?;
-        if !is_match {
+        let is_match = match &self.matches {
+            Some(matches) => Some(matches.binary_search(&rid).is_ok()),
+            None => key.is_none().then_some(true),
+        };
+        if is_match == Some(false) {
+            return Ok(Step::Nothing);
+        }
+        let Some(keys) = self.run.keys(rid)? else { return Ok(Step::Nothing) };
+        let is_its_place = first_key(&keys, self.first) == key.as_deref();
+        if !is_its_place || (is_match.is_none() && !self.run.holds(self.type_name, &keys, self.expr)?) {
             return Ok(Step::Nothing);
         }
         let place = Place::of(rid, &keys, self.sort);
         if self.sort.len() == 1 {
             return Ok(Step::Match(place));
         }
-        if self.ties.len() >= TIES_MAX {
+        let is_known = self.matches.is_some() || *self.expr == Expr::All;
+        if self.ties.len() >= if is_known { GATHER_MAX } else { TIES_MAX } {
             return Err(too_many_ties());
         }
         self.ties.push(place);
         Ok(Step::Nothing)
     }
 
-    fn release_ties(&mut self) {
-        let start = Start { place: self.before.as_ref(), is_back: true };
-        let mut ties = std::mem::take(&mut self.ties);
-        ties.retain(|place| start.admits(place, self.sort));
-        start.arrange(&mut ties, self.sort);
-        self.ready = ties.into_iter();
+    fn narrow(&mut self, matches: Rc<[Rid]>) {
+        self.matches = Some(matches);
     }
 }

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 /// The clock is looked at once in so many steps.
 const STEPS_PER_LOOK: u64 = 256;
 
-/// What is left to one search. A step is one posting or one key list read.
+/// What is left to one search. A step is one run of postings (those of one key that stand together), one posting of a range, or
+/// one key list read.
 #[derive(Debug)]
 pub struct Budget {
     steps: u64,

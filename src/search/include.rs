@@ -4,6 +4,7 @@
 
 use super::engine::{Run, failed, reference_key, references};
 use super::inner::keys_of;
+use super::page::{Match, current};
 use super::query::{Include, Query};
 use super::registry::Registry;
 use crate::auth::access::Allowed;
@@ -12,22 +13,17 @@ use crate::error::Result;
 use crate::fhir::definitions::{self, SearchParameter};
 use crate::key::inner::Inner;
 use crate::key::reference::{matching_uri, url_in};
-use crate::key::{Expr, KeyList, id_in, prefix_of};
-use crate::store::{Records, Rid};
+use crate::key::{KeyList, id_in, prefix_of};
+use crate::store::{Records, Rid, Version};
 use rustc_hash::FxHashSet;
 
 /// What a page includes, each resource once; and whether there would be more.
-pub fn included(
-    run: &Run<'_>,
-    records: &Records,
-    query: &Query,
-    matches: &[(Rid, Option<Inner>)],
-) -> Result<(Vec<Rid>, bool)> {
+pub fn included(run: &Run<'_>, records: &Records, query: &Query, matches: &[Match]) -> Result<(Vec<Version>, bool)> {
     let mut gathering = Gathering {
         run,
         records,
         registry: &query.registry,
-        seen: matches.iter().filter(|(_, inner)| inner.is_none()).map(|(rid, _)| *rid).collect(),
+        seen: matches.iter().filter(|found| found.inner.is_none()).map(|found| found.version.rid).collect(),
         found: Vec::new(),
         limit: query.limits.includes,
         is_cut: false,
@@ -35,14 +31,18 @@ pub fn included(
     if query.includes.is_empty() {
         return Ok((Vec::new(), false));
     }
-    let mut round = matches.to_vec();
+    let source = |version: &Version, inner: &Option<Inner>| (version.rid, version.type_name.clone(), inner.clone());
+    let mut round: Vec<_> = matches.iter().map(|found| source(&found.version, &found.inner)).collect();
     for depth in 0..=query.limits.include_depth {
         let start = gathering.found.len();
         let rules: Vec<_> = query.includes.iter().filter(|rule| depth == 0 || rule.iterate).collect();
-        for (rid, inner) in &round {
-            gathering.follow(*rid, inner.as_ref(), &rules)?;
+        if rules.is_empty() {
+            break;
         }
-        round = gathering.found.get(start..).unwrap_or_default().iter().map(|rid| (*rid, None)).collect();
+        for (rid, type_name, inner) in &round {
+            gathering.follow(*rid, type_name, inner.as_ref(), &rules)?;
+        }
+        round = gathering.found.get(start..).unwrap_or_default().iter().map(|version| source(version, &None)).collect();
         if round.is_empty() || gathering.is_cut {
             break;
         }
@@ -55,19 +55,17 @@ struct Gathering<'r> {
     records: &'r Records,
     registry: &'r Registry,
     seen: FxHashSet<Rid>,
-    found: Vec<Rid>,
+    found: Vec<Version>,
     limit: usize,
     is_cut: bool,
 }
 
 impl Gathering<'_> {
-    fn follow(&mut self, rid: Rid, inner: Option<&Inner>, rules: &[&Include]) -> Result<()> {
-        let (Some(version), Some(keys)) = (self.run.view.current(rid).map_err(failed)?, self.run.keys(rid)?) else {
-            return Ok(());
-        };
+    fn follow(&mut self, rid: Rid, type_name: &str, inner: Option<&Inner>, rules: &[&Include]) -> Result<()> {
+        let Some(keys) = self.run.keys(rid)? else { return Ok(()) };
         let (type_name, keys) = match inner {
-            Some(inner) => (&inner.type_name, keys_of(&keys, inner)),
-            None => (&version.type_name, keys),
+            Some(inner) => (&*inner.type_name, keys_of(&keys, inner)),
+            None => (type_name, keys),
         };
         for rule in rules {
             if rule.reverse {
@@ -75,7 +73,7 @@ impl Gathering<'_> {
                 if inner.is_none() {
                     self.reverse(type_name, &keys, rule)?;
                 }
-            } else if rule.source.as_deref().is_none_or(|source| source == &**type_name) {
+            } else if rule.source.as_deref().is_none_or(|source| source == type_name) {
                 for code in codes(self.registry, type_name, rule) {
                     self.forward(type_name, &keys, code, rule)?;
                 }
@@ -147,18 +145,20 @@ impl Gathering<'_> {
         }
         let is_reached = match self.records.grant().allowed(type_name, Letters::READ | Letters::SEARCH) {
             Allowed::Nothing => false,
-            Allowed::Everything => self.run.contains(type_name, rid, &Expr::All)?,
+            Allowed::Everything => true,
             Allowed::Part(expr) => self.run.contains(type_name, rid, &expr)?,
         };
         if !is_reached {
             return Ok(());
         }
+        self.run.budget.step()?;
+        let Some(version) = current(self.run, rid)? else { return Ok(()) };
         if self.found.len() == self.limit {
             self.is_cut = true;
             return Ok(());
         }
         self.seen.insert(rid);
-        self.found.push(rid);
+        self.found.push(version);
         Ok(())
     }
 }

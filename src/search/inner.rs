@@ -15,6 +15,9 @@ use crate::key::range::after_prefix;
 use crate::key::{Expr, KeyList, KeyRange, prefix_of};
 use crate::store::{Records, Rid, View};
 
+/// More types than these are not searched without a look which there are.
+const MANY_TYPES: usize = 4;
+
 /// One of the sets that a search reads, one after the other or merged. The numbers of the sets rise, and stay the same however
 /// the data changes.
 pub struct Source {
@@ -27,17 +30,21 @@ pub struct Source {
     pub sort: Vec<Sort>,
 }
 
-/// What a query reads, as the grant allows.
+/// What a query reads, as the grant allows. Of a type of which there is no resource that is nothing; to look which those are pays
+/// where many types are searched.
 pub fn sources(records: &Records, query: &Query) -> Result<Vec<Source>> {
     let mut sources = Vec::new();
+    let is_broad = query.contained != Contained::No || query.targets.len() > MANY_TYPES;
+    let present = if is_broad { Some(records.view().types().map_err(failed)?) } else { None };
+    let is_present = |name: &str| present.as_ref().is_none_or(|present| present.contains(name));
     if query.contained == Contained::No {
-        for (number, target) in query.targets.iter().enumerate() {
+        for (number, target) in query.targets.iter().enumerate().filter(|(_, target)| is_present(&target.type_name)) {
             sources.push(source(records, query, (number, None), target)?);
         }
         return Ok(sources);
     }
     let types = definitions::r4().resource_types();
-    for (outer_number, outer) in types.iter().enumerate() {
+    for (outer_number, outer) in types.iter().enumerate().filter(|(_, outer)| is_present(outer)) {
         let plain = query.targets.iter().find(|target| *target.type_name == **outer);
         let plain = plain.filter(|_| query.contained == Contained::Both);
         let target = |expr| Target { type_name: (*outer).into(), expr };

@@ -6,7 +6,7 @@ use super::explain::Trace;
 use super::grant::restricted;
 use super::include;
 use super::inner::unfolded;
-use super::page::{Match, Page, versions};
+use super::page::{Match, Page, current};
 use super::query::{Query, Summary, refuse};
 use super::results::after;
 use crate::error::{Error, Result};
@@ -75,11 +75,11 @@ pub fn latest(
     let wanted = if query.summary == Some(Summary::Count) { 0 } else { query.count };
     let shown = places.iter().skip(start).take(wanted).collect::<Vec<_>>();
     let next = shown.last().filter(|_| start + shown.len() < places.len()).map(|last| (*last).clone());
-    let matches: Vec<_> = shown.iter().map(|place| (place.aged.1, None)).collect();
+    let mut matches = Vec::with_capacity(shown.len());
+    for place in shown {
+        matches.extend(current(&run, place.aged.1)?.map(|version| Match { version, inner: None }));
+    }
     let (included, is_cut) = include::included(&run, records, query, &matches)?;
-    let included = versions(&run, &included)?;
-    let matches: Vec<_> = matches.into_iter().map(|(rid, _)| rid).collect();
-    let matches = versions(&run, &matches)?.into_iter().map(|version| Match { version, inner: None }).collect();
     Ok((Page { matches, included, is_cut, total, steps: budget.taken(), ..Page::default() }, next))
 }
 

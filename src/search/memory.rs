@@ -15,6 +15,9 @@ use std::sync::{Arc, LazyLock};
 
 type Key = (Box<str>, Arc<[u8]>);
 
+/// The numbers of a run: few, so that small tests have many runs.
+const RUN: usize = 3;
+
 /// Resources and their postings. Numbers count from 1 in the order of the puts.
 #[derive(Debug, Clone, Default)]
 pub struct Memory {
@@ -95,8 +98,16 @@ impl View for Memory {
     fn version_keys(&self, rid: Rid, _version: u64) -> StoreResult<Option<KeyList>> {
         self.keys(rid)
     }
+    fn types(&self) -> StoreResult<BTreeSet<Box<str>>> {
+        Ok(self.resources.iter().map(|(type_name, ..)| type_name.clone()).collect())
+    }
     fn scan(&self, type_name: &str, range: &KeyRange) -> Postings<'_> {
         Box::new(self.range(type_name, range).map(Ok).collect::<Vec<_>>().into_iter())
+    }
+    fn runs(&self, type_name: &str, key: &[u8], from: Rid) -> Runs<'_> {
+        let rids = self.postings.get(&(type_name.into(), Arc::from(key))).into_iter().flatten();
+        let found: Vec<_> = rids.copied().filter(|rid| *rid >= from).collect();
+        Box::new(found.chunks(RUN).map(|run| Ok(run.to_vec())).collect::<Vec<_>>().into_iter())
     }
     fn scan_back(&self, type_name: &str, range: &KeyRange) -> Postings<'_> {
         Box::new(self.range(type_name, range).rev().map(Ok).collect::<Vec<_>>().into_iter())

@@ -13,6 +13,7 @@ mod cursor;
 mod engine;
 mod explain;
 mod filter;
+mod find;
 mod grant;
 mod guard;
 mod include;
@@ -55,7 +56,7 @@ pub use page::{Match, Page, run};
 pub use query::{
     Contained, ContainedType, Handling, Include, Options, Query, Sort, Summary, Target, Total, parse, self_pairs,
 };
-pub use referred::{ReferredPlace, referred};
+pub use referred::{ReferredPlace, Sources, referred};
 pub use registry::Registry;
 pub use stored::Stored;
 

@@ -6,7 +6,7 @@ mod filter;
 
 use super::memory::Memory;
 use super::tests::all_pages;
-use super::{Options, Registry, parse};
+use super::{Budget, Options, Registry, parse, run};
 use crate::clock::Micros;
 use proptest::prelude::*;
 use std::cmp::Reverse;
@@ -393,7 +393,12 @@ fn answer(memory: &Memory, type_name: &str, text: &str) -> Vec<String> {
     let pairs: Vec<_> = pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     let options = Options { now: Micros(1_600_000_000_000_000), ..Options::default() };
     let query = parse(&Registry::default(), Some(type_name), &pairs, &options).unwrap();
-    all_pages(memory, &query).concat()
+    let mut counting = query.clone();
+    counting.count = 0;
+    let counted = run(&memory.records(), &counting, None, &Budget::default()).unwrap().total;
+    let found = all_pages(memory, &query).concat();
+    assert_eq!(counted, Some(found.len() as u64), "the total of {type_name}?{text}");
+    found
 }
 
 const PATIENTS: usize = 24;
@@ -453,15 +458,18 @@ proptest! {
     fn observations_are_found(
         world in world(),
         criteria in prop::collection::vec(of_observation(PATIENTS), 0..4),
-        sort in one_of(&["", "date", "-date"]),
+        sort in one_of(&["", "date", "-date", "status,-date", "-status,date"]),
         count in 1_usize..40,
     ) {
         let holds = |id: &usize| criteria.iter().all(|one| one.holds(&world, *id));
         let mut expected: Vec<usize> = (0..world.observations.len()).filter(holds).collect();
         let range = |id: usize| world.observations[id].range();
+        let status = |id: usize| world.observations[id].status;
         match sort {
             "date" => expected.sort_by_key(|id| (range(*id).is_none(), range(*id), *id)),
             "-date" => expected.sort_by_key(|id| (range(*id).is_none(), Reverse(range(*id)), *id)),
+            "status,-date" => expected.sort_by_key(|id| (status(*id), range(*id).is_none(), Reverse(range(*id)), *id)),
+            "-status,date" => expected.sort_by_key(|id| (Reverse(status(*id)), range(*id).is_none(), range(*id), *id)),
             _ => {}
         }
         let texts: Vec<_> = criteria.iter().map(OfObservation::text).collect();

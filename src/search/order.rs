@@ -10,13 +10,19 @@ use crate::error::{Category, Error, Result};
 use crate::key::bytes::END;
 use crate::key::{Expr, KeyList, KeyRange};
 use crate::store::{Posting, Postings, Rid, Rids};
+use rustc_hash::FxHashSet;
 use std::cmp::Ordering;
 use std::collections::VecDeque;
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// So many postings of one key are kept at once; more are read in order from the store.
 const GROUP_MAX: usize = 512;
-/// So many resources may share the first key of a sort by several parameters.
+/// More matches than these are not gathered.
+pub const GATHER_MAX: usize = 250_000;
+/// To meet so many numbers is a step, as reading a run of them is.
+const RIDS_PER_STEP: u64 = 64;
+/// So many resources may share the first key of a sort by several parameters, where each has to be looked into.
 pub const TIES_MAX: usize = 20_000;
 
 /// Where a resource stands.
@@ -66,10 +72,21 @@ pub fn too_many_ties() -> Error {
 pub enum Step {
     /// The next match.
     Match(Place),
+    /// All matches that have a key, where more parts of the order decide between them. Some may stand at another key.
+    Tied(Arc<[u8]>, Vec<Rid>),
     /// A resource that is none.
     Nothing,
     /// There are no more.
     End,
+}
+
+/// A walk along an order, in one direction.
+pub trait Way {
+    /// Takes a step.
+    fn step(&mut self) -> Result<Step>;
+
+    /// Tells the walk all matches, ascending: from now on it need not look into what it meets.
+    fn narrow(&mut self, matches: Rc<[Rid]>);
 }
 
 /// Walks the keys of the first part of `_sort` and gives the matches in order.
@@ -84,11 +101,20 @@ pub struct Walk<'r> {
     scan: Option<Postings<'r>>,
     peeked: Option<Posting>,
     group: Option<(Arc<[u8]>, Rids<'r>)>,
+    /// Whether nothing of the group was looked at yet.
+    is_fresh: bool,
+    /// How many numbers of groups were met so far.
+    met_in_all: u64,
     /// Matches with the same first key, where more parts decide.
     ties: Vec<Place>,
     ready: VecDeque<Place>,
-    /// Matches without the first key.
-    without: Stream<'r>,
+    /// All matches, where they are known.
+    matches: Option<Rc<[Rid]>>,
+    /// The matches that were met already, where their first key is the one by which they were met first.
+    met: FxHashSet<Rid>,
+    /// Matches without the first key: which they are, and, once it is their turn, their stream.
+    without: &'r Expr,
+    without_open: Option<Stream<'r>>,
     without_from: Rid,
     is_without: bool,
 }
@@ -101,7 +127,7 @@ impl<'r> Walk<'r> {
         (expr, without): (&'r Expr, &'r Expr),
         (first, sort): (&'r Sort, &'r [Sort]),
         after_place: Option<&Place>,
-    ) -> Result<Self> {
+    ) -> Self {
         let mut walk = Self {
             run,
             type_name,
@@ -113,9 +139,14 @@ impl<'r> Walk<'r> {
             scan: None,
             peeked: None,
             group: None,
+            is_fresh: true,
+            met_in_all: 0,
             ties: Vec::new(),
             ready: VecDeque::new(),
-            without: run.stream(type_name, without)?,
+            matches: None,
+            met: FxHashSet::default(),
+            without,
+            without_open: None,
             without_from: Rid(0),
             is_without: false,
         };
@@ -128,7 +159,7 @@ impl<'r> Walk<'r> {
                 (walk.is_without, walk.without_from) = (true, start);
             }
         }
-        Ok(walk)
+        walk
     }
 
     fn leave_behind(&mut self, key: &[u8]) {
@@ -180,33 +211,61 @@ impl<'r> Walk<'r> {
         Ok(())
     }
 
-    /// Takes a step.
-    pub fn step(&mut self) -> Result<Step> {
-        if let Some(place) = self.ready.pop_front() {
-            return Ok(Step::Match(place));
+    fn count_met(&mut self) -> Result<()> {
+        self.met_in_all += 1;
+        if self.met_in_all.is_multiple_of(RIDS_PER_STEP) { self.run.budget.step() } else { Ok(()) }
+    }
+
+    /// All matches of the group.
+    fn tied(&mut self) -> Result<Step> {
+        let Some((key, rids)) = self.group.take() else { return Ok(Step::Nothing) };
+        let mut found = Vec::new();
+        for rid in rids {
+            let rid = rid.map_err(failed)?;
+            self.count_met()?;
+            if self.is_match(rid) == Some(true) {
+                found.push(rid);
+            }
+            if found.len() > GATHER_MAX {
+                return Err(too_many_ties());
+            }
         }
-        if self.is_without {
-            return self.step_without();
+        Ok(Step::Tied(key, found))
+    }
+
+    /// Whether a resource is a match, where that is known.
+    fn is_match(&self, rid: Rid) -> Option<bool> {
+        match &self.matches {
+            Some(matches) => Some(matches.binary_search(&rid).is_ok()),
+            None => (*self.expr == Expr::All).then_some(true),
         }
-        let Some((key, rids)) = &mut self.group else {
-            self.next_group()?;
+    }
+
+    /// Looks at a resource that has a key.
+    fn meet(&mut self, key: &[u8], rid: Rid) -> Result<Step> {
+        let is_match = self.is_match(rid);
+        if is_match == Some(false) {
             return Ok(Step::Nothing);
-        };
-        let Some(rid) = rids.next().transpose().map_err(failed)? else {
-            self.group = None;
-            self.release_ties();
-            return Ok(Step::Nothing);
-        };
-        let key = Arc::clone(key);
+        }
+        if is_match == Some(true) && self.after.is_none() && self.sort.len() == 1 {
+            let is_first = self.met.insert(rid);
+            let place = Place { keys: vec![Some(key.into())], rid };
+            return Ok(if is_first { Step::Match(place) } else { Step::Nothing });
+        }
         let Some(keys) = self.run.keys(rid)? else { return Ok(Step::Nothing) };
-        if first_key(&keys, self.first) != Some(&*key) || !self.run.holds(self.type_name, &keys, self.expr)? {
+        let is_its_place = first_key(&keys, self.first) == Some(key);
+        if !is_its_place || (is_match.is_none() && !self.run.holds(self.type_name, &keys, self.expr)?) {
             return Ok(Step::Nothing);
         }
         self.matched(Place::of(rid, &keys, self.sort))
     }
 
     fn step_without(&mut self) -> Result<Step> {
-        let Some(rid) = self.without.next_from(self.without_from)? else {
+        let stream = match &mut self.without_open {
+            Some(open) => open,
+            none => none.insert(self.run.stream(self.type_name, self.without)?),
+        };
+        let Some(rid) = stream.next_from(self.without_from)? else {
             self.release_ties();
             return Ok(self.ready.pop_front().map_or(Step::End, Step::Match));
         };
@@ -219,6 +278,7 @@ impl<'r> Walk<'r> {
 
     fn matched(&mut self, place: Place) -> Result<Step> {
         if self.sort.len() == 1 {
+            self.met.insert(place.rid);
             return Ok(Step::Match(place));
         }
         if self.ties.len() >= TIES_MAX {
@@ -235,5 +295,37 @@ impl<'r> Walk<'r> {
         }
         ties.sort_unstable_by(|a, b| a.compare(b, self.sort));
         self.ready.extend(ties);
+    }
+}
+
+impl Way for Walk<'_> {
+    fn step(&mut self) -> Result<Step> {
+        if let Some(place) = self.ready.pop_front() {
+            return Ok(Step::Match(place));
+        }
+        if self.is_without {
+            return self.step_without();
+        }
+        let Some((key, rids)) = &mut self.group else {
+            self.next_group()?;
+            self.is_fresh = true;
+            return Ok(Step::Nothing);
+        };
+        if self.sort.len() > 1 && self.is_fresh && (self.matches.is_some() || *self.expr == Expr::All) {
+            return self.tied();
+        }
+        self.is_fresh = false;
+        let Some(rid) = rids.next().transpose().map_err(failed)? else {
+            self.group = None;
+            self.release_ties();
+            return Ok(Step::Nothing);
+        };
+        let key = Arc::clone(key);
+        self.count_met()?;
+        self.meet(&key, rid)
+    }
+
+    fn narrow(&mut self, matches: Rc<[Rid]>) {
+        self.matches = Some(matches);
     }
 }

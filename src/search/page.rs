@@ -1,28 +1,18 @@
 //! One page of a search: its matches in order, what they include, where the next page starts, the total.
 
-use super::back::{Start, WalkBack};
+use super::back::Start;
 use super::budget::Budget;
 use super::cursor::Cursor;
 use super::engine::{Run, failed};
 use super::explain::Trace;
+use super::find::find;
 use super::include;
 use super::inner::{self, Begin, Source};
-use super::order::{Place, Step, Walk};
-use super::query::{Query, Sort, Summary, Total};
-use super::results::after;
+use super::order::Place;
+use super::query::{Query, Summary, Total};
 use crate::error::Result;
 use crate::key::inner::Inner;
-use crate::key::{Expr, KeyRange};
 use crate::store::{Records, Rid, Version};
-
-/// So many matches are looked for before an order is walked beside that.
-const SOON: usize = 500;
-/// More matches than these are not sorted at once.
-const SORT_MAX: usize = 20_000;
-/// Matches that are gathered for each step of the walk.
-const GATHER_PER_ROUND: usize = 64;
-/// Steps of the walk in one round.
-const WALK_PER_ROUND: usize = 16;
 
 /// One match.
 #[derive(Debug, Clone)]
@@ -82,16 +72,12 @@ pub fn run(records: &Records, query: &Query, cursor: Option<&Cursor>, budget: &B
         let len = u64::try_from(places.len()).unwrap_or(u64::MAX);
         (cursor.is_none() && !has_more).then_some(len)
     };
-    let found: Vec<_> = places
-        .iter()
-        .map(|(source, place)| (place.rid, sources.get(*source).and_then(|source| source.inner.clone())))
-        .collect();
-    let (included, is_cut) = include::included(&run, records, query, &found)?;
-    let mut matches = Vec::with_capacity(found.len());
-    for (rid, inner) in found {
-        matches.extend(versions(&run, &[rid])?.into_iter().map(|version| Match { version, inner: inner.clone() }));
+    let mut matches = Vec::with_capacity(places.len());
+    for (source, place) in &places {
+        let inner = sources.get(*source).and_then(|source| source.inner.as_ref());
+        matches.extend(current(&run, place.rid)?.map(|version| Match { version, inner: inner.cloned() }));
     }
-    let included = versions(&run, &included)?;
+    let (included, is_cut) = include::included(&run, records, query, &matches)?;
     Ok(Page { matches, included, is_cut, next, prev, total, steps: budget.taken(), plan: run.trace.finish(budget) })
 }
 
@@ -132,112 +118,12 @@ fn places(run: &Run<'_>, query: &Query, sources: &[Source], cursor: Option<&Curs
 fn count(run: &Run<'_>, sources: &[Source]) -> Result<u64> {
     let mut total = 0;
     for source in sources {
-        let mut stream = run.stream(&source.type_name, &source.expr)?;
-        let mut from = Rid(0);
-        while let Some(rid) = stream.next_from(from)? {
-            total += 1;
-            from = after(rid);
-        }
+        total += run.stream(&source.type_name, &source.expr)?.count()?;
     }
     Ok(total)
 }
 
-pub(super) fn versions(run: &Run<'_>, rids: &[Rid]) -> Result<Vec<Version>> {
-    let current = rids.iter().map(|rid| run.view.current(*rid).map_err(failed));
-    let found = current.collect::<Result<Vec<_>>>()?;
-    Ok(found.into_iter().flatten().filter(|version| version.body.is_some()).collect())
-}
-
-/// The first matches after a place, or the last before it from there on backward, at most `wanted`.
-fn find(
-    run: &Run<'_>,
-    type_name: &str,
-    expr: &Expr,
-    sort: &[Sort],
-    start: Start<'_>,
-    wanted: usize,
-) -> Result<Vec<Place>> {
-    if let Some(first) = sort.first() {
-        return find_sorted(run, type_name, expr, (first, sort), start, wanted);
-    }
-    if start.is_back {
-        return run.find_back(type_name, expr, start, wanted);
-    }
-    let mut stream = run.stream(type_name, expr)?;
-    let mut from = start.place.map_or(Rid(0), |place| after(place.rid));
-    let mut places = Vec::new();
-    while places.len() < wanted {
-        let Some(rid) = stream.next_from(from)? else { break };
-        places.push(Place { keys: Vec::new(), rid });
-        from = after(rid);
-    }
-    Ok(places)
-}
-
-/// Few matches are gathered and sorted; for many, the keys of the first parameter are walked in order until the page is full.
-/// Which it is shows by doing both by turns.
-fn find_sorted(
-    run: &Run<'_>,
-    type_name: &str,
-    expr: &Expr,
-    (first, sort): (&Sort, &[Sort]),
-    start: Start<'_>,
-    wanted: usize,
-) -> Result<Vec<Place>> {
-    let without = Expr::and([expr.clone(), Expr::Keys(KeyRange::prefix(&first.prefix)).negate()]);
-    let mut stream = run.stream(type_name, expr)?;
-    let (mut gathered, mut from) = (Vec::new(), Rid(0));
-    let mut walk: Option<Box<dyn FnMut() -> Result<Step> + '_>> = None;
-    let mut places = Vec::new();
-    loop {
-        for _ in 0..if gathered.len() < SORT_MAX { GATHER_PER_ROUND } else { 0 } {
-            let Some(rid) = stream.next_from(from)? else {
-                return sorted(run, &gathered, sort, start, wanted);
-            };
-            gathered.push(rid);
-            from = after(rid);
-        }
-        if gathered.len() < SOON {
-            continue;
-        }
-        let walk = match &mut walk {
-            Some(walk) => walk,
-            none => {
-                run.trace.note(|| format!("{type_name}: more than {SOON} match; the order is walked beside that."));
-                let (sets, order) = ((expr, &without), (first, sort));
-                none.insert(if start.is_back {
-                    let mut walk = WalkBack::new(run, type_name, sets, order, start.place)?;
-                    Box::new(move || walk.step())
-                } else {
-                    let mut walk = Walk::new(run, type_name, sets, order, start.place)?;
-                    Box::new(move || walk.step())
-                })
-            }
-        };
-        for _ in 0..WALK_PER_ROUND {
-            match walk()? {
-                Step::Match(place) => places.push(place),
-                Step::Nothing => {}
-                Step::End => return Ok(places),
-            }
-            if places.len() == wanted {
-                return Ok(places);
-            }
-        }
-    }
-}
-
-fn sorted(run: &Run<'_>, rids: &[Rid], sort: &[Sort], start: Start<'_>, wanted: usize) -> Result<Vec<Place>> {
-    let mut places = Vec::new();
-    for rid in rids {
-        if let Some(keys) = run.keys(*rid)? {
-            let place = Place::of(*rid, &keys, sort);
-            if start.admits(&place, sort) {
-                places.push(place);
-            }
-        }
-    }
-    start.arrange(&mut places, sort);
-    places.truncate(wanted);
-    Ok(places)
+/// The current version of a resource, unless it is deleted.
+pub(super) fn current(run: &Run<'_>, rid: Rid) -> Result<Option<Version>> {
+    Ok(run.view.current(rid).map_err(failed)?.filter(|version| version.body.is_some()))
 }

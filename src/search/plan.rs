@@ -6,7 +6,9 @@
 
 use super::engine::{Run, failed, reference_key, references};
 use super::explain::{describe, joined};
-use super::results::{Checked, Collected, Intersection, Numbers, OfKey, Stream, Union, after};
+use super::results::{
+    Checked, Collected, Difference, Intersection, Look, Numbers, OfKey, Stream, Union, after, by_looking,
+};
 use crate::error::Result;
 use crate::key::bytes::END;
 use crate::key::last_updated::ALL;
@@ -20,7 +22,7 @@ const FEW_KEYS: usize = 8;
 /// A range that a bound cuts into so few pieces is read piece by piece.
 const FEW_PIECES: usize = 32;
 /// A key list costs as much time as so many postings.
-const LIST_COST: u64 = 24;
+pub(super) const LIST_COST: u64 = 24;
 /// What collecting may cost more than checking has cost so far.
 const AHEAD: u64 = 8 * LIST_COST;
 /// More than these are not collected.
@@ -40,10 +42,17 @@ impl<'r> Run<'r> {
             }
             single => std::slice::from_ref(single),
         };
-        let (mut seekable, mut collectors, mut rest) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut sets, mut collectors, mut rest) = (Sets::default(), Vec::new(), Vec::new());
         for part in parts {
+            if let Expr::Not(inner) = part {
+                match self.read(type_name, inner)? {
+                    Reading::Seekable(keys) => sets.without.push(keys),
+                    _ => rest.push(part),
+                }
+                continue;
+            }
             match self.read(type_name, part)? {
-                Reading::Seekable(keys) => seekable.push(keys),
+                Reading::Seekable(keys) => sets.with.push(keys),
                 Reading::Collected(collector) => {
                     collectors.push((rest.len(), collector));
                     rest.push(part);
@@ -53,39 +62,40 @@ impl<'r> Run<'r> {
         }
         self.trace.note(|| {
             let whole = joined(parts, " and ");
-            let keys = seekable.iter().map(Vec::len).sum::<usize>();
+            let keys = sets.with.iter().chain(&sets.without).map(Vec::len).sum::<usize>();
             format!(
                 "{type_name}: {whole}. Read in order by {keys} keys; to be collected or checked: {} of {} parts.",
                 rest.len(),
                 parts.len()
             )
         });
-        let driver = self.driver(type_name, &seekable, None);
+        let driver = self.driver(type_name, &sets, None);
         if rest.is_empty() {
             return Ok(driver);
         }
         let walk = self.checked(type_name, driver, &rest);
         let running =
             collectors.into_iter().map(|(part, from)| Running { part, from, found: Vec::new(), spent: 0 }).collect();
-        Ok(Box::new(Race { run: self, type_name, seekable, rest, walk, walked: 0, running, decided: None }))
+        let counts = Counts::default();
+        Ok(Box::new(Race { run: self, type_name, sets, rest, walk, counts, running, decided: None }))
     }
 
-    /// The resources that have any of the keys of each list, and are among those collected.
-    fn driver(&'r self, type_name: &'r str, seekable: &[Vec<Arc<[u8]>>], collected: Option<Vec<Rid>>) -> Stream<'r> {
+    /// The resources that are in the sets, and among those collected.
+    fn driver(&'r self, type_name: &'r str, sets: &Sets, collected: Option<Vec<Rid>>) -> Stream<'r> {
         let of_key = |key: &[u8]| Box::new(OfKey::new(self, type_name, key)) as Stream<'r>;
+        let of_any = |keys: &Vec<Arc<[u8]>>| match keys.as_slice() {
+            [key] => of_key(key),
+            keys => Box::new(Union(keys.iter().map(|key| of_key(key)).collect())),
+        };
         let mut streams: Vec<Stream<'r>> = Vec::new();
-        streams.extend(collected.map(|found| Box::new(Collected(found)) as Stream<'r>));
-        for keys in seekable {
-            streams.push(match keys.as_slice() {
-                [key] => of_key(key),
-                keys => Box::new(Union(keys.iter().map(|key| of_key(key)).collect())),
-            });
-        }
-        match streams.len() {
+        streams.extend(collected.map(|found| Box::new(Collected::new(found)) as Stream<'r>));
+        streams.extend(sets.with.iter().map(of_any));
+        let within = match streams.len() {
             0 => of_key(ALL),
             1 => streams.pop().unwrap_or_else(|| of_key(ALL)),
             _ => Box::new(Intersection(streams)),
-        }
+        };
+        sets.without.iter().map(of_any).fold(within, |within, without| Box::new(Difference(within, without)))
     }
 
     fn checked(&'r self, type_name: &'r str, stream: Stream<'r>, rest: &[&'r Expr]) -> Checked<'r> {
@@ -97,7 +107,7 @@ impl<'r> Run<'r> {
     }
 
     /// What this search has cost so far, in postings.
-    fn spent(&self) -> u64 {
+    pub fn spent(&self) -> u64 {
         self.budget.taken() + LIST_COST * self.trace.checked()
     }
 
@@ -154,6 +164,14 @@ impl<'r> Run<'r> {
     }
 }
 
+/// What can be read in the order of the numbers: resources with any key of each list of `with`, and with none of those of
+/// `without`.
+#[derive(Default)]
+struct Sets {
+    with: Vec<Vec<Arc<[u8]>>>,
+    without: Vec<Vec<Arc<[u8]>>>,
+}
+
 /// How a part can be read.
 enum Reading<'r> {
     /// By the postings of these keys, in the order of the numbers.
@@ -189,21 +207,31 @@ struct Running<'r> {
 struct Race<'r> {
     run: &'r Run<'r>,
     type_name: &'r str,
-    seekable: Vec<Vec<Arc<[u8]>>>,
+    sets: Sets,
     rest: Vec<&'r Expr>,
     walk: Checked<'r>,
-    /// What checking has cost so far.
-    walked: u64,
+    counts: Counts,
     running: Vec<Running<'r>>,
     decided: Option<Stream<'r>>,
 }
 
+/// What checking has cost so far, how many resources were checked, and how many of them were matches.
+#[derive(Clone, Copy, Default)]
+struct Counts {
+    spent: u64,
+    checked: u64,
+    matched: u64,
+}
+
 impl Race<'_> {
-    /// Collects until that has cost as much as checking; takes the collector that ends.
+    /// Collects until that has cost as much as checking; takes the collector that ends. Where every second one that is checked
+    /// is a match, nothing is quicker than to go on with that.
     fn collect(&mut self) -> Result<()> {
         let mut ended = None;
+        let Counts { spent, checked, matched } = self.counts;
+        let most = if 2 * matched > checked { AHEAD } else { spent + AHEAD };
         'collectors: for (position, running) in self.running.iter_mut().enumerate() {
-            while running.spent < self.walked + AHEAD {
+            while running.spent < most {
                 let before = self.run.spent();
                 let found = running.from.step()?;
                 running.spent += (self.run.spent() - before).max(1);
@@ -228,7 +256,7 @@ impl Race<'_> {
             let part = self.rest.get(ended.part).map_or_else(String::new, |part| describe(part));
             format!("{}: {part} drives, with {} resources.", self.type_name, ended.found.len())
         });
-        let driver = self.run.driver(self.type_name, &self.seekable, Some(ended.found));
+        let driver = self.run.driver(self.type_name, &self.sets, Some(ended.found));
         self.rest.remove(ended.part);
         self.decided = Some(if self.rest.is_empty() {
             driver
@@ -240,23 +268,23 @@ impl Race<'_> {
 }
 
 impl Numbers for Race<'_> {
-    fn next_from(&mut self, mut from: Rid) -> Result<Option<Rid>> {
-        loop {
-            if self.decided.is_none() {
-                self.collect()?;
-            }
-            if let Some(decided) = &mut self.decided {
-                return decided.next_from(from);
-            }
-            let before = self.run.spent();
-            let step = self.walk.step(from)?;
-            self.walked += self.run.spent() - before;
-            match step {
-                None => return Ok(None),
-                Some((rid, true)) => return Ok(Some(rid)),
-                Some((rid, false)) => from = after(rid),
-            }
+    fn next_from(&mut self, from: Rid) -> Result<Option<Rid>> {
+        by_looking(self, from)
+    }
+
+    fn look(&mut self, from: Rid) -> Result<Look> {
+        if self.decided.is_none() {
+            self.collect()?;
         }
+        if let Some(decided) = &mut self.decided {
+            return decided.look(from);
+        }
+        let before = self.run.spent();
+        let look = self.walk.look(from)?;
+        self.counts.spent += self.run.spent() - before;
+        self.counts.checked += 1;
+        self.counts.matched += u64::from(matches!(look, Look::Found(_)));
+        Ok(look)
     }
 }
 

@@ -5,10 +5,12 @@ use super::engine::{Run, failed};
 use super::explain::Trace;
 use super::grant::restricted;
 use super::inner::unfolded;
+use super::page::Match;
 use super::query::Target;
 use super::results::after;
 use crate::error::Result;
 use crate::key::reference::Target as Reference;
+use crate::store::body::Body;
 use crate::store::{Records, Rid, Version};
 use memchr::memchr;
 use memchr::memmem::Finder;
@@ -25,8 +27,17 @@ static URL: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(br#""url":"
 /// A place in the order of what is referred to: the position of its set, and its number.
 pub type ReferredPlace = (u16, Rid);
 
-/// The first resources, at most `count`, that are in one of the sets `wanted`, come after a place, and are referred to by a
-/// resource in one of the sets `sources`. Their order is that of `wanted`, then by number; each comes once.
+/// What refers.
+#[derive(Debug, Clone, Copy)]
+pub enum Sources<'s> {
+    /// The resources in these sets.
+    Sets(&'s [Target]),
+    /// The resources of these matches, with opened bodies ([`crate::store::body::Body::opened`]).
+    Opened(&'s [Match]),
+}
+
+/// The first resources, at most `count`, that are in one of the sets `wanted`, come after a place, and are referred to by one of
+/// the sources. Their order is that of `wanted`, then by number; each comes once.
 ///
 /// All References count, and the addresses of attachments that are a Binary of this server (`base` is its address). They are
 /// read from the bodies, which costs less than the key lists and misses none. Every call walks all sources and keeps no more
@@ -36,7 +47,7 @@ pub type ReferredPlace = (u16, Rid);
 /// When the store fails or the budget is spent.
 pub fn referred(
     records: &Records,
-    (sources, wanted): (&[Target], &[Target]),
+    (sources, wanted): (Sources<'_>, &[Target]),
     base: Option<&str>,
     after_place: Option<ReferredPlace>,
     count: usize,
@@ -47,32 +58,19 @@ pub fn referred(
         run: &run,
         records,
         wanted,
+        base,
         after_place,
         count,
         seen: FxHashSet::default(),
         found: BTreeSet::new(),
     };
-    for source in sources {
-        let expr = unfolded(run.view, &source.type_name, &restricted(records, source))?;
-        let mut stream = run.stream(&source.type_name, &expr)?;
-        let mut from = Rid(0);
-        while let Some(rid) = stream.next_from(from)? {
-            from = after(rid);
-            budget.step()?;
-            let Some(version) = run.view.current(rid).map_err(failed)? else { continue };
-            let Some(body) = &version.body else { continue };
-            let bytes = body.unpack(version.version, version.time).map_err(failed)?;
-            for text in texts(&bytes, &REFERENCE) {
-                if let Reference::Local { type_name, id, .. } = Reference::read(text, base) {
-                    gathering.meet(type_name, id)?;
-                }
-            }
-            for text in texts(&bytes, &URL) {
-                if let Reference::Local { type_name: "Binary", id, .. } = Reference::read(text, base) {
-                    gathering.meet("Binary", id)?;
-                }
+    match sources {
+        Sources::Opened(matches) => {
+            for found in matches {
+                gathering.read(found.version.body.as_ref().and_then(Body::plain).unwrap_or_default())?;
             }
         }
+        Sources::Sets(sets) => sets.iter().try_for_each(|set| gathering.walk(set))?,
     }
     let mut versions = Vec::new();
     for place in &gathering.found {
@@ -97,6 +95,7 @@ struct Gathering<'r> {
     run: &'r Run<'r>,
     records: &'r Records,
     wanted: &'r [Target],
+    base: Option<&'r str>,
     after_place: Option<ReferredPlace>,
     count: usize,
     seen: FxHashSet<(Box<str>, Box<str>)>,
@@ -105,6 +104,38 @@ struct Gathering<'r> {
 }
 
 impl Gathering<'_> {
+    /// Takes in what the resources of a set refer to.
+    fn walk(&mut self, set: &Target) -> Result<()> {
+        let run = self.run;
+        let expr = unfolded(run.view, &set.type_name, &restricted(self.records, set))?;
+        let mut stream = run.stream(&set.type_name, &expr)?;
+        let mut from = Rid(0);
+        while let Some(rid) = stream.next_from(from)? {
+            from = after(rid);
+            run.budget.step()?;
+            let Some(version) = run.view.current(rid).map_err(failed)? else { continue };
+            let Some(body) = version.body else { continue };
+            self.read(body.opened().map_err(failed)?.plain().unwrap_or_default())?;
+        }
+        Ok(())
+    }
+
+    /// Takes in what a resource refers to, from its JSON.
+    fn read(&mut self, json: &[u8]) -> Result<()> {
+        let base = self.base;
+        for text in texts(json, &REFERENCE) {
+            if let Reference::Local { type_name, id, .. } = Reference::read(text, base) {
+                self.meet(type_name, id)?;
+            }
+        }
+        for text in texts(json, &URL) {
+            if let Reference::Local { type_name: "Binary", id, .. } = Reference::read(text, base) {
+                self.meet("Binary", id)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Takes a reference in, if what it points to is wanted and among the first.
     fn meet(&mut self, type_name: &str, id: &str) -> Result<()> {
         let Some(position) = self.wanted.iter().position(|target| &*target.type_name == type_name) else {

@@ -3,12 +3,37 @@
 use super::engine::{Run, failed};
 use crate::error::Result;
 use crate::key::Expr;
-use crate::store::{Rid, Rids};
+use crate::store::{Rid, Runs};
 
 /// Resource numbers of one type in ascending order. A caller asks with rising numbers.
 pub trait Numbers {
     /// The first number from `from` on.
     fn next_from(&mut self, from: Rid) -> Result<Option<Rid>>;
+
+    /// One step towards that: bounded work, for streams that may look at many numbers in vain.
+    fn look(&mut self, from: Rid) -> Result<Look> {
+        Ok(self.next_from(from)?.map_or(Look::End, Look::Found))
+    }
+
+    /// How many there are in all, asked before anything else.
+    fn count(&mut self) -> Result<u64> {
+        let (mut count, mut from) = (0, Rid(0));
+        while let Some(rid) = self.next_from(from)? {
+            count += 1;
+            from = after(rid);
+        }
+        Ok(count)
+    }
+}
+
+/// What one look came to.
+pub enum Look {
+    /// The next number.
+    Found(Rid),
+    /// None up to this number, that included.
+    Passed(Rid),
+    /// There are no more.
+    End,
 }
 
 /// A boxed stream.
@@ -19,48 +44,69 @@ pub const fn after(rid: Rid) -> Rid {
     Rid(rid.0.saturating_add(1))
 }
 
-/// So many numbers are read over before a seek is tried.
-const SEEK_AFTER: usize = 24;
+/// So many runs are read over before a seek is tried.
+const SEEK_AFTER: usize = 4;
 
 /// The postings of one key.
 pub struct OfKey<'r> {
     run: &'r Run<'r>,
     type_name: &'r str,
     key: Box<[u8]>,
-    open: Option<Rids<'r>>,
-    head: Option<Rid>,
+    /// Nothing before the first question, and an empty stream behind the last run.
+    open: Option<Runs<'r>>,
+    /// What was read last.
+    last: Collected,
 }
 
 impl<'r> OfKey<'r> {
     pub fn new(run: &'r Run<'r>, type_name: &'r str, key: &[u8]) -> Self {
-        Self { run, type_name, key: key.into(), open: None, head: None }
+        Self { run, type_name, key: key.into(), open: None, last: Collected::default() }
     }
 
-    fn advance(&mut self) -> Result<()> {
+    /// Reads the next run; whether there was one.
+    fn advance(&mut self) -> Result<bool> {
         self.run.budget.step()?;
-        self.head = self.open.as_mut().and_then(Iterator::next).transpose().map_err(failed)?;
-        Ok(())
+        let next = self.open.as_mut().and_then(Iterator::next).transpose().map_err(failed)?;
+        if next.is_none() {
+            self.open = Some(Box::new(std::iter::empty()));
+        }
+        self.last = Collected::new(next.unwrap_or_default());
+        Ok(!self.last.numbers.is_empty())
     }
 
-    fn seek(&mut self, from: Rid) -> Result<()> {
-        self.open = Some(self.run.view.rids(self.type_name, &self.key, from));
-        self.advance()
+    fn seek(&mut self, from: Rid) {
+        self.open = Some(self.run.view.runs(self.type_name, &self.key, from));
     }
 }
 
 impl Numbers for OfKey<'_> {
     fn next_from(&mut self, from: Rid) -> Result<Option<Rid>> {
         if self.open.is_none() {
-            self.seek(from)?;
+            self.seek(from);
+            self.advance()?;
         }
-        for _ in 0..SEEK_AFTER {
-            match self.head {
-                Some(head) if head < from => self.advance()?,
-                head => return Ok(head),
+        let mut read_over = 0;
+        loop {
+            if let Some(rid) = self.last.first_from(from) {
+                return Ok(Some(rid));
+            }
+            read_over += 1;
+            if read_over > SEEK_AFTER {
+                self.seek(from);
+            }
+            if !self.advance()? {
+                return Ok(None);
             }
         }
-        self.seek(from)?;
-        Ok(self.head)
+    }
+
+    fn count(&mut self) -> Result<u64> {
+        let mut count = 0;
+        self.seek(Rid(0));
+        while self.advance()? {
+            count += self.last.numbers.len();
+        }
+        Ok(u64::try_from(count).unwrap_or(u64::MAX))
     }
 }
 
@@ -101,13 +147,48 @@ impl Numbers for Intersection<'_> {
     }
 }
 
+/// What of the first stream is not in the second.
+pub struct Difference<'r>(pub Stream<'r>, pub Stream<'r>);
+
+impl Numbers for Difference<'_> {
+    fn next_from(&mut self, mut from: Rid) -> Result<Option<Rid>> {
+        while let Some(rid) = self.0.next_from(from)? {
+            if self.1.next_from(rid)? != Some(rid) {
+                return Ok(Some(rid));
+            }
+            from = after(rid);
+        }
+        Ok(None)
+    }
+}
+
 /// Numbers that were collected, sorted.
-pub struct Collected(pub Vec<Rid>);
+#[derive(Default)]
+pub struct Collected {
+    numbers: Vec<Rid>,
+    /// How many of them lie before all that is still asked for.
+    behind: usize,
+}
+
+impl Collected {
+    pub const fn new(numbers: Vec<Rid>) -> Self {
+        Self { numbers, behind: 0 }
+    }
+
+    fn first_from(&mut self, from: Rid) -> Option<Rid> {
+        match self.numbers.get(self.behind..)? {
+            [first, ..] if *first >= from => {}
+            // Most questions are for the next one.
+            [_, second, ..] if *second >= from => self.behind += 1,
+            ahead => self.behind += ahead.partition_point(|rid| *rid < from),
+        }
+        self.numbers.get(self.behind).copied()
+    }
+}
 
 impl Numbers for Collected {
     fn next_from(&mut self, from: Rid) -> Result<Option<Rid>> {
-        let at = self.0.partition_point(|rid| *rid < from);
-        Ok(self.0.get(at).copied())
+        Ok(self.first_from(from))
     }
 }
 
@@ -119,22 +200,25 @@ pub struct Checked<'r> {
     pub expr: std::borrow::Cow<'r, Expr>,
 }
 
-impl Checked<'_> {
-    /// Looks at one candidate: its number, and whether it is in the set.
-    pub fn step(&mut self, from: Rid) -> Result<Option<(Rid, bool)>> {
-        let Some(rid) = self.stream.next_from(from)? else { return Ok(None) };
-        Ok(Some((rid, self.run.contains(self.type_name, rid, &self.expr)?)))
+impl Numbers for Checked<'_> {
+    fn next_from(&mut self, from: Rid) -> Result<Option<Rid>> {
+        by_looking(self, from)
+    }
+
+    fn look(&mut self, from: Rid) -> Result<Look> {
+        let Some(rid) = self.stream.next_from(from)? else { return Ok(Look::End) };
+        let is_in = self.run.contains(self.type_name, rid, &self.expr)?;
+        Ok(if is_in { Look::Found(rid) } else { Look::Passed(rid) })
     }
 }
 
-impl Numbers for Checked<'_> {
-    fn next_from(&mut self, mut from: Rid) -> Result<Option<Rid>> {
-        while let Some((rid, is_in)) = self.step(from)? {
-            if is_in {
-                return Ok(Some(rid));
-            }
-            from = after(rid);
+/// The first number from `from` on of a stream that can only look.
+pub fn by_looking(stream: &mut impl Numbers, mut from: Rid) -> Result<Option<Rid>> {
+    loop {
+        match stream.look(from)? {
+            Look::Found(rid) => return Ok(Some(rid)),
+            Look::Passed(rid) => from = after(rid),
+            Look::End => return Ok(None),
         }
-        Ok(None)
     }
 }

@@ -330,7 +330,7 @@ fn a_cursor_belongs_to_its_query() {
 fn a_budget_ends_a_search() {
     let memory = sample();
     let budget = Budget::new(2, std::time::Duration::from_secs(9));
-    let error = run(&memory.records(), &query("Patient", "_count=2"), None, &budget).unwrap_err();
+    let error = run(&memory.records(), &query("Patient", "birthdate:missing=true"), None, &budget).unwrap_err();
     assert_eq!(error.category, Category::Timeout);
 }
 

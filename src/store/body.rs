@@ -97,6 +97,30 @@ impl Body {
         }
     }
 
+    /// The same body uncompressed: for one that is looked into before it is sent.
+    ///
+    /// # Errors
+    /// When the bytes are damaged.
+    pub fn opened(self) -> StoreResult<Self> {
+        let Some((&ZSTD_1, packed)) = self.packed.split_first() else { return Ok(self) };
+        let mut plain = Vec::with_capacity(1 + self.plain_len as usize);
+        SCRATCH.with_borrow_mut(|scratch| {
+            decompress(packed, self.plain_len as usize, scratch)?;
+            plain.push(PLAIN);
+            plain.extend_from_slice(scratch);
+            scratch.clear();
+            scratch.shrink_to(KEPT_SCRATCH);
+            Ok(())
+        })?;
+        Ok(Self { packed: plain.into(), ..self })
+    }
+
+    /// The JSON as it is stored, of an opened body.
+    #[must_use]
+    pub fn plain(&self) -> Option<&[u8]> {
+        self.packed.split_first().filter(|(form, _)| **form == PLAIN).map(|(_, plain)| plain)
+    }
+
     fn splice(&self, plain: &[u8], version: u64, time: Micros) -> StoreResult<Vec<u8>> {
         let at = self.splice.position() as usize;
         let (Some(before), Some(after)) = (plain.get(..at), plain.get(at..)) else { return Err(damaged()) };
@@ -256,7 +280,11 @@ mod tests {
         let mut body = Body::pack(value.as_object().unwrap());
         assert!(body.packed.len() < 200, "{}", body.packed.len());
         assert!(body.unpack(1, Micros(0)).unwrap().len() > 4000);
+        let opened = body.clone().opened().unwrap();
+        assert_eq!(opened.unpack(1, Micros(0)).unwrap(), body.unpack(1, Micros(0)).unwrap());
+        assert_eq!((opened.plain(), body.plain()), (Some(json.as_bytes()), None));
         body.plain_len += 1;
+        assert!(matches!(body.clone().opened(), Err(StoreError::Damaged(_))));
         assert!(matches!(body.unpack(1, Micros(0)), Err(StoreError::Damaged(_))));
     }
 

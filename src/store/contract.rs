@@ -300,6 +300,11 @@ fn one_key_is_read_from_a_number_on(store: &dyn Backend, tenant: TenantId) -> Re
     }
     let Some(last) = written.last() else { return Ok(()) };
     hold!("behind the last", view.rids("Basic", b"one", Rid(last.0 + 1)).count(), 0);
+    let runs = view.runs("Basic", b"one", Rid(0)).collect::<Result<Vec<_>, _>>()?;
+    hold!("no run is empty", runs.iter().filter(|run| run.is_empty()).count(), 0);
+    hold!("runs ascend", runs.concat(), written);
+    let types = view.types()?;
+    hold!("the types that there are", types.iter().map(|name| &**name).collect::<Vec<_>>(), ["Basic"]);
     hold!("from the start", view.rids("Basic", b"one", Rid(0)).count(), written.len());
     Ok(())
 }

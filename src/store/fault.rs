@@ -4,7 +4,7 @@
 //! disk is tested below it, at the file layer: `tests/durability/faults.c`.)
 
 use super::{
-    Backend, Commit, CommitError, Committed, LogEntry, NewKeys, Position, Postings, Rid, StoreError, StoreResult,
+    Backend, Commit, CommitError, Committed, LogEntry, NewKeys, Position, Postings, Rid, Runs, StoreError, StoreResult,
 };
 use super::{Version, View};
 use crate::auth::keeper::{Keep, Keeper, KeeperError, Kept};
@@ -12,6 +12,7 @@ use crate::clock::Micros;
 use crate::key::{KeyList, KeyRange};
 use crate::tenant::TenantId;
 use futures_util::future::BoxFuture;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -195,8 +196,17 @@ impl View for FaultyView {
         self.inner.version_keys(rid, version)
     }
 
+    fn types(&self) -> StoreResult<BTreeSet<Box<str>>> {
+        self.dice.read()?;
+        self.inner.types()
+    }
+
     fn scan(&self, type_name: &str, range: &KeyRange) -> Postings<'_> {
         Box::new(self.inner.scan(type_name, range).map(|posting| self.dice.read().and(posting)))
+    }
+
+    fn runs(&self, type_name: &str, key: &[u8], from: Rid) -> Runs<'_> {
+        Box::new(self.inner.runs(type_name, key, from).map(|run| self.dice.read().and(run)))
     }
 
     fn scan_back(&self, type_name: &str, range: &KeyRange) -> Postings<'_> {

@@ -20,6 +20,7 @@ use crate::key::{KeyList, KeyRange};
 use crate::tenant::TenantId;
 use body::Body;
 use futures_util::future::BoxFuture;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// The number of a resource in the store: a lane (16 bits) and a counter (48 bits). Never used again, kept by copies.
@@ -228,6 +229,9 @@ pub type Postings<'v> = Box<dyn Iterator<Item = StoreResult<Posting>> + 'v>;
 /// A stream of resource numbers, ascending.
 pub type Rids<'v> = Box<dyn Iterator<Item = StoreResult<Rid>> + 'v>;
 
+/// The same, many numbers at a time: none of the runs is empty, and they ascend within each and from one to the next.
+pub type Runs<'v> = Box<dyn Iterator<Item = StoreResult<Vec<Rid>>> + 'v>;
+
 /// A snapshot of one tenant's data.
 pub trait View: Send + Sync {
     /// The number of the resource with this type and id, deleted ones included.
@@ -240,13 +244,18 @@ pub trait View: Send + Sync {
     fn keys(&self, rid: Rid) -> StoreResult<Option<KeyList>>;
     /// The keys that a version had, current or old.
     fn version_keys(&self, rid: Rid, version: u64) -> StoreResult<Option<KeyList>>;
+    /// The types of which there are resources, or were: so that a search over many types need not ask for each.
+    fn types(&self) -> StoreResult<BTreeSet<Box<str>>>;
     /// The postings of one type in a range, ascending; for one key the rids ascend.
     fn scan(&self, type_name: &str, range: &KeyRange) -> Postings<'_>;
-    /// The resources of one type that have exactly this key, ascending, from `from` on. A backend that can seek answers this
-    /// better than by reading over what comes before.
+    /// The resources of one type that have exactly this key, from `from` on, in the runs that the backend keeps them in.
+    fn runs(&self, type_name: &str, key: &[u8], from: Rid) -> Runs<'_>;
+    /// The same one by one.
     fn rids(&self, type_name: &str, key: &[u8], from: Rid) -> Rids<'_> {
-        let numbers = self.scan(type_name, &KeyRange::exactly(key)).map(|posting| posting.map(|posting| posting.rid));
-        Box::new(numbers.skip_while(move |rid| rid.as_ref().is_ok_and(|rid| *rid < from)))
+        Box::new(self.runs(type_name, key, from).flat_map(|run| {
+            let (rids, error) = run.map_or_else(|error| (Vec::new(), Some(Err(error))), |rids| (rids, None));
+            rids.into_iter().map(Ok).chain(error)
+        }))
     }
     /// The same as [`View::scan`], descending in key order (rids within a key descend too).
     fn scan_back(&self, type_name: &str, range: &KeyRange) -> Postings<'_>;

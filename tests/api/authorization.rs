@@ -340,3 +340,87 @@ fn what_a_token_rests_on_counts_at_once() {
     }
     app.get("/Patient/a").expect(401);
 }
+
+#[test]
+fn how_a_page_was_found_is_for_those_who_see_everything() {
+    let (server, whole) = filled();
+    whole.get("/Observation?_explain=true").expect(200);
+    for scopes in ["system/*.rs", "system/Observation.rs?category=laboratory"] {
+        server.as_system(scopes).get("/Observation?_explain=true").expect(403).issue("forbidden");
+    }
+}
+
+#[test]
+fn a_restriction_for_binary_holds_for_attachments_too() {
+    let (server, whole) = filled();
+    for id in ["one", "two"] {
+        let context = json!({"reference": "Patient/a"});
+        let binary =
+            json!({"resourceType": "Binary", "id": id, "contentType": "text/plain", "securityContext": context});
+        whole.put(&format!("/Binary/{id}")).json(binary).expect(201);
+    }
+    let app = server.as_system("system/Binary.r?_id=one system/Patient.r");
+    app.get("/Binary/one").expect(200);
+    app.get("/Binary/two").expect(404);
+}
+
+#[test]
+fn a_role_that_ended_makes_nobody_an_own_patient() {
+    let (server, whole) = filled();
+    let role = |id: &str, who: &str, active: bool| {
+        let practitioner = json!({"reference": format!("Practitioner/{who}")});
+        let role =
+            json!({"resourceType": "PractitionerRole", "id": id, "active": active, "practitioner": practitioner});
+        assert!(whole.put(&format!("/PractitionerRole/{id}")).json(role).send().status() < 300);
+    };
+    role("ended", "doc", false);
+    role("others", "other", true);
+    let mut own = patient("a");
+    own["generalPractitioner"] =
+        json!([{"reference": "PractitionerRole/ended"}, {"reference": "PractitionerRole/others"}]);
+    whole.put("/Patient/a").json(own).expect(200);
+    let doc = Person { fhir_user: Some("Practitioner/doc"), roles: &["Provider"], ..Person::default() };
+    let app = server.as_user("user/*.rs", &doc);
+    app.get("/Observation/a-laboratory").expect(404);
+    role("ended", "doc", true);
+    app.get("/Observation/a-laboratory").expect(200);
+}
+
+#[test]
+fn letters_of_client_and_role_include_nothing_that_neither_gives_alone() {
+    let (server, _) = filled();
+    let reader = pharos::auth::records::Role {
+        name: "Reader".into(),
+        scopes: pharos::auth::scope::Scopes::parse("user/Observation.rs user/Patient.s"),
+        own_patients: false,
+        break_glass: false,
+        is_admin: false,
+    };
+    server.keep("Reader", &reader);
+    let person = Person { roles: &["Reader"], ..Person::default() };
+    let app = server.as_user("user/Observation.rs user/Patient.r", &person);
+    app.get("/Patient/a").expect(403);
+    let found = app.get("/Observation?_id=a-laboratory&_include=Observation:subject").expect(200);
+    assert_eq!(found.ids(), ["a-laboratory"]);
+}
+
+#[test]
+fn whether_a_reference_leads_somewhere_is_told_of_what_is_seen_only() {
+    let server = Server::with(|config| {
+        config.insecure_open = false;
+        config.check_references = true;
+    });
+    let whole = server.as_system("system/*.cruds");
+    for id in ["a", "b"] {
+        whole.put(&format!("/Patient/{id}")).json(patient(id)).expect(201);
+    }
+    let app = server.as_system("system/Encounter.c system/Patient.rs?_id=a");
+    let make = |id: &str| {
+        let subject = json!({"reference": format!("Patient/{id}")});
+        app.post("/Encounter").json(
+            json!({"resourceType": "Encounter", "status": "planned", "class": {"code": "AMB"}, "subject": subject}),
+        )
+    };
+    make("a").expect(201);
+    assert_eq!(make("b").expect(422).text(), make("x").expect(422).text());
+}

@@ -391,10 +391,10 @@ fn a_launch_is_for_the_user_who_made_it() {
 
 #[test]
 fn a_session_ends_without_use_and_at_sign_out() {
-    let house = House::of(Smart::with(|config| config.auth.session_inactivity_s = 5));
+    let house = House::of(Smart::with(|config| config.auth.session_inactivity_s = 120));
     let page = house.at_consent(&[]);
     // The clock of a test moves a millisecond at each look.
-    for _ in 0..6_000 {
+    for _ in 0..121_000 {
         let _ = house.smart.server.app().auth.now_s();
     }
     let page = house.browser.submit(&page, "consent", &[("decision", "allow"), ("scope:openid", "all")]);

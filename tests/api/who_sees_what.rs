@@ -9,6 +9,7 @@
 mod model;
 mod population;
 mod requests;
+mod writes;
 
 use crate::support::{Answer, Client, Person, Server};
 use model::{Name, Rights, World, text};
@@ -60,8 +61,8 @@ struct Counts {
 
 struct Round {
     rng: Rng,
-    full: Server,
-    twin: Server,
+    /// The one with everything, and its twin, which end with this.
+    _servers: [Server; 2],
     admins: [Client; 2],
     clients: [Client; 2],
     rights: Rights,
@@ -87,8 +88,7 @@ impl Round {
         let story = format!("PHAROS_TEST_SEED={seed} {token:#?}");
         Self {
             rng,
-            full,
-            twin,
+            _servers: [full, twin],
             admins,
             clients,
             marks: marks(&rights, &world),
@@ -246,7 +246,7 @@ fn populate(rng: &mut Rng, admin: &Client) -> Vec<Vec<Name>> {
             entries.push(entry(name, (!removes).then(|| resource(rng, &name.0, &name.1))));
             touched.push(name.clone());
         }
-        admin.post("").json(bundle(entries)).expect(200);
+        admin.post("").json(bundle(&entries)).expect(200);
         rounds.push(touched);
     }
     rounds
@@ -261,7 +261,7 @@ fn entry((type_name, id): &Name, content: Option<Value>) -> Value {
     entry
 }
 
-fn bundle(entries: Vec<Value>) -> Value {
+fn bundle(entries: &[Value]) -> Value {
     json!({"resourceType": "Bundle", "type": "transaction", "entry": entries})
 }
 
@@ -309,7 +309,7 @@ fn fill_twin(admin: &Client, world: &World, rights: &Rights, rounds: &[Vec<Name>
                 entries.push(entry(name, content.map(unstamped)));
             }
         }
-        admin.post("").json(bundle(entries)).expect(200);
+        admin.post("").json(bundle(&entries)).expect(200);
     }
 }
 
@@ -413,15 +413,14 @@ impl Masks {
     }
 
     fn apply(&self, answer: &Answer, base: &str) -> String {
-        let mut text = format!("{} ", answer.status());
-        for name in ["etag", "location", "content-location", "content-type", "www-authenticate", "allow", "retry-after"]
-        {
-            text += &format!("{name}={:?} ", answer.header(name));
-        }
+        let names =
+            ["etag", "location", "content-location", "content-type", "www-authenticate", "allow", "retry-after"];
+        let headers: Vec<_> = names.iter().map(|name| format!("{name}={:?}", answer.header(name))).collect();
+        let is_dated = answer.header("last-modified").is_some();
         // As the model writes what it read, members are in an order of their own.
-        let body = serde_json::from_str::<Value>(answer.text())
-            .map_or_else(|_| answer.text().to_owned(), |body| body.to_string());
-        text += &format!("last-modified={}\n{body}", answer.header("last-modified").is_some());
+        let body =
+            serde_json::from_str(answer.text()).map_or_else(|_| answer.text().into(), |body: Value| body.to_string());
+        let text = format!("{} {} last-modified={is_dated}\n{body}", answer.status(), headers.join(" "));
         let text = text.replace(base, "(base)");
         self.0.iter().fold(text, |text, (pattern, name)| pattern.replace_all(&text, *name).into_owned())
     }

@@ -160,12 +160,17 @@ pub(super) fn posting_place(block_key: &[u8], prefix: usize) -> Option<(Vec<u8>,
     Some((unescape(escaped)?, Rid(u64::from_be_bytes(*rid))))
 }
 
+/// The type of a block's key, and what all block keys of the type start with.
+pub(super) fn type_of_posting(block_key: &[u8]) -> Option<(&str, &[u8])> {
+    let end = 7 + memchr::memchr(0, block_key.get(7..)?)?;
+    Some((std::str::from_utf8(block_key.get(7..end)?).ok()?, block_key.get(..=end)?))
+}
+
 /// Type, search key and base of a block's key.
 pub(super) fn posting_parts(block_key: &[u8]) -> Option<(&str, Vec<u8>, Rid)> {
-    let named = block_key.get(7..)?;
-    let end = memchr::memchr(0, named)?;
-    let (search_key, first) = posting_place(block_key, 7 + end + 1)?;
-    Some((std::str::from_utf8(named.get(..end)?).ok()?, search_key, first))
+    let (type_name, prefix) = type_of_posting(block_key)?;
+    let (search_key, first) = posting_place(block_key, prefix.len())?;
+    Some((type_name, search_key, first))
 }
 
 /// The scope of a log entry's key.

@@ -4,11 +4,13 @@ use super::record::{Head, Header, open_keys, open_record, unpack_history, with_a
 use super::tables::{Tables, failed};
 use super::{block, layout, log::LogBack};
 use crate::clock::Micros;
+use crate::key::range::after_prefix;
 use crate::key::{KeyList, KeyRange, Tail};
 use crate::store::seal::Sealer;
-use crate::store::{LogEntry, Position, Posting, Postings, Rid, Rids, StoreError, StoreResult, Version, View};
+use crate::store::{LogEntry, Position, Posting, Postings, Rid, Runs, StoreError, StoreResult, Version, View};
 use crate::tenant::TenantId;
 use fjall::{Keyspace, Readable, Slice};
+use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 
 /// Costs two counters to make; everything is read when it is asked for.
@@ -123,6 +125,19 @@ impl View for TenantView {
         keys_of(&self.sealer, self.tenant, rid, &Header::unpack(record)?.0, keys).map(Some)
     }
 
+    fn types(&self) -> StoreResult<BTreeSet<Box<str>>> {
+        let mut found = BTreeSet::new();
+        let mut from = layout::all_postings(self.tenant, self.head()?.generation);
+        let after = after_prefix(&from);
+        while let Some(block) = self.snapshot.range::<&Vec<u8>, _>(&self.tables.index, &from..&after).next() {
+            let key = block.key().map_err(|error| failed(&error))?;
+            let (type_name, rest) = layout::type_of_posting(&key).ok_or_else(damaged)?;
+            found.insert(type_name.into());
+            from = after_prefix(rest);
+        }
+        Ok(found)
+    }
+
     fn scan(&self, type_name: &str, range: &KeyRange) -> Postings<'_> {
         self.scan_in(type_name, range, false)
     }
@@ -131,12 +146,9 @@ impl View for TenantView {
         self.scan_in(type_name, range, true)
     }
 
-    fn rids(&self, type_name: &str, key: &[u8], from: Rid) -> Rids<'_> {
+    fn runs(&self, type_name: &str, key: &[u8], from: Rid) -> Runs<'_> {
         match self.blocks_of(type_name, key, from) {
-            Ok(blocks) => Box::new(
-                OfKey { blocks, rids: Vec::new().into_iter() }
-                    .skip_while(move |rid| rid.as_ref().is_ok_and(|rid| *rid < from)),
-            ),
+            Ok(blocks) => Box::new(blocks.filter_map(move |block| run_of(block, from).transpose())),
             Err(error) => Box::new(std::iter::once(Err(error))),
         }
     }
@@ -181,31 +193,19 @@ pub(super) fn keys_of(
     Ok(with_added_keys(&content, header.time))
 }
 
-/// Reads the blocks of one key and gives their numbers one by one.
-struct OfKey {
-    blocks: fjall::Iter,
-    rids: std::vec::IntoIter<Rid>,
+/// The numbers of a block from `from` on, where there are any.
+fn run_of(block: fjall::Guard, from: Rid) -> StoreResult<Option<Vec<Rid>>> {
+    let (key, value) = block.into_inner().map_err(|error| failed(&error))?;
+    let (_, first) = key.split_last_chunk::<8>().ok_or_else(damaged)?;
+    let mut rids = block::unpack(Rid(u64::from_be_bytes(*first)), &value)?;
+    if rids.first().is_some_and(|first| *first < from) {
+        rids.retain(|rid| *rid >= from);
+    }
+    Ok((!rids.is_empty()).then_some(rids))
 }
 
-impl Iterator for OfKey {
-    type Item = StoreResult<Rid>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            if let Some(rid) = self.rids.next() {
-                return Some(Ok(rid));
-            }
-            let entered = self.blocks.next()?.into_inner().map_err(|error| failed(&error)).and_then(|(key, value)| {
-                let damaged = || StoreError::Damaged("the key of a block of postings".into());
-                let (_, first) = key.split_last_chunk::<8>().ok_or_else(damaged)?;
-                block::unpack(Rid(u64::from_be_bytes(*first)), &value)
-            });
-            match entered {
-                Ok(rids) => self.rids = rids.into_iter(),
-                Err(error) => return Some(Err(error)),
-            }
-        }
-    }
+fn damaged() -> StoreError {
+    StoreError::Damaged("the key of a block of postings".into())
 }
 
 /// Reads blocks and gives their postings one by one.
@@ -230,7 +230,6 @@ impl Scan {
     }
 
     fn enter(&mut self, block_key: &[u8], value: &[u8]) -> StoreResult<()> {
-        let damaged = || StoreError::Damaged("the key of a block of postings".into());
         let (escaped, first) = block_key.split_last_chunk::<8>().ok_or_else(damaged)?;
         if *escaped != *self.escaped {
             let (key, _) = layout::posting_place(block_key, self.prefix).ok_or_else(damaged)?;

@@ -135,7 +135,7 @@ fn body(rng: &mut Rng, type_name: &str, id: &str) -> Value {
         "ValueSet" => json!({"status": "active", "url": format!("urn:vs:{id}")}),
         "Device" => {
             let patient = if rng.chance(50) { json!({"patient": reference(rng, "Patient")}) } else { json!({}) };
-            merged(patient, json!({"status": rng.pick(&["active", "inactive"])}))
+            merged(patient, &json!({"status": rng.pick(&["active", "inactive"])}))
         }
         _ => record(rng, type_name),
     }
@@ -177,7 +177,7 @@ fn record(rng: &mut Rng, type_name: &str) -> Value {
         "Binary" => {
             let context = one_of(rng, &["Patient", "Observation", "DocumentReference", "Organization"]);
             let context = if rng.chance(50) { json!({"securityContext": context}) } else { json!({}) };
-            merged(json!({"contentType": "text/plain"}), context)
+            merged(json!({"contentType": "text/plain"}), &context)
         }
         "Provenance" => {
             let targets = [one_of(rng, &["Patient", "Observation"]), one_of(rng, &["Patient", "Condition"])];
@@ -198,7 +198,7 @@ fn record(rng: &mut Rng, type_name: &str) -> Value {
     }
 }
 
-fn merged(mut one: Value, two: Value) -> Value {
+fn merged(mut one: Value, two: &Value) -> Value {
     let members = two.as_object().cloned().unwrap_or_default();
     one.as_object_mut().unwrap().extend(members);
     one
@@ -227,7 +227,7 @@ pub fn blank(type_name: &str, id: &str) -> Value {
         "Device" => json!({"patient": {"reference": "Patient/nobody"}}),
         _ => json!({}),
     };
-    merged(json!({"resourceType": type_name, "id": id}), body)
+    merged(json!({"resourceType": type_name, "id": id}), &body)
 }
 
 /// A criterion of a type, as scopes and searches have it.
@@ -311,8 +311,9 @@ pub fn token(rng: &mut Rng) -> Token {
 }
 
 fn role(rng: &mut Rng, number: usize) -> Role {
-    let all =
-        |types: &[&str], letters: &str| types.iter().map(|name| format!("user/{name}.{letters} ")).collect::<String>();
+    let all = |types: &[&str], letters: &str| {
+        types.iter().map(|name| format!("user/{name}.{letters} ")).collect::<Vec<_>>().concat()
+    };
     if rng.chance(25) {
         // As `docs/security.md` has it.
         let clinical = [

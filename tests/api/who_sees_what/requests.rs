@@ -1,7 +1,7 @@
-//! Random requests, with what the model expects of their answers.
+//! Random requests that read, with what the model expects of their answers.
 
-use super::model::{Name, Rights, World, element_of_patient, matches, text};
-use super::population::{Rng, TYPES, any_id, any_type, criterion, resource};
+use super::model::{Name, Rights, World, matches};
+use super::population::{Rng, TYPES, any_id, any_type, criterion};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -38,7 +38,7 @@ impl Ask {
         Self { method: "GET", path, headers: Vec::new(), body: None, letters, expect }
     }
 
-    fn write(method: &'static str, path: String, body: Option<Value>, expect: Expect) -> Self {
+    pub(super) fn write(method: &'static str, path: String, body: Option<Value>, expect: Expect) -> Self {
         let body = body.map(|body| ("application/fhir+json", body));
         Self { method, path, headers: Vec::new(), body, letters: "rsu", expect }
     }
@@ -60,12 +60,12 @@ const OBSERVATION_CHAINS: [&str; 5] = [
 ];
 
 impl Maker<'_> {
-    fn name(&mut self) -> Name {
+    pub(super) fn name(&mut self) -> Name {
         let type_name = any_type(self.rng);
         (type_name.to_owned(), any_id(self.rng, type_name))
     }
 
-    fn family(&mut self) -> &'static str {
+    pub(super) fn family(&mut self) -> &'static str {
         self.rng.pick(&["Abel", "Baker", "Cole", "Dunn"])
     }
 
@@ -92,7 +92,7 @@ impl Maker<'_> {
         }
     }
 
-    fn plain_read(&mut self) -> Ask {
+    pub(super) fn plain_read(&mut self) -> Ask {
         let name = self.name();
         let version = 1 + self.rng.below(3);
         let (status, live) = match self.world.0.get(&name).and_then(|versions| versions.last()) {
@@ -182,7 +182,7 @@ impl Maker<'_> {
         (0..self.rng.below(3)).map(|_| criterion(self.rng, type_name)).collect()
     }
 
-    fn plain_search(&mut self) -> Ask {
+    pub(super) fn plain_search(&mut self) -> Ask {
         let type_name = any_type(self.rng);
         let criteria = self.criteria(type_name);
         let is_covered = self.rights.covers('s', type_name);
@@ -285,7 +285,7 @@ impl Maker<'_> {
             1 => format!("Patient?_filter=not (name eq {family})"),
             2 => format!("Observation?_filter=subject re Patient/{id} or status eq final"),
             3 => format!("Observation?_filter=subject.name eq {family}"),
-            4 => format!("Observation?_filter=not (subject.gender eq female)"),
+            4 => "Observation?_filter=not (subject.gender eq female)".to_owned(),
             _ => "Observation?_list=list1".to_owned(),
         };
         let shape = self.rng.pick(&["", "&_total=accurate", "&_summary=count"]);
@@ -362,220 +362,6 @@ impl Maker<'_> {
         let body = json!({"resourceType": "Bundle", "type": kind, "entry": entries});
         Ask { letters: "rs", ..Ask::write("POST", String::new(), Some(body), Expect::Any) }
     }
-
-    /// A request that may change something, under ids that the client gives.
-    pub fn write(&mut self) -> Ask {
-        match self.rng.below(12) {
-            0..=2 => self.update(),
-            3 | 4 => self.delete(),
-            5 | 6 => self.patch(),
-            7 => self.label(),
-            8 => self.conditional(),
-            _ => self.bundle_of_writes(),
-        }
-    }
-
-    fn update(&mut self) -> Ask {
-        let name = self.name();
-        let body = resource(self.rng, &name.0, &name.1);
-        let mut ask = Ask::write("PUT", format!("/{}/{}", name.0, name.1), Some(body.clone()), Expect::Any);
-        let version = 1 + self.rng.below(3);
-        let versions = self.world.0.get(&name).map_or(&[][..], Vec::as_slice);
-        let reached = self.rights.reaches(self.world, 'u', &name);
-        let current = versions.last().filter(|_| reached).and_then(Option::as_ref);
-        let fails = match self.rng.below(6) {
-            0 => {
-                ask.headers.push(("If-Match", format!("W/\"{version}\"")));
-                current.is_none() || versions.len() != version
-            }
-            1 => {
-                ask.headers.push(("If-None-Match", "*".to_owned()));
-                current.is_some()
-            }
-            _ => false,
-        };
-        let merged = current.map_or_else(|| body.clone(), |current| with_labels(body.clone(), current));
-        ask.expect = if !self.rights.covers('u', &name.0) {
-            Expect::Status(403)
-        } else if fails {
-            Expect::Status(412)
-        } else if !reached {
-            match (self.rights.all('u', &name.0), self.rights.all('c', &name.0)) {
-                (true, true) => Expect::Status(201),
-                (true, false) => Expect::Status(403),
-                (false, _) => Expect::Status(404),
-            }
-        } else if self.rights.may(self.world, 'u', &merged) {
-            Expect::Written
-        } else {
-            Expect::Status(403)
-        };
-        ask
-    }
-
-    fn delete(&mut self) -> Ask {
-        let name = self.name();
-        let mut ask = Ask::write("DELETE", format!("/{}/{}", name.0, name.1), None, Expect::Status(204));
-        let versions = self.world.0.get(&name).map_or(&[][..], Vec::as_slice);
-        let reached = self.rights.reaches(self.world, 'd', &name);
-        if self.rng.chance(25) {
-            let version = 1 + self.rng.below(3);
-            ask.headers.push(("If-Match", format!("W/\"{version}\"")));
-            if !reached || versions.last().is_none_or(Option::is_none) || versions.len() != version {
-                ask.expect = Expect::Status(412);
-            }
-        } else if self.rng.chance(20) {
-            ask.headers.push(("Prefer", "return=OperationOutcome".to_owned()));
-            ask.expect = Expect::Status(200);
-        }
-        if !self.rights.covers('d', &name.0) {
-            ask.expect = Expect::Status(403);
-        }
-        ask
-    }
-
-    /// What a change of a stored resource is answered with, that makes `changed` of it.
-    fn changed(&self, name: &Name, change: impl Fn(&Value) -> Value) -> Expect {
-        let last = self.world.0.get(name).and_then(|versions| versions.last());
-        Expect::Status(match last {
-            _ if !self.rights.covers('u', &name.0) => 403,
-            Some(last) if self.rights.reaches(self.world, 'u', name) => match last {
-                None => 410,
-                Some(content)
-                    if self.rights.all('u', &name.0) || self.rights.may(self.world, 'u', &change(content)) =>
-                {
-                    200
-                }
-                Some(_) => 403,
-            },
-            _ => 404,
-        })
-    }
-
-    fn patch(&mut self) -> Ask {
-        let name = self.name();
-        let patient = format!("Patient/{}", any_id(self.rng, "Patient"));
-        let moves = ["Observation", "Condition", "Encounter"].contains(&name.0.as_str()) && self.rng.chance(60);
-        let (operation, expect) = if moves {
-            let expect = self.changed(&name, |content| {
-                let mut content = content.clone();
-                content["subject"] = json!({"reference": patient});
-                content
-            });
-            (json!({"op": "add", "path": "/subject", "value": {"reference": patient}}), expect)
-        } else {
-            (json!({"op": "add", "path": "/language", "value": "en"}), self.changed(&name, Value::clone))
-        };
-        let mut ask = Ask::write("PATCH", format!("/{}/{}", name.0, name.1), None, expect);
-        ask.body = Some(("application/json-patch+json", json!([operation])));
-        ask
-    }
-
-    fn label(&mut self) -> Ask {
-        let name = self.name();
-        let code = self.rng.pick(&["a", "b"]);
-        let labels = json!({"meta": {"tag": [{"system": "urn:t", "code": code}]}});
-        let expect = self.changed(&name, |content| with_labels(content.clone(), &labels));
-        let body = json!({"resourceType": "Parameters", "parameter": [{"name": "meta", "valueMeta": labels["meta"]}]});
-        Ask::write("POST", format!("/{}/{}/$meta-add", name.0, name.1), Some(body), expect)
-    }
-
-    fn conditional(&mut self) -> Ask {
-        let type_name = self.rng.pick(&["Observation", "Patient", "Encounter"]);
-        let family = self.family();
-        let criteria = match (type_name, self.rng.below(2)) {
-            ("Observation", 0) => format!("subject:Patient.name={family}"),
-            _ => criterion(self.rng, type_name),
-        };
-        let path = format!("/{type_name}?{criteria}");
-        let all = |letters: &str| letters.chars().all(|letter| self.rights.all(letter, type_name));
-        let refused = |needs: &str| if all(needs) { Expect::Any } else { Expect::Status(403) };
-        match self.rng.below(3) {
-            0 => Ask::write("DELETE", path, None, refused("ds")),
-            1 => {
-                let body =
-                    Some(("application/json-patch+json", json!([{"op": "add", "path": "/language", "value": "en"}])));
-                Ask { body, ..Ask::write("PATCH", path, None, refused("us")) }
-            }
-            _ => {
-                let id = any_id(self.rng, type_name);
-                let expect = refused("cus");
-                Ask::write("PUT", path, Some(resource(self.rng, type_name, &id)), expect)
-            }
-        }
-    }
-
-    fn bundle_of_writes(&mut self) -> Ask {
-        let mut entries: Vec<Value> = Vec::new();
-        let kind = self.rng.pick(&["batch", "transaction"]);
-        for _ in 0..=self.rng.below(3) {
-            let ask = match self.rng.below(5) {
-                0 => self.update(),
-                1 | 2 => self.delete(),
-                3 => self.plain_read(),
-                _ => self.plain_search(),
-            };
-            let url = ask.path.trim_start_matches('/');
-            let is_taken = entries.iter().any(|entry| text(&entry["request"], "url") == url);
-            if is_taken || ask.path.ends_with("_search") {
-                continue;
-            }
-            let mut entry = json!({"request": {"method": ask.method, "url": url}});
-            for (header, value) in ask.headers {
-                match header {
-                    "If-Match" => entry["request"]["ifMatch"] = value.into(),
-                    "If-None-Match" => entry["request"]["ifNoneMatch"] = value.into(),
-                    _ => {}
-                }
-            }
-            if let Some((_, body)) = ask.body {
-                entry["resource"] = body;
-            }
-            entries.push(entry);
-        }
-        let body = json!({"resourceType": "Bundle", "type": kind, "entry": entries});
-        Ask::write("POST", String::new(), Some(body), Expect::Any)
-    }
-
-    /// A request that may make something under an id of the server's.
-    pub fn create(&mut self) -> Ask {
-        let type_name = any_type(self.rng);
-        let mut body = resource(self.rng, type_name, "new");
-        if self.rng.chance(25) && element_of_patient(type_name) == Some("subject") {
-            let family = self.family();
-            let wanted = self.rng.pick(&["gender=female", "_tag=a", "name="]);
-            let family = if wanted == "name=" { family } else { "" };
-            body["subject"] = json!({"reference": format!("Patient?{wanted}{family}")});
-            let entry = json!({"resource": body, "request": {"method": "POST", "url": type_name}});
-            let body = json!({"resourceType": "Bundle", "type": "transaction", "entry": [entry]});
-            return Ask::write("POST", String::new(), Some(body), Expect::Any);
-        }
-        let may = self.rights.all('c', type_name) || self.rights.may(self.world, 'c', &body);
-        let is_covered = self.rights.covers('c', type_name);
-        let expect = Expect::Status(if is_covered && may { 201 } else { 403 });
-        let mut ask = Ask::write("POST", format!("/{type_name}"), Some(body), expect);
-        if self.rng.chance(25) {
-            let criteria = criterion(self.rng, type_name);
-            let all = ['c', 's'].iter().all(|letter| self.rights.all(*letter, type_name));
-            ask.headers.push(("If-None-Exist", criteria));
-            ask.expect = if all { Expect::Any } else { Expect::Status(403) };
-        }
-        ask
-    }
-}
-
-/// A resource with the labels that the one it replaces has: <https://hl7.org/fhir/R4/resource.html#tag-updates>.
-fn with_labels(mut content: Value, old: &Value) -> Value {
-    for list in ["tag", "security"] {
-        let labels = old["meta"][list].as_array().cloned().unwrap_or_default();
-        for label in labels {
-            let own = content["meta"][list].as_array().cloned().unwrap_or_default();
-            if !own.contains(&label) {
-                content["meta"][list] = own.into_iter().chain([label]).collect();
-            }
-        }
-    }
-    content
 }
 
 /// The ids that the population has at most.
