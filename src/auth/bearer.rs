@@ -2,7 +2,7 @@
 //!
 //! The effective right is what the token's scopes give, and what the roles of its user give, in its launch context; a client that acts for
 //! itself has no roles. A token is looked at whole when it is first seen. After that it is remembered, and looked at again whenever
-//! a record changed that it rests on: the client, the authorization, the user, the roles. What a token of a trusted issuer rests
+//! a record changed that it rests on: the signing key, the client, the authorization, the user, the roles. What a token of a trusted issuer rests
 //! on is what it says of the person, and the roles as they are here.
 
 use super::access::{Access, Restrictions, RoleRights};
@@ -104,7 +104,9 @@ impl Server {
         if known.epoch.load(Ordering::Acquire) == epoch {
             return Ok(Some(known));
         }
-        if self.basis(tenant, &known.claims, &known.origin)? != known.basis {
+        let rests = self.has_key_of(tenant, token, &known.origin)
+            && self.basis(tenant, &known.claims, &known.origin)? == known.basis;
+        if !rests {
             return Ok(None);
         }
         known.epoch.store(epoch, Ordering::Release);
@@ -138,6 +140,9 @@ impl Server {
     ) -> Result<Arc<Bearer>> {
         let Proven { claims, until, origin } = proven;
         let epoch = self.keeper.epoch(tenant);
+        if !self.has_key_of(tenant, token, &origin) {
+            return Err(invalid_token("the key that signed the token was removed"));
+        }
         let basis = self.basis(tenant, &claims, &origin)?;
         let access = Arc::new(basis.access(&claims, restrictions));
         let grant = Grant::limited(tenant, access);
@@ -161,6 +166,11 @@ impl Server {
         let roles = self.roles_of(tenant, user).map_err(failed)?;
         let rights = role_rights(&roles, user, is_emergency, restrictions);
         Ok(Grant::limited(tenant, Arc::new(Access::new(scopes, None, Some(&rights), restrictions))))
+    }
+
+    /// Whether the key that signed a token is there, as far as it is one of this server's.
+    fn has_key_of(&self, tenant: TenantId, token: &str, origin: &Origin) -> bool {
+        matches!(origin, Origin::Trusted(_)) || self.knows_key(tenant, token)
     }
 
     /// The records that a token rests on, as they are now.

@@ -211,6 +211,12 @@ impl Server {
         Ok(claims)
     }
 
+    /// Whether the key that a token names is there: one that was removed is good for nothing it signed, whenever that was looked at.
+    pub(super) fn knows_key(&self, tenant: TenantId, token: &str) -> bool {
+        let (Ok(head), Ok(set)) = (jwt::head(token), self.key_set(tenant)) else { return false };
+        set.keys.iter().any(|key| Some(&key.signing.kid) == head.kid.as_ref() && key.is_there(self.clock.now()))
+    }
+
     fn verify<T: serde::de::DeserializeOwned>(
         &self,
         tenant: TenantId,

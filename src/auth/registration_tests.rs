@@ -213,6 +213,9 @@ async fn nobody_vouches_for_who_registers_openly() {
     let wide = "openid admin make_launch introspect system/*.rs user/*.rs patient/*.rs";
     let given = json!({ "redirect_uris": ["https://app.example.org/"], "scope": wide });
     let register = async |by| server.register(TENANT, &given, by).await.map(|registered| registered.client);
+    let nothing = json!({ "redirect_uris": ["https://app.example.org/"], "scope": "admin system/*.rs" });
+    let refused = server.register(TENANT, &nothing, Registrant::Anyone).await.unwrap_err();
+    assert_eq!(refused.code, "invalid_client_metadata");
     let first = register(Registrant::Anyone).await.unwrap();
     assert_eq!(first.scopes.to_string(), "openid user/*.rs patient/*.rs");
     assert_eq!(register(Registrant::Admin).await.unwrap().scopes.to_string(), wide);
@@ -224,9 +227,6 @@ async fn nobody_vouches_for_who_registers_openly() {
     assert!(register(Registrant::Anyone).await.is_err());
     server.remove_client(TENANT, &third.client_id, None).await.unwrap();
     assert!(register(Registrant::Anyone).await.is_ok());
-    let nothing = json!({ "redirect_uris": ["https://app.example.org/"], "scope": "admin system/*.rs" });
-    let refused = server.register(TENANT, &nothing, Registrant::Anyone).await.unwrap_err();
-    assert_eq!(refused.code, "invalid_client_metadata");
 }
 
 #[tokio::test]

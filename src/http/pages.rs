@@ -20,7 +20,7 @@ mod words;
 
 pub use routes::routes;
 
-use super::{Shared, oauth};
+use super::{Shared, address, oauth};
 use crate::auth::form::Form;
 use crate::auth::records::{Session, User};
 use crate::auth::secret::{are_equal, hash, new_secret};
@@ -36,7 +36,7 @@ use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
 use askama::Template;
 use failure::Failure;
 use futures_util::future::{FutureExt, LocalBoxFuture};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 const TENANT: TenantId = TenantId::DEFAULT;
 
@@ -96,7 +96,7 @@ impl Visit {
 
     /// Where the request came from.
     fn from(&self) -> IpAddr {
-        self.request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |address| address.ip())
+        address::of(&self.request, &self.shared.app.config.trusted_proxies)
     }
 
     fn field(&self, name: &str) -> &str {
