@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn the_wait_is_told_in_whole_seconds() {
-        let rates = Rates::new(Duration::from_secs(60), Duration::from_secs(120));
+        let rates = Rates::new(Duration::from_mins(1), Duration::from_mins(2));
         assert_eq!((rates.count_at(1, SECOND), rates.count_at(1, SECOND)), (Ok(()), Ok(())));
         assert_eq!((rates.count_at(1, SECOND), rates.count_at(1, 31 * SECOND)), (Err(60), Err(30)));
         assert_eq!((rates.count_at(1, 61 * SECOND), rates.count_at(1, 61 * SECOND)), (Ok(()), Err(60)));
