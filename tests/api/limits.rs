@@ -45,7 +45,7 @@ fn the_clients_of_a_tenant_share_a_limit() {
     let server = guarded(|config| config.limits.tenant_requests_per_s = 2);
     let clients = [server.as_system("system/*.rs"), server.as_system("system/*.rs")];
     let (passed, refused) = until_refused(|| {
-        clients.iter().map(|client| client.get("/Patient").send()).max_by_key(crate::support::Answer::status).unwrap()
+        clients.iter().map(|client| client.get("/Patient").send()).max_by_key(Answer::status).unwrap()
     });
     assert!((9..40).contains(&passed), "{passed}");
     assert!(refused.to_string().contains("limits.tenant_requests_per_s"), "{refused}");
