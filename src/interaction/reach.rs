@@ -8,6 +8,7 @@
 //! - An old version is to be seen by who may see it by its own keys *and* the resource by its current ones, if it has any. A
 //!   deleted one is there (410) for those who could have read its last version.
 //! - A change needs its letter for what is stored and for what is submitted.
+//! - Only a Binary that could be read may be attached to a resource.
 
 use super::call::{Call, Target};
 use super::{Context, Request, gone};
@@ -15,6 +16,7 @@ use crate::auth::access::Allowed;
 use crate::auth::scope::Letters;
 use crate::error::{Category, Error, Result};
 use crate::key::last_updated::ALL;
+use crate::key::ties::ATTACHMENT;
 use crate::key::{Expr, KeyList};
 use crate::search::{self, Query};
 use crate::store::{Change, Expect, Method, Records, Rid, Version};
@@ -226,7 +228,30 @@ pub fn permit(context: &Context, records: &Records, changes: &mut [Change]) -> R
     if records.grant().is_unrestricted() {
         return Ok(());
     }
-    changes.iter_mut().try_for_each(|change| permit_one(context, records, change))
+    changes.iter_mut().try_for_each(|change| permit_one(context, records, change))?;
+    permit_attachments(context, records, changes)
+}
+
+/// Refuses to attach a Binary that the grant does not reach: whoever may see the resource that has it may see the Binary, so
+/// attaching would open it. What is not there is answered as what is not to be seen; one that the same commit creates is fine.
+fn permit_attachments(context: &Context, records: &Records, changes: &[Change]) -> Result<()> {
+    if records.grant().allowed("Binary", Letters::READ) == Allowed::Everything {
+        return Ok(());
+    }
+    let is_created = |id: &str| {
+        changes.iter().any(|one| &*one.type_name == "Binary" && one.method == Method::Create && &*one.id == id)
+    };
+    for content in changes.iter().filter_map(|change| change.content.as_ref()) {
+        for (type_name, id) in search::references(&content.keys, ATTACHMENT) {
+            let is_reached = type_name != "Binary"
+                || is_created(id)
+                || current(context, records, Letters::READ, type_name, id)?.is_some();
+            if !is_reached {
+                return Err(insufficient_scope());
+            }
+        }
+    }
+    Ok(())
 }
 
 fn permit_one(context: &Context, records: &Records, change: &mut Change) -> Result<()> {

@@ -256,6 +256,15 @@ fn a_binary_is_seen_with_what_it_belongs_to() {
     for (id, status) in [("of-a", 200), ("of-b", 404), ("attached", 200), ("free", 404)] {
         app.get(&format!("/Binary/{id}")).expect(status);
     }
+    // Attaching a Binary would open it to whoever may see the document, so nobody attaches what they can't read.
+    let writer = server.as_user("patient/*.cruds", &of_patient("a"));
+    let attach = |id: &str| {
+        let content = json!([{"attachment": {"url": format!("Binary/{id}")}}]);
+        let document = json!({"resourceType": "DocumentReference", "status": "current", "subject": {"reference": "Patient/a"}, "content": content});
+        writer.post("/DocumentReference").json(document).send()
+    };
+    assert_eq!(attach("free").status_is(403).text(), attach("absent").status_is(403).text());
+    attach("attached").status_is(201);
     let without_documents = server.as_user("patient/Binary.rs patient/Patient.rs", &of_patient("a"));
     for (id, status) in [("of-a", 200), ("of-b", 404), ("attached", 404), ("free", 404)] {
         without_documents.get(&format!("/Binary/{id}")).expect(status);
