@@ -44,10 +44,11 @@ fn the_first_requests_of_the_readme_work_as_written() {
     assert_eq!(answers[3].ids(), [answers[2].id()]);
 }
 
-/// The commands that begin with `curl`, continued lines put together.
+/// The commands that begin with `curl` and ask the FHIR base, continued lines put together. Getting a token is told there too: it
+/// needs a guarded server and a client's key.
 fn commands(page: &str) -> Vec<String> {
     let page = page.replace("\\\n", " ");
-    page.lines().filter(|line| line.starts_with("curl ")).map(str::to_owned).collect()
+    page.lines().filter(|line| line.starts_with("curl ") && line.contains("$base")).map(str::to_owned).collect()
 }
 
 /// Sends what curl would send; fails where that is no success.
