@@ -2,6 +2,7 @@
 //! narrows it (<https://hl7.org/fhir/smart-app-launch/client-authentication.html>).
 
 use super::error::OAuthError;
+use super::form::Form;
 use super::records::{self, Client, ClientProof};
 use super::secret;
 use super::server::Server;
@@ -47,6 +48,13 @@ impl Credentials {
     #[must_use]
     pub fn named(&self) -> Option<String> {
         self.method().ok().map(|(client_id, _)| client_id)
+    }
+
+    /// Whether they say nothing of a client at all.
+    const fn are_absent(&self) -> bool {
+        let Self { authorization, client_id, client_secret, client_assertion_type, client_assertion } = self;
+        let absent = authorization.is_none() && client_id.is_none() && client_secret.is_none();
+        absent && client_assertion_type.is_none() && client_assertion.is_none()
     }
 
     /// The one method that is used, with the client that it names.
@@ -113,6 +121,27 @@ pub(super) fn refusal(why: impl std::fmt::Display) -> OAuthError {
 }
 
 impl Server {
+    /// Completes what a refresh brings that says nothing of its client. RFC 6749 section 6 asks for no `client_id`, and SMART
+    /// apps in browsers send none: the client is the one to which the refresh token was issued. It still has to be one
+    /// without a proof.
+    ///
+    /// # Errors
+    /// `invalid_grant` where the refresh token of such a request is nobody's.
+    pub fn named_by_refresh(
+        &self,
+        tenant: TenantId,
+        credentials: Credentials,
+        form: &Form,
+    ) -> Result<Credentials, OAuthError> {
+        if !credentials.are_absent() || form.get("grant_type") != Some("refresh_token") {
+            return Ok(credentials);
+        }
+        let Some(token) = form.get("refresh_token") else { return Ok(credentials) };
+        let authorization = self.refreshed_by(tenant, token)?;
+        let authorization = authorization.ok_or_else(|| OAuthError::grant("The refresh token is not good."))?;
+        Ok(Credentials { client_id: Some(authorization.client_id), ..credentials })
+    }
+
     /// The client of a request, by its one proof.
     ///
     /// # Errors

@@ -40,7 +40,7 @@ impl Server {
     ///
     /// # Errors
     /// When the store fails.
-    fn refreshed_by(&self, tenant: TenantId, token: &str) -> Result<Option<Authorization>, OAuthError> {
+    pub(super) fn refreshed_by(&self, tenant: TenantId, token: &str) -> Result<Option<Authorization>, OAuthError> {
         let Some(token) = RefreshToken::parse(token) else { return Ok(None) };
         let found = get::<Authorization>(&*self.keeper, tenant, token.authorization)?;
         Ok(found.map(|(authorization, _)| authorization).filter(|authorization| token.is_of(authorization)))

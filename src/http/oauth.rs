@@ -165,14 +165,15 @@ async fn as_client<T>(
     let server = &*shared.app.auth;
     let header = text(request.headers(), AUTHORIZATION).map_err(|error| unread(&error))?;
     let credentials = Credentials::of(header, |name| form.get(name).map(str::to_owned));
-    let key = server
-        .slowing
-        .key(&credentials.named().unwrap_or_default(), address::of(request, &shared.app.config.trusted_proxies));
+    let credentials = server.named_by_refresh(TENANT, credentials, form);
+    let name = credentials.as_ref().ok().and_then(Credentials::named).unwrap_or_default();
+    let key = server.slowing.key(&name, address::of(request, &shared.app.config.trusted_proxies));
     server.slowing.check(key, server.now_s())?;
-    let result = match server.authenticate(TENANT, &credentials).await {
-        Ok(client) => answer(server, client).await,
-        Err(error) => Err(error),
+    let result = async {
+        let client = server.authenticate(TENANT, &credentials?).await?;
+        answer(server, client).await
     };
+    let result = result.await;
     server.slowing.note(key, server.now_s(), &result);
     result
 }

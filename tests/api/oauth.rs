@@ -163,6 +163,25 @@ fn a_refresh_token_is_good_once_and_its_replay_revokes_all() {
     smart.refresh("app", &text(&third, "refresh_token")).send().oauth_error(400, "invalid_grant");
 }
 
+/// The npm package `fhirclient` refreshes so.
+#[test]
+fn a_public_client_need_not_say_who_it_is_to_refresh() {
+    let smart = Smart::start();
+    smart.public("app", ALL);
+    let refresh =
+        |token: &str| smart.form("token", &[("grant_type", "refresh_token"), ("refresh_token", token)]).send();
+    let first = smart.tokens("app", "patient/*.rs offline_access");
+    let old = text(&first, "refresh_token");
+    let second = refresh(&old).status_is(200).json();
+    assert_eq!(claims(&second["access_token"])["client_id"], "app");
+    assert!(smart.is_active(&text(&second, "access_token")));
+
+    refresh("nobody's").oauth_error(400, "invalid_grant");
+    refresh(&old).oauth_error(400, "invalid_grant");
+    assert!(!smart.is_active(&text(&second, "access_token")), "a replay revokes all");
+    refresh(&text(&second, "refresh_token")).oauth_error(400, "invalid_grant");
+}
+
 #[test]
 fn a_forged_refresh_token_revokes_nothing() {
     let smart = Smart::start();
