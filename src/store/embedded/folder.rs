@@ -23,8 +23,20 @@ pub const SCHEMA: u32 = 1;
 const CHECK: Place = Place { purpose: Purpose::Check, tenant: TenantId(u32::MAX), rid: Rid(0), version: 0 };
 const CHECK_TEXT: &[u8] = b"pharos";
 
-/// Locks the folder for this process until the file is dropped.
-pub(super) fn lock(folder: &Path) -> StoreResult<File> {
+/// The lock of a store's folder, held until it is dropped.
+pub(super) struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing the file is not enough: a child that was forked meanwhile, and has not yet become another program, holds it too.
+        if let Err(error) = self.0.unlock() {
+            tracing::warn!(%error, "the store's lock could not be given back");
+        }
+    }
+}
+
+/// Locks the folder for this process.
+pub(super) fn lock(folder: &Path) -> StoreResult<Lock> {
     let path = folder.join("lock");
     let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
     let file = file.map_err(|error| io_error(&path, &error))?;
@@ -34,7 +46,7 @@ pub(super) fn lock(folder: &Path) -> StoreResult<File> {
         }
         TryLockError::Error(error) => io_error(&path, &error),
     })?;
-    Ok(file)
+    Ok(Lock(file))
 }
 
 /// Where the database itself is.
@@ -211,8 +223,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let first = lock(folder.path()).unwrap();
         assert!(matches!(lock(folder.path()), Err(StoreError::Closed(_))));
+        let forked = first.0.try_clone().unwrap();
         drop(first);
-        assert!(lock(folder.path()).is_ok());
+        assert!(lock(folder.path()).is_ok(), "a copy of the file does not keep it");
+        drop(forked);
     }
 
     #[test]

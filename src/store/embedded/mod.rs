@@ -107,7 +107,7 @@ struct Shared {
     checkpoints: Checkpoints,
     watch: Watch,
     options: Options,
-    _lock: std::fs::File,
+    _lock: folder::Lock,
 }
 
 impl Shared {

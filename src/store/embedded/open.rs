@@ -5,7 +5,6 @@ use super::tables::Tables;
 use super::{Options, Shared, checkpoint, io_error, marks};
 use crate::store::seal::Sealer;
 use crate::store::{StoreError, StoreResult};
-use std::fs::File;
 use std::path::PathBuf;
 
 /// A store whose files are open and in order.
@@ -13,7 +12,7 @@ pub(super) struct Opened {
     pub tables: Tables,
     pub sealer: Sealer,
     pub mark: MarkFile,
-    pub lock: File,
+    pub lock: folder::Lock,
 }
 
 /// A store whose files are open, in order or not.
@@ -49,7 +48,7 @@ pub(super) fn open(options: &Options) -> StoreResult<Opened> {
 }
 
 /// Opens what is there: copies the journals first if the last stop was unclean, and tells what the markers show.
-pub(super) fn open_unverified(options: &Options, lock: File) -> StoreResult<Unverified> {
+pub(super) fn open_unverified(options: &Options, lock: folder::Lock) -> StoreResult<Unverified> {
     let folder = &options.folder;
     let sealer = Sealer::from_file(&options.key_file, false)?;
     folder::check_format(folder, &sealer)?;
