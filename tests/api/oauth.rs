@@ -180,6 +180,11 @@ fn a_public_client_need_not_say_who_it_is_to_refresh() {
     refresh(&old).oauth_error(400, "invalid_grant");
     assert!(!smart.is_active(&text(&second, "access_token")), "a replay revokes all");
     refresh(&text(&second, "refresh_token")).oauth_error(400, "invalid_grant");
+
+    smart.confidential("site", ALL);
+    let code = smart.code("site", "patient/*.rs offline_access").0;
+    let tokens = smart.exchange("site", &code).header("Authorization", &basic("site", SECRET)).expect(200).json();
+    refresh(&text(&tokens, "refresh_token")).oauth_error(401, "invalid_client");
 }
 
 #[test]
