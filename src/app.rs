@@ -107,6 +107,11 @@ impl App {
         let counted = self.clients.count((tenant, &bearer.claims.iss, &bearer.claims.client_id));
         counted.map_err(|wait_s| too_many("The client sends", "limits.client_requests_per_s", wait_s))?;
         self.count_tenant(tenant)?;
+        if bearer.break_glass().is_some() {
+            // The reason is kept with the authorization: it may tell of a patient, so it is no word for a log.
+            let authorization = bearer.claims.sid.as_deref().unwrap_or_default();
+            tracing::warn!(authorization, interaction = call.code(), "an access in an emergency");
+        }
         Ok(bearer.grant.clone())
     }
 

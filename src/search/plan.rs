@@ -25,6 +25,8 @@ const FEW_PIECES: usize = 32;
 pub(super) const LIST_COST: u64 = 24;
 /// What collecting may cost more than checking has cost so far.
 const AHEAD: u64 = 8 * LIST_COST;
+/// Matches that are a page at least.
+const PAGE: u64 = 100;
 /// More than these are not collected.
 const MAX_COLLECTED: usize = 1_000_000;
 /// So many postings of one unwanted key are read over before a seek.
@@ -225,11 +227,12 @@ struct Counts {
 
 impl Race<'_> {
     /// Collects until that has cost as much as checking; takes the collector that ends. Where every second one that is checked
-    /// is a match, nothing is quicker than to go on with that.
+    /// is a match, nothing fills a page quicker than to go on with that; who has read so many wants all of them.
     fn collect(&mut self) -> Result<()> {
         let mut ended = None;
         let Counts { spent, checked, matched } = self.counts;
-        let most = if 2 * matched > checked { AHEAD } else { spent + AHEAD };
+        let fills_a_page = matched < PAGE && 2 * matched > checked;
+        let most = if fills_a_page { AHEAD } else { spent + AHEAD };
         'collectors: for (position, running) in self.running.iter_mut().enumerate() {
             while running.spent < most {
                 let before = self.run.spent();

@@ -194,7 +194,8 @@ fn any_of(world: &World, dice: &mut Dice) -> Option<Query> {
 
 fn missing(world: &World, dice: &mut Dice, missing: bool) -> Option<Query> {
     let kept = dice.pick(&world.types)?;
-    let parameter = dice.pick(&kept.parameters)?;
+    // R4 has the modifier for all parameters but composites.
+    let parameter = dice.pick(&kept.parameters).filter(|one| one.param_type != Composite)?;
     let test = Test::Missing(missing);
     let condition = Condition::Own(Criterion { parameter: Rc::clone(parameter), test });
     Some(Query::of(&kept.name, vec![condition]))
