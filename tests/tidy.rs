@@ -100,6 +100,22 @@ fn actix_appears_only_in_http() {
 }
 
 #[test]
+fn grants_are_made_in_few_places() {
+    let is_allowed = |source: &Source, call: &str| match call {
+        "Grant::limited" => source.path == "src/auth/bearer.rs",
+        _ => source.top() == "cli" || ["src/app.rs", "src/interaction/conformance.rs"].contains(&source.path.as_str()),
+    };
+    let mut found = Vec::new();
+    for source in sources("src").iter().filter(|source| !source.is_test() && !source.path.ends_with("search/memory.rs"))
+    {
+        let calls = ["Grant::limited", "Grant::unrestricted"].into_iter();
+        let wrong = calls.filter(|call| source.code().contains(*call) && !is_allowed(source, call));
+        found.extend(wrong.map(|call| format!("{}: {call}", source.path)));
+    }
+    assert_none("a grant is made by what decides on requests, and for what the server or its operator does", &found);
+}
+
+#[test]
 fn every_file_is_reached_from_the_root() {
     let all = sources("src");
     let declared = |source: &Source| {

@@ -5,7 +5,7 @@ use super::scope::Letters;
 use crate::tenant::TenantId;
 use std::sync::Arc;
 
-/// What a request may reach in one tenant. Only this module makes one.
+/// What a request may reach in one tenant. Only this module makes one; who calls it is held to a list by `tests/tidy.rs`.
 #[derive(Debug, Clone)]
 pub struct Grant {
     tenant: TenantId,
@@ -28,7 +28,7 @@ impl Grant {
 
     /// What these rights give in one tenant.
     #[must_use]
-    pub const fn limited(tenant: TenantId, access: Arc<Access>) -> Self {
+    pub(crate) const fn limited(tenant: TenantId, access: Arc<Access>) -> Self {
         Self { tenant, reach: Reach::Limited(access) }
     }
 
