@@ -3,9 +3,11 @@
 //! Read from a TOML file, then from `PHAROS_*` variables (`PHAROS_LIMITS__PAGE_MAX=500`), then from flags.
 //! `docs/configuration.md` lists each; `tests/tidy.rs` checks that it does.
 
+mod audit;
 mod auth;
 mod network;
 
+pub use audit::Audit;
 pub use auth::{Auth, Claims, Provider, Registration, TrustedIssuer};
 pub use network::Network;
 
@@ -69,6 +71,8 @@ pub struct Config {
     pub log_format: LogFormat,
     /// Authorization.
     pub auth: Auth,
+    /// The audit ledger.
+    pub audit: Audit,
     /// The limits.
     pub limits: Limits,
 }
@@ -144,6 +148,7 @@ impl Default for Config {
             search_content: false,
             log_format: LogFormat::Text,
             auth: Auth::default(),
+            audit: Audit::default(),
             limits: Limits::default(),
         }
     }
