@@ -33,7 +33,7 @@ pub struct App {
     /// The authorization server.
     pub auth: Arc<Server>,
     /// The audit ledger.
-    pub ledger: Ledger,
+    pub ledger: Arc<Ledger>,
     store: Store,
     clock: Arc<dyn Clock>,
     limits: Arc<crate::config::Limits>,
@@ -80,7 +80,7 @@ impl App {
         let signer = Signer::new(&secrets.checkpoints).map_err(Error::internal)?;
         let ledger = Ledger::new(&config.audit, config.insecure_open, store.clone(), Arc::clone(&clock), signer);
         Ok(Self {
-            ledger,
+            ledger: Arc::new(ledger),
             clients: Rates::per_second(limits.client_requests_per_s),
             tenants: Rates::per_second(limits.tenant_requests_per_s),
             registrations: Rates::new(REGISTRATIONS_WINDOW / REGISTRATIONS, REGISTRATIONS_WINDOW),
@@ -231,6 +231,7 @@ impl App {
             auth: (!self.config.insecure_open).then(|| Arc::clone(&self.auth)),
             grant,
             trail,
+            ledger: Arc::clone(&self.ledger),
         })
     }
 

@@ -22,7 +22,7 @@ pub mod update;
 pub mod vread;
 pub mod writing;
 
-use crate::audit::Trail;
+use crate::audit::{Ledger, Trail};
 use crate::audit::record::Content;
 use crate::auth::grant::Grant;
 use crate::auth::server::Server;
@@ -68,6 +68,8 @@ pub struct Context {
     pub auth: Option<Arc<Server>>,
     /// What the request did, for the audit ledger.
     pub trail: Arc<Trail>,
+    /// The audit ledger.
+    pub ledger: Arc<Ledger>,
 }
 
 /// `Prefer: return=`.
