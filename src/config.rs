@@ -4,9 +4,11 @@
 //! `docs/configuration.md` lists each; `tests/tidy.rs` checks that it does.
 
 mod auth;
+mod consent;
 mod network;
 
 pub use auth::{Auth, Claims, Provider, Registration, TrustedIssuer};
+pub use consent::{Consent, Rule};
 pub use network::Network;
 
 use figment::Figment;
@@ -69,6 +71,8 @@ pub struct Config {
     pub log_format: LogFormat,
     /// Authorization.
     pub auth: Auth,
+    /// Patients' consents.
+    pub consent: Consent,
     /// The limits.
     pub limits: Limits,
 }
@@ -144,6 +148,7 @@ impl Default for Config {
             search_content: false,
             log_format: LogFormat::Text,
             auth: Auth::default(),
+            consent: Consent::default(),
             limits: Limits::default(),
         }
     }

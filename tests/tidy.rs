@@ -39,10 +39,11 @@ const LAYERS: &[&[&str]] = &[
 ];
 
 /// Files of `src/interaction` and `src/operation` that several interactions share, and that are none themselves.
-const PLUMBING: [&str; 10] = [
+const PLUMBING: [&str; 11] = [
     "call",
     "condition",
     "conformance",
+    "consenting",
     "criteria",
     "cursor",
     "parameters",

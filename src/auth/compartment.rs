@@ -13,6 +13,8 @@
 
 use crate::fhir::definitions;
 use crate::key::{Expr, KeyRange, id_key, prefix_of, reference};
+use rustc_hash::FxHashMap;
+use std::sync::LazyLock;
 
 /// The types of which no resource is a patient's own.
 const SHARED: [&str; 10] = [
@@ -127,11 +129,20 @@ pub fn in_patients(type_name: &str, patients: &Patients) -> Expr {
         Patients::Set(expr) => Expr::Refers { code: code.into(), target: "Patient".into(), expr: expr.clone() },
         Patients::All => Expr::All,
     };
-    let theirs = codes(type_name).into_iter().map(points_to_them);
+    let theirs = patient_codes(type_name).iter().copied().map(points_to_them);
     Expr::or(theirs.chain(shared(type_name)))
 }
 
-/// The parameters that tie a type to a patient.
+static CODES: LazyLock<FxHashMap<&'static str, Vec<&'static str>>> =
+    LazyLock::new(|| definitions::r4().resource_types().iter().map(|name| (*name, codes(name))).collect());
+
+/// The parameters that tie a type to a patient; none for a type of which no resource tells whom it is about. (A Patient is about
+/// itself, and not about those that it links to.)
+#[must_use]
+pub fn patient_codes(type_name: &str) -> &'static [&'static str] {
+    CODES.get(type_name).map(Vec::as_slice).unwrap_or_default()
+}
+
 fn codes(type_name: &str) -> Vec<&'static str> {
     let definitions = definitions::r4();
     let inside = definitions.compartment("Patient").map_or(&[][..], |patient| patient.params(type_name));

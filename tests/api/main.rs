@@ -8,6 +8,8 @@ mod batch;
 mod binary;
 mod broker;
 mod capabilities;
+mod consent;
+mod consent_explain;
 mod cors;
 mod create;
 mod delete;

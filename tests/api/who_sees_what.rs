@@ -343,6 +343,7 @@ fn mint(server: &Server, token: &Token) -> Client {
             own_patients: role.own_patients,
             break_glass: role.break_glass,
             is_admin: false,
+            purpose_of_use: Vec::new(),
         };
         server.keep(&role.name, &kept);
     }

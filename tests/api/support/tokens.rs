@@ -64,6 +64,8 @@ impl Server {
             about: serde_json::Map::new(),
             created: 0,
             disabled: false,
+            purpose_of_use: Vec::new(),
+            recipient: None,
         };
         self.keep(&client.client_id, &client);
         let base = auth.base(TenantId::DEFAULT);
