@@ -2,6 +2,7 @@
 
 use super::judge::Reading;
 use super::read::{Code, Codes, Data, Provision};
+use crate::clock::Micros;
 use crate::error::Result;
 use crate::fhir::definitions::{self, ParamType};
 use crate::key::reference::{Target, matching_resource, matching_uri, target_in};
@@ -74,7 +75,12 @@ impl Reading<'_> {
     ///
     /// # Errors
     /// When what it rests on can't be read.
-    pub fn of_content(&self, provision: &Provision, type_name: &str) -> Result<Vec<(&'static str, Bounds)>> {
+    pub fn of_content(
+        &self,
+        provision: &Provision,
+        type_name: &str,
+        now: Micros,
+    ) -> Result<Vec<(&'static str, Bounds)>> {
         let mut conditions = Vec::new();
         let mut add = |name, codes: &Option<Codes>, of: &dyn Fn(&Code) -> Bounds| {
             if let Some(codes) = codes {
@@ -87,7 +93,7 @@ impl Reading<'_> {
         add("class", &provision.classes, &|code| class(code, type_name));
         add("code", &provision.codes, &|code| self::code(code, type_name));
         if let Some(span) = provision.data_period {
-            let (low, high) = (care::within(type_name, span), care::overlapping(type_name, span));
+            let (low, high) = (care::within(type_name, span, now), care::overlapping(type_name, span, now));
             conditions.push(("dataPeriod", Bounds { low, high }));
         }
         if let Some(data) = &provision.data {

@@ -112,7 +112,7 @@ impl Deciding<'_> {
                 Met::No => return Ok(Bounds { low: Expr::none(), high: Expr::none() }),
             }
         }
-        for (_, bounds) in self.reading.of_content(provision, self.type_name)? {
+        for (_, bounds) in self.reading.of_content(provision, self.type_name, self.asked.now)? {
             whole = Bounds { low: both(whole.low, bounds.low), high: both(whole.high, bounds.high) };
         }
         Ok(whole)

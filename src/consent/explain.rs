@@ -143,7 +143,7 @@ impl Walk<'_> {
         let guess = |favours: bool| if favours == is_permit { Met::Yes } else { Met::No };
         match self.of {
             Of::Resource(type_name, holds) => {
-                for (name, bounds) in self.reading.of_content(provision, type_name)? {
+                for (name, bounds) in self.reading.of_content(provision, type_name, self.asked.now)? {
                     let met = match () {
                         () if holds(&bounds.low)? => Met::Yes,
                         () if holds(&bounds.high)? => Met::Unclear,

@@ -4,6 +4,8 @@ use super::date::{self, Span};
 use super::{Expr, KeyRange, Prefix, prefix_of};
 use crate::clock::Micros;
 
+const LAST_UPDATED: &[u8] = b"_lastUpdated\0";
+
 /// Date parameters of a type in a patient's compartment: the first that a resource has a value for tells its care date. None
 /// for types that tell of no care at a time (Patient, Coverage, RelatedPerson …).
 pub const fn care_date_codes(type_name: &str) -> &'static [&'static str] {
@@ -89,24 +91,28 @@ pub fn care_dates(codes: &[&str], (start, end): (Option<Span>, Option<Span>), un
     })
 }
 
-/// The resources of a type whose care date lies wholly within a span of time. Those without any count by when they were stored.
+/// The resources of a type whose care date lies wholly within a span of time. Those without any count by when they were stored; what
+/// is not stored yet would be now.
 #[must_use]
-pub fn within(type_name: &str, span: Span) -> Expr {
-    by_care_date(type_name, |prefix| {
+pub fn within(type_name: &str, span: Span, now: Micros) -> Expr {
+    by_care_date(type_name, (span, now), |prefix| {
         Expr::any(date::matching(Prefix::Eq, span, Micros(0)).into_iter().map(|range| range.under(prefix)))
     })
 }
 
-/// The resources of a type whose care date has a moment in common with a span of time. Those without any count by when they were
-/// stored.
+/// The resources of a type whose care date has a moment in common with a span of time, else as [`within`].
 #[must_use]
-pub fn overlapping(type_name: &str, span: Span) -> Expr {
-    by_care_date(type_name, |prefix| Expr::any(date::overlapping(span).into_iter().map(|range| range.under(prefix))))
+pub fn overlapping(type_name: &str, span: Span, now: Micros) -> Expr {
+    by_care_date(type_name, (span, now), |prefix| {
+        Expr::any(date::overlapping(span).into_iter().map(|range| range.under(prefix)))
+    })
 }
 
-fn by_care_date(type_name: &str, meets: impl Fn(&[u8]) -> Expr) -> Expr {
-    let stored = meets(&prefix_of("_lastUpdated"));
-    care_date_codes(type_name).iter().rev().fold(stored, |otherwise, code| {
+fn by_care_date(type_name: &str, (span, now): (Span, Micros), meets: impl Fn(&[u8]) -> Expr) -> Expr {
+    let is_now = (span.low..=span.high).contains(&now.0);
+    let stored = Expr::Keys(KeyRange::prefix(LAST_UPDATED));
+    let undated = Expr::or(is_now.then(|| stored.negate()).into_iter().chain([meets(LAST_UPDATED)]));
+    care_date_codes(type_name).iter().rev().fold(undated, |otherwise, code| {
         let prefix = prefix_of(code);
         let present = Expr::Keys(KeyRange::prefix(&prefix));
         Expr::or([meets(&prefix), Expr::and([present.negate(), otherwise])])

@@ -1,7 +1,5 @@
 //! Patients' consents: who cannot see what, by every path.
 
-mod model;
-mod oracle;
 mod routes;
 
 use crate::support::{Client, Person, Server};
@@ -9,7 +7,6 @@ use serde_json::{Value, json};
 
 pub const ACT_CODE: &str = "http://terminology.hl7.org/CodeSystem/v3-ActCode";
 pub const ACT_REASON: &str = "http://terminology.hl7.org/CodeSystem/v3-ActReason";
-pub const ACTIONS: &str = "http://terminology.hl7.org/CodeSystem/consentaction";
 pub const PARTICIPATION: &str = "http://terminology.hl7.org/CodeSystem/v3-ParticipationType";
 
 /// A Consent with a base rule and exceptions to it.
