@@ -51,7 +51,7 @@ where
         if changes.is_empty() {
             return Ok((then, None));
         }
-        let commit = Commit { tenant: context.grant.tenant(), changes, guards, read_at };
+        let commit = Commit { changes, guards, read_at, ..Commit::of(context.grant.tenant()) };
         match Conformances::commit(&context.conformances, &context.grant, commit).await {
             Ok(committed) => return Ok((then, Some(committed))),
             // Where the client set a condition, the new decision finds that it does not hold.

@@ -14,7 +14,7 @@ pub mod fault;
 pub mod seal;
 
 use crate::auth::grant::Grant;
-use crate::auth::keeper::{Keeper, KeeperError, SharedKeeper};
+use crate::auth::keeper::{Keep, Keeper, KeeperError, SharedKeeper};
 use crate::clock::Micros;
 use crate::key::{KeyList, KeyRange};
 use crate::tenant::TenantId;
@@ -124,6 +124,30 @@ pub struct Content {
     pub keys: KeyList,
 }
 
+/// What is removed of a resource for good: neither its history nor the change log tell of it any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Erasure {
+    /// The resource type.
+    pub type_name: Box<str>,
+    /// The logical id.
+    pub id: Box<str>,
+    /// How much of it.
+    pub extent: Extent,
+}
+
+/// How much of a resource is erased.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// All of it, if this version is still the current one (a deletion counts as a version). The id is free afterwards: what is
+    /// written under it is a new resource with another number, whose versions count from 1.
+    Whole {
+        /// The current version.
+        version: u64,
+    },
+    /// The versions before this one, which exists.
+    Before(u64),
+}
+
 /// All that happens at once or not at all.
 #[derive(Debug)]
 pub struct Commit {
@@ -131,10 +155,29 @@ pub struct Commit {
     pub tenant: TenantId,
     /// At most one change for each resource.
     pub changes: Vec<Change>,
+    /// At most one for each resource, none of them changed by this commit.
+    pub erasures: Vec<Erasure>,
+    /// Changes of records that are no resources: at most one for each.
+    pub keeps: Vec<Keep>,
     /// What was read to decide on this commit: refused if a commit since [`Commit::read_at`] touched any of it.
     pub guards: Vec<Guard>,
     /// The position of the snapshot on which the guards were evaluated.
     pub read_at: Position,
+}
+
+impl Commit {
+    /// A commit that changes nothing, and rests on nothing that was read.
+    #[must_use]
+    pub const fn of(tenant: TenantId) -> Self {
+        Self {
+            tenant,
+            changes: Vec::new(),
+            erasures: Vec::new(),
+            keeps: Vec::new(),
+            guards: Vec::new(),
+            read_at: Micros(i64::MIN),
+        }
+    }
 }
 
 /// New search keys for a version that stays as it is: for parameters that came after it was written.
@@ -185,12 +228,12 @@ pub struct Committed {
 /// Why a commit did not happen.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum CommitError {
-    /// A change's [`Expect`] does not hold.
+    /// What a change, an erasure or a kept record expects does not hold.
     #[error("change {change} expected another version")]
     Stale {
-        /// Which change, counted from 0.
+        /// Which one, counted from 0: first the changes, then the erasures, then the kept records.
         change: usize,
-        /// The version now current; `None` where there never was one.
+        /// The version now current; `None` where there is none.
         current: Option<u64>,
     },
     /// A guarded range was touched since the snapshot (or the snapshot is too old to tell): decide again.
@@ -223,6 +266,25 @@ pub struct LogEntry {
     pub version: u64,
 }
 
+/// What is known of a resource without opening it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outline {
+    /// The resource's number.
+    pub rid: Rid,
+    /// The resource type.
+    pub type_name: Box<str>,
+    /// The logical id.
+    pub id: Box<str>,
+    /// The current version.
+    pub version: u64,
+    /// The oldest version that was not erased.
+    pub oldest: u64,
+    /// When the current version was made.
+    pub time: Micros,
+    /// Whether the current version is a deletion.
+    pub is_deleted: bool,
+}
+
 /// A stream of postings in key order, then in rid order.
 pub type Postings<'v> = Box<dyn Iterator<Item = StoreResult<Posting>> + 'v>;
 
@@ -240,6 +302,10 @@ pub trait View: Send + Sync {
     fn current(&self, rid: Rid) -> StoreResult<Option<Version>>;
     /// One version, current or old.
     fn version(&self, rid: Rid, version: u64) -> StoreResult<Option<Version>>;
+    /// The oldest version of a resource that was not erased; 1 for what never was.
+    fn oldest(&self, rid: Rid) -> StoreResult<u64>;
+    /// All resources from a number on, ascending, deleted ones included.
+    fn resources(&self, from: Rid) -> Box<dyn Iterator<Item = StoreResult<Outline>> + '_>;
     /// The keys of the current version (empty for a deleted one), those of `_lastUpdated` included.
     fn keys(&self, rid: Rid) -> StoreResult<Option<KeyList>>;
     /// The keys that a version had, current or old.
@@ -285,6 +351,12 @@ pub trait Backend: Keeper {
     /// made, and nothing goes into the change log; old versions keep the keys that they had. What decided on the old keys or
     /// on the new ones is decided again. Durable when the future ends with `Ok`.
     fn reindex(&self, tenant: TenantId, keys: Vec<NewKeys>) -> BoxFuture<'static, Result<usize, CommitError>>;
+    /// Makes what was erased or replaced leave the files, as far as no open view needs it. It may take minutes and blocks the thread.
+    fn compact(&self) -> StoreResult<()>;
+    /// Seals what is kept in a file outside of the store under the tenant's key, bound to the name.
+    fn seal_file(&self, tenant: TenantId, name: &str, plain: &[u8]) -> StoreResult<Vec<u8>>;
+    /// Opens what [`Backend::seal_file`] sealed.
+    fn open_file(&self, tenant: TenantId, name: &str, sealed: &[u8]) -> StoreResult<Vec<u8>>;
     /// Whether views answer without a network.
     fn is_local(&self) -> bool;
     /// Whether the store takes writes now; the error says why not.
@@ -337,6 +409,30 @@ impl Store {
     /// See [`CommitError`].
     pub async fn reindex(&self, grant: &Grant, keys: Vec<NewKeys>) -> Result<usize, CommitError> {
         self.backend.reindex(grant.tenant(), keys).await
+    }
+
+    /// See [`Backend::compact`].
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn compact(&self) -> StoreResult<()> {
+        self.backend.compact()
+    }
+
+    /// See [`Backend::seal_file`].
+    ///
+    /// # Errors
+    /// When the cryptographic library fails.
+    pub fn seal_file(&self, grant: &Grant, name: &str, plain: &[u8]) -> StoreResult<Vec<u8>> {
+        self.backend.seal_file(grant.tenant(), name, plain)
+    }
+
+    /// See [`Backend::open_file`].
+    ///
+    /// # Errors
+    /// When it was altered, or sealed for another tenant, under another name or with another master key.
+    pub fn open_file(&self, grant: &Grant, name: &str, sealed: &[u8]) -> StoreResult<Vec<u8>> {
+        self.backend.open_file(grant.tenant(), name, sealed)
     }
 
     /// Keeps what is no resource. It asks for no grant: it is what authorization itself stands on.

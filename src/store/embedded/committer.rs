@@ -89,10 +89,12 @@ impl Committer {
         let slots = self.shared.options.most_groups_in_journals;
         self.shared.checkpoints.make_room(number, slots)?;
         let renewed = std::mem::take(&mut group.kept.renewed);
+        let gone = group.gone();
         group.into_batch(number, slots)?.commit().map_err(|error| failed(&error))?;
         for tenant in renewed {
             epochs.grow(tenant);
         }
+        tables.forget(&gone);
         self.number = number;
         let mut mark = mark.lock().unwrap_or_else(PoisonError::into_inner);
         let synced = super::folder::Mark { synced: number, ..mark.get() };

@@ -1,5 +1,8 @@
 //! One group of commits: checked one after the other, each seeing those before it, then written as one batch.
 
+mod erasing;
+
+use super::erase::Erasures;
 use super::kept::KeptEdits;
 use super::log::LogOfCommit;
 use super::postings::{PostingEdits, Scope};
@@ -13,7 +16,8 @@ use crate::clock::Micros;
 use crate::key::KeyList;
 use crate::store::seal::Sealer;
 use crate::store::{
-    Change, Commit, CommitError, Committed, Content, Expect, LogEntry, NewKeys, Rid, StoreError, StoreResult, Written,
+    Change, Commit, CommitError, Committed, Content, Erasure, Expect, LogEntry, NewKeys, Rid, StoreError, StoreResult,
+    Written,
 };
 use crate::tenant::TenantId;
 use fjall::{OwnedWriteBatch, PersistMode, Slice};
@@ -24,6 +28,7 @@ pub(super) struct Prepared {
     pub commit_of: TenantId,
     pub changes: Vec<(Change, Vec<u8>)>,
     pub new_keys: Vec<(NewKeys, Vec<u8>)>,
+    pub erasures: Vec<Erasure>,
     pub keeps: Vec<Keep>,
     pub guards: Vec<crate::store::Guard>,
     pub read_at: Micros,
@@ -36,7 +41,8 @@ impl From<Commit> for Prepared {
             (change, keys)
         };
         let changes = commit.changes.into_iter().map(pack).collect();
-        Self { changes, guards: commit.guards, read_at: commit.read_at, ..Self::of(commit.tenant) }
+        let Commit { tenant, erasures, keeps, guards, read_at, .. } = commit;
+        Self { changes, erasures, keeps, guards, read_at, ..Self::of(tenant) }
     }
 }
 
@@ -46,6 +52,7 @@ impl Prepared {
             commit_of: tenant,
             changes: Vec::new(),
             new_keys: Vec::new(),
+            erasures: Vec::new(),
             keeps: Vec::new(),
             guards: Vec::new(),
             read_at: Micros(i64::MIN),
@@ -68,7 +75,12 @@ impl Prepared {
 
     /// How many resources and other records it touches.
     pub(super) const fn len(&self) -> usize {
-        self.changes.len() + self.new_keys.len() + self.keeps.len()
+        self.changes.len() + self.new_keys.len() + self.erasures.len() + self.keeps.len()
+    }
+
+    /// Whether it changes records that are no resources, and nothing else.
+    const fn is_of_kept_only(&self) -> bool {
+        self.changes.is_empty() && self.new_keys.is_empty() && self.erasures.is_empty() && !self.keeps.is_empty()
     }
 }
 
@@ -106,6 +118,7 @@ pub(super) struct Group<'c> {
     states: FxHashMap<Vec<u8>, State>,
     history: Vec<(Vec<u8>, Vec<u8>)>,
     new_ids: Vec<(Vec<u8>, Rid)>,
+    erasures: Erasures,
     postings: PostingEdits,
     pub kept: KeptEdits,
     changed: FxHashSet<TenantId>,
@@ -122,6 +135,7 @@ impl<'c> Group<'c> {
             states: FxHashMap::default(),
             history: Vec::new(),
             new_ids: Vec::new(),
+            erasures: Erasures::default(),
             postings: PostingEdits::default(),
             kept: KeptEdits::default(),
             changed: FxHashSet::default(),
@@ -141,11 +155,11 @@ impl<'c> Group<'c> {
         if tenant == layout::SYSTEM {
             return Ok(Err(StoreError::Closed("this tenant number is the store's own".into()).into()));
         }
-        if !commit.keeps.is_empty() {
-            let kept = self.kept.add(self.tables, self.sealer, tenant, &commit.keeps, now);
-            return Ok(kept.map(|()| Committed { time: now, written: Vec::new() }));
+        if commit.is_of_kept_only() {
+            return Ok(self.keep(&commit, now).map(|()| Committed { time: now, written: Vec::new() }));
         }
-        let checked = match self.check(&commit) {
+        let checked = self.check(&commit).and_then(|checked| Ok((checked, self.plan(&commit)?)));
+        let (checked, planned) = match checked.and_then(|checked| self.keep(&commit, now).map(|()| checked)) {
             Ok(checked) => checked,
             Err(error) => return Ok(Err(error)),
         };
@@ -153,7 +167,7 @@ impl<'c> Group<'c> {
         let time = now.max(Micros(lane.head.time.0.saturating_add(1)));
         let mut writing = Writing { tenant, time, log: LogOfCommit::default(), touched: Vec::new() };
         let mut written = Vec::with_capacity(checked.len());
-        let mut is_changed = false;
+        let mut is_changed = !planned.is_empty();
         for (index, ((change, packed_keys), checked)) in commit.changes.into_iter().zip(checked).enumerate() {
             is_changed |= !checked.is_idle;
             written.push(self.write(&mut writing, index, change, &packed_keys, checked)?);
@@ -162,6 +176,9 @@ impl<'c> Group<'c> {
             let done = self.replace_keys(&mut writing, &new, &packed)?;
             is_changed |= done.changed;
             written.push(done);
+        }
+        for planned in planned {
+            self.erase(&mut writing, planned)?;
         }
         let lane = self.lane(tenant)?;
         lane.head.time = time;
@@ -175,6 +192,11 @@ impl<'c> Group<'c> {
 
     fn lane(&mut self, tenant: TenantId) -> StoreResult<&mut Lane> {
         lane(self.tables, self.lanes, tenant)
+    }
+
+    /// The keys of the ids that the group makes free.
+    pub(super) fn gone(&self) -> Vec<Vec<u8>> {
+        self.erasures.gone()
     }
 
     fn check(&mut self, commit: &Prepared) -> Result<Vec<Checked>, CommitError> {
@@ -210,6 +232,9 @@ impl<'c> Group<'c> {
     fn state(&self, tenant: TenantId, id_key: &[u8]) -> StoreResult<Option<State>> {
         if let Some(state) = self.states.get(id_key) {
             return Ok(Some(state.clone()));
+        }
+        if self.erasures.is_gone(id_key) {
+            return Ok(None);
         }
         let get = |keyspace: &fjall::Keyspace, key: &[u8]| keyspace.get(key).map_err(|error| failed(&error));
         let Some(rid) = get(&self.tables.index, id_key)? else { return Ok(None) };
@@ -337,6 +362,8 @@ impl<'c> Group<'c> {
         for (key, value) in self.history {
             batch.insert(history, key, value);
         }
+        let new_ids: FxHashSet<&[u8]> = self.new_ids.iter().map(|(key, _)| &**key).collect();
+        self.erasures.write_to(self.tables, |id_key| new_ids.contains(id_key), &mut batch)?;
         for (key, rid) in self.new_ids {
             batch.insert(index, key, rid.0.to_be_bytes());
         }
