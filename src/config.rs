@@ -127,6 +127,10 @@ pub struct Limits {
     pub client_requests_per_s: u32,
     /// The requests of all clients of a tenant in a second, on average over ten seconds; no limit when 0.
     pub tenant_requests_per_s: u32,
+    /// The jobs of a tenant that wait or are at work.
+    pub jobs_per_tenant: usize,
+    /// The time that a job which has ended can be asked about, in seconds.
+    pub job_lifetime_s: u64,
 }
 
 impl Default for Config {
@@ -176,6 +180,8 @@ impl Default for Limits {
             cursor_lifetime_s: 86_400,
             client_requests_per_s: 2_000,
             tenant_requests_per_s: 20_000,
+            jobs_per_tenant: 10,
+            job_lifetime_s: 7 * 86_400,
         }
     }
 }

@@ -17,6 +17,8 @@ pub mod fhirpath;
 pub mod http;
 /// One file per FHIR interaction.
 pub mod interaction;
+/// Long work: states, leases, progress, limits by tenant.
+pub mod jobs;
 /// Search keys, ranges over them, and their algebra.
 pub mod key;
 /// One file per `$operation`.
