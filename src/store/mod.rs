@@ -8,18 +8,23 @@
 //! iterators stays simple and quick. A backend across a network runs its views on the blocking pool ([`Backend::is_local`]).
 
 pub mod body;
+mod commit;
 pub mod contract;
 pub mod embedded;
 pub mod fault;
+pub mod ledger;
 pub mod seal;
 
+pub use commit::{Change, Commit, CommitError, Committed, Content, Erasure, Expect, Extent, Guard, NewKeys, Written};
+
 use crate::auth::grant::Grant;
-use crate::auth::keeper::{Keep, Keeper, KeeperError, SharedKeeper};
+use crate::auth::keeper::{Keeper, KeeperError, SharedKeeper};
 use crate::clock::Micros;
 use crate::key::{KeyList, KeyRange};
 use crate::tenant::TenantId;
 use body::Body;
 use futures_util::future::BoxFuture;
+use ledger::{Blocks, Entry, Head, Ledger};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -85,163 +90,10 @@ pub struct Version {
     pub time: Micros,
     /// How this version came to be.
     pub method: Method,
+    /// The ids of the patients whose data it is; of a deletion, those of the version before.
+    pub patients: Box<[Box<str>]>,
     /// The bytes, absent for a deletion.
     pub body: Option<Body>,
-}
-
-/// What a change requires of the resource's current state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Expect {
-    /// Nothing.
-    Any,
-    /// There is no such resource, and never was.
-    Absent,
-    /// The current version is this one (a deletion counts as a version).
-    Version(u64),
-}
-
-/// One resource's change within a commit.
-#[derive(Debug, Clone)]
-pub struct Change {
-    /// The resource type.
-    pub type_name: Box<str>,
-    /// The logical id.
-    pub id: Box<str>,
-    /// What must hold for the commit to happen.
-    pub expect: Expect,
-    /// How the new version comes to be.
-    pub method: Method,
-    /// The new content; `None` deletes. A delete of what is absent or deleted already changes nothing.
-    pub content: Option<Content>,
-}
-
-/// The new content of a resource: made before the commit, in parallel.
-#[derive(Debug, Clone)]
-pub struct Content {
-    /// The bytes.
-    pub body: Body,
-    /// The search keys, without those of `_lastUpdated`, which the commit adds.
-    pub keys: KeyList,
-}
-
-/// What is removed of a resource for good: neither its history nor the change log tell of it any more.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Erasure {
-    /// The resource type.
-    pub type_name: Box<str>,
-    /// The logical id.
-    pub id: Box<str>,
-    /// How much of it.
-    pub extent: Extent,
-}
-
-/// How much of a resource is erased.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Extent {
-    /// All of it, if this version is still the current one (a deletion counts as a version). The id is free afterwards: what is
-    /// written under it is a new resource with another number, whose versions count from 1.
-    Whole {
-        /// The current version.
-        version: u64,
-    },
-    /// The versions before this one, which exists.
-    Before(u64),
-}
-
-/// All that happens at once or not at all.
-#[derive(Debug)]
-pub struct Commit {
-    /// Whose data changes.
-    pub tenant: TenantId,
-    /// At most one change for each resource.
-    pub changes: Vec<Change>,
-    /// At most one for each resource, none of them changed by this commit.
-    pub erasures: Vec<Erasure>,
-    /// Changes of records that are no resources: at most one for each.
-    pub keeps: Vec<Keep>,
-    /// What was read to decide on this commit: refused if a commit since [`Commit::read_at`] touched any of it.
-    pub guards: Vec<Guard>,
-    /// The position of the snapshot on which the guards were evaluated.
-    pub read_at: Position,
-}
-
-impl Commit {
-    /// A commit that changes nothing, and rests on nothing that was read.
-    #[must_use]
-    pub const fn of(tenant: TenantId) -> Self {
-        Self {
-            tenant,
-            changes: Vec::new(),
-            erasures: Vec::new(),
-            keeps: Vec::new(),
-            guards: Vec::new(),
-            read_at: Micros(i64::MIN),
-        }
-    }
-}
-
-/// New search keys for a version that stays as it is: for parameters that came after it was written.
-#[derive(Debug, Clone)]
-pub struct NewKeys {
-    /// The resource type.
-    pub type_name: Box<str>,
-    /// The logical id.
-    pub id: Box<str>,
-    /// The version that the keys were made from.
-    pub version: u64,
-    /// The keys, without those that a commit adds.
-    pub keys: KeyList,
-}
-
-/// A range of search keys of one type whose postings a decision rests on. The keys touched by a change are those of the
-/// old and of the new version.
-#[derive(Debug, Clone)]
-pub struct Guard {
-    /// The resource type.
-    pub type_name: Box<str>,
-    /// The keys.
-    pub range: KeyRange,
-}
-
-/// What one change of a commit came to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Written {
-    /// The resource's number; `None` for the delete of what never was.
-    pub rid: Option<Rid>,
-    /// The version now current (0 where there is none).
-    pub version: u64,
-    /// Whether the resource did not exist, or was deleted, before.
-    pub created: bool,
-    /// Whether a new version was made at all.
-    pub changed: bool,
-}
-
-/// The answer to a commit that happened.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Committed {
-    /// The time of the commit: `meta.lastUpdated` of every version in it, later than that of every commit before.
-    pub time: Micros,
-    /// One for each change, in order.
-    pub written: Vec<Written>,
-}
-
-/// Why a commit did not happen.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum CommitError {
-    /// What a change, an erasure or a kept record expects does not hold.
-    #[error("change {change} expected another version")]
-    Stale {
-        /// Which one, counted from 0: first the changes, then the erasures, then the kept records.
-        change: usize,
-        /// The version now current; `None` where there is none.
-        current: Option<u64>,
-    },
-    /// A guarded range was touched since the snapshot (or the snapshot is too old to tell): decide again.
-    #[error("what the commit was decided on has changed")]
-    Touched,
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
 }
 
 /// One posting: `key` (without tenant, generation and type) is a key of the resource `rid`.
@@ -283,6 +135,8 @@ pub struct Outline {
     pub time: Micros,
     /// Whether the current version is a deletion.
     pub is_deleted: bool,
+    /// As in [`Version`].
+    pub patients: Box<[Box<str>]>,
 }
 
 /// A stream of postings in key order, then in rid order.
@@ -294,7 +148,8 @@ pub type Rids<'v> = Box<dyn Iterator<Item = StoreResult<Rid>> + 'v>;
 /// The same, many numbers at a time: none of the runs is empty, and they ascend within each and from one to the next.
 pub type Runs<'v> = Box<dyn Iterator<Item = StoreResult<Vec<Rid>>> + 'v>;
 
-/// A snapshot of one tenant's data.
+/// A snapshot of one tenant's data. The entries of its ledger stand among the resources ([`ledger`]), as of one version each that
+/// nothing changes.
 pub trait View: Send + Sync {
     /// The number of the resource with this type and id, deleted ones included.
     fn find(&self, type_name: &str, id: &str) -> StoreResult<Option<Rid>>;
@@ -304,7 +159,7 @@ pub trait View: Send + Sync {
     fn version(&self, rid: Rid, version: u64) -> StoreResult<Option<Version>>;
     /// The oldest version of a resource that was not erased; 1 for what never was.
     fn oldest(&self, rid: Rid) -> StoreResult<u64>;
-    /// All resources from a number on, ascending, deleted ones included.
+    /// All resources from a number on, ascending, deleted ones included, entries of the ledger not.
     fn resources(&self, from: Rid) -> Box<dyn Iterator<Item = StoreResult<Outline>> + '_>;
     /// The keys of the current version (empty for a deleted one), those of `_lastUpdated` included.
     fn keys(&self, rid: Rid) -> StoreResult<Option<KeyList>>;
@@ -342,7 +197,7 @@ impl From<StoreError> for KeeperError {
 }
 
 /// What a store engine provides. Only [`Store`] calls it.
-pub trait Backend: Keeper {
+pub trait Backend: Keeper + Ledger {
     /// A snapshot of one tenant.
     fn view(&self, tenant: TenantId) -> StoreResult<Box<dyn View>>;
     /// Commits; durable when the future ends with `Ok`.
@@ -433,6 +288,46 @@ impl Store {
     /// When it was altered, or sealed for another tenant, under another name or with another master key.
     pub fn open_file(&self, grant: &Grant, name: &str, sealed: &[u8]) -> StoreResult<Vec<u8>> {
         self.backend.open_file(grant.tenant(), name, sealed)
+    }
+
+    /// What happened, for the ledger. It asks for no grant: refusals are recorded, too.
+    ///
+    /// # Errors
+    /// See [`Ledger::record`].
+    pub fn record(&self, tenant: TenantId, entry: Entry) -> StoreResult<u64> {
+        self.backend.record(tenant, entry)
+    }
+
+    /// See [`Ledger::synced`].
+    ///
+    /// # Errors
+    /// When the ledger has failed.
+    pub async fn synced(&self, number: u64) -> StoreResult<()> {
+        self.backend.synced(number).await
+    }
+
+    /// See [`Ledger::settled`].
+    ///
+    /// # Errors
+    /// When the ledger has failed.
+    pub async fn settled(&self) -> StoreResult<()> {
+        self.backend.settled().await
+    }
+
+    /// See [`Ledger::head`].
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub fn ledger_head(&self, tenant: TenantId) -> StoreResult<Head> {
+        self.backend.head(tenant)
+    }
+
+    /// See [`Ledger::blocks`].
+    ///
+    /// # Errors
+    /// When the chain can't be read.
+    pub fn ledger(&self, tenant: TenantId, from: u64, is_open: bool) -> StoreResult<Blocks<'_>> {
+        self.backend.blocks(tenant, from, is_open)
     }
 
     /// Keeps what is no resource. It asks for no grant: it is what authorization itself stands on.

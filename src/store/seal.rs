@@ -37,8 +37,12 @@ pub enum Purpose {
     Check = 3,
     /// Records that are no resources: see [`crate::auth::keeper`].
     Kept = 4,
+    /// Blocks of the ledger: see [`crate::store::ledger`].
+    Ledger = 5,
+    /// Entries that wait to be put into such a block.
+    Staged = 6,
     /// Files outside of the store.
-    File = 5,
+    File = 7,
 }
 
 /// Where a sealed value belongs: it opens nowhere else.
