@@ -5,9 +5,11 @@
 
 mod auth;
 mod network;
+mod retention;
 
 pub use auth::{Auth, Claims, Provider, Registration, TrustedIssuer};
 pub use network::Network;
+pub use retention::{Retention, Rule, Then, What};
 
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
@@ -69,6 +71,8 @@ pub struct Config {
     pub log_format: LogFormat,
     /// Authorization.
     pub auth: Auth,
+    /// What is kept for how long.
+    pub retention: Retention,
     /// The limits.
     pub limits: Limits,
 }
@@ -148,6 +152,7 @@ impl Default for Config {
             search_content: false,
             log_format: LogFormat::Text,
             auth: Auth::default(),
+            retention: Retention::default(),
             limits: Limits::default(),
         }
     }
@@ -233,7 +238,7 @@ impl Config {
         if self.limits.page_default == 0 || self.limits.page_default > self.limits.page_max {
             return wrong("limits.page_default", "must be at least 1 and at most limits.page_max");
         }
-        if let Some((setting, reason)) = self.auth.fault() {
+        if let Some((setting, reason)) = self.auth.fault().or_else(|| self.retention.fault()) {
             return wrong(setting, reason);
         }
         self.store_path().map(|_| ())

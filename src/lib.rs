@@ -25,6 +25,8 @@ pub mod jobs;
 pub mod key;
 /// One file per `$operation`.
 pub mod operation;
+/// What is kept for how long, what is erased, and what is held.
+pub mod retention;
 /// The search engine: query text to algebra to results.
 pub mod search;
 /// The way of one request.

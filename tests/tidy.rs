@@ -23,6 +23,7 @@ const LAYERS: &[&[&str]] = &[
     &["app"],
     &["interaction", "operation"],
     &["bulk"],
+    &["retention"],
     &["jobs"],
     &["audit"],
     &["validate"],

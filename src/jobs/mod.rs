@@ -18,8 +18,10 @@ mod tests;
 pub use queue::{Commits, Jobs, New};
 pub use schedule::Schedule;
 
+use crate::auth::agent::Agent;
 use crate::auth::grant::Grant;
-use crate::auth::records::Record;
+use crate::auth::keeper::{Expect, Keep};
+use crate::auth::records::{self, Record};
 use crate::clock::Micros;
 use crate::error::Result;
 use crate::store::{Commit, Store};
@@ -51,17 +53,6 @@ impl State {
     }
 }
 
-/// Who asked for a job; nobody for what the server does by itself.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Owner {
-    /// The client.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub client_id: Option<String>,
-    /// The user's id.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub user: Option<String>,
-}
-
 /// Which process works at a job, and until when it need not say so again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
@@ -80,7 +71,7 @@ pub struct Job {
     pub kind: String,
     /// Who asked for it.
     #[serde(default)]
-    pub owner: Owner,
+    pub owner: Agent,
     /// What was asked; the work's own form.
     #[serde(default)]
     pub parameters: Value,
@@ -147,6 +138,15 @@ impl Job {
             ended: None,
             lease: None,
         }
+    }
+
+    /// The change that asks for a job of which a tenant has one at most, as a part of another commit. One that is at work begins anew.
+    ///
+    /// # Errors
+    /// When it can't be written as JSON.
+    pub fn only_one(kind: &'static str, now: Micros) -> Result<Keep> {
+        let new = New { kind, owner: Agent::server(), parameters: Value::Null };
+        Ok(records::put(kind, &Self::new(kind.to_owned(), new, now), Expect::Any, None)?)
     }
 
     /// How many things it does in a second, on average since it began.

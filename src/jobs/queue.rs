@@ -2,7 +2,8 @@
 
 use super::fair::Fair;
 use super::run::Runner;
-use super::{Job, Owner, Schedule, State, Work};
+use super::{Job, Schedule, State, Work};
+use crate::auth::agent::Agent;
 use crate::auth::grant::Grant;
 use crate::auth::keeper::{Expect, Keep, KeeperError};
 use crate::auth::records::{self, Record};
@@ -34,7 +35,7 @@ pub struct New {
     /// The kind of work.
     pub kind: &'static str,
     /// Who asks.
-    pub owner: Owner,
+    pub owner: Agent,
     /// What exactly; the work's own form.
     pub parameters: Value,
 }

@@ -1,6 +1,7 @@
 //! What the server does by itself at intervals.
 
-use super::{Job, Jobs, New, Owner};
+use super::{Job, Jobs, New};
+use crate::auth::agent::Agent;
 use crate::auth::keeper::{Expect, KeeperError};
 use crate::auth::records::{self, Record};
 use crate::clock::Micros;
@@ -39,7 +40,7 @@ impl Jobs {
         if last.as_ref().is_some_and(|(last, _)| now.0 < last.micros.saturating_add(micros)) {
             return Ok(());
         }
-        let new = New { kind: schedule.kind, owner: Owner::default(), parameters: schedule.parameters.clone() };
+        let new = New { kind: schedule.kind, owner: Agent::server(), parameters: schedule.parameters.clone() };
         let job = Job::new(self.clock.new_id(), new, now);
         let expect = last.map_or(Expect::Absent, |(_, version)| Expect::Version(version));
         let keeps = vec![

@@ -87,7 +87,7 @@ fn block_on<F: Future>(future: F) -> F::Output {
 }
 
 fn writing(count: u64) -> New {
-    New { kind: "writing", owner: Owner::default(), parameters: count.into() }
+    New { kind: "writing", owner: Agent::server(), parameters: count.into() }
 }
 
 impl House {
