@@ -3,10 +3,12 @@
 //! Read from a TOML file, then from `PHAROS_*` variables (`PHAROS_LIMITS__PAGE_MAX=500`), then from flags.
 //! `docs/configuration.md` lists each; `tests/tidy.rs` checks that it does.
 
+mod audit;
 mod auth;
 mod network;
 mod retention;
 
+pub use audit::Audit;
 pub use auth::{Auth, Claims, Provider, Registration, TrustedIssuer};
 pub use network::Network;
 pub use retention::{Retention, Rule, Then, What};
@@ -71,6 +73,8 @@ pub struct Config {
     pub log_format: LogFormat,
     /// Authorization.
     pub auth: Auth,
+    /// The audit ledger.
+    pub audit: Audit,
     /// What is kept for how long.
     pub retention: Retention,
     /// The limits.
@@ -152,6 +156,7 @@ impl Default for Config {
             search_content: false,
             log_format: LogFormat::Text,
             auth: Auth::default(),
+            audit: Audit::default(),
             retention: Retention::default(),
             limits: Limits::default(),
         }

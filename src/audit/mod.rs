@@ -8,8 +8,10 @@ pub mod chain;
 pub mod checkpoint;
 pub mod event;
 pub mod form;
+pub mod ledger;
 pub mod record;
 pub mod trail;
 
+pub use ledger::Ledger;
 pub use record::{Event, Record};
 pub use trail::Trail;

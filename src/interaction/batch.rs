@@ -3,7 +3,7 @@
 
 use super::call::{Call, Verb, segments};
 use super::condition::{Conditions, EntityTags};
-use super::{Answer, Context, Request, Status, criteria, perform, transaction};
+use super::{Answer, Context, Request, Status, asked, criteria, perform, transaction};
 use crate::clock::Micros;
 use crate::error::{Category, Error, Issue, Result};
 use crate::fhir::bundle::{BundleType, BundleWriter, Entry as Written, EntryResponse};
@@ -72,11 +72,19 @@ async fn one(context: &Context, index: usize, entry: Result<Entry<'_>>) -> (usiz
         }
         Ok(entry) => {
             let head = entry.request.verb == Verb::Head;
+            note(context, &entry.request);
             perform(context, entry.request).await.map(|answer| without_body_if(head, answer))
         }
         Err(error) => Err(error),
     };
     (index, result)
+}
+
+/// Notes an entry that reads: what the others write, their commits record.
+pub(super) fn note(context: &Context, request: &Request<'_>) {
+    if request.verb.is_read() && !matches!(request.call, Call::Capabilities) {
+        context.trail.add_inner(|| asked(&request.call, &request.query));
+    }
 }
 
 pub(super) fn without_body_if(head: bool, mut answer: Answer) -> Answer {
