@@ -57,7 +57,9 @@ impl Trail {
         drop(self.agent.set(agent));
     }
 
-    fn agent(&self) -> Cow<'_, Agent> {
+    /// Who it is, as far as that is known.
+    #[must_use]
+    pub fn agent(&self) -> Cow<'_, Agent> {
         self.agent.get().map_or_else(|| Cow::Owned(Agent::default()), |agent| Cow::Borrowed(&**agent))
     }
 

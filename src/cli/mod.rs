@@ -6,6 +6,7 @@ pub mod demo;
 mod keys;
 pub mod load;
 mod package;
+mod retention;
 
 mod serve;
 mod user;
@@ -40,6 +41,8 @@ enum Command {
     User(user::Users),
     /// Replace the keys that sign tokens.
     Keys(keys::Keys),
+    /// Apply the rules of retention, and manage legal holds.
+    Retention(retention::Retention),
     /// Verify a store that no server has open.
     Check(check::Check),
 }
@@ -95,6 +98,7 @@ pub fn run() -> ExitCode {
         Command::Client(command) => client::run(command),
         Command::User(command) => user::run(command),
         Command::Keys(command) => keys::run(command),
+        Command::Retention(command) => retention::run(command),
         Command::Check(command) => check::run(command),
     };
     match result {

@@ -199,7 +199,7 @@ impl Conformances {
     /// # Errors
     /// As [`Store::commit`].
     pub async fn commit(this: &Arc<Self>, grant: &Grant, commit: Commit) -> Result<Committed, CommitError> {
-        let Some(touched) = touched(&commit.changes) else { return this.store.commit(grant, commit).await };
+        let Some(touched) = touched(&commit) else { return this.store.commit(grant, commit).await };
         let (this, grant) = (Arc::clone(this), grant.clone());
         let task = tokio::spawn(async move {
             let result = this.store.commit(&grant, commit).await;
@@ -216,8 +216,10 @@ enum Touched {
     StatementOnly,
 }
 
-fn touched(changes: &[Change]) -> Option<Touched> {
-    let mut types = changes.iter().map(|change| &*change.type_name).filter(|name| TYPES.contains(name)).peekable();
+fn touched(commit: &Commit) -> Option<Touched> {
+    let erased = commit.erasures.iter().map(|erasure| &*erasure.type_name);
+    let types = commit.changes.iter().map(|change| &*change.type_name).chain(erased);
+    let mut types = types.filter(|name| TYPES.contains(name)).peekable();
     types.peek()?;
     Some(if types.any(|name| name == "SearchParameter") { Touched::Parameters } else { Touched::StatementOnly })
 }

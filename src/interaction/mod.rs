@@ -11,6 +11,7 @@ pub mod criteria;
 pub mod cursor;
 pub mod delete;
 pub mod history;
+pub mod job;
 pub mod patch;
 pub mod reach;
 pub mod read;
@@ -30,6 +31,7 @@ use crate::clock::{Clock, Micros};
 use crate::config::{Handling, Limits};
 use crate::error::{Category, Error, Issue, Result};
 use crate::fhir::tree::{Object, Value};
+use crate::jobs::Jobs;
 use crate::operation;
 use crate::store::{Records, Store, StoreError, Version};
 use call::{Call, Verb};
@@ -68,6 +70,8 @@ pub struct Context {
     pub auth: Option<Arc<Server>>,
     /// What the request did, for the audit ledger.
     pub trail: Arc<Trail>,
+    /// Long work.
+    pub jobs: Arc<Jobs>,
 }
 
 /// `Prefer: return=`.
@@ -94,6 +98,8 @@ pub struct Request<'a> {
     pub conditions: Conditions,
     /// What the answer shall hold; `None` where the client did not say.
     pub prefer: Option<Return>,
+    /// Whether the client would rather ask for the outcome later (`Prefer: respond-async`).
+    pub respond_async: bool,
     /// What happens to unknown search parameters.
     pub handling: Handling,
     /// The body: a resource, or the array of a JSON Patch.
@@ -109,6 +115,8 @@ pub enum Status {
     Ok,
     /// 201
     Created,
+    /// 202
+    Accepted,
     /// 204
     NoContent,
     /// 304
@@ -128,6 +136,19 @@ pub struct Answer {
     pub body: Option<Vec<u8>>,
     /// What the client is told as an OperationOutcome: instead of a body, or beside the resource in a Bundle.
     pub issues: Vec<Issue>,
+    /// Where and when the outcome can be asked for, where there is none yet.
+    pub pending: Option<Pending>,
+}
+
+/// What a client hears of a job that has not ended: <https://hl7.org/fhir/R4/async.html>.
+#[derive(Debug, Clone)]
+pub struct Pending {
+    /// `Content-Location`, of an answer that begins it: absolute.
+    pub content_location: Option<String>,
+    /// `X-Progress`.
+    pub progress: Option<String>,
+    /// `Retry-After`, in seconds.
+    pub retry_after_s: u32,
 }
 
 impl Answer {
@@ -150,7 +171,7 @@ impl Answer {
     /// An answer without a body.
     #[must_use]
     pub const fn empty(status: Status) -> Self {
-        Self { status, version: None, location: None, body: None, issues: Vec::new() }
+        Self { status, version: None, location: None, body: None, issues: Vec::new(), pending: None }
     }
 }
 
@@ -188,6 +209,7 @@ pub fn perform<'r>(context: &'r Context, request: Request<'r>) -> BoxFuture<'r, 
             Call::Search { .. } | Call::CompartmentSearch { .. } => search::search(context, &request),
             Call::History { target } => history::history(context, &request, target),
             Call::Bundle => batch::bundle(context, request).await,
+            Call::Job { id } => job::job(context, &request, id).await,
             Call::Operation { .. } => operation::call(context, request).await,
         }
     })
@@ -264,6 +286,7 @@ impl<'a> Request<'a> {
             query: Vec::new(),
             conditions: Conditions::default(),
             prefer: Some(Return::Minimal),
+            respond_async: false,
             handling: Handling::Strict,
             body: Some(bundle),
             provenance: None,

@@ -192,6 +192,7 @@ pub fn answer_for(
         location: Some(context.url(&stored.type_name, &stored.id, Some(written.version))),
         body,
         issues,
+        pending: None,
     })
 }
 

@@ -15,7 +15,7 @@ use crate::tenant::TenantId;
 use futures_util::future::BoxFuture;
 use serde_json::Value;
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 
@@ -48,7 +48,7 @@ pub struct Jobs {
     pub(super) schedules: Vec<Schedule>,
     pub(super) commits: Commits,
     /// Tells this process from others in leases.
-    pub(super) process: String,
+    process: OnceLock<String>,
     most: usize,
     lifetime: i64,
     pub(super) waiting: Mutex<Waiting>,
@@ -81,7 +81,7 @@ impl Jobs {
         let waiting = Waiting { tenants: BTreeSet::from([TenantId::DEFAULT]), ..Waiting::default() };
         Self {
             store,
-            process: clock.new_id(),
+            process: OnceLock::new(),
             clock,
             works,
             schedules: Vec::new(),
@@ -100,6 +100,10 @@ impl Jobs {
     #[must_use]
     pub fn with_schedules(self, schedules: Vec<Schedule>) -> Self {
         Self { schedules, ..self }
+    }
+
+    pub(super) fn process(&self) -> &str {
+        self.process.get_or_init(|| self.clock.new_id())
     }
 
     pub(super) fn waiting(&self) -> MutexGuard<'_, Waiting> {

@@ -92,17 +92,18 @@ impl Jobs {
     /// Queues what waits in the store, and what is due.
     pub(super) async fn look_around(&self) {
         let tenants: Vec<_> = self.waiting().tenants.iter().copied().collect();
-        let now = self.clock.now();
         for tenant in tenants {
             for schedule in &self.schedules {
-                if let Err(error) = self.keep_schedule(tenant, schedule, now).await {
+                if let Err(error) = self.keep_schedule(tenant, schedule, self.clock.now()).await {
                     tracing::warn!(?error, kind = schedule.kind, "a scheduled job can't be asked for");
                 }
             }
             match self.all(tenant) {
                 Ok(jobs) => {
-                    let can_run = |job: &Job| !job.state.is_ended() && self.may_take(job, now);
-                    jobs.into_iter().filter(|(job, _)| can_run(job)).for_each(|(job, _)| self.queue(tenant, job.id));
+                    let under_way = jobs.into_iter().map(|(job, _)| job).filter(|job| !job.state.is_ended());
+                    under_way
+                        .filter(|job| self.may_take(job, self.clock.now()))
+                        .for_each(|job| self.queue(tenant, job.id));
                 }
                 Err(error) => tracing::warn!(?error, "the jobs of a tenant can't be read"),
             }
@@ -128,7 +129,7 @@ impl Jobs {
 
     /// Whether this process may work at a job: nobody does, or who did is gone. Only one process can have a local store open.
     fn may_take(&self, job: &Job, now: Micros) -> bool {
-        let is_free = |lease: &Lease| lease.process == self.process || lease.until < now.0 || self.store.is_local();
+        let is_free = |lease: &Lease| lease.process == self.process() || lease.until < now.0 || self.store.is_local();
         job.lease.as_ref().is_none_or(is_free)
     }
 
@@ -146,8 +147,8 @@ impl Jobs {
         let Some(work) = self.works.iter().find(|work| work.kind() == job.kind) else {
             return self.fail(tenant, job, version, "This version of the server has no such work.".into()).await;
         };
-        let is_mine = job.lease.as_ref().is_some_and(|lease| lease.process == self.process);
-        job.lease = Some(Lease { process: self.process.clone(), until: now.0.saturating_add(LEASE) });
+        let is_mine = job.lease.as_ref().is_some_and(|lease| lease.process == self.process());
+        job.lease = Some(Lease { process: self.process().to_owned(), until: now.0.saturating_add(LEASE) });
         if !is_mine {
             // Taken first, so that no other process begins the same part.
             job.state = State::Active;

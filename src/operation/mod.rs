@@ -5,6 +5,7 @@ pub mod everything;
 pub mod lastn;
 pub mod meta;
 pub mod parameters;
+pub mod purge;
 pub mod reindex;
 
 use crate::error::{Category, Error, Result};
@@ -24,7 +25,7 @@ const BUILT: [&str; 6] = [
 ];
 
 /// The operations that are built and are not R4's own.
-static OTHERS: LazyLock<[Operation; 2]> = LazyLock::new(|| {
+static OTHERS: LazyLock<[Operation; 3]> = LazyLock::new(|| {
     let docref = Operation {
         url: "http://hl7.org/fhir/us/core/OperationDefinition/docref",
         code: "docref",
@@ -37,7 +38,13 @@ static OTHERS: LazyLock<[Operation; 2]> = LazyLock::new(|| {
         levels: vec!["system"],
         resources: Vec::new(),
     };
-    [docref, reindex]
+    let purge = Operation {
+        url: "http://hl7.org/fhir/OperationDefinition/Patient-purge",
+        code: "purge",
+        levels: vec!["instance"],
+        resources: vec!["Patient"],
+    };
+    [docref, reindex, purge]
 });
 
 /// The definitions of the operations that are built.
@@ -65,6 +72,9 @@ pub async fn call(context: &Context, request: Request<'_>) -> Result<Answer> {
         }
         ("lastn", Target::Type(type_name)) if type_name == "Observation" => lastn::lastn(context, request),
         ("docref", Target::Type(type_name)) if type_name == "DocumentReference" => docref::docref(context, request),
+        ("purge", Target::Instance(type_name, id)) if type_name == "Patient" => {
+            purge::purge(context, request, id).await
+        }
         ("reindex", Target::System) => reindex::reindex(context, &request),
         ("meta", Target::System) => meta::in_use(context, None),
         ("meta", Target::Type(type_name)) => meta::in_use(context, Some(type_name)),

@@ -59,51 +59,57 @@ pub fn absent(on: &str) -> Keep {
     records::remove::<Hold>(on, Expect::Absent)
 }
 
-/// Sets a hold, or gives one another reason. What a commit erases that was decided on before is refused then.
-///
-/// # Errors
-/// 400 for what is no reference of the form `[type]/[id]`, and for a reason that is empty or too long.
-pub async fn set(store: &Store, grant: &Grant, hold: &Hold) -> Result<()> {
-    let is_resource =
-        hold.on.split_once('/').is_some_and(|(name, id)| definitions::r4().is_resource_type(name) && is_id(id));
-    if !is_resource {
-        return Err(Error::invalid("A hold is on a patient or another resource: [type]/[id].").at("on"));
-    }
-    if hold.reason.trim().is_empty() || hold.reason.len() > LONGEST_REASON {
-        return Err(Error::invalid("A hold has a reason, of at most 1000 bytes.").at("reason"));
-    }
-    let keep = records::put(&hold.on, hold, Expect::Any, None)?;
-    change(store, grant, keep, (&hold.by, &hold.on, Micros(hold.since)), format!("set: {}", hold.reason)).await
+/// The holds of a tenant, to be changed.
+pub struct Holds<'h> {
+    /// Where they are kept.
+    pub store: &'h Store,
+    /// All of the tenant.
+    pub grant: Grant,
+    /// Whether the ledger is kept.
+    pub is_recorded: bool,
 }
 
-/// Lifts a hold.
-///
-/// # Errors
-/// 404 where there is none.
-pub async fn lift(store: &Store, grant: &Grant, on: &str, by: &Agent, now: Micros) -> Result<()> {
-    let held = records::get::<Hold>(&*store.keeper(), grant.tenant(), on)?;
-    let Some((_, version)) = held else {
-        return Err(Error::new(Category::NotFound, "not-found", "There is no hold on this."));
-    };
-    change(store, grant, records::remove::<Hold>(on, Expect::Version(version)), (by, on, now), "lifted".into()).await
-}
+impl Holds<'_> {
+    /// Sets a hold, or gives one another reason. What a commit erases that was decided on before is refused then.
+    ///
+    /// # Errors
+    /// 400 for what is no reference of the form `[type]/[id]`, and for a reason that is empty or too long.
+    pub async fn set(&self, hold: &Hold) -> Result<()> {
+        let is_resource =
+            hold.on.split_once('/').is_some_and(|(name, id)| definitions::r4().is_resource_type(name) && is_id(id));
+        if !is_resource {
+            return Err(Error::invalid("A hold is on a patient or another resource: [type]/[id].").at("on"));
+        }
+        if hold.reason.trim().is_empty() || hold.reason.len() > LONGEST_REASON {
+            return Err(Error::invalid("A hold has a reason, of at most 1000 bytes.").at("reason"));
+        }
+        let keep = records::put(&hold.on, hold, Expect::Any, None)?;
+        self.change(keep, (&hold.by, &hold.on, Micros(hold.since)), format!("set: {}", hold.reason)).await
+    }
 
-/// The change and its entry in the ledger.
-async fn change(
-    store: &Store,
-    grant: &Grant,
-    keep: Keep,
-    (by, on, now): (&Agent, &str, Micros),
-    note: String,
-) -> Result<()> {
-    let mut entry = Entry::of(Event::Administration(Cow::Borrowed("hold")), Cow::Borrowed(by));
-    entry.content.target = Some(Cow::Borrowed(on));
-    entry.content.patients = on.strip_prefix("Patient/").map(Into::into).into_iter().collect();
-    entry.content.note = Some(note.into());
-    let entry = Some(entry.entry(now)?);
-    let commit = Commit { keeps: vec![keep], entry, ..Commit::of(grant.tenant()) };
-    store.commit(grant, commit).await.map(drop).map_err(|error| match error {
-        CommitError::Store(error) => error.into(),
-        _ => Error::new(Category::Conflict, "conflict", "The hold was changed at the same time. Try again."),
-    })
+    /// Lifts a hold.
+    ///
+    /// # Errors
+    /// 404 where there is none.
+    pub async fn lift(&self, on: &str, by: &Agent, now: Micros) -> Result<()> {
+        let held = records::get::<Hold>(&*self.store.keeper(), self.grant.tenant(), on)?;
+        let Some((_, version)) = held else {
+            return Err(Error::new(Category::NotFound, "not-found", "There is no hold on this."));
+        };
+        self.change(records::remove::<Hold>(on, Expect::Version(version)), (by, on, now), "lifted".into()).await
+    }
+
+    /// The change and its entry in the ledger.
+    async fn change(&self, keep: Keep, (by, on, now): (&Agent, &str, Micros), note: String) -> Result<()> {
+        let mut entry = Entry::of(Event::Administration(Cow::Borrowed("hold")), Cow::Borrowed(by));
+        entry.content.target = Some(Cow::Borrowed(on));
+        entry.content.patients = on.strip_prefix("Patient/").map(Into::into).into_iter().collect();
+        entry.content.note = Some(note.into());
+        let entry = Some(entry.entry(now)?).filter(|_| self.is_recorded);
+        let commit = Commit { keeps: vec![keep], entry, ..Commit::of(self.grant.tenant()) };
+        self.store.commit(&self.grant, commit).await.map(drop).map_err(|error| match error {
+            CommitError::Store(error) => error.into(),
+            _ => Error::new(Category::Conflict, "conflict", "The hold was changed at the same time. Try again."),
+        })
+    }
 }
