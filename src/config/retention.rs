@@ -89,3 +89,29 @@ impl Retention {
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_that_can_not_be_meant_are_refused() {
+        let rule = |types: &[&str], what, keep_days, then| Rule {
+            tenant: None,
+            types: types.iter().map(|name| (*name).to_owned()).collect(),
+            what,
+            keep_days,
+            then,
+        };
+        let fault = |rule: Rule| Retention { rules: vec![rule], ..Retention::default() }.fault().map(|fault| fault.0);
+        let (rules, folder) = (Some("retention.rules"), Some("retention.archive_folder"));
+        assert_eq!(fault(rule(&[], What::Deleted, None, Then::Purge)), rules);
+        assert_eq!(fault(rule(&[], What::Deleted, None, Then::Keep)), None);
+        assert_eq!(fault(rule(&["Flag"], What::Deleted, Some(1), Then::Archive)), folder);
+        assert_eq!(fault(rule(&[], What::Current, Some(1), Then::Purge)), rules);
+        assert_eq!(fault(rule(&["Patient"], What::Current, Some(1), Then::Purge)), rules);
+        assert_eq!(fault(rule(&["Patient"], What::OldVersions, Some(1), Then::Purge)), None);
+        assert_eq!(fault(rule(&["Flag"], What::Current, Some(0), Then::Purge)), None);
+        assert_eq!(fault(rule(&["AuditEvent"], What::Current, Some(1), Then::Purge)), rules);
+    }
+}

@@ -1,4 +1,4 @@
-//! `Patient/[id]/$purge`: <https://build.fhir.org/patient-operation-purge.html>. What is erased and what is left, see
+//! `Patient/[id]/$purge`: <https://hl7.org/fhir/6.0.0-ballot3/patient-operation-purge.html>. What is erased and what is left, see
 //! [`crate::retention::purge`].
 
 use super::parameters;
@@ -31,12 +31,11 @@ pub async fn purge(context: &Context, mut request: Request<'_>, id: &str) -> Res
     }
     let parameters = serde_json::to_value(&wanted).map_err(Error::internal)?;
     let is_same = |job: &Job| job.kind == purge::KIND && !job.state.is_ended() && job.parameters == parameters;
-    let job = match context.jobs.list(tenant)?.into_iter().find(is_same) {
-        Some(job) => job,
-        None => {
-            let owner = context.trail.agent().into_owned();
-            context.jobs.submit(tenant, New { kind: purge::KIND, owner, parameters }).await?
-        }
+    let job = if let Some(job) = context.jobs.list(tenant)?.into_iter().find(is_same) {
+        job
+    } else {
+        let owner = context.trail.agent().into_owned();
+        context.jobs.submit(tenant, New { kind: purge::KIND, owner, parameters }).await?
     };
     let most = Duration::from_millis(if respond_async { 0 } else { context.limits.request_timeout_ms / 2 });
     let job = context.jobs.wait(tenant, &job.id, most).await?.unwrap_or(job);

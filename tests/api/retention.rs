@@ -182,7 +182,7 @@ fn the_command_line_does_the_same() {
     assert!(process.wait().success());
     let archive = folder.path().join("archive");
     let settings = format!(
-        "[retention]\narchive_folder = {:?}\n[[retention.rules]]\ntypes = [\"Flag\"]\nwhat = \"current\"\nkeep_days = 0\nthen = \"archive\"\n",
+        "[audit]\nenabled = false\n[retention]\narchive_folder = {:?}\n[[retention.rules]]\ntypes = [\"Flag\"]\nwhat = \"current\"\nkeep_days = 0\nthen = \"archive\"\n",
         archive.display().to_string()
     );
     std::fs::write(&config, settings).unwrap();

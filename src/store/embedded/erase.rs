@@ -146,3 +146,52 @@ pub(super) fn oldest(mark: Option<&[u8]>) -> StoreResult<u64> {
     let Some(mut mark) = mark else { return Ok(1) };
     varint::take(&mut mark).ok_or_else(|| StoreError::Damaged("the mark of erased versions".into()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::{Clock, FixedClock};
+    use crate::store::Backend;
+    use crate::store::contract::erase::{before, erase, whole};
+    use crate::store::contract::{commit, put};
+    use crate::store::embedded::{Embedded, Options, check};
+    use std::path::Path;
+    use std::sync::Arc;
+
+    /// Whether a file of the store holds these bytes.
+    fn holds(folder: &Path, bytes: &[u8]) -> bool {
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).any(|path| {
+            if path.is_dir() {
+                return holds(&path, bytes);
+            }
+            memchr::memmem::find(&std::fs::read(path).unwrap(), bytes).is_some()
+        })
+    }
+
+    #[test]
+    fn what_was_erased_leaves_the_files_when_they_are_compacted() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = Options { free_floor_mib: 0, ..Options::at(folder.path().join("store")) };
+        let open = || Embedded::open(options.clone(), FixedClock::at(Micros(0)) as Arc<dyn Clock>).unwrap();
+        let (store, tenant) = (open(), TenantId(1));
+        // Ids and search keys stand plain in the files.
+        for text in ["one", "two"] {
+            commit(&store, tenant, vec![put("Basic", "id-that-goes", text, &["k\0key-that-goes"])]).unwrap();
+            commit(&store, tenant, vec![put("Basic", "id-that-stays", text, &["k\0key-that-stays"])]).unwrap();
+        }
+        store.compact().unwrap();
+        erase(&store, tenant, vec![whole("Basic", "id-that-goes", 2), before("Basic", "id-that-stays", 2)]).unwrap();
+        store.close().unwrap();
+        drop(store);
+        let is_there = |text: &str| holds(&options.folder, text.as_bytes());
+        assert!(is_there("id-that-goes") && is_there("id-that-stays"), "removed, and still in older files");
+
+        let store = open();
+        store.compact().unwrap();
+        store.close().unwrap();
+        drop(store);
+        assert!(!is_there("id-that-goes") && !is_there("key-that-goes"));
+        assert!(is_there("id-that-stays") && is_there("key-that-stays"));
+        assert_eq!(check(&options).unwrap().problems, Vec::<String>::new());
+    }
+}
