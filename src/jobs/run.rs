@@ -172,6 +172,7 @@ impl Jobs {
     /// Commits a part and the job's record as one.
     async fn commit(&self, grant: Grant, mut job: Job, version: u64, part: Part) -> Result<Next> {
         let Part { mut commit, position, report, done, total, is_last } = part;
+        let before = job.clone();
         (job.position, job.report, job.total, job.failure) = (position, report, total, None);
         job.done += done;
         job.changed = Some(self.clock.now().0);
@@ -187,11 +188,20 @@ impl Jobs {
             }
             Err(CommitError::Stale { .. } | CommitError::Touched) => Ok(Next::Again),
             // Whether it happened, the record tells at the next turn.
-            Err(CommitError::Store(StoreError::OutcomeUnknown(_) | StoreError::Busy | StoreError::ReadOnly(_))) => {
-                tracing::warn!(job = job.id, tenant = tenant.0, "the part of a job could not be committed");
+            Err(CommitError::Store(
+                error @ (StoreError::OutcomeUnknown(_)
+                | StoreError::Busy
+                | StoreError::ReadOnly(_)
+                | StoreError::Closed(_)),
+            )) => {
+                tracing::warn!(%error, job = job.id, "the part of a job could not be committed");
                 Ok(Next::Nothing)
             }
-            Err(CommitError::Store(error)) => Err(error.into()),
+            Err(CommitError::Store(error)) => {
+                tracing::error!(%error, job = job.id, kind = job.kind, "a job failed");
+                let text = "The store can't read what this job is about: `pharos check` names it.";
+                self.fail(tenant, before, version, text.into()).await
+            }
         }
     }
 

@@ -11,6 +11,8 @@ mod gather;
 pub mod hold;
 pub mod purge;
 pub mod rules;
+#[cfg(test)]
+mod tests;
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

@@ -53,7 +53,10 @@ impl Group<'_> {
             };
             let mark = self.tables.records.get(layout::erased(tenant, old.rid)).map_err(|error| failed(&error))?;
             let oldest = erase::oldest(mark.as_deref())?;
-            let mut versions = erase::old_versions(self.tables, tenant, old.rid, before)?;
+            let mut versions = Vec::new();
+            if oldest < before {
+                versions = erase::old_versions(self.tables, tenant, old.rid, before)?;
+            }
             if matches!(erasure.extent, Extent::Whole { .. }) {
                 versions.push((header.version, header.time));
             }
