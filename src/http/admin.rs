@@ -1,16 +1,20 @@
-//! The administration of users, roles, clients and signing keys: JSON under `/auth/admin`, for access tokens with the scope `admin` of administrators.
+//! The administration of users, roles, clients, signing keys, jobs, retention and legal holds: JSON under `/auth/admin`, for access tokens with the scope `admin` of administrators.
 //!
 //! An answer has no secret, but the one that it makes: a client's is shown once. `ETag` is the version, and a change with `If-Match` of another one is refused.
 
 mod bodies;
 mod clients;
+mod holds;
+mod jobs;
 mod keys;
+mod retention;
 mod roles;
 mod users;
 
 use super::request::{bearer, text};
 use super::{Shared, body};
 use crate::app::App;
+use crate::auth::agent::Agent;
 use crate::config::Limits;
 use crate::error::{Category, Error, Result};
 use crate::interaction::call::{method_not_allowed, segments};
@@ -22,6 +26,7 @@ use actix_web::http::header::{
 };
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 /// The largest body, in bytes.
 const BODY_BYTES: usize = 1 << 20;
@@ -54,6 +59,7 @@ impl Answer {
 struct Call<'r> {
     app: &'r App,
     tenant: TenantId,
+    agent: Arc<Agent>,
     method: &'r str,
     query: Vec<(String, String)>,
     /// The version that has to be there: 0 for nothing.
@@ -91,12 +97,13 @@ pub async fn admin(request: HttpRequest, payload: web::Payload, shared: web::Dat
 
 async fn answer(request: &HttpRequest, payload: web::Payload, shared: &Shared) -> Result<Answer> {
     let (app, headers, tenant) = (&*shared.app, request.headers(), TenantId::DEFAULT);
-    app.authorize_admin(tenant, bearer(headers)?.as_deref()).await?;
+    let bearer = app.authorize_admin(tenant, bearer(headers)?.as_deref()).await?;
     let path = segments(request.path())?;
     let path = path.iter().skip(2).map(String::as_str).collect::<Vec<_>>();
     let call = Call {
         app,
         tenant,
+        agent: Arc::clone(&bearer.agent),
         method: request.method().as_str(),
         query: form_urlencoded::parse(request.query_string().as_bytes()).into_owned().collect(),
         version: version(headers)?,
@@ -109,6 +116,11 @@ async fn answer(request: &HttpRequest, payload: web::Payload, shared: &Shared) -
         ["clients"] => clients::all(&call).await,
         ["clients", id] => clients::one(&call, id).await,
         ["clients", id, action] => clients::act(&call, id, action).await,
+        ["holds"] => holds::all(&call),
+        ["holds", type_name, id] => holds::one(&call, type_name, id).await,
+        ["jobs"] => jobs::all(&call),
+        ["jobs", id] => jobs::one(&call, id).await,
+        ["retention"] => retention::retention(&call).await,
         ["keys", "rotate"] => keys::rotate(&call).await,
         ["roles"] => roles::all(&call),
         ["roles", name] => roles::one(&call, name).await,
