@@ -151,12 +151,20 @@ impl App {
     }
 
     /// Whether a request with this token may manage users, roles and clients. Nobody may without, on an open server neither.
+    /// `agent` hears who it is, where that is known.
     ///
     /// # Errors
     /// 401 without a good token; 403 for one that is not for the administration, or not of an administrator.
-    pub async fn authorize_admin(&self, tenant: TenantId, token: Option<&str>) -> Result<()> {
+    pub async fn authorize_admin(
+        &self,
+        tenant: TenantId,
+        token: Option<&str>,
+        agent: &mut Arc<Agent>,
+    ) -> Result<()> {
         let token = token.ok_or_else(|| unauthenticated("This needs an administrator's access token."))?;
-        if self.bearer(tenant, token).await?.is_admin() {
+        let bearer = self.bearer(tenant, token).await?;
+        *agent = Arc::clone(&bearer.agent);
+        if bearer.is_admin() {
             return Ok(());
         }
         let text = "This needs an access token with the scope admin, of a user who is an administrator.";
