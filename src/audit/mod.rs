@@ -9,6 +9,7 @@ pub mod checkpoint;
 pub mod event;
 pub mod form;
 pub mod ledger;
+pub mod reader;
 pub mod record;
 pub mod trail;
 

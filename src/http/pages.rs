@@ -5,6 +5,7 @@
 
 mod account;
 mod apps;
+mod audit;
 mod authorize;
 mod consent;
 mod emergency;

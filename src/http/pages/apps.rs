@@ -1,6 +1,6 @@
 //! `/auth/apps`: what somebody granted, and its end.
 
-use super::{Answer, Failure, Person, TENANT, Visit, Who, go_to, html, words};
+use super::{Answer, Failure, Person, TENANT, Visit, Who, audit, go_to, html, words};
 use crate::audit::{Event, Record};
 use crate::auth::agent::Agent;
 use crate::auth::keeper::Keeper;
@@ -20,6 +20,7 @@ struct Apps<'a> {
     csrf: &'a str,
     list: Vec<App>,
     note: Option<&'static str>,
+    may_audit: bool,
 }
 
 struct App {
@@ -40,7 +41,8 @@ pub async fn show(visit: Visit) -> Answer {
     let mut apps = own.iter().map(|own| App::of(keeper, own)).collect::<Result<Vec<_>, _>>()?;
     apps.reverse();
     let note = (visit.field("done") == "1").then_some("The app’s access has ended.");
-    html(StatusCode::OK, &Apps { who: Some(person.who()), csrf: &person.session.csrf, list: apps, note })
+    let may_audit = audit::may_see(&visit, &person).await?;
+    html(StatusCode::OK, &Apps { who: Some(person.who()), csrf: &person.session.csrf, list: apps, note, may_audit })
 }
 
 /// Ends one.
