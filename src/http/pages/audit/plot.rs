@@ -32,8 +32,8 @@ pub struct Plot {
     pub(super) bars: Vec<Bar>,
     /// The numbers at the side: their place and text.
     pub(super) counts: Vec<(String, u64)>,
-    /// The times below: place and text.
-    pub(super) times: Vec<(String, String)>,
+    /// The times below: place, which side of the text stands there, and text.
+    pub(super) times: Vec<(String, &'static str, String)>,
     /// What the picture shows, in a sentence.
     pub(super) sentence: String,
     pub(super) by: &'static str,
@@ -65,16 +65,18 @@ impl Plot {
         });
         let bars = bars.collect::<Vec<_>>();
         let marks = [0, top / 2, top];
-        let times = [0, counts.len() / 2, counts.len().saturating_sub(1)].map(|index| {
+        let last = counts.len().saturating_sub(1);
+        let times = [0, counts.len() / 2, last].map(|index| {
             let text = time(at(index), is_hourly);
-            (place(SIDE + each * number(index as u64)), text)
+            let middle = SIDE + each * (number(index as u64) + 0.425);
+            if index == last && last > 0 { (place(WIDTH), "end", text) } else { (place(middle), "middle", text) }
         });
         let total: u64 = counts.iter().map(|(one, _)| one).sum();
         let most = counts.iter().enumerate().max_by_key(|(index, (one, _))| (*one, std::cmp::Reverse(*index)));
         let by = if is_hourly { "hour" } else { "day" };
         let sentence = match most {
             Some((index, (count, _))) if *count > 0 => {
-                format!("{total} {} in all; the most in one {by} are {count}, at {}.", names.0, time(at(index), is_hourly))
+                format!("{total} {} in all. The most in one {by}: {count}, {}.", names.0, time(at(index), is_hourly))
             }
             _ => format!("No {} in this period.", names.0),
         };
@@ -128,7 +130,7 @@ mod tests {
         let tops = plot.bars.iter().map(|bar| (bar.first_at.0.as_str(), bar.second_at.0.as_str())).collect::<Vec<_>>();
         assert_eq!(tops, [("138.0", "138.0"), ("85.2", "32.4"), ("124.8", "124.8")]);
         assert_eq!(plot.bars[1].time, "1970-01-02");
-        assert_eq!(plot.sentence, "5 accesses in all; the most in one day are 4, at 1970-01-02.");
+        assert_eq!(plot.sentence, "5 accesses in all. The most in one day: 4, 1970-01-02.");
         let none = Plot::of("a", "Accesses", ("accesses", ""), (Micros(0), HOUR), &[(0, 0)]);
         assert_eq!((none.sentence.as_str(), none.times.len()), ("No accesses in this period.", 1));
     }

@@ -2,7 +2,7 @@
 
 use super::filter::{Filter, Outcome};
 use super::line::{Line, who};
-use crate::audit::Event;
+use crate::audit::{Event, Record};
 use crate::audit::reader::{Read, Reader};
 use crate::clock::Micros;
 use crate::error::Result;
@@ -150,7 +150,8 @@ impl Summary {
 
     fn add(&mut self, read: Arc<Read>) {
         let shape = &read.record.shape;
-        let is_access = matches!(shape.event, Event::Interaction(_) | Event::Operation(_) | Event::Export);
+        let is_request = matches!(shape.event, Event::Interaction(_) | Event::Operation(_) | Event::Export);
+        let is_access = is_request && !is_of_ledger(&read.record);
         let is_refused = Outcome::of(shape.status) == Outcome::Refused;
         let is_good = Outcome::of(shape.status) == Outcome::Good;
         let is_sign_in = matches!(shape.event, Event::SignIn | Event::Lockout) && !is_good;
@@ -206,6 +207,12 @@ impl Summary {
         let groups = self.patients.rows().0.into_iter().map(|group| group.id.into());
         of_lines.cloned().chain(groups).collect()
     }
+}
+
+/// Whether somebody looked at the ledger itself: that names patients, but gives nothing of their records.
+fn is_of_ledger(record: &Record<'_>) -> bool {
+    let asked = [&record.content.query, &record.content.target];
+    asked.into_iter().flatten().any(|asked| asked.starts_with("AuditEvent"))
 }
 
 impl Newest {
