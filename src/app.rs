@@ -17,6 +17,7 @@ use crate::fhir::definitions::r4;
 use crate::interaction::Context;
 use crate::interaction::call::Call;
 use crate::interaction::conformance::{Conformances, KeyMaking};
+use crate::interaction::consenting;
 use crate::interaction::cursor::Cursors;
 use crate::search::{Compiler, Limits, Options};
 use crate::store::Store;
@@ -33,7 +34,7 @@ pub struct App {
     /// The authorization server.
     pub auth: Arc<Server>,
     /// The audit ledger.
-    pub ledger: Ledger,
+    pub ledger: Arc<Ledger>,
     store: Store,
     clock: Arc<dyn Clock>,
     limits: Arc<crate::config::Limits>,
@@ -80,7 +81,7 @@ impl App {
         let signer = Signer::new(&secrets.checkpoints).map_err(Error::internal)?;
         let ledger = Ledger::new(&config.audit, config.insecure_open, store.clone(), Arc::clone(&clock), signer);
         Ok(Self {
-            ledger,
+            ledger: Arc::new(ledger),
             clients: Rates::per_second(limits.client_requests_per_s),
             tenants: Rates::per_second(limits.tenant_requests_per_s),
             registrations: Rates::new(REGISTRATIONS_WINDOW / REGISTRATIONS, REGISTRATIONS_WINDOW),
@@ -239,7 +240,7 @@ impl App {
     /// # Errors
     /// When the store fails.
     pub fn context(&self, grant: Grant, trail: Arc<Trail>) -> Result<Context> {
-        Ok(Context {
+        let context = Context {
             store: self.store.clone(),
             clock: Arc::clone(&self.clock),
             limits: Arc::clone(&self.limits),
@@ -248,10 +249,13 @@ impl App {
             conformance: self.conformances.of(grant.tenant())?,
             conformances: Arc::clone(&self.conformances),
             check_references: self.config.check_references,
+            consent_defaults: consenting::defaults(&self.config.consent),
             auth: (!self.config.insecure_open).then(|| Arc::clone(&self.auth)),
             grant,
             trail,
-        })
+            ledger: Arc::clone(&self.ledger),
+        };
+        Ok(Context { grant: consenting::grant(&context)?, ..context })
     }
 
     /// The door to data.

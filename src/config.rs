@@ -5,10 +5,12 @@
 
 mod audit;
 mod auth;
+mod consent;
 mod network;
 
 pub use audit::Audit;
 pub use auth::{Auth, Claims, Provider, Registration, TrustedIssuer};
+pub use consent::{Consent, Rule};
 pub use network::Network;
 
 use figment::Figment;
@@ -73,6 +75,8 @@ pub struct Config {
     pub auth: Auth,
     /// The audit ledger.
     pub audit: Audit,
+    /// Patients' consents.
+    pub consent: Consent,
     /// The limits.
     pub limits: Limits,
 }
@@ -149,6 +153,7 @@ impl Default for Config {
             log_format: LogFormat::Text,
             auth: Auth::default(),
             audit: Audit::default(),
+            consent: Consent::default(),
             limits: Limits::default(),
         }
     }

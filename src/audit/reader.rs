@@ -3,7 +3,7 @@
 //! A search answers with AuditEvents, each made and written for it; what counts and groups the entries of a month reads the blocks
 //! themselves, which costs a sixteenth. It is no way around a grant: who may see a part only of the AuditEvents can't read so.
 
-use super::record::Record;
+use super::record::{self, Record};
 use crate::auth::access::Allowed;
 use crate::auth::grant::Grant;
 use crate::auth::scope::Letters;
@@ -37,8 +37,10 @@ impl Period {
 /// An entry.
 #[derive(Debug)]
 pub struct Read {
-    /// Its number, which is its id.
+    /// The number of its first part, which is the id of an AuditEvent.
     pub number: u64,
+    /// How many parts it has.
+    pub parts: u32,
     /// When it happened.
     pub time: Micros,
     /// What happened.
@@ -104,8 +106,11 @@ impl Reader {
                 }
                 continue;
             };
-            for (number, entry) in (place..).zip(&entries) {
-                let read = Record::read(entry).ok().map(|record| Read { number, time: entry.time, record });
+            let mut number = place;
+            for entry in &entries {
+                let parts = record::parts(&entry.bytes).unwrap_or(1);
+                let read = Record::read(entry).ok().map(|record| Read { number, parts, time: entry.time, record });
+                number += u64::from(parts);
                 if each(read).is_break() {
                     return Ok(place);
                 }

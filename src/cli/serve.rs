@@ -18,6 +18,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use std::borrow::Cow;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 
 /// Serves until SIGTERM or SIGINT.
@@ -92,14 +93,19 @@ pub(super) fn serve(app: &Arc<App>, listener: TcpListener, announce: impl FnOnce
     let of_server = |event| app.ledger.note(TenantId::DEFAULT, Record::of(event, Cow::Owned(Agent::default())));
     let (result, told) = http::run(async {
         of_server(Event::Start).await.map_err(said)?;
-        let result = match http::server(Arc::clone(app), listener, metrics, true) {
+        let served = match http::server(Arc::clone(app), listener, metrics, true) {
             Ok(server) => {
                 announce(address);
-                server.await
+                let checkpoints = tokio::task::spawn_local(checkpoints(Arc::clone(app)));
+                let served = server.await;
+                checkpoints.abort();
+                served
             }
             Err(error) => Err(error),
         };
-        Ok::<_, Failure>((result, of_server(Event::Stop).await))
+        let told = of_server(Event::Stop).await;
+        checkpoint(app).await;
+        Ok::<_, Failure>((served, told))
     })?;
     app.stop();
     tracing::info!("stopping: finishing commits");
@@ -112,6 +118,25 @@ pub(super) fn serve(app: &Arc<App>, listener: TcpListener, announce: impl FnOnce
 pub(super) async fn note(app: &App, tenant: TenantId, what: &'static str, name: &str, note: String) -> Result<(), Failure> {
     let record = Record::of(Event::Administration(what.into()), Cow::Owned(Agent::operator()));
     app.ledger.note(tenant, record.named(name).saying(note)).await.map_err(said)
+}
+
+/// Signs checkpoints of the ledger, again and again.
+async fn checkpoints(app: Arc<App>) {
+    let seconds = app.config.audit.checkpoint_interval_s;
+    if seconds == 0 {
+        return;
+    }
+    let mut interval = tokio::time::interval(Duration::from_secs(seconds));
+    loop {
+        interval.tick().await;
+        checkpoint(&app).await;
+    }
+}
+
+async fn checkpoint(app: &App) {
+    if let Err(error) = app.ledger.checkpoint(&[TenantId::DEFAULT]).await {
+        tracing::error!(?error, "a checkpoint of the ledger could not be made");
+    }
 }
 
 fn recorder() -> Result<PrometheusHandle, Failure> {

@@ -14,7 +14,7 @@ pub mod fault;
 pub mod ledger;
 pub mod seal;
 
-use crate::auth::grant::Grant;
+use crate::auth::grant::{Consented, Grant};
 use crate::auth::keeper::{Keeper, KeeperError, SharedKeeper};
 use crate::clock::Micros;
 use crate::key::{KeyList, KeyRange};
@@ -426,6 +426,13 @@ impl Records {
     #[must_use]
     pub const fn grant(&self) -> &Grant {
         &self.grant
+    }
+
+    /// The same, as far as patients consent to it.
+    #[must_use]
+    pub fn consented(mut self, to: Option<Consented>) -> Self {
+        self.grant = self.grant.consented(to);
+        self
     }
 
     /// The raw snapshot, past which nothing goes that the grant does not reach: for the search engine, which compiles the grant

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::print_stdout)]
 
+mod audit;
 mod audit_page;
 mod authorization;
 mod authorize;
@@ -9,6 +10,8 @@ mod batch;
 mod binary;
 mod broker;
 mod capabilities;
+mod consent;
+mod consent_explain;
 mod cors;
 mod create;
 mod delete;

@@ -9,12 +9,13 @@ mod plot;
 mod summary;
 
 use super::{Answer, Failure, Person, TENANT, Visit, Who, guarded, html};
-use crate::audit::chain::{self, Verified};
-use crate::audit::checkpoint::{self, CheckpointError};
+use crate::audit::chain::Verified;
+use crate::audit::checkpoint;
 use crate::audit::reader::Reader;
 use crate::audit::{Event, Record, Trail};
 use crate::auth::agent::Agent;
 use crate::auth::grant::Grant;
+use crate::clock::Micros;
 use crate::error::{Error, Result as Outcome};
 use crate::interaction;
 use crate::interaction::call::Call;
@@ -64,8 +65,6 @@ struct Entries {
 /// What verifying found.
 struct Chain {
     verified: Verified,
-    /// What is wrong with the checkpoints.
-    bad: Option<String>,
     /// The last checkpoint: its number and time.
     last: Option<(u64, String)>,
 }
@@ -179,19 +178,14 @@ async fn verify(visit: &Visit, person: &Person) -> Result<Chain, Failure> {
         Ok((_, agent)) => agent,
         refused => app.ledger.close(TENANT, &trail, refused, |_| {}).await?.1,
     };
-    let verifying = Arc::clone(&app);
+    let (verifying, handle) = (Arc::clone(&app), tokio::runtime::Handle::current());
     let chain = tokio::task::spawn_blocking(move || {
-        let signer = verifying.ledger.signer();
-        let kept = checkpoint::kept(&*verifying.store().keeper())?;
-        let last = kept.last().and_then(|jws| signer.open(0, jws).ok());
-        let (known, bad) = match signer.verify(TENANT, kept) {
-            Ok(known) => (known, None),
-            Err(error @ CheckpointError::Bad { .. }) => (Vec::new(), Some(error.to_string())),
-            Err(error) => return Err(Error::internal(error)),
-        };
-        let verified = chain::verify(verifying.store(), TENANT, &known)?;
-        let at = |seconds: i64| time(crate::clock::Micros(seconds.saturating_mul(1_000_000)));
-        Ok(Chain { verified, bad, last: last.map(|last| (last.number, at(last.iat))) })
+        let ledger = &verifying.ledger;
+        let verified = handle.block_on(ledger.verify(TENANT, None))?.chain;
+        let last = checkpoint::last(&*verifying.store().keeper()).map_err(Error::internal)?;
+        let last = last.and_then(|jws| ledger.signer().open(0, &jws).ok());
+        let at = |seconds: i64| time(Micros(seconds.saturating_mul(1_000_000)));
+        Ok::<_, Error>(Chain { verified, last: last.map(|last| (last.number, at(last.iat))) })
     });
     let chain = chain.await.map_err(|_| Failure::internal("verifying the ledger panicked"))??;
     let record = Record::of(Event::Verification, Cow::Borrowed(&*agent)).saying(chain.sentence());
@@ -200,22 +194,21 @@ async fn verify(visit: &Visit, person: &Person) -> Result<Chain, Failure> {
 }
 
 /// A time to the second, in UTC.
-fn time(time: crate::clock::Micros) -> String {
+fn time(time: Micros) -> String {
     time.to_instant().get(..19).unwrap_or_default().replace('T', " ")
 }
 
 impl Chain {
     fn is_sound(&self) -> bool {
-        self.verified.is_sound() && self.bad.is_none()
+        self.verified.is_sound()
     }
 
     /// What it comes to.
     fn sentence(&self) -> String {
         let entries = self.verified.head.next;
-        let fault = self.verified.faults.first().map(|fault| format!("Entry {}: {}", fault.entry, fault.what));
-        match fault.or_else(|| self.bad.clone()) {
-            None => format!("The chain is whole: {entries} entries, {} blocks.", self.verified.blocks),
-            Some(fault) => format!("The chain is not whole. {fault}."),
+        match self.verified.faults.first() {
+            None => format!("The chain is whole: {entries} AuditEvents in {} blocks.", self.verified.blocks),
+            Some(fault) => format!("The chain is not whole. AuditEvent {}: {}.", fault.entry, fault.what),
         }
     }
 

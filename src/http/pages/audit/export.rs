@@ -6,12 +6,14 @@ use super::line::{HEAD, csv};
 use crate::app::App;
 use crate::audit::reader::{Read, Reader};
 use crate::audit::record::Content;
-use crate::audit::{Event, Record, event};
+use crate::audit::event::{self, Facet, Own};
+use crate::audit::{Event, Record};
 use crate::auth::agent::Agent;
 use crate::error::{Error, Result};
 use crate::fhir::write;
 use crate::interaction;
 use crate::interaction::call::Call;
+use crate::store::ledger::id_of;
 use crate::tenant::TenantId;
 use actix_web::web::Bytes;
 use futures_util::{Stream, stream};
@@ -50,14 +52,23 @@ impl Format {
         if self == Self::Csv { HEAD } else { "" }
     }
 
-    fn line(self, base: &str, read: &Read) -> String {
+    /// An entry: of several patients as an AuditEvent for each, or for the one that was asked for.
+    fn line(self, base: &str, read: &Read, patient: &str) -> String {
         match self {
             Self::Csv => csv(read),
             Self::Ndjson => {
                 let Record { shape, content } = &read.record;
-                let id = read.number.to_string();
-                let resource = event::resource(base, shape, Some((&id, read.time, content)));
-                String::from_utf8_lossy(&write::to_vec(&resource.into())).into_owned() + "\n"
+                let is_shown = |part: &u32| {
+                    let named = event::patient(content, *part);
+                    *part == 0 || patient.is_empty() || named == Some(patient)
+                };
+                let line = |part: u32| {
+                    let id = id_of(read.number + u64::from(part));
+                    let own = Own { id: &id, time: read.time, content, part };
+                    let resource = event::resource(base, shape, Facet::of(content, part), Some(own));
+                    String::from_utf8_lossy(&write::to_vec(&resource.into())).into_owned() + "\n"
+                };
+                (0..read.parts).filter(is_shown).map(line).collect()
             }
         }
     }
@@ -140,10 +151,10 @@ impl Export {
                 return ControlFlow::Break(());
             }
             looked_at += 1;
-            after = read.number + 1;
+            after = read.number + u64::from(read.parts);
             if self.filter.has(read.time, &read.record) {
                 part.count += 1;
-                part.text += &self.format.line(&self.app.config.base_url(), &read);
+                part.text += &self.format.line(&self.app.config.base_url(), &read, &self.filter.patient);
                 part.patients.extend(read.record.content.patients.iter().cloned());
             }
             ControlFlow::Continue(())

@@ -181,7 +181,7 @@ mod tests {
     #[test]
     fn a_line_has_as_many_cells_as_the_head() {
         let record = Record::of(Event::SignOut, Cow::Owned(Agent::client("=app")));
-        let line = csv(&Read { number: 7, time: Micros(0), record });
+        let line = csv(&Read { number: 7, parts: 1, time: Micros(0), record });
         assert_eq!(line.split(',').count(), HEAD.split(',').count());
         assert!(line.starts_with("7,1970-01-01T00:00:00.000000Z,sign-out,200,,,,'=app,"), "{line}");
     }
