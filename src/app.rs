@@ -39,7 +39,7 @@ pub struct App {
     /// The authorization server.
     pub auth: Arc<Server>,
     /// The audit ledger.
-    pub ledger: Ledger,
+    pub ledger: Arc<Ledger>,
     /// Long work.
     pub jobs: Arc<Jobs>,
     store: Store,
@@ -89,7 +89,7 @@ impl App {
         let ledger = Ledger::new(&config.audit, config.insecure_open, store.clone(), Arc::clone(&clock), signer);
         let jobs = Arc::new(jobs(&config, &store, &clock, &conformances, ledger.is_kept())?);
         Ok(Self {
-            ledger,
+            ledger: Arc::new(ledger),
             jobs,
             clients: Rates::per_second(limits.client_requests_per_s),
             tenants: Rates::per_second(limits.tenant_requests_per_s),
@@ -250,6 +250,7 @@ impl App {
             grant,
             trail,
             jobs: Arc::clone(&self.jobs),
+            ledger: Arc::clone(&self.ledger),
         })
     }
 

@@ -1,8 +1,8 @@
 //! From a record to an AuditEvent: <https://hl7.org/fhir/R4/auditevent.html>, in the patterns of IHE's Basic Audit Log Patterns
 //! (<https://profiles.ihe.net/ITI/BALP/>).
 //!
-//! One AuditEvent tells of one request, and names every patient whose data it gave out; BALP would have one for each patient. So one
-//! that names several claims the profile for none.
+//! A record that names one patient, or none, is one AuditEvent. One that names several is one AuditEvent for all that was asked and
+//! changed, without the patients, and one for each patient, with what concerns that patient.
 
 use super::record::{Changed, Content, Event, Shape};
 use crate::auth::agent::Agent;
@@ -76,26 +76,108 @@ fn interaction(code: &str) -> (char, Option<&'static str>) {
     }
 }
 
-/// The AuditEvent of a record. Without the content it has all but what is the record's own: as many entities, that name nothing.
+/// What an AuditEvent tells beside its shape. Two of the same shape and facet differ in what they name only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Facet(u8);
+
+const TARGET: u8 = 1;
+const QUERY: u8 = 2;
+const CHANGED: u8 = 4;
+const PATIENT: u8 = 8;
+/// One of several patients.
+const ONE_OF_SEVERAL: u8 = 16;
+
+impl Facet {
+    /// That of a part of a record.
+    #[must_use]
+    pub fn of(content: &Content<'_>, part: u32) -> Self {
+        let bit = |is_there: bool, bit: u8| if is_there { bit } else { 0 };
+        Self(
+            bit(target(content, part).is_some(), TARGET)
+                | bit(part == 0 && content.query.is_some(), QUERY)
+                | bit(changed(content, part).next().is_some(), CHANGED)
+                | bit(patient(content, part).is_some(), PATIENT)
+                | bit(part > 0, ONE_OF_SEVERAL),
+        )
+    }
+
+    /// As a byte.
+    #[must_use]
+    pub const fn bits(self) -> u8 {
+        self.0
+    }
+
+    const fn has(self, bit: u8) -> bool {
+        self.0 & bit != 0
+    }
+}
+
+/// The patient that a part of a record names.
 #[must_use]
-pub fn resource(base: &str, shape: &Shape<'_>, own: Option<(&str, Micros, &Content<'_>)>) -> Object<'static> {
+pub fn patient<'c>(content: &'c Content<'_>, part: u32) -> Option<&'c str> {
+    let place = match (part, content.patients.len()) {
+        (0, 1) => 0,
+        (0, _) => return None,
+        (part, _) => usize::try_from(part).ok()? - 1,
+    };
+    content.patients.get(place).map(|patient| &**patient)
+}
+
+/// The changes that a part of a record names: where there are several patients, each those of its patient's data, and the first those
+/// of nobody's.
+pub fn changed<'c>(content: &'c Content<'_>, part: u32) -> impl Iterator<Item = &'c Changed> {
+    let has_several = content.patients.len() > 1;
+    content.changed.iter().filter(move |changed| match part {
+        0 => !has_several || changed.of.is_empty(),
+        part => changed.of.contains(&(part - 1)),
+    })
+}
+
+/// The target that a part of a record names: where there are several patients, one of them is named with their own part only.
+#[must_use]
+pub fn target<'c>(content: &'c Content<'_>, part: u32) -> Option<&'c str> {
+    let target = content.target.as_deref()?;
+    let of = target.strip_prefix("Patient/").and_then(|id| content.patients.iter().position(|own| **own == *id));
+    let home = match of {
+        Some(place) if content.patients.len() > 1 => place + 1,
+        _ => 0,
+    };
+    (usize::try_from(part) == Ok(home)).then_some(target)
+}
+
+/// What is an AuditEvent's own.
+#[derive(Debug, Clone, Copy)]
+pub struct Own<'o> {
+    /// The id.
+    pub id: &'o str,
+    /// When it happened.
+    pub time: Micros,
+    /// The record's content.
+    pub content: &'o Content<'o>,
+    /// Which part of the record.
+    pub part: u32,
+}
+
+/// The AuditEvent of a record. Without what is its own it has as many kinds of entities, that name nothing.
+#[must_use]
+pub fn resource(base: &str, shape: &Shape<'_>, facet: Facet, own: Option<Own<'_>>) -> Object<'static> {
     let kind = kind(&shape.event);
     let mut event = Object::new();
     event.set("resourceType", Value::from("AuditEvent"));
-    if let Some((id, ..)) = own {
-        event.set("id", Value::from(id.to_owned()));
+    if let Some(own) = own {
+        event.set("id", Value::from(own.id.to_owned()));
     }
-    if let Some(profile) = profile(&kind, shape) {
+    if let Some(profile) = profile(&kind, shape, facet) {
         event.set("meta", tree!({ "profile": [(profile)] }));
     }
     event.set("type", coding(kind.of.0, kind.of.1));
     event.set("subtype", kind.subtypes.iter().map(|(system, code)| coding(system, code)).collect::<Vec<_>>().into());
     event.set("action", Value::from(kind.action.to_string()));
-    if let Some((_, time, _)) = own {
-        event.set("recorded", Value::from(time.to_instant()));
+    if let Some(own) = own {
+        event.set("recorded", Value::from(own.time.to_instant()));
     }
     event.set("outcome", Value::from(outcome(shape.status)));
-    if let Some(text) = outcome_text(shape, own.map(|(.., content)| content)) {
+    if let Some(text) = outcome_text(shape, own) {
         event.set("outcomeDesc", Value::from(text));
     }
     if let Some(purpose) = purposes(&shape.agent) {
@@ -109,7 +191,7 @@ pub fn resource(base: &str, shape: &Shape<'_>, own: Option<(&str, Micros, &Conte
             "type": [{ "system": "http://terminology.hl7.org/CodeSystem/security-source-type", "code": "4" }],
         }),
     );
-    let entities = entities(shape, own.map(|(.., content)| content));
+    let entities = entities(shape, facet, own);
     if !entities.is_empty() {
         event.set("entity", entities.into());
     }
@@ -133,8 +215,8 @@ const fn outcome(status: u16) -> &'static str {
     }
 }
 
-fn outcome_text(shape: &Shape<'_>, content: Option<&Content<'_>>) -> Option<String> {
-    let note = content.and_then(|content| content.note.as_deref());
+fn outcome_text(shape: &Shape<'_>, own: Option<Own<'_>>) -> Option<String> {
+    let note = own.filter(|own| own.part == 0).and_then(|own| own.content.note.as_deref());
     match (shape.status, note) {
         (0..400, note) => note.map(ToOwned::to_owned),
         (status, None) => Some(format!("HTTP {status}")),
@@ -142,18 +224,17 @@ fn outcome_text(shape: &Shape<'_>, content: Option<&Content<'_>>) -> Option<Stri
     }
 }
 
-fn profile(kind: &Kind<'_>, shape: &Shape<'_>) -> Option<String> {
-    let name = kind.profile.filter(|_| shape.status < 400 && !shape.has_several_patients())?;
-    let patient = if shape.has_patients() { "Patient" } else { "" };
+fn profile(kind: &Kind<'_>, shape: &Shape<'_>, facet: Facet) -> Option<String> {
+    let name = kind.profile.filter(|_| shape.status < 400 && !facet.has(ONE_OF_SEVERAL))?;
+    let patient = if facet.has(PATIENT) { "Patient" } else { "" };
     Some(format!("{BALP}{patient}{name}"))
 }
 
 fn purposes(agent: &Agent) -> Option<Value<'static>> {
     let coded = agent.purpose.iter().map(|code| concept(REASON, code));
-    let emergency = agent
-        .emergency
-        .as_deref()
-        .map(|reason| tree!({ "coding": [{ "system": (REASON), "code": "BTG" }], "text": (reason.to_owned()) }));
+    let emergency = agent.emergency.as_deref().map(|reason| {
+        tree!({ "coding": [{ "system": (REASON), "code": "BTG" }], "text": (reason.to_owned()) })
+    });
     let all: Vec<_> = coded.chain(emergency).collect();
     (!all.is_empty()).then(|| all.into())
 }
@@ -261,39 +342,23 @@ fn entity(reference: Option<&str>, kind: &str, role: &str) -> Object<'static> {
     entity
 }
 
-fn entities(shape: &Shape<'_>, content: Option<&Content<'_>>) -> Vec<Value<'static>> {
+fn entities(shape: &Shape<'_>, facet: Facet, own: Option<Own<'_>>) -> Vec<Value<'static>> {
     let mut all: Vec<Value<'static>> = Vec::new();
     let mut add = |entity: Object<'static>| all.push(entity.into());
-    match content {
-        Some(content) => {
-            for patient in &content.patients {
-                add(entity(Some(&format!("Patient/{patient}")), "1", "1"));
-            }
-            if let Some(target) = &content.target {
-                add(entity(Some(target), "2", "4"));
-            }
-            for Changed { action, what } in &content.changed {
-                let mut changed = entity(Some(what), "2", "4");
-                let lifecycle = match action {
-                    'C' => "1",
-                    'D' => "14",
-                    _ => "3",
-                };
-                changed
-                    .set("lifecycle", coding("http://terminology.hl7.org/CodeSystem/dicom-audit-lifecycle", lifecycle));
-                add(changed);
-            }
-        }
-        None => {
-            if shape.has_patients() {
-                add(entity(None, "1", "1"));
-            }
-            if shape.has_target() || shape.has_changes() {
-                add(entity(None, "2", "4"));
-            }
-        }
+    let content = own.map(|own| own.content);
+    if facet.has(PATIENT) {
+        let patient = own.and_then(|own| patient(own.content, own.part)).map(|id| format!("Patient/{id}"));
+        add(entity(patient.as_deref(), "1", "1"));
     }
-    if shape.has_query() {
+    if facet.has(TARGET) {
+        add(entity(own.and_then(|own| target(own.content, own.part)), "2", "4"));
+    }
+    match own {
+        Some(own) => changed(own.content, own.part).for_each(|changed| add(changed_entity(changed))),
+        None if facet.has(CHANGED) => add(entity(None, "2", "4")),
+        None => {}
+    }
+    if facet.has(QUERY) {
         let mut query = entity(None, "2", "24");
         if let Some(text) = content.and_then(|content| content.query.as_deref()) {
             query.set("query", Value::from(STANDARD.encode(text)));
@@ -306,4 +371,15 @@ fn entities(shape: &Shape<'_>, content: Option<&Content<'_>>) -> Vec<Value<'stat
         add(named);
     }
     all
+}
+
+fn changed_entity(Changed { action, what, .. }: &Changed) -> Object<'static> {
+    let mut changed = entity(Some(what), "2", "4");
+    let lifecycle = match action {
+        'C' => "1",
+        'D' => "14",
+        _ => "3",
+    };
+    changed.set("lifecycle", coding("http://terminology.hl7.org/CodeSystem/dicom-audit-lifecycle", lifecycle));
+    changed
 }

@@ -1,6 +1,8 @@
 //! Where records go: into the store's ledger, or the request is refused.
 
-use super::checkpoint::Signer;
+use super::chain::{self, Fault, Verified};
+use super::checkpoint::{self, Checkpoint, CheckpointError, Signer};
+use super::publish::Places;
 use super::record::{Content, Event, Record};
 use super::trail::Trail;
 use crate::clock::Clock;
@@ -19,6 +21,16 @@ pub struct Ledger {
     store: Store,
     clock: Arc<dyn Clock>,
     signer: Signer,
+    places: Places,
+}
+
+/// What verifying a tenant's ledger found.
+#[derive(Debug, Clone)]
+pub struct Verification {
+    /// The chain.
+    pub chain: Verified,
+    /// The checkpoints that it was compared with.
+    pub checkpoints: usize,
 }
 
 impl Ledger {
@@ -26,7 +38,7 @@ impl Ledger {
     #[must_use]
     pub fn new(settings: &config::Audit, is_open: bool, store: Store, clock: Arc<dyn Clock>, signer: Signer) -> Self {
         let is_kept = settings.enabled.unwrap_or(!is_open);
-        Self { is_kept, is_synced: settings.sync_before_answer, store, clock, signer }
+        Self { is_kept, is_synced: settings.sync_before_answer, store, clock, signer, places: Places::new(settings) }
     }
 
     /// Whether anything is recorded.
@@ -79,6 +91,42 @@ impl Ledger {
         }
         let entry = record.entry(self.clock.now()).map_err(unrecorded)?;
         self.keep(tenant, entry).await
+    }
+
+    /// Signs how far the chains of these tenants have come, keeps that and sends it to the places outside, if any has grown.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn checkpoint(&self, tenants: &[TenantId]) -> Result<Option<Checkpoint>> {
+        if !self.is_kept {
+            return Ok(None);
+        }
+        self.store.settled().await?;
+        let now = self.clock.now();
+        let made = self.signer.make(&self.store, tenants, now).await.map_err(Error::internal)?;
+        let Some((checkpoint, jws)) = made else { return Ok(None) };
+        self.places.send(&jws, now).await;
+        Ok(Some(checkpoint))
+    }
+
+    /// Verifies a tenant's chain, and that it has gone through all the checkpoints: those that are kept, or others from a place
+    /// outside.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn verify(&self, tenant: TenantId, outside: Option<Vec<String>>) -> Result<Verification> {
+        self.store.settled().await?;
+        let keeper = self.store.keeper();
+        let kept = outside.map_or_else(|| checkpoint::kept(&*keeper).map_err(Error::internal), Ok)?;
+        let checkpoints = kept.len();
+        let (known, fault) = match self.signer.verify(tenant, kept) {
+            Ok(known) => (known, None),
+            Err(error @ CheckpointError::Bad { .. }) => (Vec::new(), Some(error.to_string())),
+            Err(error) => return Err(Error::internal(error)),
+        };
+        let mut chain = chain::verify(&self.store, tenant, &known)?;
+        chain.faults.extend(fault.map(|what| Fault { entry: chain.head.next, what }));
+        Ok(Verification { chain, checkpoints })
     }
 
     async fn keep(&self, tenant: TenantId, entry: Entry) -> Result<()> {

@@ -9,8 +9,12 @@ pub mod checkpoint;
 pub mod event;
 pub mod form;
 pub mod ledger;
+pub mod publish;
 pub mod record;
 pub mod trail;
+
+#[cfg(test)]
+mod form_tests;
 
 pub use ledger::Ledger;
 pub use record::{Event, Record};

@@ -1,7 +1,7 @@
 //! What is kept of one request or event.
 //!
-//! The bytes of an entry are two JSON objects: what many entries have in common ([`Shape`]: who, what kind, how it ended), behind its
-//! length in four bytes, and what is this entry's own ([`Content`]: which resource, which patients, which query). So the search keys
+//! The bytes of an entry are the number of its parts and the length of the first object (four bytes each), and two JSON objects: what many
+//! entries have in common ([`Shape`]: who, what kind, how it ended), and what is this entry's own ([`Content`]: which resource, which patients, which query). So the search keys
 //! of a shape need be made once only.
 
 use crate::auth::agent::Agent;
@@ -57,6 +57,9 @@ pub struct Changed {
     pub action: char,
     /// `Patient/1`.
     pub what: Box<str>,
+    /// Whose data it is: places in [`Content::patients`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub of: Vec<u32>,
 }
 
 impl Changed {
@@ -68,7 +71,7 @@ impl Changed {
             Method::Update | Method::Patch => 'U',
             Method::Delete => 'D',
         };
-        Self { action, what: format!("{type_name}/{id}").into() }
+        Self { action, what: format!("{type_name}/{id}").into(), of: Vec::new() }
     }
 }
 
@@ -87,8 +90,6 @@ pub struct Shape<'a> {
     /// What it was done to, where that is no resource: the name of a client, an account, a rule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<Cow<'a, str>>,
-    /// Which parts the content has, as bits: target, query, changes, patients, several patients.
-    parts: u8,
 }
 
 /// What is a record's own.
@@ -121,49 +122,11 @@ pub struct Record<'a> {
     pub content: Content<'a>,
 }
 
-const TARGET: u8 = 1;
-const QUERY: u8 = 2;
-const CHANGED: u8 = 4;
-const PATIENTS: u8 = 8;
-const SEVERAL: u8 = 16;
-
-impl Shape<'_> {
-    /// Whether the content names a resource.
-    #[must_use]
-    pub const fn has_target(&self) -> bool {
-        self.parts & TARGET != 0
-    }
-
-    /// Whether it has a query.
-    #[must_use]
-    pub const fn has_query(&self) -> bool {
-        self.parts & QUERY != 0
-    }
-
-    /// Whether it has changes.
-    #[must_use]
-    pub const fn has_changes(&self) -> bool {
-        self.parts & CHANGED != 0
-    }
-
-    /// Whether it names patients.
-    #[must_use]
-    pub const fn has_patients(&self) -> bool {
-        self.parts & PATIENTS != 0
-    }
-
-    /// Whether it names more than one patient.
-    #[must_use]
-    pub const fn has_several_patients(&self) -> bool {
-        self.parts & SEVERAL != 0
-    }
-}
-
 impl<'a> Record<'a> {
     /// A record of an event that went well, by somebody, with no more said.
     #[must_use]
     pub const fn of(event: Event, agent: Cow<'a, Agent>) -> Self {
-        let shape = Shape { event, status: 200, agent, from: None, name: None, parts: 0 };
+        let shape = Shape { event, status: 200, agent, from: None, name: None };
         let content = Content { target: None, query: None, changed: Vec::new(), patients: Vec::new(), note: None };
         Self { shape, content }
     }
@@ -172,31 +135,41 @@ impl<'a> Record<'a> {
     ///
     /// # Errors
     /// When it can't be written as JSON, which none can't.
-    pub fn entry(mut self, time: Micros) -> StoreResult<Entry> {
-        let Content { target, query, changed, patients, .. } = &self.content;
-        let bit = |is_there: bool, bit: u8| if is_there { bit } else { 0 };
-        self.shape.parts = bit(target.is_some(), TARGET)
-            | bit(query.is_some(), QUERY)
-            | bit(!changed.is_empty(), CHANGED)
-            | bit(!patients.is_empty(), PATIENTS)
-            | bit(patients.len() > 1, SEVERAL);
+    pub fn entry(self, time: Micros) -> StoreResult<Entry> {
         let failed = |error: serde_json::Error| StoreError::Io(format!("a record of the ledger: {error}"));
-        let mut bytes = vec![0; 4];
+        let too_long = |_| StoreError::Io("a record of the ledger is too long".into());
+        let mut bytes = vec![0; LENGTHS];
         serde_json::to_writer(&mut bytes, &self.shape).map_err(failed)?;
-        let length = u32::try_from(bytes.len() - 4).map_err(|_| damaged())?;
-        bytes.splice(..4, length.to_be_bytes());
+        let length = u32::try_from(bytes.len() - LENGTHS).map_err(too_long)?;
+        let parts = match self.content.patients.len() {
+            0 | 1 => 1,
+            several => u32::try_from(several + 1).map_err(too_long)?,
+        };
+        bytes.splice(..LENGTHS, parts.to_be_bytes().into_iter().chain(length.to_be_bytes()));
         serde_json::to_writer(&mut bytes, &self.content).map_err(failed)?;
         Ok(Entry { time, bytes: bytes.into() })
     }
 }
 
-/// The two parts of an entry's bytes.
+const LENGTHS: usize = 8;
+
+/// How many resources an entry is served as: one, or where it names several patients, one for all of it and one for each of them.
+/// So who may see what concerns one patient learns of no other.
 ///
 /// # Errors
 /// For bytes that are no entry.
-pub fn parts(bytes: &[u8]) -> StoreResult<(&[u8], &[u8])> {
+pub fn parts(bytes: &[u8]) -> StoreResult<u32> {
+    bytes.first_chunk::<4>().map(|bytes| u32::from_be_bytes(*bytes)).ok_or_else(damaged)
+}
+
+/// The two objects in an entry's bytes.
+///
+/// # Errors
+/// For bytes that are no entry.
+pub fn objects(bytes: &[u8]) -> StoreResult<(&[u8], &[u8])> {
     let found = || {
-        let (length, rest) = bytes.split_first_chunk::<4>()?;
+        let (_, rest) = bytes.split_first_chunk::<4>()?;
+        let (length, rest) = rest.split_first_chunk::<4>()?;
         rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)
     };
     found().ok_or_else(damaged)
@@ -208,7 +181,7 @@ impl Record<'static> {
     /// # Errors
     /// For bytes that are no entry.
     pub fn read(entry: &Entry) -> StoreResult<Self> {
-        let (shape, content) = parts(&entry.bytes)?;
+        let (shape, content) = objects(&entry.bytes)?;
         Ok(Self { shape: read(shape)?, content: read(content)? })
     }
 }
@@ -239,9 +212,8 @@ mod tests {
         let entry = record.clone().entry(Micros(5)).unwrap();
         let back = Record::read(&entry).unwrap();
         assert_eq!(back.content, record.content);
-        assert!(back.shape.has_target() && back.shape.has_patients());
-        assert!(!back.shape.has_query() && !back.shape.has_changes());
+        assert_eq!(parts(&entry.bytes).unwrap(), 1);
         assert_eq!(back.shape.agent, record.shape.agent);
-        assert!(Record::read(&Entry { time: Micros(0), bytes: b"\0\0\0\x09{}".as_slice().into() }).is_err());
+        assert!(Record::read(&Entry { time: Micros(0), bytes: b"\0\0\0\x01\0\0\0\x09{}".as_slice().into() }).is_err());
     }
 }

@@ -5,8 +5,8 @@ use crate::auth::agent::Agent;
 use crate::auth::compartment::patients_of;
 use crate::clock::Micros;
 use crate::store::ledger::Entry;
-use crate::store::{Change, StoreResult, Version, View};
-use rustc_hash::FxHashSet;
+use crate::store::{Change, Method, StoreResult, Version, View};
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -20,6 +20,8 @@ pub struct Trail {
     is_kept: bool,
     event: Event,
     from: Option<IpAddr>,
+    /// What a Bundle turned out to be.
+    refined: OnceLock<Event>,
     agent: OnceLock<Arc<Agent>>,
     gathered: Mutex<Gathered>,
 }
@@ -36,7 +38,7 @@ impl Trail {
     /// The trail of a request that asks for this, from there.
     #[must_use]
     pub fn new(event: Event, from: Option<IpAddr>) -> Self {
-        Self { is_kept: true, event, from, agent: OnceLock::new(), gathered: Mutex::default() }
+        Self { is_kept: true, event, from, refined: OnceLock::new(), agent: OnceLock::new(), gathered: Mutex::default() }
     }
 
     /// The trail of what is not recorded.
@@ -55,6 +57,15 @@ impl Trail {
     /// Says who it is, as soon as that is known.
     pub fn set_agent(&self, agent: Arc<Agent>) {
         drop(self.agent.set(agent));
+    }
+
+    /// Says what the request turned out to be.
+    pub fn refine(&self, event: Event) {
+        drop(self.refined.set(event));
+    }
+
+    fn event(&self) -> &Event {
+        self.refined.get().unwrap_or(&self.event)
     }
 
     /// Who it is, as far as that is known.
@@ -107,28 +118,38 @@ impl Trail {
     /// When the store fails.
     pub fn entry_of(&self, changes: &[Change], view: &dyn View, now: Micros) -> StoreResult<Option<Entry>> {
         let Some(first) = changes.first().filter(|_| self.is_kept) else { return Ok(None) };
-        let mut patients = FxHashSet::default();
-        for change in changes {
+        let mut patients: FxHashMap<Box<str>, u32> = FxHashMap::default();
+        let mut changed = Vec::with_capacity(changes.len());
+        for change in changes.iter().filter(|change| !change.id.is_empty()) {
+            let mut whose = Vec::new();
             if let Some(content) = &change.content {
-                patients.extend(patients_of(&change.type_name, &content.keys));
+                whose = patients_of(&change.type_name, &content.keys);
             }
-            if change.method != crate::store::Method::Create
+            if change.method != Method::Create
                 && let Some(rid) = view.find(&change.type_name, &change.id)?
                 && let Some(old) = view.current(rid)?
             {
-                patients.extend(old.patients);
+                whose.extend(old.patients);
             }
+            let mut own = Changed::of(change.method, &change.type_name, &change.id);
+            for patient in whose {
+                let next = u32::try_from(patients.len()).unwrap_or(u32::MAX);
+                own.of.push(*patients.entry(patient).or_insert(next));
+            }
+            own.of.sort_unstable();
+            own.of.dedup();
+            changed.push(own);
         }
         // Each commit of a batch is a request of its own.
-        let event = match &self.event {
+        let event = match self.event() {
             Event::Interaction(code) if code == "batch" => Event::Interaction(Cow::Borrowed(code_of(first.method))),
             other => other.clone(),
         };
         let mut record = self.record(event, 200);
-        let changed = changes.iter().filter(|change| !change.id.is_empty());
-        record.content.changed =
-            changed.map(|change| Changed::of(change.method, &change.type_name, &change.id)).collect();
-        record.content.patients = sorted(patients);
+        record.content.changed = changed;
+        let mut patients: Vec<_> = patients.into_iter().collect();
+        patients.sort_unstable_by_key(|(_, place)| *place);
+        record.content.patients = patients.into_iter().map(|(patient, _)| patient).collect();
         record.entry(now).map(Some)
     }
 
@@ -150,7 +171,7 @@ impl Trail {
         if !self.is_kept || is_told {
             return Ok(None);
         }
-        let mut record = self.record(self.event.clone(), status);
+        let mut record = self.record(self.event().clone(), status);
         let mut content = Content { patients: sorted(patients), ..Content::default() };
         about(&mut content);
         if !inner.is_empty() {
@@ -174,11 +195,11 @@ fn sorted(patients: FxHashSet<Box<str>>) -> Vec<Box<str>> {
     all
 }
 
-const fn code_of(method: crate::store::Method) -> &'static str {
+const fn code_of(method: Method) -> &'static str {
     match method {
-        crate::store::Method::Create => "create",
-        crate::store::Method::Update => "update",
-        crate::store::Method::Patch => "patch",
-        crate::store::Method::Delete => "delete",
+        Method::Create => "create",
+        Method::Update => "update",
+        Method::Patch => "patch",
+        Method::Delete => "delete",
     }
 }

@@ -1,5 +1,6 @@
 //! The command line: one file per subcommand.
 
+mod audit;
 mod check;
 mod client;
 pub mod demo;
@@ -43,6 +44,8 @@ enum Command {
     Keys(keys::Keys),
     /// Apply the rules of retention, and manage legal holds.
     Retention(retention::Retention),
+    /// Verify the audit ledger of a store that no server has open.
+    Audit(audit::Audit),
     /// Verify a store that no server has open.
     Check(check::Check),
 }
@@ -99,6 +102,7 @@ pub fn run() -> ExitCode {
         Command::User(command) => user::run(command),
         Command::Keys(command) => keys::run(command),
         Command::Retention(command) => retention::run(command),
+        Command::Audit(command) => audit::run(command),
         Command::Check(command) => check::run(command),
     };
     match result {

@@ -16,6 +16,7 @@ use crate::tenant::TenantId;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 
 /// Serves until SIGTERM or SIGINT.
@@ -89,12 +90,35 @@ pub(super) fn serve(app: &Arc<App>, listener: TcpListener, announce: impl FnOnce
     let result = http::run(async {
         let server = http::server(Arc::clone(app), listener, metrics, true)?;
         announce(address);
-        server.await
+        let checkpoints = tokio::task::spawn_local(checkpoints(Arc::clone(app)));
+        let served = server.await;
+        checkpoints.abort();
+        checkpoint(app).await;
+        served
     });
     app.stop();
     tracing::info!("stopping: finishing commits");
     app.store().close()?;
     Ok(result?)
+}
+
+/// Signs checkpoints of the ledger, again and again.
+async fn checkpoints(app: Arc<App>) {
+    let seconds = app.config.audit.checkpoint_interval_s;
+    if seconds == 0 {
+        return;
+    }
+    let mut interval = tokio::time::interval(Duration::from_secs(seconds));
+    loop {
+        interval.tick().await;
+        checkpoint(&app).await;
+    }
+}
+
+async fn checkpoint(app: &App) {
+    if let Err(error) = app.ledger.checkpoint(&[TenantId::DEFAULT]).await {
+        tracing::error!(?error, "a checkpoint of the ledger could not be made");
+    }
 }
 
 fn recorder() -> Result<PrometheusHandle, Failure> {

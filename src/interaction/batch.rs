@@ -4,6 +4,7 @@
 use super::call::{Call, Verb, segments};
 use super::condition::{Conditions, EntityTags};
 use super::{Answer, Context, Request, Status, asked, criteria, perform, transaction};
+use crate::audit::Event;
 use crate::clock::Micros;
 use crate::error::{Category, Error, Issue, Result};
 use crate::fhir::bundle::{BundleType, BundleWriter, Entry as Written, EntryResponse};
@@ -40,6 +41,7 @@ pub async fn bundle(context: &Context, mut request: Request<'_>) -> Result<Answe
     let kind = bundle.str("type").unwrap_or_default().to_owned();
     match kind.as_str() {
         "transaction" => {
+            context.trail.refine(Event::Interaction("transaction".into()));
             let entries = collect(read_entries(context, &request, bundle)?)?;
             transaction::transaction(context, &request, entries).await
         }
@@ -73,7 +75,12 @@ async fn one(context: &Context, index: usize, entry: Result<Entry<'_>>) -> (usiz
         Ok(entry) => {
             let head = entry.request.verb == Verb::Head;
             note(context, &entry.request);
-            perform(context, entry.request).await.map(|answer| without_body_if(head, answer))
+            let named = format!("{} {}", entry.request.verb.name(), asked(&entry.request.call, &entry.request.query));
+            let result = perform(context, entry.request).await.map(|answer| without_body_if(head, answer));
+            if let Err(error) = &result {
+                context.trail.add_inner(|| format!("{named}: {}", error.category.status()));
+            }
+            result
         }
         Err(error) => Err(error),
     };

@@ -23,7 +23,7 @@ pub mod update;
 pub mod vread;
 pub mod writing;
 
-use crate::audit::Trail;
+use crate::audit::{Ledger, Trail};
 use crate::audit::record::Content;
 use crate::auth::grant::Grant;
 use crate::auth::server::Server;
@@ -72,6 +72,8 @@ pub struct Context {
     pub trail: Arc<Trail>,
     /// Long work.
     pub jobs: Arc<Jobs>,
+    /// The audit ledger.
+    pub ledger: Arc<Ledger>,
 }
 
 /// `Prefer: return=`.

@@ -11,7 +11,7 @@ use crate::jobs::Turn;
 use crate::key::ties::{ATTACHMENT, SECURITY_CONTEXT, WITH_ATTACHMENTS};
 use crate::key::{prefix_of, reference};
 use crate::search;
-use crate::store::{Commit, Erasure, Extent, Outline, Records, Rid, View};
+use crate::store::{Commit, Erasure, Extent, Method, Outline, Records, Rid, View};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -30,7 +30,8 @@ pub(super) struct Gathering<'g> {
     taken: FxHashSet<Rid>,
     /// What no hold may be on when this is committed.
     free: BTreeSet<Box<str>>,
-    patients: BTreeSet<Box<str>>,
+    /// The places of patients in what the ledger is told.
+    patients: FxHashMap<Box<str>, u32>,
     changed: Vec<Changed>,
     erasures: Vec<Erasure>,
     versions: u64,
@@ -68,7 +69,7 @@ impl<'g> Gathering<'g> {
             holds: FxHashMap::default(),
             taken: FxHashSet::default(),
             free: BTreeSet::new(),
-            patients: BTreeSet::new(),
+            patients: FxHashMap::default(),
             changed: Vec::new(),
             erasures: Vec::new(),
             versions: 0,
@@ -135,9 +136,14 @@ impl<'g> Gathering<'g> {
         }
         self.taken.insert(outline.rid);
         self.free.extend(names);
-        self.patients.extend(patients);
         self.versions += count.versions;
-        self.changed.push(Changed { action: 'D', what: name_of(outline) });
+        let mut changed = Changed::of(Method::Delete, &outline.type_name, &outline.id);
+        for patient in patients {
+            let next = u32::try_from(self.patients.len()).unwrap_or(u32::MAX);
+            changed.of.push(*self.patients.entry(patient).or_insert(next));
+        }
+        changed.of.sort_unstable();
+        self.changed.push(changed);
         let (type_name, id) = (outline.type_name.clone(), outline.id.clone());
         self.erasures.push(Erasure { type_name, id, extent });
         if is_whole { self.take_binaries(outline, is_archived) } else { Ok(true) }
@@ -212,7 +218,9 @@ impl<'g> Gathering<'g> {
         let mut entry = Record::of(event, Cow::Borrowed(&job.owner));
         entry.content.target = target.map(Cow::Borrowed);
         entry.content.changed = self.changed;
-        entry.content.patients = self.patients.into_iter().collect();
+        let mut patients: Vec<_> = self.patients.into_iter().collect();
+        patients.sort_unstable_by_key(|(_, place)| *place);
+        entry.content.patients = patients.into_iter().map(|(patient, _)| patient).collect();
         let file = archive.map(|name| format!(", archived in {name}")).unwrap_or_default();
         entry.content.note = Some(format!("{} {}: versions: {}{file}", job.kind, job.id, self.versions).into());
         commit.entry = Some(entry.entry(self.turn.now)?);

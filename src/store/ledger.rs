@@ -1,14 +1,13 @@
 //! The ledger, as a store keeps it: entries, which are bytes to it, in blocks that are chained by hash.
 //!
 //! An entry is recorded ([`Ledger::record`], or with a [`super::Commit`]) and soon after *folded*: put into a block behind the
-//! last one of its tenant. From then on it has a number, and is found by its search keys as a resource is. What an entry says, and
+//! last one of its tenant. From then on it has numbers, and is found by its search keys as a resource is. What an entry says, and
 //! as which resource it is served, a [`Form`] knows.
 //!
 //! A block's bytes are `format first (8) count (4) before (32)`, then sealed its entries. The chain's hash over a block is SHA-256 of
 //! [`DOMAIN`], the tenant's number and the block's bytes, which hold that of the block before: so the chain can be verified without
 //! any key, and whoever alters, cuts out or swaps an entry has to make anew all that follows.
 
-use super::body::Body;
 use super::{Rid, StoreError, StoreResult};
 use crate::clock::Micros;
 use crate::fhir::tree::Object;
@@ -37,25 +36,35 @@ pub struct Entry {
     pub bytes: Box<[u8]>,
 }
 
-/// What entries say.
+/// What entries say. An entry is served as one resource or as several, its *parts*, which have numbers one behind the other.
 pub trait Form: Send + Sync {
     /// The resource type that entries are served as.
     fn type_name(&self) -> &'static str;
-    /// The resource.
+    /// How many parts an entry has, at least one.
     ///
     /// # Errors
     /// For bytes that are no entry.
-    fn resource(&self, id: &str, entry: &Entry) -> StoreResult<Object<'static>>;
-    /// Its search keys, without those that a commit adds.
+    fn parts(&self, entry: &Entry) -> StoreResult<u32>;
+    /// The resource of a part, which has this number.
     ///
     /// # Errors
-    /// As [`Form::resource`].
-    fn keys(&self, id: &str, entry: &Entry) -> StoreResult<KeyList>;
-    /// The ids of the patients that the entry is about.
+    /// As [`Form::parts`].
+    fn resource(&self, number: u64, entry: &Entry, part: u32) -> StoreResult<Object<'static>>;
+    /// The search keys of a part, without those that a commit adds.
     ///
     /// # Errors
-    /// As [`Form::resource`].
-    fn patients(&self, entry: &Entry) -> StoreResult<Box<[Box<str>]>>;
+    /// As [`Form::parts`].
+    fn keys(&self, number: u64, entry: &Entry, part: u32) -> StoreResult<KeyList>;
+    /// The search keys of all parts, of which the first has this number.
+    ///
+    /// # Errors
+    /// As [`Form::parts`].
+    fn all_keys(&self, first: u64, entry: &Entry) -> StoreResult<Vec<KeyList>>;
+    /// The ids of the patients that a part is about.
+    ///
+    /// # Errors
+    /// As [`Form::parts`].
+    fn patients(&self, entry: &Entry, part: u32) -> StoreResult<Box<[Box<str>]>>;
 }
 
 /// The form of a store that nobody gave one: bytes that say nothing.
@@ -67,16 +76,24 @@ impl Form for Opaque {
         "AuditEvent"
     }
 
-    fn resource(&self, id: &str, _: &Entry) -> StoreResult<Object<'static>> {
-        let tree = crate::tree!({ "resourceType": "AuditEvent", "id": (id.to_owned()) });
+    fn parts(&self, _: &Entry) -> StoreResult<u32> {
+        Ok(1)
+    }
+
+    fn resource(&self, number: u64, _: &Entry, _: u32) -> StoreResult<Object<'static>> {
+        let tree = crate::tree!({ "resourceType": "AuditEvent", "id": (id_of(number)) });
         tree.as_object().cloned().ok_or_else(|| StoreError::Damaged("an entry of the ledger".into()))
     }
 
-    fn keys(&self, id: &str, _: &Entry) -> StoreResult<KeyList> {
-        Ok(KeyList::new(vec![crate::key::id_key(id).into()]))
+    fn keys(&self, number: u64, _: &Entry, _: u32) -> StoreResult<KeyList> {
+        Ok(KeyList::new(vec![crate::key::id_key(&id_of(number)).into()]))
     }
 
-    fn patients(&self, _: &Entry) -> StoreResult<Box<[Box<str>]>> {
+    fn all_keys(&self, first: u64, entry: &Entry) -> StoreResult<Vec<KeyList>> {
+        Ok(vec![self.keys(first, entry, 0)?])
+    }
+
+    fn patients(&self, _: &Entry, _: u32) -> StoreResult<Box<[Box<str>]>> {
         Ok(Box::default())
     }
 }
@@ -144,7 +161,7 @@ impl Head {
 pub struct BlockHeader {
     /// The number of its first entry.
     pub first: u64,
-    /// How many it has.
+    /// How many numbers its entries take.
     pub count: u32,
     /// The hash over the block before.
     pub before: Hash,
@@ -218,14 +235,6 @@ pub trait Ledger: Send + Sync {
     /// The blocks of a tenant's chain in order, as they are now, from the one on that stands under this number or behind it; with
     /// their entries where `is_open`.
     fn blocks(&self, tenant: TenantId, from: u64, is_open: bool) -> StoreResult<Blocks<'_>>;
-}
-
-/// The stored form of the resource that an entry is served as.
-///
-/// # Errors
-/// Those of the form.
-pub fn body_of(form: &dyn Form, id: &str, entry: &Entry) -> StoreResult<Body> {
-    Ok(Body::uncompressed(&form.resource(id, entry)?))
 }
 
 #[cfg(test)]

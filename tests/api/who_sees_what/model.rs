@@ -272,7 +272,6 @@ fn patients_of(content: &Value) -> Vec<String> {
         "RelatedPerson" | "Device" => &[&["patient"]],
         "Provenance" => &[&["target"]],
         "Group" => &[&["member", "entity"]],
-        "AuditEvent" => &[&["agent", "who"], &["entity", "what"]],
         "List" => &[&["subject"], &["source"]],
         "Task" => &[&["for"]],
         _ => &[],

@@ -2,15 +2,15 @@
 
 use super::staging::{Staged, Unfolded};
 use crate::clock::Micros;
-use crate::key::KeyList;
 use crate::store::embedded::postings::{PostingEdits, Scope, Write};
 use crate::store::embedded::record::Head as TenantHead;
 use crate::store::embedded::tables::{Tables, failed};
 use crate::store::embedded::{block as posting_block, layout, varint};
-use crate::store::ledger::{BlockHeader, Entry, Form, Head, hash_of, id_of};
+use crate::store::ledger::{BlockHeader, Entry, Form, Head, hash_of};
 use crate::store::seal::{Place, Purpose, Sealer};
 use crate::store::{Rid, StoreError, StoreResult};
 use crate::tenant::TenantId;
+use crate::key::KeyList;
 use fjall::OwnedWriteBatch;
 use std::collections::BTreeMap;
 
@@ -44,15 +44,15 @@ impl Fold {
         let mut edits = PostingEdits::default();
         for (tenant, entries) in tenants {
             let tenant = TenantId(tenant);
-            let old = super::head(&tables.history, tenant)?;
-            let generation = generation(tables, tenant)?;
-            index(&mut edits, form, (tenant, generation), old.next, &entries)?;
-            let mut head = old;
+            let mut head = super::head(&tables.history, tenant)?;
+            let first = head.next;
+            let scope = (tenant, generation(tables, tenant)?);
             for block in entries.chunks(BLOCK) {
-                let bytes = seal(sealer, tenant, head, block)?;
-                let next = Head { next: head.next + block.len() as u64, hash: hash_of(tenant, &bytes) };
+                let count = index(&mut edits, form, scope, (first, head.next), block)?;
+                let bytes = seal(sealer, tenant, head, count, block)?;
                 fold.history.push((layout::ledger(tenant, head.next), bytes));
-                head = next;
+                let bytes = fold.history.last().map_or(&[][..], |(_, bytes)| bytes);
+                head = Head { next: head.next + u64::from(count), hash: hash_of(tenant, bytes) };
             }
             fold.history.push((layout::ledger_head(tenant), head.pack()));
         }
@@ -83,30 +83,33 @@ fn generation(tables: &Tables, tenant: TenantId) -> StoreResult<u16> {
     Ok(stored.map_or(Ok(TenantHead::FIRST), |bytes| TenantHead::unpack(&bytes))?.generation)
 }
 
-/// Adds the postings of entries of which the first has the number `first`. None of them is in a block of postings that is stored.
+/// Adds the postings of entries of which the first has the number `next`, and answers how many numbers they take. None of them is in a
+/// block of postings that is stored: those of this run begin with the number `first`.
 pub(in crate::store::embedded) fn index(
     edits: &mut PostingEdits,
     form: &dyn Form,
     (tenant, generation): (TenantId, u16),
-    first: u64,
+    (first, next): (u64, u64),
     entries: &[Entry],
-) -> StoreResult<()> {
+) -> StoreResult<u32> {
     let none = KeyList::default();
-    for (number, entry) in (first..).zip(entries) {
-        let base = Rid::of_entry(number - (number - first) % posting_block::SPAN);
-        let scope = Scope { tenant, generation, type_name: form.type_name(), base };
-        let keys = form.keys(&id_of(number), entry)?;
-        edits.replace(scope, true, Rid::of_entry(number), entry.time, &none, Some(&keys));
+    let mut number = next;
+    for entry in entries {
+        for keys in form.all_keys(number, entry)? {
+            let base = Rid::of_entry(number - (number - first) % posting_block::SPAN);
+            let scope = Scope { tenant, generation, type_name: form.type_name(), base };
+            edits.replace(scope, true, Rid::of_entry(number), entry.time, &none, Some(&keys));
+            number += 1;
+        }
     }
-    Ok(())
+    u32::try_from(number - next).map_err(|_| StoreError::Io("a block is too long".into()))
 }
 
 const fn place(tenant: TenantId, first: u64) -> Place {
     Place { purpose: Purpose::Ledger, tenant, rid: Rid::of_entry(first), version: 0 }
 }
 
-fn seal(sealer: &Sealer, tenant: TenantId, head: Head, entries: &[Entry]) -> StoreResult<Vec<u8>> {
-    let count = u32::try_from(entries.len()).map_err(|_| StoreError::Io("a block is too long".into()))?;
+fn seal(sealer: &Sealer, tenant: TenantId, head: Head, count: u32, entries: &[Entry]) -> StoreResult<Vec<u8>> {
     let mut bytes = BlockHeader { first: head.next, count, before: head.hash }.pack();
     let mut plain = Vec::new();
     for entry in entries {
@@ -140,5 +143,5 @@ pub(super) fn open(sealer: &Sealer, tenant: TenantId, number: u64, block: &[u8])
         let bytes = varint::take_bytes(&mut rest).ok_or_else(damaged)?.into();
         entries.push(Entry { time: Micros(i64::from_be_bytes(*time)), bytes });
     }
-    if entries.len() == header.count as usize { Ok(entries) } else { Err(damaged()) }
+    Ok(entries)
 }

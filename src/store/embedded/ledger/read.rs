@@ -5,7 +5,8 @@ use crate::key::KeyList;
 use crate::store::embedded::layout;
 use crate::store::embedded::record::with_added_keys;
 use crate::store::embedded::tables::failed;
-use crate::store::ledger::{Block, Entry, Form, Head, body_of, id_of};
+use crate::store::body::Body;
+use crate::store::ledger::{Block, Entry, Form, Head, id_of};
 use crate::store::seal::Sealer;
 use crate::store::{Method, Rid, StoreError, StoreResult, Version};
 use crate::tenant::TenantId;
@@ -40,7 +41,8 @@ pub(in crate::store::embedded) fn blocks<'s>(
 /// Entries as resources.
 pub(in crate::store::embedded) struct Entries {
     pub form: Arc<dyn Form>,
-    open: Cache<(TenantId, u64), Arc<Vec<Entry>>>,
+    /// The entries of a block, each with its first number.
+    open: Cache<(TenantId, u64), Arc<Vec<(u64, Entry)>>>,
 }
 
 /// Where entries are read.
@@ -57,27 +59,27 @@ impl Entries {
         Self { form, open: Cache::new(OPEN) }
     }
 
-    /// The entry with a number, as a resource.
+    /// The resource with a number.
     pub(in crate::store::embedded) fn version(&self, place: Place<'_>, number: u64) -> StoreResult<Option<Version>> {
-        let id = id_of(number);
-        self.with(place, number, |entry| {
+        self.with(place, number, |entry, part| {
             Ok(Version {
                 rid: Rid::of_entry(number),
                 type_name: self.form.type_name().into(),
+                id: id_of(number).into(),
                 version: 1,
                 time: entry.time,
                 method: Method::Create,
-                patients: self.form.patients(entry)?,
-                body: Some(body_of(&*self.form, &id, entry)?),
-                id: id.into(),
+                patients: self.form.patients(entry, part)?,
+                body: Some(Body::uncompressed(&self.form.resource(number, entry, part)?)),
             })
         })
     }
 
     /// Its search keys.
     pub(in crate::store::embedded) fn keys(&self, place: Place<'_>, number: u64) -> StoreResult<Option<KeyList>> {
-        let id = id_of(number);
-        self.with(place, number, |entry| Ok(with_added_keys(&self.form.keys(&id, entry)?, entry.time)))
+        self.with(place, number, |entry, part| {
+            Ok(with_added_keys(&self.form.keys(number, entry, part)?, entry.time))
+        })
     }
 
     /// Whether there is one with this number.
@@ -91,7 +93,7 @@ impl Entries {
         &self,
         place: Place<'_>,
         number: u64,
-        read: impl FnOnce(&Entry) -> StoreResult<T>,
+        read: impl FnOnce(&Entry, u32) -> StoreResult<T>,
     ) -> StoreResult<Option<T>> {
         if !Self::is_there(place, number)? {
             return Ok(None);
@@ -104,10 +106,24 @@ impl Entries {
             None => return Err(missing()),
         };
         let first = key.last_chunk::<8>().map_or(u64::MAX, |bytes| u64::from_be_bytes(*bytes));
-        let entries = self
-            .open
-            .get_or_insert_with(&(tenant, first), || fold::open(sealer, tenant, first, &bytes).map(Arc::new))?;
-        let at = number.checked_sub(first).and_then(|at| usize::try_from(at).ok()).ok_or_else(missing)?;
-        entries.get(at).ok_or_else(missing).and_then(read).map(Some)
+        let entries = self.open.get_or_insert_with(&(tenant, first), || {
+            self.numbered(first, fold::open(sealer, tenant, first, &bytes)?).map(Arc::new)
+        })?;
+        let at = entries.partition_point(|(own, _)| *own <= number).checked_sub(1).ok_or_else(missing)?;
+        let (own, entry) = entries.get(at).ok_or_else(missing)?;
+        let part = u32::try_from(number - own).map_err(|_| missing())?;
+        if part < self.form.parts(entry)? { read(entry, part).map(Some) } else { Err(missing()) }
+    }
+
+    /// Entries of which the first has the number `first`, with their numbers.
+    fn numbered(&self, first: u64, entries: Vec<Entry>) -> StoreResult<Vec<(u64, Entry)>> {
+        let mut next = first;
+        let mut numbered = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let parts = self.form.parts(&entry)?;
+            numbered.push((next, entry));
+            next += u64::from(parts);
+        }
+        Ok(numbered)
     }
 }
