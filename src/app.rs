@@ -17,6 +17,7 @@ use crate::fhir::definitions::r4;
 use crate::interaction::Context;
 use crate::interaction::call::Call;
 use crate::interaction::conformance::{Conformances, KeyMaking};
+use crate::interaction::consenting;
 use crate::interaction::cursor::Cursors;
 use crate::jobs::{Commits, Jobs, Schedule, Work};
 use crate::retention::compaction::Compaction;
@@ -237,7 +238,7 @@ impl App {
     /// # Errors
     /// When the store fails.
     pub fn context(&self, grant: Grant, trail: Arc<Trail>) -> Result<Context> {
-        Ok(Context {
+        let context = Context {
             store: self.store.clone(),
             clock: Arc::clone(&self.clock),
             limits: Arc::clone(&self.limits),
@@ -246,12 +247,14 @@ impl App {
             conformance: self.conformances.of(grant.tenant())?,
             conformances: Arc::clone(&self.conformances),
             check_references: self.config.check_references,
+            consent_defaults: consenting::defaults(&self.config.consent),
             auth: (!self.config.insecure_open).then(|| Arc::clone(&self.auth)),
             grant,
             trail,
             jobs: Arc::clone(&self.jobs),
             ledger: Arc::clone(&self.ledger),
-        })
+        };
+        Ok(Context { grant: consenting::grant(&context)?, ..context })
     }
 
     /// The door to data.

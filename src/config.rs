@@ -5,13 +5,15 @@
 
 mod audit;
 mod auth;
+mod consent;
 mod network;
 mod retention;
 
 pub use audit::Audit;
 pub use auth::{Auth, Claims, Provider, Registration, TrustedIssuer};
+pub use consent::{Consent, Rule};
 pub use network::Network;
-pub use retention::{Retention, Rule, Then, What};
+pub use retention::{Retention, RetentionRule, Then, What};
 
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
@@ -77,6 +79,8 @@ pub struct Config {
     pub audit: Audit,
     /// What is kept for how long.
     pub retention: Retention,
+    /// Patients' consents.
+    pub consent: Consent,
     /// The limits.
     pub limits: Limits,
 }
@@ -158,6 +162,7 @@ impl Default for Config {
             auth: Auth::default(),
             audit: Audit::default(),
             retention: Retention::default(),
+            consent: Consent::default(),
             limits: Limits::default(),
         }
     }

@@ -11,6 +11,8 @@ pub mod audit;
 pub mod auth;
 /// The command line: one file per subcommand.
 pub mod cli;
+/// What patients consent to, as sets in the algebra of search keys.
+pub mod consent;
 /// Numbers, strings and trees of FHIR; definitions; nothing above is known here.
 pub mod fhir;
 /// FHIRPath: compiled once, evaluated over the tree.

@@ -129,7 +129,7 @@ pub fn in_patients(type_name: &str, patients: &Patients) -> Expr {
         Patients::Set(expr) => Expr::Refers { code: code.into(), target: "Patient".into(), expr: expr.clone() },
         Patients::All => Expr::All,
     };
-    let theirs = codes(type_name).into_iter().map(points_to_them);
+    let theirs = patient_codes(type_name).iter().copied().map(points_to_them);
     Expr::or(theirs.chain(shared(type_name)))
 }
 
@@ -140,9 +140,19 @@ pub fn ties_to(type_name: &str, patient: &str) -> Vec<KeyRange> {
     prefixes.map(|prefix| reference::matching_resource("Patient", patient).under(prefix)).collect()
 }
 
+static CODES: LazyLock<FxHashMap<&'static str, Vec<&'static str>>> =
+    LazyLock::new(|| definitions::r4().resource_types().iter().map(|name| (*name, codes(name))).collect());
+
+/// The parameters that tie a type to a patient; none for a type of which no resource tells whom it is about. (A Patient is about
+/// itself, and not about those that it links to.)
+#[must_use]
+pub fn patient_codes(type_name: &str) -> &'static [&'static str] {
+    CODES.get(type_name).map(Vec::as_slice).unwrap_or_default()
+}
+
 /// What the keys start with that tie a resource of a type to a patient.
 static TIES: LazyLock<FxHashMap<&'static str, Vec<Vec<u8>>>> = LazyLock::new(|| {
-    let ties = |name: &str| codes(name).into_iter().map(prefix_of).collect();
+    let ties = |name: &str| patient_codes(name).iter().copied().map(prefix_of).collect();
     definitions::r4().resource_types().iter().map(|name| (*name, ties(name))).collect()
 });
 
@@ -165,7 +175,6 @@ pub fn patients_of(type_name: &str, keys: &KeyList) -> Vec<Box<str>> {
     found
 }
 
-/// The parameters that tie a type to a patient.
 fn codes(type_name: &str) -> Vec<&'static str> {
     let definitions = definitions::r4();
     let inside = definitions.compartment("Patient").map_or(&[][..], |patient| patient.params(type_name));

@@ -30,6 +30,7 @@ pub(crate) mod memory;
 pub mod origins;
 pub mod password;
 pub mod rate;
+pub mod recipient;
 pub mod records;
 pub mod refresh;
 pub mod registration;

@@ -187,6 +187,7 @@ fn built_in() -> Vec<Role> {
         own_patients: false,
         break_glass: false,
         is_admin: false,
+        purpose_of_use: Vec::new(),
     };
     let own_record = [
         all(&CLINICAL, "rs"),

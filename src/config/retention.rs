@@ -13,7 +13,7 @@ pub struct Retention {
     pub archive_folder: Option<PathBuf>,
     /// The rules. Of those that are for a tenant, a type and a kind of version, the first one decides; nothing is erased where there
     /// is none.
-    pub rules: Vec<Rule>,
+    pub rules: Vec<RetentionRule>,
 }
 
 impl Default for Retention {
@@ -49,7 +49,7 @@ pub enum Then {
 /// A rule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Rule {
+pub struct RetentionRule {
     /// The number of the tenant; all tenants where it is not set.
     #[serde(default)]
     pub tenant: Option<u32>,
@@ -76,7 +76,7 @@ impl Retention {
             return Some(("retention.archive_folder", "must be set where a rule is to archive"));
         }
         // A record without its patient would be left behind, and nobody could be asked about it.
-        let is_about_patients = |rule: &Rule| rule.types.is_empty() || rule.types.iter().any(|name| name == "Patient");
+        let is_about_patients = |rule: &RetentionRule| rule.types.is_empty() || rule.types.iter().any(|name| name == "Patient");
         if rules().any(|rule| rule.what == What::Current && rule.then != Then::Keep && is_about_patients(rule)) {
             return Some((
                 "retention.rules",
@@ -96,14 +96,14 @@ mod tests {
 
     #[test]
     fn rules_that_can_not_be_meant_are_refused() {
-        let rule = |types: &[&str], what, keep_days, then| Rule {
+        let rule = |types: &[&str], what, keep_days, then| RetentionRule {
             tenant: None,
             types: types.iter().map(|name| (*name).to_owned()).collect(),
             what,
             keep_days,
             then,
         };
-        let fault = |rule: Rule| Retention { rules: vec![rule], ..Retention::default() }.fault().map(|fault| fault.0);
+        let fault = |rule: RetentionRule| Retention { rules: vec![rule], ..Retention::default() }.fault().map(|fault| fault.0);
         let (rules, folder) = (Some("retention.rules"), Some("retention.archive_folder"));
         assert_eq!(fault(rule(&[], What::Deleted, None, Then::Purge)), rules);
         assert_eq!(fault(rule(&[], What::Deleted, None, Then::Keep)), None);

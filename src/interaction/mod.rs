@@ -6,6 +6,7 @@ pub mod call;
 pub mod capabilities;
 pub mod condition;
 pub mod conformance;
+pub mod consenting;
 pub mod create;
 pub mod criteria;
 pub mod cursor;
@@ -29,6 +30,7 @@ use crate::auth::grant::Grant;
 use crate::auth::server::Server;
 use crate::clock::{Clock, Micros};
 use crate::config::{Handling, Limits};
+use crate::consent::decide::Defaults;
 use crate::error::{Category, Error, Issue, Result};
 use crate::fhir::tree::{Object, Value};
 use crate::jobs::Jobs;
@@ -66,6 +68,8 @@ pub struct Context {
     pub conformances: Arc<Conformances>,
     /// Whether the targets of references must exist.
     pub check_references: bool,
+    /// What holds where patients did not decide.
+    pub consent_defaults: Defaults,
     /// The authorization server; none where everybody may do everything.
     pub auth: Option<Arc<Server>>,
     /// What the request did, for the audit ledger.
@@ -218,12 +222,12 @@ pub fn perform<'r>(context: &'r Context, request: Request<'r>) -> BoxFuture<'r, 
 }
 
 impl Context {
-    /// A snapshot under the request's grant.
+    /// A snapshot under the request's grant, narrowed by what patients consent to.
     ///
     /// # Errors
     /// When the store fails.
     pub fn open(&self) -> Result<Records> {
-        Ok(self.store.open(&self.grant)?)
+        consenting::open(self)
     }
 
     /// The JSON of a version, to be given out: every body in an answer that was not in the request comes from here, so that the

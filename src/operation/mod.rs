@@ -1,5 +1,6 @@
 //! One file per `$operation`: <https://hl7.org/fhir/R4/operations.html>.
 
+pub mod consent_explain;
 pub mod docref;
 pub mod everything;
 pub mod lastn;
@@ -26,7 +27,7 @@ const BUILT: [&str; 6] = [
 ];
 
 /// The operations that are built and are not R4's own.
-static OTHERS: LazyLock<[Operation; 4]> = LazyLock::new(|| {
+static OTHERS: LazyLock<[Operation; 5]> = LazyLock::new(|| {
     let docref = Operation {
         url: "http://hl7.org/fhir/us/core/OperationDefinition/docref",
         code: "docref",
@@ -51,7 +52,13 @@ static OTHERS: LazyLock<[Operation; 4]> = LazyLock::new(|| {
         levels: vec!["type"],
         resources: vec![LEDGER],
     };
-    [docref, reindex, purge, verify]
+    let consent_explain = Operation {
+        url: "urn:pharos:OperationDefinition:consent-explain",
+        code: "consent-explain",
+        levels: vec!["instance"],
+        resources: vec!["Patient"],
+    };
+    [consent_explain, docref, reindex, purge, verify]
 });
 
 /// The definitions of the operations that are built.
@@ -76,6 +83,9 @@ pub async fn call(context: &Context, request: Request<'_>) -> Result<Answer> {
         }
         ("everything", Target::Instance(type_name, id)) if type_name == "Encounter" => {
             everything::encounter(context, request, id)
+        }
+        ("consent-explain", Target::Instance(type_name, id)) if type_name == "Patient" => {
+            consent_explain::consent_explain(context, request, id)
         }
         ("lastn", Target::Type(type_name)) if type_name == "Observation" => lastn::lastn(context, request),
         ("docref", Target::Type(type_name)) if type_name == "DocumentReference" => docref::docref(context, request),

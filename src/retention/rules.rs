@@ -1,7 +1,7 @@
 //! Which rule is for what, and what is due by it.
 
 use crate::clock::Micros;
-use crate::config::{Rule, Then, What};
+use crate::config::{RetentionRule, Then, What};
 use crate::error::Result;
 use crate::fhir::definitions;
 use crate::store::{Extent, Outline, View};
@@ -11,7 +11,7 @@ const DAY: i64 = 86_400_000_000;
 
 /// The rules of the settings.
 #[derive(Debug, Clone)]
-pub struct Rules(Vec<Rule>);
+pub struct Rules(Vec<RetentionRule>);
 
 /// What is due of a resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +27,7 @@ impl Rules {
     ///
     /// # Errors
     /// As said.
-    pub fn new(rules: Vec<Rule>) -> std::result::Result<Self, String> {
+    pub fn new(rules: Vec<RetentionRule>) -> std::result::Result<Self, String> {
         let unknown = |name: &&String| !definitions::r4().is_resource_type(name);
         let found = rules.iter().flat_map(|rule| &rule.types).find(unknown).cloned();
         found.map_or(Ok(Self(rules)), Err)
@@ -41,7 +41,7 @@ impl Rules {
 
     /// For how long something is kept, in microseconds, and whether it is archived then; `None` for ever.
     fn keeps(&self, tenant: TenantId, type_name: &str, what: What) -> Option<(i64, bool)> {
-        let is_for = |rule: &&Rule| {
+        let is_for = |rule: &&RetentionRule| {
             rule.what == what
                 && rule.tenant.is_none_or(|own| own == tenant.0)
                 && (rule.types.is_empty() || rule.types.iter().any(|name| name == type_name))
@@ -81,14 +81,14 @@ impl Rules {
 mod tests {
     use super::*;
 
-    fn rule(types: &[&str], what: What, keep_days: u32, then: Then) -> Rule {
+    fn rule(types: &[&str], what: What, keep_days: u32, then: Then) -> RetentionRule {
         let types = types.iter().map(|name| (*name).to_owned()).collect();
-        Rule { tenant: None, types, what, keep_days: Some(keep_days), then }
+        RetentionRule { tenant: None, types, what, keep_days: Some(keep_days), then }
     }
 
     #[test]
     fn the_first_rule_that_fits_decides() {
-        let of_one = Rule { tenant: Some(7), ..rule(&["Observation"], What::Deleted, 1, Then::Archive) };
+        let of_one = RetentionRule { tenant: Some(7), ..rule(&["Observation"], What::Deleted, 1, Then::Archive) };
         let rules = Rules::new(vec![
             of_one,
             rule(&["Consent", "Patient"], What::Deleted, 0, Then::Keep),

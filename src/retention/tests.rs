@@ -7,7 +7,7 @@ use super::rules::Rules;
 use crate::auth::agent::Agent;
 use crate::auth::grant::Grant;
 use crate::clock::{Clock, FixedClock, Micros};
-use crate::config::{Rule, Then, What};
+use crate::config::{RetentionRule, Then, What};
 use crate::fhir::parse::parse;
 use crate::jobs::{Job, New, Part, Turn, Work};
 use crate::key::Extractor;
@@ -77,7 +77,7 @@ impl House {
 
 fn enforce() -> Enforce {
     let (types, what, then) = (vec!["Flag".to_owned()], What::Current, Then::Purge);
-    let rule = Rule { tenant: None, types, what, keep_days: Some(0), then };
+    let rule = RetentionRule { tenant: None, types, what, keep_days: Some(0), then };
     Enforce { rules: Arc::new(Rules::new(vec![rule]).unwrap()), archive_folder: None }
 }
 

@@ -71,6 +71,7 @@ impl Run<'_> {
                 Ok(self.refers(keys, code, target, expr)? || self.refers_inside(type_name, keys, code, target, expr)?)
             }
             Expr::ReferredBy { source, code, expr } => self.is_referred_by(type_name, keys, source, code, expr),
+            Expr::InPatients(rules) => self.is_permitted(type_name, keys, rules),
         }
     }
 

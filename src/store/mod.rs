@@ -17,7 +17,7 @@ pub mod seal;
 
 pub use commit::{Change, Commit, CommitError, Committed, Content, Erasure, Expect, Extent, Guard, NewKeys, Written};
 
-use crate::auth::grant::Grant;
+use crate::auth::grant::{Consented, Grant};
 use crate::auth::keeper::{Keeper, KeeperError, SharedKeeper};
 use crate::clock::Micros;
 use crate::key::{KeyList, KeyRange};
@@ -370,6 +370,13 @@ impl Records {
     #[must_use]
     pub const fn grant(&self) -> &Grant {
         &self.grant
+    }
+
+    /// The same, as far as patients consent to it.
+    #[must_use]
+    pub fn consented(mut self, to: Option<Consented>) -> Self {
+        self.grant = self.grant.consented(to);
+        self
     }
 
     /// The raw snapshot, past which nothing goes that the grant does not reach: for the search engine, which compiles the grant

@@ -9,6 +9,8 @@ mod batch;
 mod binary;
 mod broker;
 mod capabilities;
+mod consent;
+mod consent_explain;
 mod cors;
 mod create;
 mod delete;

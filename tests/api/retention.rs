@@ -1,13 +1,13 @@
 //! The rules of retention: by request, by command and at intervals; archives; legal holds.
 
 use crate::support::{Client, Person, Process, Server, free_address};
-use pharos::config::{Rule, Then, What};
+use pharos::config::{RetentionRule, Then, What};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::process::Command;
 
-fn rule(types: &[&str], what: What, keep_days: u32, then: Then) -> Rule {
-    Rule {
+fn rule(types: &[&str], what: What, keep_days: u32, then: Then) -> RetentionRule {
+    RetentionRule {
         tenant: None,
         types: types.iter().map(|name| (*name).to_owned()).collect(),
         what,
@@ -40,7 +40,7 @@ fn populate(server: &Client) {
     }
 }
 
-fn rules() -> Vec<Rule> {
+fn rules() -> Vec<RetentionRule> {
     vec![
         rule(&["Observation"], What::OldVersions, 0, Then::Purge),
         rule(&["Observation"], What::Deleted, 0, Then::Purge),
