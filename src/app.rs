@@ -251,8 +251,8 @@ impl App {
             auth: (!self.config.insecure_open).then(|| Arc::clone(&self.auth)),
             grant,
             trail,
-            jobs: Arc::clone(&self.jobs),
             ledger: Arc::clone(&self.ledger),
+            jobs: Arc::clone(&self.jobs),
         };
         Ok(Context { grant: consenting::grant(&context)?, ..context })
     }

@@ -77,10 +77,10 @@ pub struct Config {
     pub auth: Auth,
     /// The audit ledger.
     pub audit: Audit,
-    /// What is kept for how long.
-    pub retention: Retention,
     /// Patients' consents.
     pub consent: Consent,
+    /// What is kept for how long.
+    pub retention: Retention,
     /// The limits.
     pub limits: Limits,
 }
@@ -161,8 +161,8 @@ impl Default for Config {
             log_format: LogFormat::Text,
             auth: Auth::default(),
             audit: Audit::default(),
-            retention: Retention::default(),
             consent: Consent::default(),
+            retention: Retention::default(),
             limits: Limits::default(),
         }
     }

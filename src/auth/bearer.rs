@@ -151,9 +151,9 @@ impl Server {
         }
         let basis = self.basis(tenant, &claims, &origin)?;
         let access = Arc::new(basis.access(&claims, restrictions));
+        let is_admin = basis.is_admin(&claims);
         let agent = Arc::new(basis.agent(&claims, &origin, &purposes));
-        let grant = Grant::limited(tenant, access, basis.recipient(purposes).map(Arc::new));
-        let grant = grant.administering(basis.is_admin(&claims));
+        let grant = Grant::limited(tenant, access, basis.recipient(purposes).map(Arc::new)).administering(is_admin);
         let bearer = Arc::new(Bearer { grant, claims, agent, origin, until, basis, epoch: AtomicU64::new(epoch) });
         self.bearers.0.insert(hash(token), Arc::clone(&bearer));
         Ok(bearer)

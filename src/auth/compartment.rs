@@ -133,13 +133,6 @@ pub fn in_patients(type_name: &str, patients: &Patients) -> Expr {
     Expr::or(theirs.chain(shared(type_name)))
 }
 
-/// The ranges of the keys that tie resources of a type to a patient: none where a type has no such ties, and none for Patient.
-#[must_use]
-pub fn ties_to(type_name: &str, patient: &str) -> Vec<KeyRange> {
-    let prefixes = TIES.get(type_name).filter(|_| type_name != "Patient").into_iter().flatten();
-    prefixes.map(|prefix| reference::matching_resource("Patient", patient).under(prefix)).collect()
-}
-
 static CODES: LazyLock<FxHashMap<&'static str, Vec<&'static str>>> =
     LazyLock::new(|| definitions::r4().resource_types().iter().map(|name| (*name, codes(name))).collect());
 
@@ -148,6 +141,13 @@ static CODES: LazyLock<FxHashMap<&'static str, Vec<&'static str>>> =
 #[must_use]
 pub fn patient_codes(type_name: &str) -> &'static [&'static str] {
     CODES.get(type_name).map(Vec::as_slice).unwrap_or_default()
+}
+
+/// The ranges of the keys that tie resources of a type to a patient: none where a type has no such ties, and none for Patient.
+#[must_use]
+pub fn ties_to(type_name: &str, patient: &str) -> Vec<KeyRange> {
+    let prefixes = TIES.get(type_name).filter(|_| type_name != "Patient").into_iter().flatten();
+    prefixes.map(|prefix| reference::matching_resource("Patient", patient).under(prefix)).collect()
 }
 
 /// What the keys start with that tie a resource of a type to a patient.

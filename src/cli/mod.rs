@@ -42,10 +42,10 @@ enum Command {
     User(user::Users),
     /// Replace the keys that sign tokens.
     Keys(keys::Keys),
-    /// Apply the rules of retention, and manage legal holds.
-    Retention(retention::Retention),
     /// Verify the audit ledger of a store that no server has open.
     Audit(audit::Audit),
+    /// Apply the rules of retention, and manage legal holds.
+    Retention(retention::Retention),
     /// Verify a store that no server has open.
     Check(check::Check),
 }
@@ -101,8 +101,8 @@ pub fn run() -> ExitCode {
         Command::Client(command) => client::run(command),
         Command::User(command) => user::run(command),
         Command::Keys(command) => keys::run(command),
-        Command::Retention(command) => retention::run(command),
         Command::Audit(command) => audit::run(command),
+        Command::Retention(command) => retention::run(command),
         Command::Check(command) => check::run(command),
     };
     match result {

@@ -74,10 +74,10 @@ pub struct Context {
     pub auth: Option<Arc<Server>>,
     /// What the request did, for the audit ledger.
     pub trail: Arc<Trail>,
-    /// Long work.
-    pub jobs: Arc<Jobs>,
     /// The audit ledger.
     pub ledger: Arc<Ledger>,
+    /// Long work.
+    pub jobs: Arc<Jobs>,
 }
 
 /// `Prefer: return=`.

@@ -88,9 +88,9 @@ pub fn cover(context: &Context, request: &Request<'_>) -> Result<()> {
             all(type_name, Letters::DELETE).and_then(|()| all(type_name, Letters::SEARCH))
         }
         Call::Operation { target, name } => match (target, name.as_str()) {
+            (Target::Instance(..), "consent-explain") => any("Consent", Letters::READ),
             (_, "purge") if grant.is_admin() => Ok(()),
             (_, "purge") => Err(not_an_administrator()),
-            (Target::Instance(..), "consent-explain") => any("Consent", Letters::READ),
             (Target::Instance(type_name, _), "meta-add" | "meta-delete") => any(type_name, Letters::UPDATE),
             (Target::Instance(type_name, _), _) => any(type_name, Letters::READ),
             (Target::Type(type_name), _) => any(type_name, Letters::SEARCH),

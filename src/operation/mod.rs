@@ -40,12 +40,6 @@ static OTHERS: LazyLock<[Operation; 5]> = LazyLock::new(|| {
         levels: vec!["system"],
         resources: Vec::new(),
     };
-    let purge = Operation {
-        url: "http://hl7.org/fhir/OperationDefinition/Patient-purge",
-        code: "purge",
-        levels: vec!["instance"],
-        resources: vec!["Patient"],
-    };
     let verify = Operation {
         url: "urn:pharos:OperationDefinition:verify",
         code: "verify",
@@ -58,7 +52,13 @@ static OTHERS: LazyLock<[Operation; 5]> = LazyLock::new(|| {
         levels: vec!["instance"],
         resources: vec!["Patient"],
     };
-    [consent_explain, docref, reindex, purge, verify]
+    let purge = Operation {
+        url: "http://hl7.org/fhir/OperationDefinition/Patient-purge",
+        code: "purge",
+        levels: vec!["instance"],
+        resources: vec!["Patient"],
+    };
+    [consent_explain, docref, purge, reindex, verify]
 });
 
 /// The definitions of the operations that are built.
@@ -89,10 +89,10 @@ pub async fn call(context: &Context, request: Request<'_>) -> Result<Answer> {
         }
         ("lastn", Target::Type(type_name)) if type_name == "Observation" => lastn::lastn(context, request),
         ("docref", Target::Type(type_name)) if type_name == "DocumentReference" => docref::docref(context, request),
+        ("verify", Target::Type(type_name)) if type_name == LEDGER => verify::verify(context).await,
         ("purge", Target::Instance(type_name, id)) if type_name == "Patient" => {
             purge::purge(context, request, id).await
         }
-        ("verify", Target::Type(type_name)) if type_name == LEDGER => verify::verify(context).await,
         ("reindex", Target::System) => reindex::reindex(context, &request),
         ("meta", Target::System) => meta::in_use(context, None),
         ("meta", Target::Type(type_name)) => meta::in_use(context, Some(type_name)),

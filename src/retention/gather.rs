@@ -30,9 +30,8 @@ pub(super) struct Gathering<'g> {
     taken: FxHashSet<Rid>,
     /// What no hold may be on when this is committed.
     free: BTreeSet<Box<str>>,
-    /// The places of patients in what the ledger is told.
-    patients: FxHashMap<Box<str>, u32>,
-    changed: Vec<Changed>,
+    /// What is erased, with the ids of the patients.
+    changed: Vec<(Changed, Vec<Box<str>>)>,
     erasures: Vec<Erasure>,
     versions: u64,
     /// What is archived: NDJSON.
@@ -69,7 +68,6 @@ impl<'g> Gathering<'g> {
             holds: FxHashMap::default(),
             taken: FxHashSet::default(),
             free: BTreeSet::new(),
-            patients: FxHashMap::default(),
             changed: Vec::new(),
             erasures: Vec::new(),
             versions: 0,
@@ -137,13 +135,8 @@ impl<'g> Gathering<'g> {
         self.taken.insert(outline.rid);
         self.free.extend(names);
         self.versions += count.versions;
-        let mut changed = Changed::of(Method::Delete, &outline.type_name, &outline.id);
-        for patient in patients {
-            let next = u32::try_from(self.patients.len()).unwrap_or(u32::MAX);
-            changed.of.push(*self.patients.entry(patient).or_insert(next));
-        }
-        changed.of.sort_unstable();
-        self.changed.push(changed);
+        let changed = Changed::of(Method::Delete, &outline.type_name, &outline.id);
+        self.changed.push((changed, patients.into_iter().collect()));
         let (type_name, id) = (outline.type_name.clone(), outline.id.clone());
         self.erasures.push(Erasure { type_name, id, extent });
         if is_whole { self.take_binaries(outline, is_archived) } else { Ok(true) }
@@ -217,10 +210,7 @@ impl<'g> Gathering<'g> {
         let event = if archive.is_some() { Event::Archival } else { Event::Erasure };
         let mut entry = Record::of(event, Cow::Borrowed(&job.owner));
         entry.content.target = target.map(Cow::Borrowed);
-        entry.content.changed = self.changed;
-        let mut patients: Vec<_> = self.patients.into_iter().collect();
-        patients.sort_unstable_by_key(|(_, place)| *place);
-        entry.content.patients = patients.into_iter().map(|(patient, _)| patient).collect();
+        entry.content.set_changed(self.changed);
         let file = archive.map(|name| format!(", archived in {name}")).unwrap_or_default();
         entry.content.note = Some(format!("{} {}: versions: {}{file}", job.kind, job.id, self.versions).into());
         commit.entry = Some(entry.entry(self.turn.now)?);
