@@ -169,12 +169,19 @@ impl App {
     }
 
     /// Whether a request with this token may manage users, roles and clients. Nobody may without, on an open server neither.
+    /// `agent` hears who it is, where that is known.
     ///
     /// # Errors
     /// 401 without a good token; 403 for one that is not for the administration, or not of an administrator.
-    pub async fn authorize_admin(&self, tenant: TenantId, token: Option<&str>) -> Result<Arc<Bearer>> {
+    pub async fn authorize_admin(
+        &self,
+        tenant: TenantId,
+        token: Option<&str>,
+        agent: &mut Arc<Agent>,
+    ) -> Result<Arc<Bearer>> {
         let token = token.ok_or_else(|| unauthenticated("This needs an administrator's access token."))?;
         let bearer = self.bearer(tenant, token).await?;
+        *agent = Arc::clone(&bearer.agent);
         if bearer.is_admin() {
             return Ok(bearer);
         }
@@ -205,11 +212,23 @@ impl App {
     /// # Errors
     /// When the store fails.
     pub fn patients_of(&self, tenant: TenantId, user: &User, is_emergency: bool) -> Result<(Grant, Arc<Agent>)> {
-        let registry = self.conformances.of(tenant)?.registry();
-        let restrictions = Compiler { registry: &registry, options: &self.restriction_options() };
-        let grant = self.auth.reach(tenant, user, &Scopes::parse("user/Patient.rs"), is_emergency, &restrictions)?;
+        let grant = self.reach_of(tenant, user, "user/Patient.rs", is_emergency)?;
         let emergency = is_emergency.then(|| "asked for while signing in".into());
         Ok((grant, Arc::new(Agent { emergency, ..Agent::user(user) })))
+    }
+
+    /// Which entries of the ledger a user who is signed in at a browser may read and search by their roles, and who that is.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn ledger_of(&self, tenant: TenantId, user: &User) -> Result<(Grant, Arc<Agent>)> {
+        Ok((self.reach_of(tenant, user, "user/AuditEvent.rs", false)?, Arc::new(Agent::user(user))))
+    }
+
+    fn reach_of(&self, tenant: TenantId, user: &User, scopes: &str, is_emergency: bool) -> Result<Grant> {
+        let registry = self.conformances.of(tenant)?.registry();
+        let restrictions = Compiler { registry: &registry, options: &self.restriction_options() };
+        self.auth.reach(tenant, user, &Scopes::parse(scopes), is_emergency, &restrictions)
     }
 
     /// Waits only where a token is seen for the first time, of a trusted issuer whose keys are not at hand.

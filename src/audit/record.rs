@@ -25,14 +25,22 @@ pub enum Event {
     SignIn,
     /// Somebody signed out.
     SignOut,
+    /// Somebody has to wait, after too many failures in a row.
+    Lockout,
     /// A token was given, or refused.
     Token,
+    /// A code or a refresh token was used a second time, so that all that came from it was taken back.
+    Reuse,
+    /// What a token says was refused to who asked.
+    Introspection,
     /// A token or an authorization was taken back.
     Revocation,
     /// Somebody allowed a client to act for them, or did not.
     Authorization,
     /// Somebody asked for access in an emergency.
     Emergency,
+    /// Somebody gave it up again.
+    EmergencyEnd,
     /// An account changed: its password, its second factor, its roles.
     Account,
     /// What an account, a client, a role or a key may do was changed, by somebody who administers: which of them it was.
@@ -149,6 +157,27 @@ impl<'a> Record<'a> {
         let shape = Shape { event, status: 200, agent, from: None, name: None };
         let content = Content { target: None, query: None, changed: Vec::new(), patients: Vec::new(), note: None };
         Self { shape, content }
+    }
+
+    /// It ended with this HTTP status.
+    #[must_use]
+    pub const fn ended(mut self, status: u16) -> Self {
+        self.shape.status = status;
+        self
+    }
+
+    /// It was done to what has this name.
+    #[must_use]
+    pub fn named(mut self, name: impl Into<Cow<'a, str>>) -> Self {
+        self.shape.name = Some(name.into());
+        self
+    }
+
+    /// A sentence for who reads it.
+    #[must_use]
+    pub fn saying(mut self, note: impl Into<Cow<'a, str>>) -> Self {
+        self.content.note = Some(note.into());
+        self
     }
 
     /// The entry that is kept.

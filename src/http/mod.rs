@@ -6,6 +6,7 @@ mod body;
 mod content;
 mod cors;
 mod guard;
+mod ledger;
 pub mod negotiate;
 mod oauth;
 mod pages;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::print_stdout)]
 
 mod audit;
+mod audit_page;
 mod authorization;
 mod authorize;
 mod batch;
