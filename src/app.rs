@@ -103,7 +103,14 @@ impl App {
     /// # Errors
     /// 401 where the call needs a token and there is none, or a bad one. Only an open server (`insecure_open`) asks for none. 429 where
     /// the client or the tenant sends more than its limit.
-    pub async fn authorize(&self, tenant: TenantId, call: &Call, token: Option<&str>, from: IpAddr, trail: &Trail) -> Result<Grant> {
+    pub async fn authorize(
+        &self,
+        tenant: TenantId,
+        call: &Call,
+        token: Option<&str>,
+        from: IpAddr,
+        trail: &Trail,
+    ) -> Result<Grant> {
         if self.config.insecure_open {
             self.count_address(from)?;
             self.count_tenant(tenant)?;
@@ -156,12 +163,7 @@ impl App {
     ///
     /// # Errors
     /// 401 without a good token; 403 for one that is not for the administration, or not of an administrator.
-    pub async fn authorize_admin(
-        &self,
-        tenant: TenantId,
-        token: Option<&str>,
-        agent: &mut Arc<Agent>,
-    ) -> Result<()> {
+    pub async fn authorize_admin(&self, tenant: TenantId, token: Option<&str>, agent: &mut Arc<Agent>) -> Result<()> {
         let token = token.ok_or_else(|| unauthenticated("This needs an administrator's access token."))?;
         let bearer = self.bearer(tenant, token).await?;
         *agent = Arc::clone(&bearer.agent);

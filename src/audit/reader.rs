@@ -90,11 +90,7 @@ impl Reader {
     ///
     /// # Errors
     /// When the store fails.
-    pub fn read(
-        &self,
-        numbers: Range<u64>,
-        each: &mut dyn FnMut(Option<Read>) -> ControlFlow<()>,
-    ) -> Result<u64> {
+    pub fn read(&self, numbers: Range<u64>, each: &mut dyn FnMut(Option<Read>) -> ControlFlow<()>) -> Result<u64> {
         for block in self.store.ledger(self.tenant, numbers.start, true)? {
             let Block { place, entries, .. } = block?;
             if place >= numbers.end {

@@ -224,7 +224,8 @@ impl Found {
         let of = |counts: fn(&summary::Bucket) -> (u64, u64)| summary.buckets.iter().map(counts).collect::<Vec<_>>();
         let accesses = of(|bucket| (bucket.accesses, bucket.refused));
         let sign_ins = of(|bucket| (bucket.failed_sign_ins, 0));
-        let table = |id, title, none, table, has_reason| Entries { id, title, none, has_reason, lines: summary.lines(table) };
+        let table =
+            |id, title, none, table, has_reason| Entries { id, title, none, has_reason, lines: summary.lines(table) };
         Self {
             plots: [
                 Plot::of("accesses", "Accesses over time", ("accesses", "refusals"), span, &accesses),

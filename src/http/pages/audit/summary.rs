@@ -2,8 +2,8 @@
 
 use super::filter::{Filter, Outcome};
 use super::line::{Line, who};
-use crate::audit::{Event, Record};
 use crate::audit::reader::{Read, Reader};
+use crate::audit::{Event, Record};
 use crate::clock::Micros;
 use crate::error::Result;
 use rustc_hash::FxHashMap;
@@ -203,7 +203,8 @@ impl Summary {
 
     /// The patients who are named where entries are shown.
     pub fn shown_patients(&self) -> Vec<Box<str>> {
-        let of_lines = self.newest.iter().flat_map(|newest| &newest.kept).flat_map(|read| &read.record.content.patients);
+        let of_lines =
+            self.newest.iter().flat_map(|newest| &newest.kept).flat_map(|read| &read.record.content.patients);
         let groups = self.patients.rows().0.into_iter().map(|group| group.id.into());
         of_lines.cloned().chain(groups).collect()
     }
