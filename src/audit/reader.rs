@@ -1,7 +1,7 @@
 //! Reading a ledger by time, for somebody who may see all of it.
 //!
 //! A search answers with AuditEvents, each made and written for it; what counts and groups the entries of a month reads the blocks
-//! themselves, which costs a sixteenth. It is no way around a grant: who may see a part only of the AuditEvents can't read so.
+//! themselves, which costs a small part of that. It is no way around a grant: who may see a part only of the AuditEvents can't read so.
 
 use super::record::{self, Record};
 use crate::auth::access::Allowed;

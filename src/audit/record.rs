@@ -8,6 +8,7 @@ use crate::auth::agent::Agent;
 use crate::clock::Micros;
 use crate::store::ledger::Entry;
 use crate::store::{Method, StoreError, StoreResult};
+use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -119,6 +120,25 @@ pub struct Content<'a> {
     /// A sentence for who reads it: why it was refused, how much it was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<Cow<'a, str>>,
+}
+
+impl Content<'_> {
+    /// Sets the changes, each with the ids of the patients whose data it is, and names these.
+    pub fn set_changed(&mut self, changes: impl IntoIterator<Item = (Changed, Vec<Box<str>>)>) {
+        let mut places: FxHashMap<Box<str>, u32> = FxHashMap::default();
+        for (mut changed, patients) in changes {
+            for patient in patients {
+                let next = u32::try_from(places.len()).unwrap_or(u32::MAX);
+                changed.of.push(*places.entry(patient).or_insert(next));
+            }
+            changed.of.sort_unstable();
+            changed.of.dedup();
+            self.changed.push(changed);
+        }
+        let mut patients: Vec<_> = places.into_iter().collect();
+        patients.sort_unstable_by_key(|(_, place)| *place);
+        self.patients = patients.into_iter().map(|(patient, _)| patient).collect();
+    }
 }
 
 /// One record.

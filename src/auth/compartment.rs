@@ -143,6 +143,13 @@ pub fn patient_codes(type_name: &str) -> &'static [&'static str] {
     CODES.get(type_name).map(Vec::as_slice).unwrap_or_default()
 }
 
+/// The ranges of the keys that tie resources of a type to a patient: none where a type has no such ties, and none for Patient.
+#[must_use]
+pub fn ties_to(type_name: &str, patient: &str) -> Vec<KeyRange> {
+    let prefixes = TIES.get(type_name).filter(|_| type_name != "Patient").into_iter().flatten();
+    prefixes.map(|prefix| reference::matching_resource("Patient", patient).under(prefix)).collect()
+}
+
 /// What the keys start with that tie a resource of a type to a patient.
 static TIES: LazyLock<FxHashMap<&'static str, Vec<Vec<u8>>>> = LazyLock::new(|| {
     let ties = |name: &str| patient_codes(name).iter().copied().map(prefix_of).collect();

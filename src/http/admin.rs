@@ -1,10 +1,13 @@
-//! The administration of users, roles, clients and signing keys: JSON under `/auth/admin`, for access tokens with the scope `admin` of administrators.
+//! The administration of users, roles, clients, signing keys, jobs, retention and legal holds: JSON under `/auth/admin`, for access tokens with the scope `admin` of administrators.
 //!
 //! An answer has no secret, but the one that it makes: a client's is shown once. `ETag` is the version, and a change with `If-Match` of another one is refused.
 
 mod bodies;
 mod clients;
+mod holds;
+mod jobs;
 mod keys;
+mod retention;
 mod roles;
 mod users;
 
@@ -58,6 +61,7 @@ impl Answer {
 struct Call<'r> {
     app: &'r App,
     tenant: TenantId,
+    agent: Arc<Agent>,
     method: &'r str,
     query: Vec<(String, String)>,
     /// The version that has to be there: 0 for nothing.
@@ -160,12 +164,13 @@ async fn answer(
     agent: &mut Arc<Agent>,
 ) -> Result<Answer> {
     let (app, headers, tenant) = (&*shared.app, request.headers(), TenantId::DEFAULT);
-    app.authorize_admin(tenant, bearer(headers)?.as_deref(), agent).await?;
+    let bearer = app.authorize_admin(tenant, bearer(headers)?.as_deref(), agent).await?;
     let path = segments(request.path())?;
     let path = path.iter().skip(2).map(String::as_str).collect::<Vec<_>>();
     let call = Call {
         app,
         tenant,
+        agent: Arc::clone(&bearer.agent),
         method: request.method().as_str(),
         query: form_urlencoded::parse(request.query_string().as_bytes()).into_owned().collect(),
         version: version(headers)?,
@@ -178,6 +183,11 @@ async fn answer(
         ["clients"] => clients::all(&call).await,
         ["clients", id] => clients::one(&call, id).await,
         ["clients", id, action] => clients::act(&call, id, action).await,
+        ["holds"] => holds::all(&call),
+        ["holds", type_name, id] => holds::one(&call, type_name, id).await,
+        ["jobs"] => jobs::all(&call),
+        ["jobs", id] => jobs::one(&call, id).await,
+        ["retention"] => retention::retention(&call).await,
         ["keys", "rotate"] => keys::rotate(&call).await,
         ["roles"] => roles::all(&call),
         ["roles", name] => roles::one(&call, name).await,

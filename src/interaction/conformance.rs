@@ -215,7 +215,7 @@ impl Conformances {
     /// # Errors
     /// As [`Store::commit`].
     pub async fn commit(this: &Arc<Self>, grant: &Grant, commit: Commit) -> Result<Committed, CommitError> {
-        let touched = touched(&commit.changes);
+        let touched = touched(&commit);
         let has_consent = commit.changes.iter().any(|change| &*change.type_name == "Consent");
         if touched.is_none() && !has_consent {
             return this.store.commit(grant, commit).await;
@@ -242,8 +242,10 @@ enum Touched {
     StatementOnly,
 }
 
-fn touched(changes: &[Change]) -> Option<Touched> {
-    let mut types = changes.iter().map(|change| &*change.type_name).filter(|name| TYPES.contains(name)).peekable();
+fn touched(commit: &Commit) -> Option<Touched> {
+    let erased = commit.erasures.iter().map(|erasure| &*erasure.type_name);
+    let types = commit.changes.iter().map(|change| &*change.type_name).chain(erased);
+    let mut types = types.filter(|name| TYPES.contains(name)).peekable();
     types.peek()?;
     Some(if types.any(|name| name == "SearchParameter") { Touched::Parameters } else { Touched::StatementOnly })
 }

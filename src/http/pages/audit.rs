@@ -90,7 +90,7 @@ pub async fn act(visit: Visit) -> Answer {
 }
 
 /// Whether a person's roles let them see the ledger.
-pub(super) async fn may_see(visit: &Visit, person: &Person) -> Result<bool, Failure> {
+pub(super) fn may_see(visit: &Visit, person: &Person) -> Result<bool, Failure> {
     let app = &visit.shared.app;
     let (grant, _) = app.ledger_of(TENANT, &person.user)?;
     Ok(app.ledger.is_kept() && Reader::is_for(&grant))

@@ -138,7 +138,7 @@ impl Summary {
                         summary.cut = read.time.to_instant().get(..19).map(|time| time.replace('T', " "));
                     }
                     if filter.has(read.time, &read.record) {
-                        summary.add(Arc::new(read));
+                        summary.add(&Arc::new(read));
                     }
                 }
                 None => summary.unreadable += 1,
@@ -148,7 +148,7 @@ impl Summary {
         Ok(summary)
     }
 
-    fn add(&mut self, read: Arc<Read>) {
+    fn add(&mut self, read: &Arc<Read>) {
         let shape = &read.record.shape;
         let is_request = matches!(shape.event, Event::Interaction(_) | Event::Operation(_) | Event::Export);
         let is_access = is_request && !is_of_ledger(&read.record);
@@ -170,19 +170,19 @@ impl Summary {
         }
         if is_access && is_good {
             for patient in &read.record.content.patients {
-                self.patients.add(patient, &read);
+                self.patients.add(patient, read);
             }
         }
         if let Some(id) = &shape.agent.user {
-            self.users.add(id, &read);
+            self.users.add(id, read);
         }
         let [all, refused, emergencies, sign_ins] = &mut self.newest;
         for (table, is_in) in [(refused, is_refused), (emergencies, is_emergency), (sign_ins, is_sign_in)] {
             if is_in {
-                table.add(&read);
+                table.add(read);
             }
         }
-        all.add(&read);
+        all.add(read);
     }
 
     /// The patients whose data was given out or changed: those with the most accesses first, and whether there are more.
