@@ -26,6 +26,18 @@ impl Backend for Deaf {
         self.inner.reindex(tenant, keys)
     }
 
+    fn compact(&self) -> StoreResult<()> {
+        self.inner.compact()
+    }
+
+    fn seal_file(&self, tenant: TenantId, name: &str, plain: &[u8]) -> StoreResult<Vec<u8>> {
+        self.inner.seal_file(tenant, name, plain)
+    }
+
+    fn open_file(&self, tenant: TenantId, name: &str, sealed: &[u8]) -> StoreResult<Vec<u8>> {
+        self.inner.open_file(tenant, name, sealed)
+    }
+
     fn is_local(&self) -> bool {
         self.inner.is_local()
     }
