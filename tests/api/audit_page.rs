@@ -163,15 +163,23 @@ fn it_shows_what_was_asked_for() {
     read(&server, "u1", "p1", 200);
     read(&server, "u2", "p1", 200);
     read(&server, "u2", "p2", 403);
+    note(&server, Event::Interaction("search-type".into()), person("u1"), |record| {
+        record.content.query = Some("Patient?name=a%20b".into());
+        record.content.patients = vec!["p1".into(), "p9".into()];
+    });
     let browser = signed_in(&server, "olive", "Compliance Officer");
     let page = browser.open("/auth/audit");
+    assert_eq!(rows(&page, "by-patient").len(), 2);
     let ask = |fields: &[(&str, &str)]| browser.submit(&page, "audit", &[&[("do", "show")], fields].concat());
     let seen = ask(&[("patient", "p1")]).status_is(200);
     assert!(seen.text().contains("<h1>Who has seen the record of patient p1</h1>"));
-    assert_eq!((figure(&seen, "accesses"), rows(&seen, "by-user").len()), (2, 3), "u1, u2, and olive who looked");
-    assert_eq!(figure(&ask(&[("patient", "Patient/p1"), ("user", "u1")]), "accesses"), 1);
+    assert_eq!((figure(&seen, "accesses"), rows(&seen, "by-user").len()), (3, 3), "u1, u2, and olive who looked");
+    let patients = rows(&seen, "by-patient");
+    assert!(patients.len() == 1 && patients[0].starts_with("p1 : who has seen this record 3 0"), "{patients:?}");
+    assert!(seen.text().contains("Patient?name=a b"), "as it was meant");
+    assert_eq!(figure(&ask(&[("patient", "Patient/p1"), ("user", "u1")]), "accesses"), 2);
     assert_eq!(figure(&ask(&[("user", "u2"), ("outcome", "refused")]), "entries"), 1);
-    assert_eq!(figure(&ask(&[("client", "app")]), "entries"), 3);
+    assert_eq!(figure(&ask(&[("client", "app")]), "entries"), 4);
     assert_eq!(figure(&ask(&[("client", "another")]), "entries"), 0);
     assert!(figure(&ask(&[("user", "olive")]), "entries") > 5, "a user by name");
     assert_eq!(figure(&ask(&[("from", "2025-12-01"), ("to", "2025-12-31")]), "entries"), 0);
@@ -181,10 +189,14 @@ fn it_shows_what_was_asked_for() {
     }
     // What is asked for is recorded as a search, with the patients whose entries were shown.
     let client = server.as_user("user/AuditEvent.rs", &Person { roles: &["Compliance Officer"], ..Person::default() });
-    let looks = client.get("/AuditEvent?patient=Patient/p1&subtype=search-type&_sort=date&_count=1").expect(200);
-    let look = &looks.resources()[0];
-    assert_eq!(look["agent"][2]["name"], "The Compliance Officer");
-    assert!(look["entity"].as_array().unwrap().iter().any(|entity| entity["query"].is_string()));
+    let looks =
+        client.get("/AuditEvent?agent-name=The%20Compliance&subtype=search-type&_count=200").expect(200).resources();
+    let has = |is: &dyn Fn(&Value) -> bool| {
+        looks.iter().filter(|look| look["entity"].as_array().unwrap().iter().any(is)).count()
+    };
+    assert_eq!(has(&|entity| entity["query"].is_string()), 8, "each view");
+    assert!(has(&|entity| entity["what"]["reference"] == "Patient/p1") >= 4);
+    assert!(has(&|entity| entity["what"]["reference"] == "Patient/p9") >= 2);
 }
 
 /// The lines of a file.

@@ -138,7 +138,7 @@ impl Summary {
                         summary.cut = read.time.to_instant().get(..19).map(|time| time.replace('T', " "));
                     }
                     if filter.has(read.time, &read.record) {
-                        summary.add(&Arc::new(read));
+                        summary.add(&Arc::new(read), &filter.patient);
                     }
                 }
                 None => summary.unreadable += 1,
@@ -148,7 +148,8 @@ impl Summary {
         Ok(summary)
     }
 
-    fn add(&mut self, read: &Arc<Read>) {
+    /// Counts an entry: among patients, only this one where it is asked for.
+    fn add(&mut self, read: &Arc<Read>, only: &str) {
         let shape = &read.record.shape;
         let is_request = matches!(shape.event, Event::Interaction(_) | Event::Operation(_) | Event::Export);
         let is_access = is_request && !is_of_ledger(&read.record);
@@ -169,7 +170,8 @@ impl Summary {
             bucket.failed_sign_ins += one(is_sign_in);
         }
         if is_access && is_good {
-            for patient in &read.record.content.patients {
+            let patients = read.record.content.patients.iter();
+            for patient in patients.filter(|patient| only.is_empty() || ***patient == *only) {
                 self.patients.add(patient, read);
             }
         }
