@@ -1,7 +1,7 @@
 //! Reading a ledger by time, for somebody who may see all of it.
 //!
 //! A search answers with AuditEvents, each made and written for it; what counts and groups the entries of a month reads the blocks
-//! themselves, which costs a sixteenth. It is no way around a grant: who may see a part only of the AuditEvents can't read so.
+//! themselves, which costs a small part of that. It is no way around a grant: who may see a part only of the AuditEvents can't read so.
 
 use super::record::{self, Record};
 use crate::auth::access::Allowed;
@@ -90,11 +90,7 @@ impl Reader {
     ///
     /// # Errors
     /// When the store fails.
-    pub fn read(
-        &self,
-        numbers: Range<u64>,
-        each: &mut dyn FnMut(Option<Read>) -> ControlFlow<()>,
-    ) -> Result<u64> {
+    pub fn read(&self, numbers: Range<u64>, each: &mut dyn FnMut(Option<Read>) -> ControlFlow<()>) -> Result<u64> {
         for block in self.store.ledger(self.tenant, numbers.start, true)? {
             let Block { place, entries, .. } = block?;
             if place >= numbers.end {

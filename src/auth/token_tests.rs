@@ -7,7 +7,7 @@ use super::records::{self, Client, ClientProof, LaunchContext, Pending, Record, 
 use super::scope::Scopes;
 use super::secret::hash;
 use super::server::Server;
-use super::token::{Told, TokenAnswer};
+use super::token::{TokenAnswer, Told};
 use crate::config::Auth;
 use crate::tenant::TenantId;
 use std::sync::Arc;

@@ -3,8 +3,8 @@
 use super::user::said;
 use super::{Failure, Settings};
 use crate::app::{App, Secrets};
-use crate::audit::{Event, Record, Trail};
 use crate::audit::form::AuditEvents;
+use crate::audit::{Event, Record, Trail};
 use crate::auth::agent::Agent;
 use crate::auth::set_up;
 use crate::clock::SystemClock;
@@ -115,7 +115,13 @@ pub(super) fn serve(app: &Arc<App>, listener: TcpListener, announce: impl FnOnce
 }
 
 /// Records what somebody changed at the command line: of what kind it is, and which.
-pub(super) async fn note(app: &App, tenant: TenantId, what: &'static str, name: &str, note: String) -> Result<(), Failure> {
+pub(super) async fn note(
+    app: &App,
+    tenant: TenantId,
+    what: &'static str,
+    name: &str,
+    note: String,
+) -> Result<(), Failure> {
     let record = Record::of(Event::Administration(what.into()), Cow::Owned(Agent::operator()));
     app.ledger.note(tenant, record.named(name).saying(note)).await.map_err(said)
 }

@@ -21,10 +21,10 @@ use crate::error::{Category, Error, Result};
 use crate::interaction::call::{method_not_allowed, segments};
 use crate::interaction::condition::EntityTags;
 use crate::tenant::TenantId;
-use actix_web::http::{Method, StatusCode};
 use actix_web::http::header::{
     CACHE_CONTROL, ETAG, HeaderMap, IF_MATCH, IF_NONE_MATCH, LOCATION, PRAGMA, RETRY_AFTER, WWW_AUTHENTICATE,
 };
+use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use serde_json::{Value, json};
 use std::borrow::Cow;
@@ -123,12 +123,7 @@ const TOLD: [&str; 16] = [
 const LONGEST_NAME: usize = 255;
 
 /// Records what was changed, or refused to somebody who may not.
-async fn recorded(
-    request: &HttpRequest,
-    shared: &Shared,
-    agent: &Agent,
-    result: Result<Answer>,
-) -> Result<Answer> {
+async fn recorded(request: &HttpRequest, shared: &Shared, agent: &Agent, result: Result<Answer>) -> Result<Answer> {
     let status = result.as_ref().map_or_else(|error| error.category.status(), |answer| answer.status.as_u16());
     let is_read = [Method::GET, Method::HEAD].contains(request.method());
     if is_read && ![401, 403].contains(&status) {

@@ -7,7 +7,7 @@ use crate::audit::{Event, Record};
 use crate::auth::agent::Agent;
 use crate::auth::error::OAuthError;
 use crate::auth::registration::Registered;
-use crate::auth::token::{Told, TokenAnswer};
+use crate::auth::token::{TokenAnswer, Told};
 use crate::error::Result;
 use crate::tenant::TenantId;
 use actix_web::HttpRequest;

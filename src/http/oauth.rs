@@ -35,7 +35,8 @@ pub async fn token(request: HttpRequest, payload: web::Payload, shared: web::Dat
         let mut told = Told::default();
         let result = async {
             let form = form(&request, payload, &shared).await?;
-            let answer = async |server: &Server, client, told: &mut Told| server.token(TENANT, &client, &form, told).await;
+            let answer =
+                async |server: &Server, client, told: &mut Told| server.token(TENANT, &client, &form, told).await;
             as_client(&request, &shared, &form, &mut told, answer).await
         };
         let result = result.await;
@@ -74,7 +75,8 @@ pub async fn revoke(request: HttpRequest, payload: web::Payload, shared: web::Da
         let mut told = Told::default();
         let result = async {
             let form = form(&request, payload, &shared).await?;
-            let answer = async |server: &Server, client, told: &mut Told| server.revoke(TENANT, &client, &form, told).await;
+            let answer =
+                async |server: &Server, client, told: &mut Told| server.revoke(TENANT, &client, &form, told).await;
             as_client(&request, &shared, &form, &mut told, answer).await
         };
         let result = result.await;

@@ -163,15 +163,23 @@ fn it_shows_what_was_asked_for() {
     read(&server, "u1", "p1", 200);
     read(&server, "u2", "p1", 200);
     read(&server, "u2", "p2", 403);
+    note(&server, Event::Interaction("search-type".into()), person("u1"), |record| {
+        record.content.query = Some("Patient?name=a%20b".into());
+        record.content.patients = vec!["p1".into(), "p9".into()];
+    });
     let browser = signed_in(&server, "olive", "Compliance Officer");
     let page = browser.open("/auth/audit");
+    assert_eq!(rows(&page, "by-patient").len(), 2);
     let ask = |fields: &[(&str, &str)]| browser.submit(&page, "audit", &[&[("do", "show")], fields].concat());
     let seen = ask(&[("patient", "p1")]).status_is(200);
     assert!(seen.text().contains("<h1>Who has seen the record of patient p1</h1>"));
-    assert_eq!((figure(&seen, "accesses"), rows(&seen, "by-user").len()), (2, 3), "u1, u2, and olive who looked");
-    assert_eq!(figure(&ask(&[("patient", "Patient/p1"), ("user", "u1")]), "accesses"), 1);
+    assert_eq!((figure(&seen, "accesses"), rows(&seen, "by-user").len()), (3, 3), "u1, u2, and olive who looked");
+    let patients = rows(&seen, "by-patient");
+    assert!(patients.len() == 1 && patients[0].starts_with("p1 : who has seen this record 3 0"), "{patients:?}");
+    assert!(seen.text().contains("Patient?name=a b"), "as it was meant");
+    assert_eq!(figure(&ask(&[("patient", "Patient/p1"), ("user", "u1")]), "accesses"), 2);
     assert_eq!(figure(&ask(&[("user", "u2"), ("outcome", "refused")]), "entries"), 1);
-    assert_eq!(figure(&ask(&[("client", "app")]), "entries"), 3);
+    assert_eq!(figure(&ask(&[("client", "app")]), "entries"), 4);
     assert_eq!(figure(&ask(&[("client", "another")]), "entries"), 0);
     assert!(figure(&ask(&[("user", "olive")]), "entries") > 5, "a user by name");
     assert_eq!(figure(&ask(&[("from", "2025-12-01"), ("to", "2025-12-31")]), "entries"), 0);
@@ -181,16 +189,25 @@ fn it_shows_what_was_asked_for() {
     }
     // What is asked for is recorded as a search, with the patients whose entries were shown.
     let client = server.as_user("user/AuditEvent.rs", &Person { roles: &["Compliance Officer"], ..Person::default() });
-    let looks = client.get("/AuditEvent?patient=Patient/p1&subtype=search-type&_sort=date&_count=1").expect(200);
-    let look = &looks.resources()[0];
-    assert_eq!(look["agent"][2]["name"], "The Compliance Officer");
-    assert!(look["entity"].as_array().unwrap().iter().any(|entity| entity["query"].is_string()));
+    let looks =
+        client.get("/AuditEvent?agent-name=The%20Compliance&subtype=search-type&_count=200").expect(200).resources();
+    let has = |is: &dyn Fn(&Value) -> bool| {
+        looks.iter().filter(|look| look["entity"].as_array().unwrap().iter().any(is)).count()
+    };
+    assert_eq!(has(&|entity| entity["query"].is_string()), 8, "each view");
+    assert!(has(&|entity| entity["what"]["reference"] == "Patient/p1") >= 4);
+    assert!(has(&|entity| entity["what"]["reference"] == "Patient/p9") >= 2);
 }
 
 /// The lines of a file.
 fn file(browser: &Browser, page: &Answer, act: &str, patient: &str) -> Vec<String> {
     let answer = browser.submit(page, "audit", &[("do", act), ("patient", patient)]).status_is(200);
-    assert!(answer.header("content-disposition").unwrap().starts_with("attachment; filename=\"audit-2025-12-27-2026-01-02."));
+    assert!(
+        answer
+            .header("content-disposition")
+            .unwrap()
+            .starts_with("attachment; filename=\"audit-2025-12-27-2026-01-02.")
+    );
     assert!(answer.header("content-security-policy").unwrap().contains("default-src 'none'"));
     answer.text().lines().map(str::to_owned).collect()
 }
@@ -229,12 +246,13 @@ fn entries_leave_as_files_and_each_part_is_recorded() {
     }
     assert_eq!(as_read, *reads[0]);
     let exports = client.get("/AuditEvent?type=110106&_sort=date").expect(200).resources();
-    let patients = |export: &Value| export["entity"].as_array().unwrap().iter().filter(|entity| entity["role"]["code"] == "1").count();
-    let told = exports.iter().map(|export| (export["outcomeDesc"].as_str().unwrap().to_owned(), patients(export)));
-    let told = told.collect::<Vec<_>>();
-    assert_eq!(told[0], (format!("{} entries of the ledger as csv", lines.len() - 1), 2));
-    assert_eq!(told[1], ("1000 entries of the ledger as ndjson".to_owned(), 1));
+    let told = exports.iter().filter_map(|export| export["outcomeDesc"].as_str()).collect::<Vec<_>>();
+    assert_eq!(told[0], format!("{} entries of the ledger as csv", lines.len() - 1));
+    assert_eq!(told[1], "1000 entries of the ledger as ndjson");
     assert_eq!(told.len(), 3);
+    let about =
+        |patient: &str| client.get(&format!("/AuditEvent?type=110106&patient={patient}")).expect(200).resources().len();
+    assert_eq!((about("p1"), about("p2")), (3, 2), "the second part of the second file tells of the first file");
 }
 
 #[test]
@@ -269,6 +287,9 @@ fn texts_of_the_ledger_are_texts_on_the_page() {
         assert!(!page.text().contains(bad), "{bad}");
     }
     let asked = json!({ "csp": page.header("content-security-policy") });
-    assert_eq!(asked["csp"], "default-src 'none'; style-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'");
+    assert_eq!(
+        asked["csp"],
+        "default-src 'none'; style-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+    );
     assert_eq!(page.header("cache-control"), Some("no-store"));
 }

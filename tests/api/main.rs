@@ -43,6 +43,7 @@ mod search_pages;
 mod search_parameters;
 mod search_refusals;
 mod search_results;
+mod security_events;
 mod smart_discovery;
 mod support;
 mod synthea;

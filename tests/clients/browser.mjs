@@ -272,6 +272,7 @@ async function oversight(visit) {
     await row("By patient", "ada").getByRole("button").click();
     await visit.heading("Who has seen the record of patient ada");
     await row("By user", "grace").first().waitFor();
+    assert.equal(await row("By patient", "charles").count(), 0);
     const entries = await row("Entries", "").allInnerTexts();
     assert.ok(entries.length > 10 && entries.slice(1).every((text) => text.includes("ada")), entries.join("; "));
     assert.equal(new URL(page.url()).search, "", "no patient in the address");

@@ -41,7 +41,7 @@ pub async fn show(visit: Visit) -> Answer {
     let mut apps = own.iter().map(|own| App::of(keeper, own)).collect::<Result<Vec<_>, _>>()?;
     apps.reverse();
     let note = (visit.field("done") == "1").then_some("The app’s access has ended.");
-    let may_audit = audit::may_see(&visit, &person).await?;
+    let may_audit = audit::may_see(&visit, &person)?;
     html(StatusCode::OK, &Apps { who: Some(person.who()), csrf: &person.session.csrf, list: apps, note, may_audit })
 }
 

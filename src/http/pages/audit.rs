@@ -90,7 +90,7 @@ pub async fn act(visit: Visit) -> Answer {
 }
 
 /// Whether a person's roles let them see the ledger.
-pub(super) async fn may_see(visit: &Visit, person: &Person) -> Result<bool, Failure> {
+pub(super) fn may_see(visit: &Visit, person: &Person) -> Result<bool, Failure> {
     let app = &visit.shared.app;
     let (grant, _) = app.ledger_of(TENANT, &person.user)?;
     Ok(app.ledger.is_kept() && Reader::is_for(&grant))
@@ -224,7 +224,8 @@ impl Found {
         let of = |counts: fn(&summary::Bucket) -> (u64, u64)| summary.buckets.iter().map(counts).collect::<Vec<_>>();
         let accesses = of(|bucket| (bucket.accesses, bucket.refused));
         let sign_ins = of(|bucket| (bucket.failed_sign_ins, 0));
-        let table = |id, title, none, table, has_reason| Entries { id, title, none, has_reason, lines: summary.lines(table) };
+        let table =
+            |id, title, none, table, has_reason| Entries { id, title, none, has_reason, lines: summary.lines(table) };
         Self {
             plots: [
                 Plot::of("accesses", "Accesses over time", ("accesses", "refusals"), span, &accesses),

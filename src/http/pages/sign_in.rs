@@ -218,7 +218,9 @@ impl Attempt<'_> {
     fn record(&self, refusal: &Refusal) -> Option<Record<'static>> {
         let (event, status, why) = match refusal {
             Refusal::Wrong => (self.event.clone(), StatusCode::UNAUTHORIZED, "not right"),
-            Refusal::Wait { .. } => (Event::Lockout, StatusCode::TOO_MANY_REQUESTS, "not looked at after too many failures"),
+            Refusal::Wait { .. } => {
+                (Event::Lockout, StatusCode::TOO_MANY_REQUESTS, "not looked at after too many failures")
+            }
             Refusal::Expired | Refusal::Password(_) | Refusal::Failed(_) => return None,
         };
         let agent = self.user.map_or_else(Agent::default, Agent::user);

@@ -4,9 +4,9 @@
 use super::filter::Filter;
 use super::line::{HEAD, csv};
 use crate::app::App;
+use crate::audit::event::{self, Facet, Own};
 use crate::audit::reader::{Read, Reader};
 use crate::audit::record::Content;
-use crate::audit::event::{self, Facet, Own};
 use crate::audit::{Event, Record};
 use crate::auth::agent::Agent;
 use crate::error::{Error, Result};

@@ -72,7 +72,9 @@ impl Filter {
         }
         let day = |name: &str, usual: Date| match form.get(name) {
             None => Ok(usual),
-            Some(text) => text.trim().parse::<Date>().map_err(|_| format!("{text:?} is no day. Write it like 2026-12-31.")),
+            Some(text) => {
+                text.trim().parse::<Date>().map_err(|_| format!("{text:?} is no day. Write it like 2026-12-31."))
+            }
         };
         let to = day("to", today)?;
         let from = day("from", to.saturating_sub((USUAL_DAYS - 1).days()))?;
@@ -81,7 +83,8 @@ impl Filter {
             return Err(format!("A period has 1 to {MOST_DAYS} days, and begins before it ends."));
         }
         let outcome = text("outcome");
-        let outcome = Outcome::ALL.into_iter().find(|(_, name, _)| *name == outcome).map_or(Outcome::Any, |(it, ..)| it);
+        let outcome =
+            Outcome::ALL.into_iter().find(|(_, name, _)| *name == outcome).map_or(Outcome::Any, |(it, ..)| it);
         let user_id = id_of(&user).unwrap_or_else(|| user.clone());
         let period = Period { from: start_of(from), to: start_of(to.saturating_add(1.day())) };
         Ok(Self { from: from.to_string(), to: to.to_string(), patient, user, client, outcome, period, user_id })

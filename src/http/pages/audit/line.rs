@@ -3,6 +3,7 @@
 use super::filter::Outcome;
 use crate::audit::reader::Read;
 use crate::audit::{Event, Record};
+use percent_encoding::percent_decode_str;
 use std::borrow::Cow;
 
 /// The most characters of what was asked that a line shows.
@@ -40,8 +41,9 @@ impl Line {
             0 => shown,
             more => format!("{shown} and {more} more"),
         };
-        let query = content.query.as_deref();
-        let about = query.or(content.target.as_deref()).or(shape.name.as_deref()).unwrap_or_default();
+        let query = content.query.as_deref().map(|query| percent_decode_str(query).decode_utf8_lossy());
+        let other = content.target.as_deref().or(shape.name.as_deref()).unwrap_or_default();
+        let about = query.as_deref().unwrap_or(other);
         let changed = content.changed.iter().map(|changed| &*changed.what);
         let note = content.note.as_deref();
         let detail = std::iter::once(about).chain(changed).chain(note).filter(|text| !text.is_empty());

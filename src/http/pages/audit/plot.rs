@@ -126,7 +126,8 @@ mod tests {
 
     #[test]
     fn bars_stand_on_the_floor_and_on_each_other() {
-        let plot = Plot::of("a", "Accesses", ("accesses", "refused"), (Micros(0), 24 * HOUR), &[(0, 0), (4, 4), (1, 0)]);
+        let plot =
+            Plot::of("a", "Accesses", ("accesses", "refused"), (Micros(0), 24 * HOUR), &[(0, 0), (4, 4), (1, 0)]);
         let tops = plot.bars.iter().map(|bar| (bar.first_at.0.as_str(), bar.second_at.0.as_str())).collect::<Vec<_>>();
         assert_eq!(tops, [("138.0", "138.0"), ("85.2", "32.4"), ("124.8", "124.8")]);
         assert_eq!(plot.bars[1].time, "1970-01-02");

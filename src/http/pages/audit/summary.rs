@@ -2,8 +2,8 @@
 
 use super::filter::{Filter, Outcome};
 use super::line::{Line, who};
-use crate::audit::{Event, Record};
 use crate::audit::reader::{Read, Reader};
+use crate::audit::{Event, Record};
 use crate::clock::Micros;
 use crate::error::Result;
 use rustc_hash::FxHashMap;
@@ -138,7 +138,7 @@ impl Summary {
                         summary.cut = read.time.to_instant().get(..19).map(|time| time.replace('T', " "));
                     }
                     if filter.has(read.time, &read.record) {
-                        summary.add(Arc::new(read));
+                        summary.add(&Arc::new(read), &filter.patient);
                     }
                 }
                 None => summary.unreadable += 1,
@@ -148,7 +148,8 @@ impl Summary {
         Ok(summary)
     }
 
-    fn add(&mut self, read: Arc<Read>) {
+    /// Counts an entry: among patients, only this one where it is asked for.
+    fn add(&mut self, read: &Arc<Read>, only: &str) {
         let shape = &read.record.shape;
         let is_request = matches!(shape.event, Event::Interaction(_) | Event::Operation(_) | Event::Export);
         let is_access = is_request && !is_of_ledger(&read.record);
@@ -169,20 +170,21 @@ impl Summary {
             bucket.failed_sign_ins += one(is_sign_in);
         }
         if is_access && is_good {
-            for patient in &read.record.content.patients {
-                self.patients.add(patient, &read);
+            let patients = read.record.content.patients.iter();
+            for patient in patients.filter(|patient| only.is_empty() || ***patient == *only) {
+                self.patients.add(patient, read);
             }
         }
         if let Some(id) = &shape.agent.user {
-            self.users.add(id, &read);
+            self.users.add(id, read);
         }
         let [all, refused, emergencies, sign_ins] = &mut self.newest;
         for (table, is_in) in [(refused, is_refused), (emergencies, is_emergency), (sign_ins, is_sign_in)] {
             if is_in {
-                table.add(&read);
+                table.add(read);
             }
         }
-        all.add(&read);
+        all.add(read);
     }
 
     /// The patients whose data was given out or changed: those with the most accesses first, and whether there are more.
@@ -203,7 +205,8 @@ impl Summary {
 
     /// The patients who are named where entries are shown.
     pub fn shown_patients(&self) -> Vec<Box<str>> {
-        let of_lines = self.newest.iter().flat_map(|newest| &newest.kept).flat_map(|read| &read.record.content.patients);
+        let of_lines =
+            self.newest.iter().flat_map(|newest| &newest.kept).flat_map(|read| &read.record.content.patients);
         let groups = self.patients.rows().0.into_iter().map(|group| group.id.into());
         of_lines.cloned().chain(groups).collect()
     }
