@@ -12,6 +12,7 @@
 //! - anything else: nothing.
 
 use crate::fhir::definitions;
+use crate::key::ties::{ABOUT, HOLDING_ANYTHING};
 use crate::key::{Expr, KeyRange, id_key, prefix_of, reference};
 use rustc_hash::FxHashMap;
 use std::sync::LazyLock;
@@ -143,6 +144,12 @@ pub fn patient_codes(type_name: &str) -> &'static [&'static str] {
     CODES.get(type_name).map(Vec::as_slice).unwrap_or_default()
 }
 
+/// The codes under which a type names all patients whose consent it needs: those of [`patient_codes`], or what else is known of it.
+#[must_use]
+pub fn consenting_codes(type_name: &str) -> &'static [&'static str] {
+    if HOLDING_ANYTHING.contains(&type_name) { &[ABOUT] } else { patient_codes(type_name) }
+}
+
 fn codes(type_name: &str) -> Vec<&'static str> {
     let definitions = definitions::r4();
     let inside = definitions.compartment("Patient").map_or(&[][..], |patient| patient.params(type_name));
@@ -171,6 +178,29 @@ mod tests {
         assert_eq!(shared("Observation"), None);
         assert!(definitions::r4().search_parameter("Device", "patient").is_some());
         assert!(DEFINITIONS.is_sorted());
+    }
+
+    #[test]
+    fn what_holds_anything_is_tied_to_patients_by_no_parameter() {
+        assert!(HOLDING_ANYTHING.iter().all(|name| patient_codes(name).is_empty()));
+        // What is left names no patient, but for the Binary, which goes with what has it.
+        let is_open = |name: &str| consenting_codes(name).is_empty() && shared(name).is_none() && !is_definition(name);
+        let of_products = |name: &str| name.starts_with("MedicinalProduct") || name.starts_with("Substance");
+        let names = definitions::r4().resource_types().iter().copied();
+        let left: Vec<_> = names.filter(|name| is_open(name) && !of_products(name)).collect();
+        let nobodys = [
+            "Binary",
+            "CatalogEntry",
+            "DeviceDefinition",
+            "DeviceMetric",
+            "EnrollmentResponse",
+            "OperationOutcome",
+            "ResearchStudy",
+            "Slot",
+            "Subscription",
+            "TestReport",
+        ];
+        assert_eq!(left, nobodys);
     }
 
     #[test]

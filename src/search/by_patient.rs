@@ -3,7 +3,7 @@
 use super::budget::Budget;
 use super::engine::{Run, failed, references};
 use super::explain::Trace;
-use crate::auth::compartment::patient_codes;
+use crate::auth::compartment::consenting_codes;
 use crate::error::{Error, Result};
 use crate::fhir::parse::parse;
 use crate::fhir::tree::Object;
@@ -35,7 +35,7 @@ pub fn patients<'k>(type_name: &str, keys: &'k KeyList) -> BTreeSet<&'k str> {
     if type_name == "Patient" {
         return id_in(keys).into_iter().collect();
     }
-    let named = patient_codes(type_name).iter().flat_map(|code| references(keys, code));
+    let named = consenting_codes(type_name).iter().flat_map(|code| references(keys, code));
     named.filter(|(target, _)| *target == "Patient").map(|(_, id)| id).collect()
 }
 

@@ -139,7 +139,10 @@ impl Round {
         for _ in 0..CREATES {
             let ask = self.maker().create();
             self.ask(&ask, counts);
-            self.settle(&ask, counts);
+            if self.settle(&ask, counts) && self.have_parted() {
+                counts.parted += 1;
+                return;
+            }
         }
     }
 
@@ -208,7 +211,7 @@ impl Round {
         true
     }
 
-    /// Whether a change made something be seen that the twin does not have.
+    /// Whether a change made something be seen that the twin does not have, or something that the twin has be seen no more.
     fn have_parted(&self) -> bool {
         let twin = load(&self.admins[1]);
         let plain = |content: &Option<Value>| {
@@ -217,11 +220,16 @@ impl Round {
                 content
             })
         };
-        self.world.0.iter().any(|(name, versions)| {
+        let is_named = |name: &Name| !name.1.starts_with("id-");
+        let shows_more = self.world.0.iter().filter(|(name, _)| is_named(name)).any(|(name, versions)| {
             let twins = twin.0.get(name);
             let is_same = |at: usize| twins.and_then(|twins| twins.get(at)).map(plain) == Some(plain(&versions[at]));
             (0..versions.len()).any(|at| is_seen(&self.rights, &self.world, name, at + 1) && !is_same(at))
-        })
+        });
+        // A Binary that nothing has attached any more is seen, unless there is a document that is not.
+        let sees = |world: &World, name: &Name| LETTERS.iter().any(|letter| self.rights.reaches(world, *letter, name));
+        shows_more
+            || twin.0.keys().filter(|name| is_named(name)).any(|name| sees(&twin, name) && !sees(&self.world, name))
     }
 }
 

@@ -158,7 +158,7 @@ impl Ask<'_> {
         };
         let data_period = match &provision["dataPeriod"] {
             Value::Null => Met::Yes,
-            period => sure(is_within(period, &self.day())),
+            period => self.took_place_in(period),
         };
         [
             period,
@@ -319,6 +319,22 @@ impl Ask<'_> {
                 references(self.content, &[element]).iter().any(|one| one == reference)
             }
         })
+    }
+
+    /// Whether what a resource tells of took place in a period: a Consent may take longer.
+    fn took_place_in(&self, period: &Value) -> Met {
+        let span = &self.content["provision"]["period"];
+        if text(self.content, "resourceType") != "Consent" || span.is_null() {
+            return sure(is_within(period, &self.day()));
+        }
+        let bound = |of: &Value, name: &str, open: &str| of[name].as_str().unwrap_or(open).to_owned();
+        let [from, own_from] = [period, span].map(|of| bound(of, "start", "0000"));
+        let [to, own_to] = [period, span].map(|of| bound(of, "end", "9999"));
+        match () {
+            () if from <= own_from && own_to <= to => Met::Yes,
+            () if own_from <= to && from <= own_to => Met::Maybe,
+            () => Met::No,
+        }
     }
 
     /// When what a resource tells of took place, or when it was stored.
