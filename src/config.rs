@@ -3,10 +3,12 @@
 //! Read from a TOML file, then from `PHAROS_*` variables (`PHAROS_LIMITS__PAGE_MAX=500`), then from flags.
 //! `docs/configuration.md` lists each; `tests/tidy.rs` checks that it does.
 
+mod audit;
 mod auth;
 mod consent;
 mod network;
 
+pub use audit::Audit;
 pub use auth::{Auth, Claims, Provider, Registration, TrustedIssuer};
 pub use consent::{Consent, Rule};
 pub use network::Network;
@@ -71,6 +73,8 @@ pub struct Config {
     pub log_format: LogFormat,
     /// Authorization.
     pub auth: Auth,
+    /// The audit ledger.
+    pub audit: Audit,
     /// Patients' consents.
     pub consent: Consent,
     /// The limits.
@@ -148,6 +152,7 @@ impl Default for Config {
             search_content: false,
             log_format: LogFormat::Text,
             auth: Auth::default(),
+            audit: Audit::default(),
             consent: Consent::default(),
             limits: Limits::default(),
         }

@@ -5,6 +5,8 @@
 
 /// The wired parts: what every request is served with.
 pub mod app;
+/// The audit ledger: who did what to whose data.
+pub mod audit;
 /// Who may do what.
 pub mod auth;
 /// The command line: one file per subcommand.

@@ -6,6 +6,7 @@
 //! on is what it says of the person, and the roles as they are here.
 
 use super::access::{Access, Restrictions, RoleRights};
+use super::agent::Agent;
 use super::compartment::Patients;
 use super::grant::Grant;
 use super::keeper::KeeperError;
@@ -34,6 +35,8 @@ pub struct Bearer {
     pub grant: Grant,
     /// What the token says.
     pub claims: AccessClaims,
+    /// Who it is, for the audit ledger.
+    pub agent: Arc<Agent>,
     origin: Origin,
     /// How long it is remembered, in seconds since 1970.
     until: i64,
@@ -148,8 +151,9 @@ impl Server {
         }
         let basis = self.basis(tenant, &claims, &origin)?;
         let access = Arc::new(basis.access(&claims, restrictions));
+        let agent = Arc::new(basis.agent(&claims, &origin, &purposes));
         let grant = Grant::limited(tenant, access, basis.recipient(purposes).map(Arc::new));
-        let bearer = Arc::new(Bearer { grant, claims, origin, until, basis, epoch: AtomicU64::new(epoch) });
+        let bearer = Arc::new(Bearer { grant, claims, agent, origin, until, basis, epoch: AtomicU64::new(epoch) });
         self.bearers.0.insert(hash(token), Arc::clone(&bearer));
         Ok(bearer)
     }
@@ -233,6 +237,20 @@ impl Bearer {
 }
 
 impl Basis {
+    fn agent(&self, claims: &AccessClaims, origin: &Origin, purposes: &[String]) -> Agent {
+        let person = self.person.as_ref();
+        let emergency = person.and_then(|person| person.authorization.as_ref()?.break_glass.as_deref());
+        Agent {
+            client: Some(claims.client_id.as_str().into()),
+            issuer: matches!(origin, Origin::Trusted(_)).then(|| claims.iss.as_str().into()),
+            authorization: claims.sid.as_deref().map(Into::into),
+            token: Some(claims.jti.as_str().into()),
+            purpose: purposes.iter().map(|code| code.as_str().into()).collect(),
+            emergency: emergency.map(Into::into),
+            ..person.map_or_else(Agent::default, |person| Agent::user(&person.user))
+        }
+    }
+
     fn access(&self, claims: &AccessClaims, restrictions: &dyn Restrictions) -> Access {
         let Some(person) = &self.person else {
             return Access::new(&claims.scope, claims.patient.as_deref(), None, restrictions);

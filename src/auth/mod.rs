@@ -1,6 +1,7 @@
 //! Who may do what: decides each request once and hands out a [`grant::Grant`].
 
 pub mod access;
+pub mod agent;
 pub mod assertion;
 pub mod authorization;
 pub mod authorize;

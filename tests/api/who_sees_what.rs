@@ -93,7 +93,8 @@ impl Round {
     fn new(seed: u64, draw: fn(&mut Rng) -> Token) -> Self {
         let mut rng = Rng(seed);
         let token = draw(&mut rng);
-        let (full, twin) = (Server::guarded(), Server::guarded());
+        let guarded = || Server::with(|config| (config.insecure_open, config.audit.enabled) = (false, Some(false)));
+        let (full, twin) = (guarded(), guarded());
         let admins = [&full, &twin].map(operator);
         let rounds = populate(&mut rng, &admins[0], token.with_consents);
         let world = load(&admins[0]);

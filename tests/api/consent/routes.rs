@@ -3,6 +3,7 @@
 
 use super::{clinician, consent, hospital};
 use crate::support::{Answer, Client, Server};
+use pharos::audit::Trail;
 use pharos::auth::records::User;
 use pharos::config::Handling;
 use pharos::fhir::definitions::Operation;
@@ -12,6 +13,7 @@ use pharos::interaction::{Request, perform};
 use pharos::tenant::TenantId;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// Stands in all that is about Eve, and nowhere else.
 const MARK: &str = "mark.of.eve";
@@ -295,7 +297,7 @@ fn pages_show_only_patients_who_consent() {
     .unwrap();
     let patients = || {
         let grant = server.app().patients_of(TenantId::DEFAULT, &user, false).unwrap();
-        let context = server.app().context(grant).unwrap();
+        let context = server.app().context(grant.0, Arc::new(Trail::none())).unwrap();
         let request = Request {
             verb: Verb::Get,
             call: Call::Search { type_name: Some("Patient".into()) },

@@ -352,7 +352,6 @@ pub fn patients_of(content: &Value) -> Vec<String> {
         "Consent" | "RelatedPerson" | "Device" => &[&["patient"]],
         "Provenance" => &[&["target"]],
         "Group" => &[&["member", "entity"]],
-        "AuditEvent" => &[&["agent", "who"], &["entity", "what"]],
         "List" => &[&["subject"], &["source"]],
         "Task" => &[&["for"]],
         _ => &[],

@@ -32,7 +32,7 @@ impl Rng {
 }
 
 /// The types, and how many resources of each there may be: their ids are the name in lower case and a number from 1 on.
-pub const TYPES: [(&str, &str, usize); 18] = [
+pub const TYPES: [(&str, &str, usize); 17] = [
     ("Patient", "pat", 4),
     ("Practitioner", "doc", 2),
     ("PractitionerRole", "role", 2),
@@ -47,7 +47,6 @@ pub const TYPES: [(&str, &str, usize); 18] = [
     ("Provenance", "prov", 2),
     ("Task", "task", 2),
     ("Group", "group", 1),
-    ("AuditEvent", "audit", 1),
     ("Device", "dev", 2),
     ("List", "list", 2),
     ("ValueSet", "vs", 1),
@@ -205,10 +204,6 @@ fn record(rng: &mut Rng, type_name: &str) -> Value {
             json!({"status": rng.pick(&["requested", "completed"]), "intent": "order", "for": subject, "focus": reference(rng, "Observation")})
         }
         "Group" => json!({"type": "person", "actual": true, "member": [{"entity": subject}]}),
-        "AuditEvent" => json!({
-            "type": {"system": "urn:c", "code": "rest"}, "recorded": "2020-01-01T00:00:00Z", "source": {"observer": {"display": "x"}},
-            "agent": [{"requestor": true, "who": reference(rng, "Practitioner")}], "entity": [{"what": subject}]
-        }),
         "List" => {
             json!({"status": "current", "mode": "working", "subject": subject, "entry": [{"item": reference(rng, "Observation")}, {"item": reference(rng, "Condition")}]})
         }
@@ -235,10 +230,6 @@ pub fn blank(type_name: &str, id: &str) -> Value {
         }
         "Task" => json!({"status": "draft", "intent": "order"}),
         "Group" => json!({"type": "person", "actual": true}),
-        "AuditEvent" => json!({
-            "type": {"system": "urn:c", "code": "rest"}, "recorded": "2020-01-01T00:00:00Z",
-            "source": {"observer": {"display": "x"}}, "agent": [{"requestor": true}]
-        }),
         "List" => json!({"status": "retired", "mode": "working"}),
         "Consent" => json!({"status": "draft", "scope": {"text": "x"}, "category": [{"text": "x"}]}),
         "ValueSet" => json!({"status": "draft"}),
