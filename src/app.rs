@@ -103,7 +103,14 @@ impl App {
     /// # Errors
     /// 401 where the call needs a token and there is none, or a bad one. Only an open server (`insecure_open`) asks for none. 429 where
     /// the client or the tenant sends more than its limit.
-    pub async fn authorize(&self, tenant: TenantId, call: &Call, token: Option<&str>, from: IpAddr, trail: &Trail) -> Result<Grant> {
+    pub async fn authorize(
+        &self,
+        tenant: TenantId,
+        call: &Call,
+        token: Option<&str>,
+        from: IpAddr,
+        trail: &Trail,
+    ) -> Result<Grant> {
         if self.config.insecure_open {
             self.count_address(from)?;
             self.count_tenant(tenant)?;

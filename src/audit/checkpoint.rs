@@ -183,9 +183,9 @@ impl Signer {
             let checkpoint = self.open(expected, &jws)?;
             let bad = |what: &str| CheckpointError::Bad { number: expected, what: what.to_owned() };
             // What was kept outside may begin later than with the first.
-            let is_next = before.as_ref().is_none_or(|(number, hash)| {
-                checkpoint.number == number + 1 && checkpoint.before == *hash
-            });
+            let is_next = before
+                .as_ref()
+                .is_none_or(|(number, hash)| checkpoint.number == number + 1 && checkpoint.before == *hash);
             if !is_next {
                 return Err(bad("it is missing, or does not follow from the one before"));
             }

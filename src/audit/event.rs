@@ -232,9 +232,10 @@ fn profile(kind: &Kind<'_>, shape: &Shape<'_>, facet: Facet) -> Option<String> {
 
 fn purposes(agent: &Agent) -> Option<Value<'static>> {
     let coded = agent.purpose.iter().map(|code| concept(REASON, code));
-    let emergency = agent.emergency.as_deref().map(|reason| {
-        tree!({ "coding": [{ "system": (REASON), "code": "BTG" }], "text": (reason.to_owned()) })
-    });
+    let emergency = agent
+        .emergency
+        .as_deref()
+        .map(|reason| tree!({ "coding": [{ "system": (REASON), "code": "BTG" }], "text": (reason.to_owned()) }));
     let all: Vec<_> = coded.chain(emergency).collect();
     (!all.is_empty()).then(|| all.into())
 }

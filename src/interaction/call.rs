@@ -245,7 +245,9 @@ impl Call {
             | Self::Delete { type_name, .. }
             | Self::ConditionalDelete { type_name }
             | Self::History { target: Target::Type(type_name) | Target::Instance(type_name, _) }
-            | Self::Operation { target: Target::Type(type_name) | Target::Instance(type_name, _), .. } => Some(type_name),
+            | Self::Operation { target: Target::Type(type_name) | Target::Instance(type_name, _), .. } => {
+                Some(type_name)
+            }
             Self::Search { type_name } | Self::CompartmentSearch { type_name, .. } => type_name.as_deref(),
             Self::Capabilities | Self::Bundle | Self::History { .. } | Self::Operation { .. } => None,
         }

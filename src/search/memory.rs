@@ -88,7 +88,16 @@ impl View for Memory {
         let Some((type_name, id, _)) = self.resources.get(place(rid)) else { return Ok(None) };
         let body = Body { splice: Splice::WholeMeta(0), packed: Box::default(), plain_len: 0 };
         let (type_name, id) = (type_name.clone(), id.clone());
-        Ok(Some(Version { rid, type_name, id, version: 1, time: Micros(0), method: Method::Update, patients: Box::default(), body: Some(body) }))
+        Ok(Some(Version {
+            rid,
+            type_name,
+            id,
+            version: 1,
+            time: Micros(0),
+            method: Method::Update,
+            patients: Box::default(),
+            body: Some(body),
+        }))
     }
     fn version(&self, rid: Rid, _version: u64) -> StoreResult<Option<Version>> {
         self.current(rid)

@@ -399,7 +399,13 @@ fn new_keys_replace(store: &dyn Backend, tenant: TenantId) -> Result<(), Breach>
     };
     let guarded = |read_at| {
         let guards = vec![Guard { type_name: "Basic".into(), range: KeyRange::exactly(b"k\0new") }];
-        wait(store.commit(Commit { tenant, changes: vec![put("Basic", "guarded", "", &[])], guards, read_at, entry: None }))
+        wait(store.commit(Commit {
+            tenant,
+            changes: vec![put("Basic", "guarded", "", &[])],
+            guards,
+            read_at,
+            entry: None,
+        }))
     };
     hold!("those still current", wait(store.reindex(tenant, (0..42).map(new).collect()))?, 38);
     hold!("what was decided before", matches!(guarded(second.time), Err(CommitError::Touched)), true);

@@ -2,9 +2,9 @@
 
 use super::Shared;
 use super::group::{Group, Lane, Prepared};
-use super::{kept, ledger};
 use super::queue::{Answer, Outcome, Queue};
 use super::tables::{Tables, failed};
+use super::{kept, ledger};
 use crate::clock::Micros;
 use crate::store::{StoreError, StoreResult};
 use crate::tenant::TenantId;

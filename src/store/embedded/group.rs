@@ -4,9 +4,7 @@ use super::kept::KeptEdits;
 use super::ledger::{Fold, Staged, seal_staged};
 use super::log::LogOfCommit;
 use super::postings::{PostingEdits, Scope};
-use super::record::{
-    Head, Header, pack_history, pack_keys, pack_patients, seal_keys, seal_record, with_added_keys,
-};
+use super::record::{Head, Header, pack_history, pack_keys, pack_patients, seal_keys, seal_record, with_added_keys};
 use super::tables::{Tables, failed};
 use super::touched::{Touched, TouchedType};
 use super::view::{keys_of, rid_of};

@@ -22,8 +22,8 @@ mod varint;
 mod view;
 mod watch;
 
-use super::seal::Sealer;
 use super::ledger::{Blocks, Entry, Form, Head, Ledger, Opaque};
+use super::seal::Sealer;
 use super::{Backend, Commit, CommitError, Committed, NewKeys, StoreError, StoreResult, View};
 use crate::auth::keeper::{Epochs, Keep, Keeper, KeeperError, Kept, check_form};
 use crate::clock::Clock;

@@ -2,6 +2,7 @@
 
 use super::staging::{Staged, Unfolded};
 use crate::clock::Micros;
+use crate::key::KeyList;
 use crate::store::embedded::postings::{PostingEdits, Scope, Write};
 use crate::store::embedded::record::Head as TenantHead;
 use crate::store::embedded::tables::{Tables, failed};
@@ -10,7 +11,6 @@ use crate::store::ledger::{BlockHeader, Entry, Form, Head, hash_of};
 use crate::store::seal::{Place, Purpose, Sealer};
 use crate::store::{Rid, StoreError, StoreResult};
 use crate::tenant::TenantId;
-use crate::key::KeyList;
 use fjall::OwnedWriteBatch;
 use std::collections::BTreeMap;
 
