@@ -38,16 +38,23 @@ pub fn active(world: &World) -> impl Iterator<Item = &Value> {
 
 /// Whether all patients whom a resource is about permit an action: `access`, `collect` or `correct`.
 pub fn permit(world: &World, who: &Recipient, action: &str, content: &Value) -> bool {
-    let patients = match text(content, "resourceType") {
+    patients(content).iter().all(|patient| permits(world, who, action, content, patient))
+}
+
+/// Whom a resource is about.
+pub fn patients(content: &Value) -> Vec<String> {
+    match text(content, "resourceType") {
         "Patient" => vec![text(content, "id").to_owned()],
         _ => patients_of(content),
-    };
-    patients.iter().all(|patient| {
-        let reference = format!("Patient/{patient}");
-        let is_own = who.is_person && who.reference.as_deref() == Some(&*reference);
-        let ask = Ask { world, who, action, content, identity: Identity::of(world, who) };
-        is_own || active(world).filter(|it| it["patient"]["reference"] == *reference).all(|it| ask.is_permitted(it))
-    })
+    }
+}
+
+/// Whether one patient permits an action.
+pub fn permits(world: &World, who: &Recipient, action: &str, content: &Value, patient: &str) -> bool {
+    let reference = format!("Patient/{patient}");
+    let is_own = who.is_person && who.reference.as_deref() == Some(&*reference);
+    let ask = Ask { world, who, action, content, identity: Identity::of(world, who) };
+    is_own || active(world).filter(|it| it["patient"]["reference"] == *reference).all(|it| ask.is_permitted(it))
 }
 
 /// What is known of a recipient.

@@ -59,7 +59,7 @@ struct Right {
 pub struct Rights {
     sides: Vec<Vec<Right>>,
     /// For whom patients' consents count: not in an emergency.
-    recipient: Option<Recipient>,
+    pub recipient: Option<Recipient>,
 }
 
 /// A role as the model knows it.
