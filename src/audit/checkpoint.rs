@@ -218,7 +218,10 @@ pub fn kept(keeper: &dyn Keeper) -> Result<Vec<String>, KeeperError> {
 }
 
 /// The JWS of the last checkpoint. Numbers have no gaps, so that it is found by halving.
-fn last(keeper: &dyn Keeper) -> Result<Option<String>, KeeperError> {
+///
+/// # Errors
+/// When the store fails.
+pub fn last(keeper: &dyn Keeper) -> Result<Option<String>, KeeperError> {
     let get = |number: u64| records::get::<Signed>(keeper, HOME, &id_of(number));
     let mut there = 0;
     let mut absent = 1;

@@ -144,6 +144,19 @@ pub fn patient_codes(type_name: &str) -> &'static [&'static str] {
     CODES.get(type_name).map(Vec::as_slice).unwrap_or_default()
 }
 
+/// The ranges of the keys that tie resources of a type to a patient: none where a type has no such ties, and none for Patient.
+#[must_use]
+pub fn ties_to(type_name: &str, patient: &str) -> Vec<KeyRange> {
+    let prefixes = TIES.get(type_name).filter(|_| type_name != "Patient").into_iter().flatten();
+    prefixes.map(|prefix| reference::matching_resource("Patient", patient).under(prefix)).collect()
+}
+
+/// What the keys start with that tie a resource of a type to a patient.
+static TIES: LazyLock<FxHashMap<&'static str, Vec<Vec<u8>>>> = LazyLock::new(|| {
+    let ties = |name: &str| patient_codes(name).iter().copied().map(prefix_of).collect();
+    definitions::r4().resource_types().iter().map(|name| (*name, ties(name))).collect()
+});
+
 /// The codes under which a type names all patients whom it is about: those of [`patient_codes`], or what else is known of it.
 fn naming_codes(type_name: &str) -> &'static [&'static str] {
     if HOLDING_ANYTHING.contains(&type_name) { &[ABOUT] } else { patient_codes(type_name) }
@@ -156,10 +169,9 @@ pub fn names_patients(type_name: &str) -> bool {
 }
 
 /// What the keys start with that tell whom a resource of a type is about.
-static TIES: LazyLock<FxHashMap<&'static str, Vec<Vec<u8>>>> = LazyLock::new(|| {
-    let tie = |code: &&str| [&prefix_of(code)[..], b"r"].concat();
-    let ties = |name: &str| naming_codes(name).iter().map(tie).collect();
-    definitions::r4().resource_types().iter().map(|name| (*name, ties(name))).collect()
+static NAMING: LazyLock<FxHashMap<&'static str, Vec<Vec<u8>>>> = LazyLock::new(|| {
+    let naming = |name: &str| naming_codes(name).iter().copied().map(prefix_of).collect();
+    definitions::r4().resource_types().iter().map(|name| (*name, naming(name))).collect()
 });
 
 /// The ids of the patients whose data a resource is, by its search keys: each once, in no order. It is the reverse of
@@ -171,8 +183,8 @@ pub fn patients_in<'k>(type_name: &str, keys: &'k KeyList) -> Vec<&'k str> {
         return id_in(keys).into_iter().collect();
     }
     let mut found: Vec<&str> = Vec::new();
-    for tie in TIES.get(type_name).into_iter().flatten() {
-        let named = keys.starting_with(tie).filter_map(|key| reference::target_in(key, tie.len() - 2));
+    for prefix in NAMING.get(type_name).into_iter().flatten() {
+        let named = keys.starting_with(prefix).filter_map(|key| reference::target_in(key, prefix.len() - 1));
         for (target, id) in named {
             if target == "Patient" && !found.contains(&id) {
                 found.push(id);

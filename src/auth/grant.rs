@@ -12,6 +12,7 @@ use std::sync::Arc;
 pub struct Grant {
     tenant: TenantId,
     reach: Reach,
+    is_admin: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -47,13 +48,19 @@ impl Grant {
     /// server reads for itself.
     #[must_use]
     pub const fn unrestricted(tenant: TenantId) -> Self {
-        Self { tenant, reach: Reach::Everything }
+        Self { tenant, reach: Reach::Everything, is_admin: true }
     }
 
     /// What these rights give in one tenant. Patients' consents count where there is a recipient.
     #[must_use]
     pub(crate) const fn limited(tenant: TenantId, access: Arc<Access>, recipient: Option<Arc<Recipient>>) -> Self {
-        Self { tenant, reach: Reach::Limited(access, recipient, None) }
+        Self { tenant, reach: Reach::Limited(access, recipient, None), is_admin: false }
+    }
+
+    /// The same, of somebody who administers the tenant, or not.
+    #[must_use]
+    pub(crate) fn administering(self, is_admin: bool) -> Self {
+        Self { is_admin, ..self }
     }
 
     /// The tenant that this grant is for.
@@ -129,6 +136,12 @@ impl Grant {
             Reach::Everything => true,
             Reach::Limited(access, _, consented) => consented.is_none() && access.is_whole(),
         }
+    }
+
+    /// Whether it is of somebody who administers the tenant, by a token for that; on an open server everybody does.
+    #[must_use]
+    pub const fn is_admin(&self) -> bool {
+        self.is_admin
     }
 
     /// Whether nothing has to be looked at.

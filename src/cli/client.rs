@@ -2,6 +2,7 @@
 
 use super::user::said;
 use super::{Failure, Settings, serve};
+use crate::app::App;
 use crate::auth::error::OAuthError;
 use crate::auth::registration::{Registrant, metadata};
 use crate::auth::server::Server;
@@ -135,18 +136,21 @@ pub fn run(command: Client) -> Result<(), Failure> {
     let app = serve::open(config)?;
     let tenant = command.tenant.map_or(TenantId::DEFAULT, TenantId);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let result = runtime.block_on(act(&app.auth, tenant, command.action));
+    let result = runtime.block_on(act(&app, tenant, command.action));
     app.stop();
     app.store().close()?;
     result
 }
 
 #[allow(clippy::print_stdout)]
-async fn act(auth: &Server, tenant: TenantId, action: Action) -> Result<(), Failure> {
+async fn act(app: &App, tenant: TenantId, action: Action) -> Result<(), Failure> {
+    let auth = &app.auth;
+    let note = |name: String, done: String| async move { serve::note(app, tenant, "client", &name, done).await };
     match action {
         Action::Add(add) => {
             let id = add.id.clone().unwrap_or_else(|| auth.clock.new_id());
             let registered = auth.put_client(tenant, &id, &add.metadata()?, Registrant::Admin).await.map_err(words)?;
+            note(id, format!("pharos client add; scope: {}", registered.client.scopes)).await?;
             println!("{:#}", registered.to_json());
             Ok(())
         }
@@ -156,11 +160,22 @@ async fn act(auth: &Server, tenant: TenantId, action: Action) -> Result<(), Fail
             println!("{:#}", metadata(&client));
             Ok(())
         }
-        Action::Remove(named) => auth.remove_client(tenant, &named.id, None).await.map_err(said),
-        Action::Disable(named) => auth.disable_client(tenant, &named.id, None, true).await.map_err(said),
-        Action::Enable(named) => auth.disable_client(tenant, &named.id, None, false).await.map_err(said),
+        Action::Remove(named) => {
+            auth.remove_client(tenant, &named.id, None).await.map_err(said)?;
+            note(named.id, "pharos client remove".to_owned()).await
+        }
+        Action::Disable(named) => {
+            auth.disable_client(tenant, &named.id, None, true).await.map_err(said)?;
+            note(named.id, "pharos client disable".to_owned()).await
+        }
+        Action::Enable(named) => {
+            auth.disable_client(tenant, &named.id, None, false).await.map_err(said)?;
+            note(named.id, "pharos client enable".to_owned()).await
+        }
         Action::RotateSecret(named) => {
-            println!("{}", auth.rotate_secret(tenant, &named.id, None).await.map_err(said)?);
+            let secret = auth.rotate_secret(tenant, &named.id, None).await.map_err(said)?;
+            note(named.id, "pharos client rotate-secret".to_owned()).await?;
+            println!("{secret}");
             Ok(())
         }
     }

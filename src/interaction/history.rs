@@ -87,7 +87,9 @@ fn instance(
     let mut page = Page { versions: Vec::new(), next: None, total: None };
     let sees_all = records.grant().allowed(type_name, Letters::READ) == Allowed::Everything;
     let everything = sees_all && wanted.since == Micros(i64::MIN) && wanted.at.is_none();
-    page.total = everything.then_some(newest);
+    if everything {
+        page.total = Some((newest + 1).saturating_sub(view.oldest(rid)?));
+    }
     let mut until = Micros(i64::MAX);
     if first < newest {
         until = view.version(rid, first + 1)?.map_or(until, |version| version.time);

@@ -34,6 +34,28 @@ pub fn find_up_to(records: &Records, query: &Query, limit: usize, budget: &Budge
     Ok((found, guards))
 }
 
+/// The numbers of the resources of a type in a set, from one on, at most `limit`. No grant narrows the set.
+///
+/// # Errors
+/// As [`find_up_to`].
+pub fn members(
+    records: &Records,
+    (type_name, expr): (&str, &Expr),
+    mut from: Rid,
+    limit: usize,
+    budget: &Budget,
+) -> Result<Vec<Rid>> {
+    let run = Run { view: records.view(), budget, trace: Trace::default() };
+    let expr = unfolded(run.view, type_name, expr)?;
+    let (mut stream, mut found) = (run.stream(type_name, &expr)?, Vec::new());
+    while found.len() < limit {
+        let Some(rid) = stream.next_from(from)? else { break };
+        found.push(rid);
+        from = after(rid);
+    }
+    Ok(found)
+}
+
 /// Whether a resource that is not stored yet, and has these keys, would match a query over one type.
 ///
 /// # Errors

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::print_stdout)]
 
 mod audit;
+mod audit_page;
 mod authorization;
 mod authorize;
 mod batch;
@@ -22,16 +23,19 @@ mod fhirpath_suite;
 mod harness;
 mod history;
 mod hostile;
+mod job;
 mod lastn;
 mod limits;
 mod meta;
 mod oauth;
 mod package;
 mod patch;
+mod purge;
 mod races;
 mod read;
 mod registration;
 mod reindex;
+mod retention;
 mod search;
 mod search_contained;
 mod search_modifiers;

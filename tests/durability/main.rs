@@ -24,6 +24,7 @@ mod keeper;
 mod model;
 #[cfg(target_os = "linux")]
 mod power;
+mod purge_kill;
 #[path = "../api/support/mod.rs"]
 mod support;
 mod workload;

@@ -115,6 +115,7 @@ async fn perform(
             query,
             conditions: Conditions::default(),
             prefer: None,
+            respond_async: false,
             handling: Handling::Strict,
             body: None,
             provenance: None,

@@ -4,7 +4,7 @@ use super::folder::{self, Mark, MarkFile};
 use super::open::{Unverified, open_unverified, set_copies_aside};
 use super::record::{Head, Header, open_keys, open_record, unpack_history};
 use super::tables::{Tables, failed};
-use super::{Options, block, io_error, kept, layout, log, view};
+use super::{Options, block, erase, io_error, kept, layout, log, view};
 use crate::clock::Micros;
 use crate::store::seal::Sealer;
 use crate::store::{Rid, StoreError, StoreResult};
@@ -137,6 +137,7 @@ impl Sum {
 #[derive(Default)]
 struct Sums {
     ids: u64,
+    erased: u64,
     old_versions: u64,
     postings: Sum,
     log: FxHashMap<Box<str>, Sum>,
@@ -202,12 +203,18 @@ impl Check<'_> {
         let newest = self.sums.newest.get_or_insert((header.time, rid));
         *newest = (newest.0.max(header.time), newest.1.max(rid));
         self.sums.ids += 1;
-        self.sums.old_versions += header.version - 1;
+        let mark = Self::get(&self.tables.records, layout::erased(self.tenant, rid))?;
+        self.sums.erased += u64::from(mark.is_some());
+        let oldest = erase::oldest(mark.as_deref())?;
+        if oldest > header.version {
+            self.problem(&format!("the mark of erased versions of resource {} is beyond its versions", rid.0));
+        }
+        self.sums.old_versions += header.version.saturating_sub(oldest);
         let id = Self::get(&self.tables.index, layout::id(self.tenant, header.type_name, header.id))?;
         if id.map(|bytes| view::rid_of(&bytes)).transpose()? != Some(rid) {
             self.problem(&format!("the id of resource {} leads elsewhere", rid.0));
         }
-        for version in 1..header.version {
+        for version in oldest..header.version {
             match Self::get(&self.tables.history, layout::history(self.tenant, rid, version))? {
                 Some(old) => {
                     let (record, keys) = unpack_history(&old)?;
@@ -250,6 +257,10 @@ impl Check<'_> {
     }
 
     fn history(&mut self) -> StoreResult<()> {
+        let marks = count(&self.tables.records, layout::all_erased(self.tenant))?;
+        if marks != self.sums.erased {
+            self.problem(&format!("{marks} marks of erased versions are kept for {} resources", self.sums.erased));
+        }
         let count = count(&self.tables.history, layout::all_history(self.tenant))?;
         if count != self.sums.old_versions {
             self.problem(&format!("{count} old versions are kept, {} should be", self.sums.old_versions));

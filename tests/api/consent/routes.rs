@@ -109,7 +109,9 @@ fn of_operation(operation: &Operation, level: &str) -> Vec<Probe> {
         ("consent-explain", "instance") => vec![get("/Patient/eve/$consent-explain?resource=Observation/of-eve")],
         // It changes search keys, and answers with numbers only.
         ("reindex", "system") => Vec::new(),
-        // It tells whether the ledger is whole, and names its entries by number.
+        // It erases, for administrators, whatever the patient consents to, and answers with numbers only.
+        ("purge", "instance") => Vec::new(),
+        // It answers with numbers and hashes only.
         ("verify", "type") => Vec::new(),
         (other, level) => panic!("what does ${other} on {level} give out, and which request shows it?"),
     }
@@ -135,9 +137,11 @@ const fn number(call: &Call) -> usize {
         Call::History { target: Target::Instance(..) } => 14,
         Call::Bundle => 15,
         Call::Operation { .. } => 16,
+        Call::Job { .. } => 17,
     }
 }
 
+/// Without that of a job, which tells how far it is, and nothing of patients.
 const NUMBERS: usize = 17;
 
 fn fill(server: &Server) -> Client {
@@ -309,6 +313,7 @@ fn pages_show_only_patients_who_consent() {
             handling: Handling::Strict,
             body: None,
             provenance: None,
+            respond_async: false,
         };
         let answer = crate::support::tokens::block_on(perform(&context, request)).unwrap();
         String::from_utf8(answer.body.unwrap()).unwrap()

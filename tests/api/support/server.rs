@@ -90,6 +90,7 @@ impl Drop for Server {
         // The order to stop is sent when `stop` is called; the future only waits for it to be done.
         drop(self.handle.stop(false));
         let stopped = self.thread.take().is_none_or(|thread| thread.join().is_ok());
+        self.app.stop();
         let closed = self.app.store().close();
         if !std::thread::panicking() {
             assert!(stopped && closed.is_ok(), "the server did not end well: {closed:?}");
