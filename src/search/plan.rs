@@ -9,11 +9,11 @@ use super::explain::{describe, joined};
 use super::results::{
     Checked, Collected, Difference, Intersection, Look, Numbers, OfKey, Stream, Union, after, by_looking,
 };
+use super::scan::{Scan, Scanned};
 use crate::error::Result;
-use crate::key::bytes::END;
 use crate::key::last_updated::ALL;
 use crate::key::{Expr, KeyRange, id_in};
-use crate::store::{Postings, Rid, Rids};
+use crate::store::{Rid, Rids};
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -29,9 +29,6 @@ const AHEAD: u64 = 8 * LIST_COST;
 const PAGE: u64 = 100;
 /// More than these are not collected.
 const MAX_COLLECTED: usize = 1_000_000;
-/// So many postings of one unwanted key are read over before a seek.
-const SKIP_AFTER: usize = 16;
-
 impl<'r> Run<'r> {
     /// The resources of a type in a set, by number.
     pub fn stream(&'r self, type_name: &'r str, expr: &'r Expr) -> Result<Stream<'r>> {
@@ -143,7 +140,8 @@ impl<'r> Run<'r> {
             return Ok(Reading::Seekable(keys));
         }
         open.extend(keys.iter().map(|key| KeyRange::exactly(key)));
-        Ok(Reading::Collected(Box::new(Scanning { run: self, type_name, ranges: open.into_iter(), open: None })))
+        let ranges = open.into_iter().map(|range| Scan::new(self, type_name, range, false)).collect();
+        Ok(Reading::Collected(Box::new(Scanning { ranges })))
     }
 
     fn read_range(
@@ -293,52 +291,17 @@ impl Numbers for Race<'_> {
 
 /// Collects the postings in ranges.
 struct Scanning<'r> {
-    run: &'r Run<'r>,
-    type_name: &'r str,
-    ranges: std::vec::IntoIter<KeyRange>,
-    open: Option<Scan<'r>>,
-}
-
-struct Scan<'r> {
-    range: KeyRange,
-    postings: Postings<'r>,
-    /// A key whose bounds do not hold, and how many of its postings were read.
-    unwanted: Option<(Arc<[u8]>, usize)>,
-}
-
-impl<'r> Scanning<'r> {
-    fn open(&self, range: KeyRange, from: Box<[u8]>) -> Scan<'r> {
-        let all = KeyRange { from, to: range.to.clone(), tail: None };
-        Scan { range, postings: self.run.view.scan(self.type_name, &all), unwanted: None }
-    }
+    ranges: Vec<Scan<'r>>,
 }
 
 impl Collect for Scanning<'_> {
     fn step(&mut self) -> Result<Found> {
-        let Some(mut scan) = self.open.take() else {
-            let Some(range) = self.ranges.next() else { return Ok(Found::End) };
-            let from = range.from.clone();
-            self.open = Some(self.open(range, from));
-            return Ok(Found::Nothing);
-        };
-        self.run.budget.step()?;
-        let Some(posting) = scan.postings.next() else { return Ok(Found::Nothing) };
-        let posting = posting.map_err(failed)?;
-        let read = match &scan.unwanted {
-            Some((key, read)) if *key == posting.key => read + 1,
-            _ if scan.range.tail.as_ref().is_none_or(|tail| tail.holds(&posting.key)) => {
-                self.open = Some(scan);
-                return Ok(Found::Number(posting.rid));
-            }
-            _ => 1,
-        };
-        if read < SKIP_AFTER {
-            scan.unwanted = Some((posting.key, read));
-        } else {
-            let next = [&posting.key, &[END][..]].concat();
-            scan = self.open(scan.range, next.into());
+        let Some(open) = self.ranges.last_mut() else { return Ok(Found::End) };
+        match open.step()? {
+            Scanned::Posting(posting) => return Ok(Found::Number(posting.rid)),
+            Scanned::Unwanted => {}
+            Scanned::End => drop(self.ranges.pop()),
         }
-        self.open = Some(scan);
         Ok(Found::Nothing)
     }
 }
