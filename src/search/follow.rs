@@ -7,7 +7,7 @@ use super::results::{Look, Stream, after};
 use super::route::{Chain, Leg, Route, at_target, target_of};
 use super::scan::{Scan, Scanned};
 use crate::error::Result;
-use crate::key::{KeyRange, id_in};
+use crate::key::KeyRange;
 use crate::store::Rid;
 use rustc_hash::FxHashSet;
 use std::rc::Rc;
@@ -184,9 +184,8 @@ impl<'r> ByTarget<'r> {
 
     /// Goes to what refers to a target.
     fn enter(&mut self, place: &[u8], target: Rid, start: Option<Rid>) -> Result<()> {
-        let keys = self.run.keys(target)?;
-        if let Some(id) = keys.as_ref().and_then(id_in) {
-            let key = Arc::from(reference_key(self.chain.code, self.chain.target, id));
+        if let Some(id) = self.run.id_of(target)? {
+            let key = Arc::from(reference_key(self.chain.code, self.chain.target, &id));
             self.group = Some((at_target(place, target), self.run.with_key(self.type_name, &key, start, self.is_back)));
         }
         Ok(())

@@ -49,7 +49,7 @@ pub struct Page {
 /// # Errors
 /// When the store fails, the budget is spent, or a sort has too many ties.
 pub fn run(records: &Records, query: &Query, cursor: Option<&Cursor>, budget: &Budget) -> Result<Page> {
-    let run = Run { view: records.view(), budget, trace: Trace::new(query.explain) };
+    let run = Run::new(records.view(), budget, Trace::new(query.explain));
     let sources = inner::sources(records, query)?;
     let counts_only = query.count == 0 || query.summary == Some(Summary::Count);
     let mut places = if counts_only { Vec::new() } else { places(&run, query, &sources, cursor)? };

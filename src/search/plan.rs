@@ -12,7 +12,7 @@ use super::results::{
 use super::scan::{Scan, Scanned};
 use crate::error::Result;
 use crate::key::last_updated::ALL;
-use crate::key::{Expr, KeyRange, id_in};
+use crate::key::{Expr, KeyRange};
 use crate::store::{Rid, Rids};
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -112,11 +112,7 @@ impl<'r> Run<'r> {
 
     /// How one part of a conjunction can be read.
     fn read(&'r self, type_name: &'r str, part: &'r Expr) -> Result<Reading<'r>> {
-        let ranges = match part {
-            Expr::Keys(range) => std::slice::from_ref(range).iter().collect::<Vec<_>>(),
-            Expr::Or(parts) if parts.iter().all(|part| matches!(part, Expr::Keys(_))) => {
-                parts.iter().filter_map(|part| if let Expr::Keys(range) = part { Some(range) } else { None }).collect()
-            }
+        match part {
             Expr::Refers { code, target, expr } => {
                 let targets = self.stream(target, expr)?;
                 let chain = Chain { run: self, type_name, code, target, targets, from: Rid(0), open: None };
@@ -127,8 +123,9 @@ impl<'r> Run<'r> {
                 let reverse = Reverse { run: self, type_name, code, sources, from: Rid(0), found: Vec::new() };
                 return Ok(Reading::Collected(Box::new(reverse)));
             }
-            _ => return Ok(Reading::Checked),
-        };
+            _ => {}
+        }
+        let Some(ranges) = ranges_of(part) else { return Ok(Reading::Checked) };
         let (mut keys, mut open) = (Vec::new(), Vec::new());
         for range in ranges {
             match range.only_key() {
@@ -142,6 +139,20 @@ impl<'r> Run<'r> {
         open.extend(keys.iter().map(|key| KeyRange::exactly(key)));
         let ranges = open.into_iter().map(|range| Scan::new(self, type_name, range, false)).collect();
         Ok(Reading::Collected(Box::new(Scanning { ranges })))
+    }
+
+    /// The few keys by which a part of a conjunction can be read, where there are no more.
+    pub fn seekable(&self, type_name: &str, part: &Expr) -> Result<Option<Vec<Arc<[u8]>>>> {
+        let (mut keys, mut open) = (Vec::new(), Vec::new());
+        let Some(ranges) = ranges_of(part) else { return Ok(None) };
+        for range in ranges {
+            match range.only_key() {
+                Some(key) if range.tail.is_none() => keys.push(Arc::from(key)),
+                _ if range.tail.is_some() => return Ok(None),
+                _ => self.read_range(type_name, range, &mut keys, &mut open)?,
+            }
+        }
+        Ok(open.is_empty().then_some(keys))
     }
 
     fn read_range(
@@ -162,6 +173,12 @@ impl<'r> Run<'r> {
         }
         Ok(())
     }
+}
+
+/// The ranges that a set is made of, where it is made of nothing else.
+fn ranges_of(part: &Expr) -> Option<Vec<&KeyRange>> {
+    let parts = if let Expr::Or(parts) = part { parts } else { std::slice::from_ref(part) };
+    parts.iter().map(|part| if let Expr::Keys(range) = part { Some(range) } else { None }).collect()
 }
 
 /// What can be read in the order of the numbers: resources with any key of each list of `with`, and with none of those of
@@ -328,10 +345,8 @@ impl Collect for Chain<'_> {
         }
         let Some(target) = self.targets.next_from(self.from)? else { return Ok(Found::End) };
         self.from = after(target);
-        if let Some(keys) = self.run.keys(target)?
-            && let Some(id) = id_in(&keys)
-        {
-            let key = reference_key(self.code, self.target, id);
+        if let Some(id) = self.run.id_of(target)? {
+            let key = reference_key(self.code, self.target, &id);
             self.open = Some(self.run.view.rids(self.type_name, &key, Rid(0)));
         }
         Ok(Found::Nothing)

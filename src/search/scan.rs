@@ -5,10 +5,9 @@ use crate::error::Result;
 use crate::key::KeyRange;
 use crate::key::bytes::END;
 use crate::store::{Posting, Postings};
-use std::sync::Arc;
 
-/// So many postings of one unwanted key are read over before a seek.
-const SKIP_AFTER: usize = 16;
+/// So many unwanted postings are read over before a seek; more and more where seeks lead to unwanted ones again.
+const PATIENCE: std::ops::RangeInclusive<usize> = 4..=16;
 
 /// One step along a range.
 pub enum Scanned {
@@ -28,13 +27,14 @@ pub struct Scan<'r> {
     rest: KeyRange,
     is_back: bool,
     postings: Option<Postings<'r>>,
-    /// A key whose bounds do not hold, and how many of its postings were read.
-    unwanted: Option<(Arc<[u8]>, usize)>,
+    /// How many unwanted postings were read one after the other.
+    unwanted: usize,
+    patience: usize,
 }
 
 impl<'r> Scan<'r> {
     pub const fn new(run: &'r Run<'r>, type_name: &'r str, range: KeyRange, is_back: bool) -> Self {
-        Self { run, type_name, rest: range, is_back, postings: None, unwanted: None }
+        Self { run, type_name, rest: range, is_back, postings: None, unwanted: 0, patience: *PATIENCE.start() }
     }
 
     /// Goes on behind a key.
@@ -44,7 +44,17 @@ impl<'r> Scan<'r> {
         } else {
             self.rest.from = [key, &[END]].concat().into();
         }
-        (self.postings, self.unwanted) = (None, None);
+        (self.postings, self.unwanted) = (None, 0);
+    }
+
+    /// Goes on where the bounds may hold again.
+    fn skip(&mut self, key: &[u8]) {
+        match self.rest.beyond(key, self.is_back) {
+            Some(to) if self.is_back && *to < *key => self.rest.to = to,
+            Some(from) if !self.is_back && *from > *key => self.rest.from = from,
+            _ => return self.leave_behind(key),
+        }
+        (self.postings, self.unwanted) = (None, 0);
     }
 
     pub fn step(&mut self) -> Result<Scanned> {
@@ -55,17 +65,14 @@ impl<'r> Scan<'r> {
         });
         let Some(posting) = postings.next() else { return Ok(Scanned::End) };
         let posting = posting.map_err(failed)?;
-        let read = match &self.unwanted {
-            Some((key, read)) if *key == posting.key => read + 1,
-            _ if self.rest.tail.as_ref().is_none_or(|tail| tail.holds(&posting.key)) => {
-                return Ok(Scanned::Posting(posting));
-            }
-            _ => 1,
-        };
-        if read < SKIP_AFTER {
-            self.unwanted = Some((posting.key, read));
-        } else {
-            self.leave_behind(&posting.key);
+        if self.rest.tail.as_ref().is_none_or(|tail| tail.holds(&posting.key)) {
+            (self.unwanted, self.patience) = (0, *PATIENCE.start());
+            return Ok(Scanned::Posting(posting));
+        }
+        self.unwanted += 1;
+        if self.unwanted >= self.patience {
+            self.patience = (2 * self.patience).min(*PATIENCE.end());
+            self.skip(&posting.key);
         }
         Ok(Scanned::Unwanted)
     }

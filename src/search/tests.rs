@@ -349,7 +349,7 @@ fn conditional_criteria_come_with_their_guards() {
     let memory = sample();
     let query = query("Patient", "identifier=urn:mrn|A-1");
     let (found, guards) = find_up_to(&memory.records(), &query, 2, &Budget::default()).unwrap();
-    assert_eq!(found.iter().map(|rid| memory.id_of(*rid)).collect::<Vec<_>>(), ["p1"]);
+    assert_eq!(found.iter().map(|rid| memory.name_of(*rid)).collect::<Vec<_>>(), ["p1"]);
     assert!(
         guards
             .iter()
