@@ -3,8 +3,8 @@
 use super::budget::Budget;
 use super::explain::Trace;
 use super::results::{Intersection, Numbers, OfKey, Stream, Union, after};
+use super::scan::{Scan, Scanned};
 use crate::error::{Error, Result};
-use crate::key::bytes::END;
 use crate::key::reference::{matching_resource, target_in};
 use crate::key::{Expr, KeyList, KeyRange, id_in, prefix_of};
 use crate::store::{Rid, StoreError, View};
@@ -20,6 +20,9 @@ pub struct Run<'r> {
     pub trace: Trace,
     memory: RefCell<Memory>,
 }
+
+/// So many postings of one key are read over before a seek.
+const SKIP_AFTER: usize = 8;
 
 /// So many sets are remembered, and so many of their resources.
 const REMEMBERED: (usize, usize) = (32, 10_000);
@@ -69,6 +72,7 @@ impl<'r> Run<'r> {
     /// The id of a resource; `None` where it is deleted.
     pub fn id_of(&self, rid: Rid) -> Result<Option<Box<str>>> {
         self.budget.step()?;
+        self.trace.count_sought();
         self.view.id_of(rid).map_err(failed)
     }
 
@@ -151,6 +155,17 @@ impl<'r> Run<'r> {
     }
 
     fn is_referred_by(&self, type_name: &str, id: &str, source: &str, code: &str, expr: &Expr) -> Result<bool> {
+        Ok(self.first_referrer((type_name, id), source, code, expr)?.is_some())
+    }
+
+    /// The first resource of a set that refers to a resource.
+    pub fn first_referrer(
+        &self,
+        (type_name, id): (&str, &str),
+        source: &str,
+        code: &str,
+        expr: &Expr,
+    ) -> Result<Option<Rid>> {
         let referrers = self.referrers(source, expr)?;
         let of_key = |key: &[u8]| Box::new(OfKey::new(self, source, key)) as Stream<'_>;
         let of_any = |keys: &Vec<Arc<[u8]>>| Box::new(Union(keys.iter().map(|key| of_key(key)).collect())) as Stream<'_>;
@@ -159,11 +174,11 @@ impl<'r> Run<'r> {
         let (mut found, mut from) = (Intersection(all), Rid(0));
         while let Some(rid) = found.next_from(from)? {
             if referrers.rest == Expr::All || self.contains(source, rid, &referrers.rest)? {
-                return Ok(true);
+                return Ok(Some(rid));
             }
             from = after(rid);
         }
-        Ok(false)
+        Ok(None)
     }
 
     /// Looks once which parts of a set can be read by few keys.
@@ -190,18 +205,23 @@ impl<'r> Run<'r> {
 
     /// The distinct keys in a range, where they are no more than `max`.
     pub fn few_keys(&self, type_name: &str, range: &KeyRange, max: usize) -> Result<Option<Vec<Arc<[u8]>>>> {
-        let mut keys = Vec::new();
-        let mut rest = KeyRange { tail: None, ..range.clone() };
-        for _ in 0..=max {
-            self.budget.step()?;
-            let Some(posting) = self.view.scan(type_name, &rest).next() else { return Ok(Some(keys)) };
-            let key = posting.map_err(failed)?.key;
-            rest.from = [&key, &[END][..]].concat().into();
-            if range.holds(&key) {
-                keys.push(key);
+        let mut keys: Vec<Arc<[u8]>> = Vec::new();
+        let mut scan = Scan::new(self, type_name, KeyRange { tail: None, ..range.clone() }, false);
+        let mut of_one_key = 0;
+        loop {
+            let Scanned::Posting(posting) = scan.step()? else {
+                keys.retain(|key| range.holds(key));
+                return Ok(Some(keys));
+            };
+            of_one_key = if keys.last() == Some(&posting.key) { of_one_key + 1 } else { 0 };
+            if of_one_key == SKIP_AFTER {
+                scan.leave_behind(&posting.key);
+            } else if of_one_key == 0 && keys.len() == max {
+                return Ok(None);
+            } else if of_one_key == 0 {
+                keys.push(posting.key);
             }
         }
-        Ok(None)
     }
 
     /// The same keys in several short ranges, where a range is of a whole prefix and bounds a later part.

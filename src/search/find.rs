@@ -154,6 +154,13 @@ impl<'r> Sorting<'r> {
     fn add_tied(&mut self, key: &[u8], set: &Rc<[Rid]>) -> Result<()> {
         let Some((first, rest)) = self.order.parts().split_first() else { return Ok(()) };
         let Some(second) = rest.first() else { return Ok(()) };
+        if set.len() <= FEW * self.wanted {
+            let mut places = self.sorted(set)?;
+            places.retain(|place| matches!(place.keys.first(), Some(Some(own)) if **own == *key));
+            places.truncate(self.wanted - self.places.len());
+            self.places.extend(places);
+            return Ok(());
+        }
         let mut place = self.start.place.and_then(|place| match place.keys.split_first() {
             Some((Some(own), keys)) if **own == *key => Some(Place { keys: keys.to_vec(), rid: place.rid }),
             _ => None,

@@ -1,13 +1,13 @@
 //! Following a route, forward or backward.
 
 use super::back::{Ordered, Start};
-use super::engine::{Run, reference_key};
+use super::engine::{Run, failed, reference_key, references};
 use super::order::{Place, Step, Way, shows};
 use super::results::{Look, Stream, after};
-use super::route::{Chain, Leg, Route, at_target, target_of};
+use super::route::{Chain, Has, Leg, Route, at_target, target_of};
 use super::scan::{Scan, Scanned};
 use crate::error::Result;
-use crate::key::KeyRange;
+use crate::key::{Expr, KeyRange};
 use crate::store::Rid;
 use rustc_hash::FxHashSet;
 use std::rc::Rc;
@@ -59,13 +59,8 @@ impl<'r> Follow<'r> {
         Ok(match leg {
             Leg::Range(range) => Box::new(AlongKeys::new(self, range, start)),
             Leg::Chain(chain) => Box::new(ByTarget::new(self, chain, start)?),
-            Leg::Numbers(expr) if is_back => {
-                Box::new(ByNumber::Back(run.back(type_name, expr, start.map(|(_, rid)| rid))?))
-            }
-            Leg::Numbers(expr) => {
-                let from = start.map_or(Rid(0), |(_, rid)| after(rid));
-                Box::new(ByNumber::Ahead(run.stream(type_name, expr)?, from))
-            }
+            Leg::Has(has) => Box::new(ByReferrer::new(self, has, start)?),
+            Leg::Numbers(expr) => Box::new(ByNumber::new(run, type_name, expr, start.map(|(_, rid)| rid), is_back)?),
         })
     }
 
@@ -219,6 +214,15 @@ enum ByNumber<'r> {
     Back(Ordered<'r>),
 }
 
+impl<'r> ByNumber<'r> {
+    fn new(run: &'r Run<'r>, type_name: &'r str, expr: &'r Expr, start: Option<Rid>, is_back: bool) -> Result<Self> {
+        if is_back {
+            return Ok(Self::Back(run.back(type_name, expr, start)?));
+        }
+        Ok(Self::Ahead(run.stream(type_name, expr)?, start.map_or(Rid(0), after)))
+    }
+}
+
 impl Follower for ByNumber<'_> {
     fn step(&mut self) -> Result<Met> {
         let met = |rid| Met::At(Vec::new(), rid, None);
@@ -235,6 +239,66 @@ impl Follower for ByNumber<'_> {
                 })
             }
             Self::Back(rids) => Ok(rids.next().transpose()?.map_or(Met::End, met)),
+        }
+    }
+}
+
+/// From resource to resource of those that refer.
+struct ByReferrer<'r> {
+    run: &'r Run<'r>,
+    type_name: &'r str,
+    is_back: bool,
+    has: Has<'r>,
+    sources: ByNumber<'r>,
+    /// One that refers, and what it refers to; the next one last.
+    group: Option<(Rid, Vec<Rid>)>,
+}
+
+impl<'r> ByReferrer<'r> {
+    fn new(follow: &Follow<'r>, has: &Has<'r>, start: Option<(Vec<u8>, Rid)>) -> Result<Self> {
+        let Follow { run, type_name, is_back, .. } = *follow;
+        let at = start.and_then(|(spot, rid)| Some((Rid(u64::from_be_bytes(spot.try_into().ok()?)), rid)));
+        let sources = ByNumber::new(run, has.source, has.expr, at.map(|(source, _)| source), is_back)?;
+        let mut by_referrer = Self { run, type_name, is_back, has: *has, sources, group: None };
+        if let Some((source, start)) = at {
+            by_referrer.enter(source)?;
+            if let Some((_, rids)) = &mut by_referrer.group {
+                rids.retain(|rid| if is_back { *rid < start } else { *rid > start });
+            }
+        }
+        Ok(by_referrer)
+    }
+
+    /// Goes to what a resource refers to.
+    fn enter(&mut self, source: Rid) -> Result<()> {
+        let Some(keys) = self.run.keys(source)? else { return Ok(()) };
+        let mut rids = Vec::new();
+        for (type_name, id) in references(&keys, self.has.code).filter(|(name, _)| *name == self.type_name) {
+            rids.extend(self.run.view.find(type_name, id).map_err(failed)?);
+        }
+        rids.sort_unstable();
+        if !self.is_back {
+            rids.reverse();
+        }
+        self.group = Some((source, rids));
+        Ok(())
+    }
+}
+
+impl Follower for ByReferrer<'_> {
+    fn step(&mut self) -> Result<Met> {
+        if let Some((source, rids)) = &mut self.group {
+            match rids.pop() {
+                Some(rid) => return Ok(Met::At(source.0.to_be_bytes().to_vec(), rid, None)),
+                None => self.group = None,
+            }
+        }
+        match self.sources.step()? {
+            Met::At(_, source, _) => {
+                self.enter(source)?;
+                Ok(Met::Nothing)
+            }
+            other => Ok(other),
         }
     }
 }

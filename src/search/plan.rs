@@ -23,8 +23,12 @@ const FEW_KEYS: usize = 8;
 const FEW_PIECES: usize = 32;
 /// A key list costs as much time as so many postings.
 pub(super) const LIST_COST: u64 = 24;
+/// To seek costs as much time as so many postings.
+const SEEK_COST: u64 = 8;
 /// What collecting may cost more than checking has cost so far.
-const AHEAD: u64 = 8 * LIST_COST;
+const AHEAD: u64 = 2 * LIST_COST;
+/// So many are checked before it is looked how many of them are matches.
+const LOOKED_AT: u64 = if cfg!(test) { 2 } else { 16 };
 /// Matches that are a page at least.
 const PAGE: u64 = 100;
 /// More than these are not collected.
@@ -107,7 +111,7 @@ impl<'r> Run<'r> {
 
     /// What this search has cost so far, in postings.
     pub fn spent(&self) -> u64 {
-        self.budget.taken() + LIST_COST * self.trace.checked()
+        self.budget.taken() + LIST_COST * self.trace.checked() + SEEK_COST * self.trace.sought()
     }
 
     /// How one part of a conjunction can be read.
@@ -246,7 +250,7 @@ impl Race<'_> {
     fn collect(&mut self) -> Result<()> {
         let mut ended = None;
         let Counts { spent, checked, matched } = self.counts;
-        let fills_a_page = matched < PAGE && 2 * matched > checked;
+        let fills_a_page = checked < LOOKED_AT || (matched < PAGE && 2 * matched > checked);
         let most = if fills_a_page { AHEAD } else { spent + AHEAD };
         'collectors: for (position, running) in self.running.iter_mut().enumerate() {
             while running.spent < most {

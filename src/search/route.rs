@@ -10,7 +10,7 @@ use super::engine::{Run, failed, references};
 use crate::error::Result;
 use crate::key::bytes::END;
 use crate::key::range::after_prefix;
-use crate::key::{Expr, KeyList, KeyRange};
+use crate::key::{Expr, KeyList, KeyRange, id_in};
 use crate::store::Rid;
 
 /// What follows an [`END`] that belongs to a place, and not behind it.
@@ -30,6 +30,8 @@ pub enum Leg<'r> {
     Range(&'r KeyRange),
     /// From target to target of a chain.
     Chain(Chain<'r>),
+    /// From resource to resource of those that refer.
+    Has(Has<'r>),
     /// By number.
     Numbers(&'r Expr),
 }
@@ -42,15 +44,20 @@ pub struct Chain<'r> {
     pub route: Route<'r>,
 }
 
+/// What the resources of a set refer to, by their numbers.
+#[derive(Clone, Copy)]
+pub struct Has<'r> {
+    pub source: &'r str,
+    pub code: &'r str,
+    pub expr: &'r Expr,
+}
+
 impl<'r> Route<'r> {
     /// A route through a set, where there is one and it could be quicker than the order of the numbers: which is the quicker one
     /// where one of several parts is of few keys.
     pub fn where_quicker(expr: &'r Expr) -> Option<Self> {
         let is_detour = match expr {
-            Expr::And(parts) => parts.iter().any(|part| match part {
-                Expr::Or(any) => any.iter().all(is_of_few_keys),
-                single => is_of_few_keys(single),
-            }),
+            Expr::And(parts) => parts.iter().any(is_of_few_keys),
             _ => false,
         };
         if is_detour { None } else { Self::of(expr) }
@@ -93,14 +100,15 @@ impl<'r> Route<'r> {
 }
 
 impl<'r> Leg<'r> {
-    fn of(expr: &'r Expr) -> Self {
-        match expr {
+    fn of(of: &'r Expr) -> Self {
+        match of {
             Expr::Keys(range) => Self::Range(range),
             Expr::Refers { code, target, expr } => {
                 let route = Route::where_quicker(expr);
                 let route = route.unwrap_or_else(|| Route { legs: vec![Leg::Numbers(expr)], rest: Vec::new() });
                 Self::Chain(Chain { code, target, expr, route })
             }
+            Expr::ReferredBy { source, code, expr } if is_walkable(of) => Self::Has(Has { source, code, expr }),
             other => Self::Numbers(other),
         }
     }
@@ -111,6 +119,11 @@ impl<'r> Leg<'r> {
             Self::Range(range) => Ok(keys.in_range(range).next().map(<[u8]>::to_vec)),
             Self::Numbers(expr) => Ok(run.holds(type_name, keys, expr)?.then(Vec::new)),
             Self::Chain(chain) => chain.spot(run, keys),
+            Self::Has(Has { source, code, expr }) => {
+                let Some(id) = id_in(keys) else { return Ok(None) };
+                let first = run.first_referrer((type_name, id), source, code, expr)?;
+                Ok(first.map(|first| first.0.to_be_bytes().to_vec()))
+            }
         }
     }
 }
@@ -163,7 +176,11 @@ pub fn target_of(spot: &[u8]) -> Option<(Vec<u8>, Rid)> {
 
 /// Whether a set is that of one key, or of the keys with a prefix, as those of a code are.
 fn is_of_few_keys(expr: &Expr) -> bool {
-    matches!(expr, Expr::Keys(range) if range.tail.is_none() && (range.only_key().is_some() || *after_prefix(&range.from) == *range.to))
+    match expr {
+        Expr::Keys(range) => is_exact(expr) || (range.tail.is_none() && *after_prefix(&range.from) == *range.to),
+        Expr::Or(parts) => parts.iter().all(is_of_few_keys),
+        _ => false,
+    }
 }
 
 fn is_exact(expr: &Expr) -> bool {
@@ -174,8 +191,10 @@ fn is_walkable(expr: &Expr) -> bool {
     match expr {
         Expr::Keys(_) => !is_exact(expr),
         Expr::Refers { .. } => true,
+        // Where a resource stands among those that are referred to has to be found without a look at all that refer to it.
+        Expr::ReferredBy { expr, .. } => is_of_few_keys(expr),
         Expr::Or(parts) => parts.iter().any(|part| !matches!(part, Expr::Or(_)) && is_walkable(part)),
-        Expr::All | Expr::And(_) | Expr::Not(_) | Expr::ReferredBy { .. } => false,
+        Expr::All | Expr::And(_) | Expr::Not(_) => false,
     }
 }
 

@@ -5,6 +5,7 @@ use crate::error::Result;
 use crate::key::KeyRange;
 use crate::key::bytes::END;
 use crate::store::{Posting, Postings};
+use std::sync::Arc;
 
 /// So many unwanted postings are read over before a seek; more and more where seeks lead to unwanted ones again.
 const PATIENCE: std::ops::RangeInclusive<usize> = 4..=16;
@@ -27,14 +28,15 @@ pub struct Scan<'r> {
     rest: KeyRange,
     is_back: bool,
     postings: Option<Postings<'r>>,
-    /// How many unwanted postings were read one after the other.
+    /// How many unwanted postings were read one after the other, and the last one's key.
     unwanted: usize,
+    last: Option<Arc<[u8]>>,
     patience: usize,
 }
 
 impl<'r> Scan<'r> {
     pub const fn new(run: &'r Run<'r>, type_name: &'r str, range: KeyRange, is_back: bool) -> Self {
-        Self { run, type_name, rest: range, is_back, postings: None, unwanted: 0, patience: *PATIENCE.start() }
+        Self { run, type_name, rest: range, is_back, postings: None, unwanted: 0, last: None, patience: *PATIENCE.start() }
     }
 
     /// Goes on behind a key.
@@ -47,12 +49,13 @@ impl<'r> Scan<'r> {
         (self.postings, self.unwanted) = (None, 0);
     }
 
-    /// Goes on where the bounds may hold again.
-    fn skip(&mut self, key: &[u8]) {
+    /// Goes on where the bounds may hold again, if that is not the next key anyway.
+    fn skip(&mut self, key: &Arc<[u8]>) {
         match self.rest.beyond(key, self.is_back) {
-            Some(to) if self.is_back && *to < *key => self.rest.to = to,
-            Some(from) if !self.is_back && *from > *key => self.rest.from = from,
-            _ => return self.leave_behind(key),
+            Some(to) if self.is_back && *to < **key => self.rest.to = to,
+            Some(from) if !self.is_back && *from > **key => self.rest.from = from,
+            _ if self.last.as_ref() == Some(key) => return self.leave_behind(key),
+            _ => return,
         }
         (self.postings, self.unwanted) = (None, 0);
     }
@@ -74,6 +77,7 @@ impl<'r> Scan<'r> {
             self.patience = (2 * self.patience).min(*PATIENCE.end());
             self.skip(&posting.key);
         }
+        self.last = Some(posting.key);
         Ok(Scanned::Unwanted)
     }
 }
