@@ -216,13 +216,13 @@ mod tests {
 
     #[test]
     fn some_parameters_have_one_value() {
-        let is_single = |type_name: &str, code: &str| {
-            super::is_single(definitions::r4().search_parameter(type_name, code).unwrap(), type_name)
+        let has_one = |type_name: &str, code: &str| {
+            is_single(definitions::r4().search_parameter(type_name, code).unwrap(), type_name)
         };
         let single = [("Patient", "birthdate"), ("Observation", "date"), ("Encounter", "date"), ("Claim", "_lastUpdated")];
-        assert!(single.iter().all(|(type_name, code)| is_single(type_name, code)));
+        assert!(single.iter().all(|(type_name, code)| has_one(type_name, code)));
         let many = [("Encounter", "location-period"), ("Goal", "target-date"), ("Patient", "name"), ("Patient", "death-date")];
-        assert!(!many.iter().any(|(type_name, code)| is_single(type_name, code)));
+        assert!(!many.iter().any(|(type_name, code)| has_one(type_name, code)));
     }
 
     #[test]

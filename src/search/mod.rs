@@ -42,6 +42,8 @@ mod memory;
 #[cfg(test)]
 mod oracle_tests;
 #[cfg(test)]
+mod route_tests;
+#[cfg(test)]
 mod special_tests;
 #[cfg(test)]
 mod tests;

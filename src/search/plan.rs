@@ -27,8 +27,10 @@ pub(super) const LIST_COST: u64 = 24;
 const SEEK_COST: u64 = 8;
 /// What collecting may cost more than checking has cost so far.
 const AHEAD: u64 = 2 * LIST_COST;
-/// So many are checked before it is looked how many of them are matches.
-const LOOKED_AT: u64 = if cfg!(test) { 2 } else { 16 };
+/// What checking may cost before it is looked how many of those checked are matches.
+const LOOK_AFTER: u64 = if cfg!(test) { 2 } else { 16 } * LIST_COST;
+/// Where one of so many that are checked is a match, that fills a page soon enough.
+const ONE_OF: u64 = 4;
 /// Matches that are a page at least.
 const PAGE: u64 = 100;
 /// More than these are not collected.
@@ -152,7 +154,6 @@ impl<'r> Run<'r> {
         for range in ranges {
             match range.only_key() {
                 Some(key) if range.tail.is_none() => keys.push(Arc::from(key)),
-                _ if range.tail.is_some() => return Ok(None),
                 _ => self.read_range(type_name, range, &mut keys, &mut open)?,
             }
         }
@@ -245,12 +246,12 @@ struct Counts {
 }
 
 impl Race<'_> {
-    /// Collects until that has cost as much as checking; takes the collector that ends. Where every second one that is checked
-    /// is a match, nothing fills a page quicker than to go on with that; who has read so many wants all of them.
+    /// Collects until that has cost as much as checking; takes the collector that ends. Where many of those that are checked are
+    /// matches, nothing fills a page quicker than to go on with that; who has read so many wants all of them.
     fn collect(&mut self) -> Result<()> {
         let mut ended = None;
         let Counts { spent, checked, matched } = self.counts;
-        let fills_a_page = checked < LOOKED_AT || (matched < PAGE && 2 * matched > checked);
+        let fills_a_page = spent < LOOK_AFTER || (matched < PAGE && ONE_OF * matched > checked);
         let most = if fills_a_page { AHEAD } else { spent + AHEAD };
         'collectors: for (position, running) in self.running.iter_mut().enumerate() {
             while running.spent < most {

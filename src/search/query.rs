@@ -46,7 +46,7 @@ pub struct Options {
 pub struct Query {
     /// What is searched for, type by type: more than one for a search over the whole system.
     pub targets: Vec<Target>,
-    /// The order, most significant first; without any, the order in which the server took the resources in.
+    /// The order, most significant first; without any, any order that stays the same from page to page.
     pub sort: Vec<Sort>,
     /// Matches of a page.
     pub count: usize,
