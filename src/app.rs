@@ -1,6 +1,9 @@
 //! The wired parts: what every request is served with.
 
+use crate::audit::checkpoint::Signer;
+use crate::audit::{Ledger, Trail};
 use crate::auth::access::Restrictions;
+use crate::auth::agent::Agent;
 use crate::auth::bearer::Bearer;
 use crate::auth::grant::Grant;
 use crate::auth::rate::{Rates, customer};
@@ -14,6 +17,7 @@ use crate::fhir::definitions::r4;
 use crate::interaction::Context;
 use crate::interaction::call::Call;
 use crate::interaction::conformance::{Conformances, KeyMaking};
+use crate::interaction::consenting;
 use crate::interaction::cursor::Cursors;
 use crate::search::{Compiler, Limits, Options};
 use crate::store::Store;
@@ -29,6 +33,8 @@ pub struct App {
     pub config: Config,
     /// The authorization server.
     pub auth: Arc<Server>,
+    /// The audit ledger.
+    pub ledger: Arc<Ledger>,
     store: Store,
     clock: Arc<dyn Clock>,
     limits: Arc<crate::config::Limits>,
@@ -41,18 +47,27 @@ pub struct App {
     stopping: AtomicBool,
 }
 
+/// Keys for what stands outside of the store.
+#[derive(Debug, Clone)]
+pub struct Secrets {
+    /// Seals page links.
+    pub cursors: [u8; 32],
+    /// The seed of the key that signs checkpoints of the ledger.
+    pub checkpoints: [u8; 32],
+}
+
 /// Clients that somebody may register in [`REGISTRATIONS_WINDOW`] without an administrator's token.
 const REGISTRATIONS: u32 = 10;
 const REGISTRATIONS_WINDOW: Duration = Duration::from_mins(10);
 
 impl App {
-    /// Puts the parts together. `cursor_key` seals page links.
+    /// Puts the parts together. The secrets are the store's own, made of its master key.
     ///
     /// # Errors
     /// When the settings contradict each other.
-    pub fn new(config: Config, store: Store, cursor_key: &[u8; 32], clock: Arc<dyn Clock>) -> Result<Self> {
+    pub fn new(config: Config, store: Store, secrets: &Secrets, clock: Arc<dyn Clock>) -> Result<Self> {
         config.check().map_err(|error| Error::internal(error.to_string()))?;
-        let cursors = Arc::new(Cursors::new(cursor_key, config.limits.cursor_lifetime_s)?);
+        let cursors = Arc::new(Cursors::new(&secrets.cursors, config.limits.cursor_lifetime_s)?);
         let base: Arc<str> = Arc::from(config.base_url());
         let limits = Arc::new(config.limits.clone());
         let conformances = Arc::new(Conformances::new(store.clone(), KeyMaking::new(&config)));
@@ -63,7 +78,10 @@ impl App {
         }
         let auth = Server::new(store.keeper(), Arc::clone(&clock), config.auth.clone(), &config.public_url());
         let auth = Arc::new(auth);
+        let signer = Signer::new(&secrets.checkpoints).map_err(Error::internal)?;
+        let ledger = Ledger::new(&config.audit, config.insecure_open, store.clone(), Arc::clone(&clock), signer);
         Ok(Self {
+            ledger: Arc::new(ledger),
             clients: Rates::per_second(limits.client_requests_per_s),
             tenants: Rates::per_second(limits.tenant_requests_per_s),
             registrations: Rates::new(REGISTRATIONS_WINDOW / REGISTRATIONS, REGISTRATIONS_WINDOW),
@@ -80,12 +98,19 @@ impl App {
     }
 
     /// What a request with this token, from this address, may reach: one decision for each request. The request is counted: as its
-    /// client's, or where no client is known, its address's.
+    /// client's, or where no client is known, its address's. The trail hears who it is.
     ///
     /// # Errors
     /// 401 where the call needs a token and there is none, or a bad one. Only an open server (`insecure_open`) asks for none. 429 where
     /// the client or the tenant sends more than its limit.
-    pub async fn authorize(&self, tenant: TenantId, call: &Call, token: Option<&str>, from: IpAddr) -> Result<Grant> {
+    pub async fn authorize(
+        &self,
+        tenant: TenantId,
+        call: &Call,
+        token: Option<&str>,
+        from: IpAddr,
+        trail: &Trail,
+    ) -> Result<Grant> {
         if self.config.insecure_open {
             self.count_address(from)?;
             self.count_tenant(tenant)?;
@@ -104,14 +129,10 @@ impl App {
             Ok(bearer) => bearer,
             Err(error) => return Err(self.count_address(from).err().unwrap_or(error)),
         };
+        trail.set_agent(Arc::clone(&bearer.agent));
         let counted = self.clients.count((tenant, &bearer.claims.iss, &bearer.claims.client_id));
         counted.map_err(|wait_s| too_many("The client sends", "limits.client_requests_per_s", wait_s))?;
         self.count_tenant(tenant)?;
-        if bearer.break_glass().is_some() {
-            // The reason is kept with the authorization: it may tell of a patient, so it is no word for a log.
-            let authorization = bearer.claims.sid.as_deref().unwrap_or_default();
-            tracing::warn!(authorization, interaction = call.code(), "an access in an emergency");
-        }
         Ok(bearer.grant.clone())
     }
 
@@ -168,14 +189,16 @@ impl App {
         Err(Error::new(Category::Unprocessable, "business-rule", text).at("scopes"))
     }
 
-    /// Which patients a user who is signed in at a browser may read and search by their roles.
+    /// Which patients a user who is signed in at a browser may read and search by their roles, and who that is for the ledger.
     ///
     /// # Errors
     /// When the store fails.
-    pub fn patients_of(&self, tenant: TenantId, user: &User, is_emergency: bool) -> Result<Grant> {
+    pub fn patients_of(&self, tenant: TenantId, user: &User, is_emergency: bool) -> Result<(Grant, Arc<Agent>)> {
         let registry = self.conformances.of(tenant)?.registry();
         let restrictions = Compiler { registry: &registry, options: &self.restriction_options() };
-        self.auth.reach(tenant, user, &Scopes::parse("user/Patient.rs"), is_emergency, &restrictions)
+        let grant = self.auth.reach(tenant, user, &Scopes::parse("user/Patient.rs"), is_emergency, &restrictions)?;
+        let emergency = is_emergency.then(|| "asked for while signing in".into());
+        Ok((grant, Arc::new(Agent { emergency, ..Agent::user(user) })))
     }
 
     /// Waits only where a token is seen for the first time, of a trusted issuer whose keys are not at hand.
@@ -199,12 +222,12 @@ impl App {
         }
     }
 
-    /// What an interaction under this grant works with.
+    /// What an interaction under this grant works with, which leaves this trail.
     ///
     /// # Errors
     /// When the store fails.
-    pub fn context(&self, grant: Grant) -> Result<Context> {
-        Ok(Context {
+    pub fn context(&self, grant: Grant, trail: Arc<Trail>) -> Result<Context> {
+        let context = Context {
             store: self.store.clone(),
             clock: Arc::clone(&self.clock),
             limits: Arc::clone(&self.limits),
@@ -213,9 +236,13 @@ impl App {
             conformance: self.conformances.of(grant.tenant())?,
             conformances: Arc::clone(&self.conformances),
             check_references: self.config.check_references,
+            consent_defaults: consenting::defaults(&self.config.consent),
             auth: (!self.config.insecure_open).then(|| Arc::clone(&self.auth)),
             grant,
-        })
+            trail,
+            ledger: Arc::clone(&self.ledger),
+        };
+        Ok(Context { grant: consenting::grant(&context)?, ..context })
     }
 
     /// The door to data.

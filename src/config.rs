@@ -3,10 +3,14 @@
 //! Read from a TOML file, then from `PHAROS_*` variables (`PHAROS_LIMITS__PAGE_MAX=500`), then from flags.
 //! `docs/configuration.md` lists each; `tests/tidy.rs` checks that it does.
 
+mod audit;
 mod auth;
+mod consent;
 mod network;
 
+pub use audit::Audit;
 pub use auth::{Auth, Claims, Provider, Registration, TrustedIssuer};
+pub use consent::{Consent, Rule};
 pub use network::Network;
 
 use figment::Figment;
@@ -69,6 +73,10 @@ pub struct Config {
     pub log_format: LogFormat,
     /// Authorization.
     pub auth: Auth,
+    /// The audit ledger.
+    pub audit: Audit,
+    /// Patients' consents.
+    pub consent: Consent,
     /// The limits.
     pub limits: Limits,
 }
@@ -144,6 +152,8 @@ impl Default for Config {
             search_content: false,
             log_format: LogFormat::Text,
             auth: Auth::default(),
+            audit: Audit::default(),
+            consent: Consent::default(),
             limits: Limits::default(),
         }
     }

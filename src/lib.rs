@@ -5,10 +5,14 @@
 
 /// The wired parts: what every request is served with.
 pub mod app;
+/// The audit ledger: who did what to whose data.
+pub mod audit;
 /// Who may do what.
 pub mod auth;
 /// The command line: one file per subcommand.
 pub mod cli;
+/// What patients consent to, as sets in the algebra of search keys.
+pub mod consent;
 /// Numbers, strings and trees of FHIR; definitions; nothing above is known here.
 pub mod fhir;
 /// FHIRPath: compiled once, evaluated over the tree.

@@ -1,6 +1,8 @@
 //! The way of one request: the file to read first.
 
 use crate::app::App;
+use crate::audit::Trail;
+use crate::audit::record::Content;
 use crate::clock::Micros;
 use crate::config::Handling;
 use crate::error::{Category, Error, Result};
@@ -13,6 +15,7 @@ use crate::interaction::condition::Conditions;
 use crate::interaction::{self, Answer, Request, Return, Status};
 use crate::tenant::TenantId;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// A request as it arrived, in plain types. `http/request.rs` makes it.
 #[derive(Debug)]
@@ -106,15 +109,20 @@ pub const FHIR_JSON: &str = "application/fhir+json; charset=utf-8";
 
 /// Serves one request. Whatever happens, there is a reply.
 pub async fn serve(app: &App, incoming: &Incoming) -> Reply {
-    match run(app, incoming).await.and_then(|answer| Reply::from_answer(answer, incoming)) {
+    let trail = Arc::new(app.ledger.trail(incoming.call.event(), Some(incoming.from)));
+    let result = run(app, incoming, &trail).await;
+    let about = |content: &mut Content<'static>| interaction::tell(&incoming.call, &incoming.query, content);
+    let result = app.ledger.close(incoming.tenant, &trail, result, about).await;
+    match result.and_then(|answer| Reply::from_answer(answer, incoming)) {
         Ok(reply) => reply,
         Err(error) => Reply::from_error(&error, incoming.shape),
     }
 }
 
-async fn run(app: &App, incoming: &Incoming) -> Result<Answer> {
-    let grant = app.authorize(incoming.tenant, &incoming.call, incoming.token.as_deref(), incoming.from).await?;
-    let context = app.context(grant)?;
+async fn run(app: &App, incoming: &Incoming, trail: &Arc<Trail>) -> Result<Answer> {
+    let token = incoming.token.as_deref();
+    let grant = app.authorize(incoming.tenant, &incoming.call, token, incoming.from, trail).await?;
+    let context = app.context(grant, Arc::clone(trail))?;
     let depth = context.limits.json_depth;
     let request = Request {
         verb: incoming.verb,

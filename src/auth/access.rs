@@ -4,11 +4,12 @@
 //! Scopes add up, and so do roles; the two sides limit each other. For each resource type and each of SMART's letters that
 //! comes to nothing, to everything, or to a set of resources.
 
-use super::compartment::{Patients, in_patients};
+use super::compartment::{Patients, in_patients, patient_codes};
+use super::grant::Consented;
 use super::scope::{Letters, Level, ResourceScope, Scopes};
 use crate::fhir::definitions;
 use crate::key::ties::{ATTACHMENT, SECURITY_CONTEXT, WITH_ATTACHMENTS};
-use crate::key::{Expr, KeyRange, prefix_of};
+use crate::key::{ByPatient, Expr, KeyRange, prefix_of};
 use rustc_hash::FxHashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -32,6 +33,20 @@ pub enum Allowed {
 impl Allowed {
     fn of(expr: Expr) -> Self {
         if expr == Expr::All { Self::Everything } else { Self::Part(Arc::new(expr)) }
+    }
+
+    /// What of it the rules of patients permit. Types of which no resource tells whom it is about stay as they are.
+    fn within(self, type_name: &str, rules: &[&ByPatient]) -> Self {
+        if type_name != "Patient" && patient_codes(type_name).is_empty() {
+            return self;
+        }
+        let all = match self {
+            Self::Nothing => return Self::Nothing,
+            Self::Everything => Expr::All,
+            Self::Part(expr) => (*expr).clone(),
+        };
+        let rules = rules.iter().map(|rules| Expr::InPatients((*rules).clone()));
+        Self::of(Expr::and(std::iter::once(all).chain(rules)))
     }
 
     fn or(self, other: Self) -> Self {
@@ -104,10 +119,19 @@ impl Access {
         }
         let is_plain = type_name != "Binary" || self.is_whole();
         // Each letter for itself: one that the client has and another that the role has give nothing together.
-        let of = |letter| if is_plain { self.plain(type_name, letter) } else { self.binary(letter) };
+        let of = |letter| if is_plain { self.plain(type_name, letter) } else { self.binary(letter, None) };
         let allowed = letters.each().map(of).fold(Allowed::Nothing, Allowed::or);
         self.compiled.write().unwrap_or_else(PoisonError::into_inner).insert(key, allowed.clone());
         allowed
+    }
+
+    /// The same, as far as patients consent to it.
+    pub(super) fn consented(&self, type_name: &str, letters: Letters, to: &Consented) -> Allowed {
+        let of = |letter| match type_name {
+            "Binary" => self.binary(letter, Some(to)),
+            _ => self.allowed(type_name, letter).within(type_name, &to.to(letter)),
+        };
+        letters.each().map(of).fold(Allowed::Nothing, Allowed::or)
     }
 
     fn plain(&self, type_name: &str, letters: Letters) -> Allowed {
@@ -127,7 +151,10 @@ impl Access {
     /// A Binary with a `securityContext` is reached by who may read that resource, whosever data a scope is about
     /// (<https://hl7.org/fhir/R4/binary.html#security-context>). Without one it is reached by who may reach all patients, or who may
     /// read a resource that has it as an attachment. The search restrictions of scopes for Binary hold for each of them.
-    fn binary(&self, letters: Letters) -> Allowed {
+    ///
+    /// What patients do not consent to be seen is not readable; and of the Binary resources without a context, those that are
+    /// attached somewhere go with what has them.
+    fn binary(&self, letters: Letters, consented: Option<&Consented>) -> Allowed {
         let mut restrictions = Vec::new();
         for side in std::iter::once(&self.client).chain(&self.roles) {
             let covering = side.iter().filter(|term| term.is_for("Binary", letters));
@@ -137,7 +164,11 @@ impl Access {
             }
             restrictions.push(Expr::or(sets));
         }
-        let readable = |type_name: &str| match self.plain(type_name, Letters::READ) {
+        let readable = |type_name: &str| match consented {
+            Some(to) => self.plain(type_name, Letters::READ).within(type_name, &[&to.access]),
+            None => self.plain(type_name, Letters::READ),
+        };
+        let readable = |type_name: &str| match readable(type_name) {
             Allowed::Nothing => None,
             Allowed::Everything => Some(Box::new(Expr::All)),
             Allowed::Part(expr) => Some(Box::new((*expr).clone())),
@@ -152,11 +183,21 @@ impl Access {
             let expr = readable(name)?;
             Some(Expr::ReferredBy { source: (*name).into(), code: ATTACHMENT.into(), expr })
         });
-        let without_context = match self.plain("Binary", letters) {
-            Allowed::Everything => Expr::All,
-            Allowed::Part(expr) => Expr::or([(*expr).clone()].into_iter().chain(by_attachment)),
-            Allowed::Nothing => Expr::or(by_attachment),
+        let unattached = || {
+            let attached = |(name, _): &(&str, _)| Expr::ReferredBy {
+                source: (*name).into(),
+                code: ATTACHMENT.into(),
+                expr: Box::new(Expr::All),
+            };
+            Expr::or(WITH_ATTACHMENTS.iter().map(attached)).negate()
         };
+        let own = match self.plain("Binary", letters) {
+            Allowed::Everything => Expr::All,
+            Allowed::Part(expr) => (*expr).clone(),
+            Allowed::Nothing => Expr::none(),
+        };
+        let own = if consented.is_some() { Expr::and([own, unattached()]) } else { own };
+        let without_context = Expr::or(std::iter::once(own).chain(by_attachment));
         let context = Expr::and([secured.clone(), Expr::or(by_context)]);
         let free = Expr::and([secured.negate(), without_context]);
         restrictions.push(Expr::or([context, free]));

@@ -6,9 +6,11 @@
 //! on is what it says of the person, and the roles as they are here.
 
 use super::access::{Access, Restrictions, RoleRights};
+use super::agent::Agent;
 use super::compartment::Patients;
 use super::grant::Grant;
 use super::keeper::KeeperError;
+use super::recipient::{self, Recipient};
 use super::records::{AccessClaims, Authorization, Client, Role, User};
 use super::scope::{ADMIN, Scopes};
 use super::server::Server;
@@ -33,6 +35,8 @@ pub struct Bearer {
     pub grant: Grant,
     /// What the token says.
     pub claims: AccessClaims,
+    /// Who it is, for the audit ledger.
+    pub agent: Arc<Agent>,
     origin: Origin,
     /// How long it is remembered, in seconds since 1970.
     until: i64,
@@ -48,6 +52,8 @@ pub struct Proven {
     /// When it has to be proved anew, in seconds since 1970.
     pub(super) until: i64,
     pub(super) origin: Origin,
+    /// What for, as the token itself says, by codes of v3-ActReason.
+    pub(super) purposes: Vec<String>,
 }
 
 /// Who made a token.
@@ -124,7 +130,7 @@ impl Server {
         let claims = self
             .verify_access(tenant, token)
             .map_err(|error| invalid_token(error.log.as_deref().unwrap_or(&error.description)))?;
-        Ok(Proven { until: claims.exp, claims, origin: Origin::Here })
+        Ok(Proven { until: claims.exp, claims, origin: Origin::Here, purposes: Vec::new() })
     }
 
     /// Who shows a token that was found good, and what they may reach. `restrictions` reads the search restrictions of scopes.
@@ -138,15 +144,16 @@ impl Server {
         proven: Proven,
         restrictions: &dyn Restrictions,
     ) -> Result<Arc<Bearer>> {
-        let Proven { claims, until, origin } = proven;
+        let Proven { claims, until, origin, purposes } = proven;
         let epoch = self.keeper.epoch(tenant);
         if !self.has_key_of(tenant, token, &origin) {
             return Err(invalid_token("the key that signed the token was removed"));
         }
         let basis = self.basis(tenant, &claims, &origin)?;
         let access = Arc::new(basis.access(&claims, restrictions));
-        let grant = Grant::limited(tenant, access);
-        let bearer = Arc::new(Bearer { grant, claims, origin, until, basis, epoch: AtomicU64::new(epoch) });
+        let agent = Arc::new(basis.agent(&claims, &origin, &purposes));
+        let grant = Grant::limited(tenant, access, basis.recipient(purposes).map(Arc::new));
+        let bearer = Arc::new(Bearer { grant, claims, agent, origin, until, basis, epoch: AtomicU64::new(epoch) });
         self.bearers.0.insert(hash(token), Arc::clone(&bearer));
         Ok(bearer)
     }
@@ -165,7 +172,10 @@ impl Server {
     ) -> Result<Grant> {
         let roles = self.roles_of(tenant, user).map_err(failed)?;
         let rights = role_rights(&roles, user, is_emergency, restrictions);
-        Ok(Grant::limited(tenant, Arc::new(Access::new(scopes, None, Some(&rights), restrictions))))
+        let access = Access::new(scopes, None, Some(&rights), restrictions);
+        let recipient = recipient::of_person(user, &roles, Vec::new());
+        let is_bound = !(is_emergency && roles.iter().any(|role| role.break_glass));
+        Ok(Grant::limited(tenant, Arc::new(access), is_bound.then(|| Arc::new(recipient))))
     }
 
     /// Whether the key that signed a token is there, as far as it is one of this server's.
@@ -227,6 +237,20 @@ impl Bearer {
 }
 
 impl Basis {
+    fn agent(&self, claims: &AccessClaims, origin: &Origin, purposes: &[String]) -> Agent {
+        let person = self.person.as_ref();
+        let emergency = person.and_then(|person| person.authorization.as_ref()?.break_glass.as_deref());
+        Agent {
+            client: Some(claims.client_id.as_str().into()),
+            issuer: matches!(origin, Origin::Trusted(_)).then(|| claims.iss.as_str().into()),
+            authorization: claims.sid.as_deref().map(Into::into),
+            token: Some(claims.jti.as_str().into()),
+            purpose: purposes.iter().map(|code| code.as_str().into()).collect(),
+            emergency: emergency.map(Into::into),
+            ..person.map_or_else(Agent::default, |person| Agent::user(&person.user))
+        }
+    }
+
     fn access(&self, claims: &AccessClaims, restrictions: &dyn Restrictions) -> Access {
         let Some(person) = &self.person else {
             return Access::new(&claims.scope, claims.patient.as_deref(), None, restrictions);
@@ -234,6 +258,18 @@ impl Basis {
         let is_emergency = person.authorization.as_ref().is_some_and(|own| own.break_glass.is_some());
         let rights = role_rights(&person.roles, &person.user, is_emergency, restrictions);
         Access::new(&claims.scope, claims.patient.as_deref(), Some(&rights), restrictions)
+    }
+}
+
+impl Basis {
+    /// Who asks, for whom patients' consents count: not in an emergency, for a role that may break the glass.
+    fn recipient(&self, purposes: Vec<String>) -> Option<Recipient> {
+        let Some(Person { authorization, user, roles }) = &self.person else {
+            return Some(recipient::of_client(self.client.as_ref(), purposes));
+        };
+        let is_emergency = authorization.as_ref().is_some_and(|own| own.break_glass.is_some());
+        let is_free = is_emergency && roles.iter().any(|role| role.break_glass);
+        (!is_free).then(|| recipient::of_person(user, roles, purposes))
     }
 }
 

@@ -12,7 +12,9 @@
 //! - anything else: nothing.
 
 use crate::fhir::definitions;
-use crate::key::{Expr, KeyRange, id_key, prefix_of, reference};
+use crate::key::{Expr, KeyList, KeyRange, id_in, id_key, prefix_of, reference};
+use rustc_hash::FxHashMap;
+use std::sync::LazyLock;
 
 /// The types of which no resource is a patient's own.
 const SHARED: [&str; 10] = [
@@ -127,11 +129,45 @@ pub fn in_patients(type_name: &str, patients: &Patients) -> Expr {
         Patients::Set(expr) => Expr::Refers { code: code.into(), target: "Patient".into(), expr: expr.clone() },
         Patients::All => Expr::All,
     };
-    let theirs = codes(type_name).into_iter().map(points_to_them);
+    let theirs = patient_codes(type_name).iter().copied().map(points_to_them);
     Expr::or(theirs.chain(shared(type_name)))
 }
 
-/// The parameters that tie a type to a patient.
+static CODES: LazyLock<FxHashMap<&'static str, Vec<&'static str>>> =
+    LazyLock::new(|| definitions::r4().resource_types().iter().map(|name| (*name, codes(name))).collect());
+
+/// The parameters that tie a type to a patient; none for a type of which no resource tells whom it is about. (A Patient is about
+/// itself, and not about those that it links to.)
+#[must_use]
+pub fn patient_codes(type_name: &str) -> &'static [&'static str] {
+    CODES.get(type_name).map(Vec::as_slice).unwrap_or_default()
+}
+
+/// What the keys start with that tie a resource of a type to a patient.
+static TIES: LazyLock<FxHashMap<&'static str, Vec<Vec<u8>>>> = LazyLock::new(|| {
+    let ties = |name: &str| patient_codes(name).iter().copied().map(prefix_of).collect();
+    definitions::r4().resource_types().iter().map(|name| (*name, ties(name))).collect()
+});
+
+/// The ids of the patients whose data a resource is, by its search keys: each once, in no order. It is the reverse of
+/// [`in_patients`]: the patient itself, and whom the parameters of the compartment name.
+#[must_use]
+pub fn patients_of(type_name: &str, keys: &KeyList) -> Vec<Box<str>> {
+    if type_name == "Patient" {
+        return id_in(keys).map(Into::into).into_iter().collect();
+    }
+    let mut found: Vec<Box<str>> = Vec::new();
+    for prefix in TIES.get(type_name).into_iter().flatten() {
+        let named = keys.starting_with(prefix).filter_map(|key| reference::target_in(key, prefix.len() - 1));
+        for (target, id) in named {
+            if target == "Patient" && !found.iter().any(|known| **known == *id) {
+                found.push(id.into());
+            }
+        }
+    }
+    found
+}
+
 fn codes(type_name: &str) -> Vec<&'static str> {
     let definitions = definitions::r4();
     let inside = definitions.compartment("Patient").map_or(&[][..], |patient| patient.params(type_name));

@@ -57,5 +57,7 @@ pub fn client(client_id: &str, proof: ClientProof) -> Client {
         about: serde_json::Map::new(),
         created: START_S,
         disabled: false,
+        purpose_of_use: Vec::new(),
+        recipient: None,
     }
 }

@@ -1,7 +1,9 @@
 //! The proof of permission, without which the store opens for nobody.
 
 use super::access::{Access, Allowed};
+use super::recipient::Recipient;
 use super::scope::Letters;
+use crate::key::ByPatient;
 use crate::tenant::TenantId;
 use std::sync::Arc;
 
@@ -15,7 +17,29 @@ pub struct Grant {
 #[derive(Debug, Clone)]
 enum Reach {
     Everything,
-    Limited(Arc<Access>),
+    Limited(Arc<Access>, Option<Arc<Recipient>>, Option<Consented>),
+}
+
+/// What the patients consent to, for each kind of action: <http://terminology.hl7.org/CodeSystem/consentaction>.
+#[derive(Debug, Clone)]
+pub struct Consented {
+    /// To read and to find: access, use, disclose.
+    pub access: ByPatient,
+    /// To create: collect.
+    pub collect: ByPatient,
+    /// To change and to delete: correct.
+    pub correct: ByPatient,
+}
+
+impl Consented {
+    /// What is consented to for a letter. What must not be seen can't be changed either: the answer to a change would show it.
+    pub(super) fn to(&self, letter: Letters) -> Vec<&ByPatient> {
+        match letter {
+            Letters::CREATE => vec![&self.collect],
+            Letters::UPDATE | Letters::DELETE => vec![&self.access, &self.correct],
+            _ => vec![&self.access],
+        }
+    }
 }
 
 impl Grant {
@@ -26,10 +50,10 @@ impl Grant {
         Self { tenant, reach: Reach::Everything }
     }
 
-    /// What these rights give in one tenant.
+    /// What these rights give in one tenant. Patients' consents count where there is a recipient.
     #[must_use]
-    pub(crate) const fn limited(tenant: TenantId, access: Arc<Access>) -> Self {
-        Self { tenant, reach: Reach::Limited(access) }
+    pub(crate) const fn limited(tenant: TenantId, access: Arc<Access>, recipient: Option<Arc<Recipient>>) -> Self {
+        Self { tenant, reach: Reach::Limited(access, recipient, None) }
     }
 
     /// The tenant that this grant is for.
@@ -38,21 +62,82 @@ impl Grant {
         self.tenant
     }
 
+    /// For whom patients' consents have to be asked.
+    #[must_use]
+    pub const fn recipient(&self) -> Option<&Arc<Recipient>> {
+        match &self.reach {
+            Reach::Limited(_, Some(recipient), _) => Some(recipient),
+            _ => None,
+        }
+    }
+
+    /// The same, as far as patients consent to it; in the place of what they consented to before.
+    #[must_use]
+    pub fn consented(mut self, to: Option<Consented>) -> Self {
+        if let Reach::Limited(_, Some(_), consented) = &mut self.reach {
+            *consented = to;
+        }
+        self
+    }
+
     /// What is allowed of a type for any of the letters.
     #[must_use]
     pub fn allowed(&self, type_name: &str, letters: Letters) -> Allowed {
         match &self.reach {
             Reach::Everything => Allowed::Everything,
-            Reach::Limited(access) => access.allowed(type_name, letters),
+            Reach::Limited(access, _, None) => access.allowed(type_name, letters),
+            Reach::Limited(access, recipient, Some(_))
+                if self.keeps_consents(access, recipient.as_deref(), type_name) =>
+            {
+                access.allowed(type_name, letters)
+            }
+            Reach::Limited(access, _, Some(consented)) => access.consented(type_name, letters, consented),
         }
     }
 
-    /// Whether it reaches all of every type, with every letter.
+    /// The same by scopes and roles alone, whatever patients consent to.
+    #[must_use]
+    pub fn allowed_by_scopes(&self, type_name: &str, letters: Letters) -> Allowed {
+        match &self.reach {
+            Reach::Everything => Allowed::Everything,
+            Reach::Limited(access, ..) => access.allowed(type_name, letters),
+        }
+    }
+
+    /// Whether it is about Consents, and for somebody who manages them: whoever may write them, and a person who may read the ledger. A
+    /// rule that hid itself from them could not be revoked, and nobody could tell the patient what it says.
+    fn keeps_consents(&self, access: &Access, recipient: Option<&Recipient>, type_name: &str) -> bool {
+        let may = |type_name, letters| access.allowed(type_name, letters) != Allowed::Nothing;
+        type_name == "Consent"
+            && (may("Consent", Letters::CREATE | Letters::UPDATE | Letters::DELETE)
+                || (recipient.is_some_and(|recipient| recipient.is_person)
+                    && may("AuditEvent", Letters::READ | Letters::SEARCH)))
+    }
+
+    /// Whether all that is known of the consents of patients is open to it, as far as scopes and roles reach.
+    #[must_use]
+    pub fn sees_all_consents(&self) -> bool {
+        match &self.reach {
+            Reach::Everything | Reach::Limited(_, _, None) => true,
+            Reach::Limited(access, recipient, Some(_)) => self.keeps_consents(access, recipient.as_deref(), "Consent"),
+        }
+    }
+
+    /// Whether scopes and roles reach all of every type, with every letter.
     #[must_use]
     pub fn is_whole(&self) -> bool {
         match &self.reach {
             Reach::Everything => true,
-            Reach::Limited(access) => access.is_whole(),
+            Reach::Limited(access, ..) => access.is_whole(),
+        }
+    }
+
+    /// Whether it reaches all of every type, with every letter, whatever patients consent to.
+    #[must_use]
+    pub fn sees_everything(&self) -> bool {
+        match &self.reach {
+            Reach::Everything => true,
+            Reach::Limited(access, _, consented) => consented.is_none() && access.is_whole(),
         }
     }
 

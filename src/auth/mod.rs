@@ -1,6 +1,7 @@
 //! Who may do what: decides each request once and hands out a [`grant::Grant`].
 
 pub mod access;
+pub mod agent;
 pub mod assertion;
 pub mod authorization;
 pub mod authorize;
@@ -29,6 +30,7 @@ pub(crate) mod memory;
 pub mod origins;
 pub mod password;
 pub mod rate;
+pub mod recipient;
 pub mod records;
 pub mod refresh;
 pub mod registration;

@@ -100,6 +100,12 @@ pub struct Client {
     /// Whether it is switched off.
     #[serde(default)]
     pub disabled: bool,
+    /// What it sees records for when it acts for itself, by codes of v3-ActReason: what a patient's consent is held against.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub purpose_of_use: Vec<String>,
+    /// Who it is to a patient's consent when it acts for itself: `Organization/1`, `Device/2`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipient: Option<String>,
 }
 
 impl Record for Client {
@@ -179,6 +185,9 @@ pub struct Role {
     /// Whether it is an administrator: manages clients, users and roles, and sees operational pages.
     #[serde(default)]
     pub is_admin: bool,
+    /// What those who have it see records for, by codes of v3-ActReason: what a patient's consent is held against.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub purpose_of_use: Vec<String>,
 }
 
 impl Record for Role {

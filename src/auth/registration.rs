@@ -24,7 +24,8 @@ const DEFAULT_SCOPE: &str = "openid fhirUser launch launch/patient patient/*.rs"
 const ABOUT: [&str; 7] =
     ["client_uri", "logo_uri", "tos_uri", "policy_uri", "contacts", "software_id", "software_version"];
 
-/// The form of the metadata. `launch_url` and `origins` are this server's own.
+/// The form of the metadata. `launch_url`, `origins`, `purpose_of_use` and `recipient` are this server's own; the last two are what
+/// an administrator says of a client that acts for itself.
 static SCHEMA: LazyLock<Option<Validator>> = LazyLock::new(|| {
     let web = json!({ "type": "string", "pattern": "^https?://[^\\s\"<>]+$", "maxLength": 2000 });
     let texts =
@@ -55,6 +56,8 @@ static SCHEMA: LazyLock<Option<Validator>> = LazyLock::new(|| {
             "contacts": texts(20, json!({ "type": "string", "maxLength": 200 })),
             "software_id": { "type": "string", "maxLength": 200 },
             "software_version": { "type": "string", "maxLength": 200 },
+            "purpose_of_use": texts(20, json!({ "type": "string", "pattern": "^[A-Za-z_]{1,40}$" })),
+            "recipient": { "type": "string", "pattern": "^(Organization|Device|Practitioner|PractitionerRole|CareTeam)/[A-Za-z0-9.-]{1,64}$" },
         },
         "not": { "required": ["jwks", "jwks_uri"] },
     }))
@@ -107,6 +110,12 @@ pub fn metadata(client: &Client) -> Value {
     add("origins", json!(client.origins));
     if let Some(launch_url) = &client.launch_url {
         add("launch_url", json!(launch_url));
+    }
+    if !client.purpose_of_use.is_empty() {
+        add("purpose_of_use", json!(client.purpose_of_use));
+    }
+    if let Some(recipient) = &client.recipient {
+        add("recipient", json!(recipient));
     }
     if client.disabled {
         add("disabled", json!(true));
@@ -330,6 +339,8 @@ impl Server {
             about,
             created: self.now_s(),
             disabled: false,
+            purpose_of_use: texts(given, "purpose_of_use").filter(|_| by == Registrant::Admin).unwrap_or_default(),
+            recipient: text(given, "recipient").filter(|_| by == Registrant::Admin).map(str::to_owned),
         })
     }
 }

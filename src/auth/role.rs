@@ -187,9 +187,16 @@ fn built_in() -> Vec<Role> {
         own_patients: false,
         break_glass: false,
         is_admin: false,
+        purpose_of_use: Vec::new(),
     };
-    let own_record =
-        [all(&CLINICAL, "rs"), all(&FINANCIAL, "rs"), all(&SHARED, "rs"), PATIENTS_WRITE.to_owned()].concat();
+    let own_record = [
+        all(&CLINICAL, "rs"),
+        all(&FINANCIAL, "rs"),
+        all(&["AuditEvent"], "rs"),
+        all(&SHARED, "rs"),
+        PATIENTS_WRITE.to_owned(),
+    ]
+    .concat();
     let others = ["Patient", "Encounter", "RelatedPerson", "Appointment", "Procedure"];
     vec![
         Role { is_admin: true, ..role(ADMIN, &[all(&DEFINITIONS, "cruds"), all(&DIRECTORY, "cruds")]) },

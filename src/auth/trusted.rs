@@ -18,6 +18,9 @@ use serde_json::{Map, Value};
 
 type Payload = Map<String, Value>;
 
+/// What claims call the code system of purposes of use.
+const OF_USE: [&str; 2] = ["http://terminology.hl7.org/CodeSystem/v3-ActReason", "2.16.840.1.113883.5.8"];
+
 impl Server {
     /// The settings for the issuer that a token names, where it is another than this server. Nothing of the token is proved.
     pub(super) fn trusted_issuer(&self, tenant: TenantId, token: &str) -> Option<&TrustedIssuer> {
@@ -104,6 +107,7 @@ impl Server {
         let user = (person.is_person || subject != client).then(|| visitor(subject, person.roles, person.fhir_user));
         let context = |name| text(claims, name).map(str::to_owned);
         let number = |name| claims.get(name).and_then(Value::as_i64).unwrap_or(now);
+        let purposes = purposes(claims);
         let claims = AccessClaims {
             iss: entry.issuer.clone(),
             aud: text(claims, "aud").unwrap_or_default().to_owned(),
@@ -121,12 +125,29 @@ impl Server {
         };
         // As long as its keys would be: one that the issuer takes back is good no longer than that.
         let until = now.saturating_add_unsigned(self.config.fetch_cache_s);
-        Ok(Proven { claims, until, origin: Origin::Trusted(user) })
+        Ok(Proven { claims, until, origin: Origin::Trusted(user), purposes })
     }
 }
 
 fn text<'c>(claims: &'c Payload, name: &str) -> Option<&'c str> {
     claims.get(name).and_then(Value::as_str).filter(|text| !text.is_empty())
+}
+
+/// What for: the codes of `extensions.ihe_iua.purpose_of_use`
+/// (<https://profiles.ihe.net/ITI/IUA/index.html>, JSON Web Token option), of v3-ActReason or of no named system.
+fn purposes(claims: &Payload) -> Vec<String> {
+    let said = claims.get("extensions").and_then(|own| own.pointer("/ihe_iua/purpose_of_use"));
+    let codings = match said {
+        Some(Value::Array(codings)) => codings.as_slice(),
+        Some(coding) => std::slice::from_ref(coding),
+        None => &[],
+    };
+    let is_of_use = |coding: &&Value| match coding.get("system").and_then(Value::as_str) {
+        Some(system) => OF_USE.contains(&system.trim_start_matches("urn:oid:")),
+        None => true,
+    };
+    let code = |coding: &Value| coding.get("code").or(Some(coding)).and_then(Value::as_str).map(str::to_owned);
+    codings.iter().filter(is_of_use).filter_map(code).collect()
 }
 
 /// Whether a token is an access token that whoever bears it may use.

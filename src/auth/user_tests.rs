@@ -16,7 +16,14 @@ fn is<T: std::fmt::Debug>(category: Category, result: Result<T>) {
 }
 
 fn custom(name: &str, text: &str) -> Role {
-    Role { name: name.into(), scopes: scopes(text).unwrap(), own_patients: false, break_glass: false, is_admin: false }
+    Role {
+        name: name.into(),
+        scopes: scopes(text).unwrap(),
+        own_patients: false,
+        break_glass: false,
+        is_admin: false,
+        purpose_of_use: Vec::new(),
+    }
 }
 
 #[tokio::test]

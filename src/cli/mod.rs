@@ -1,5 +1,6 @@
 //! The command line: one file per subcommand.
 
+mod audit;
 mod check;
 mod client;
 pub mod demo;
@@ -40,6 +41,8 @@ enum Command {
     User(user::Users),
     /// Replace the keys that sign tokens.
     Keys(keys::Keys),
+    /// Verify the audit ledger of a store that no server has open.
+    Audit(audit::Audit),
     /// Verify a store that no server has open.
     Check(check::Check),
 }
@@ -95,6 +98,7 @@ pub fn run() -> ExitCode {
         Command::Client(command) => client::run(command),
         Command::User(command) => user::run(command),
         Command::Keys(command) => keys::run(command),
+        Command::Audit(command) => audit::run(command),
         Command::Check(command) => check::run(command),
     };
     match result {

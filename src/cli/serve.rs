@@ -1,17 +1,22 @@
 //! `pharos serve`
 
 use super::{Failure, Settings};
-use crate::app::App;
+use crate::app::{App, Secrets};
+use crate::audit::Trail;
+use crate::audit::form::AuditEvents;
+use crate::auth::agent::Agent;
 use crate::auth::set_up;
 use crate::clock::SystemClock;
 use crate::config::{Config, ConfigError, LogFormat};
 use crate::http;
+use crate::interaction::call::Call;
 use crate::store::Store;
 use crate::store::embedded::{Embedded, Options};
 use crate::tenant::TenantId;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 
 /// Serves until SIGTERM or SIGINT.
@@ -53,14 +58,25 @@ pub(super) fn open(config: Config) -> Result<Arc<App>, Failure> {
     forbid_core_dumps();
     let options = store_options(&config)?;
     let embedded = Embedded::open(options, Arc::new(SystemClock))?;
-    let cursor_key = embedded.derive_key(b"page cursors")?;
+    let secrets = Secrets {
+        cursors: embedded.derive_key(b"page cursors")?,
+        checkpoints: embedded.derive_key(b"ledger checkpoints")?,
+    };
     let store = Store::new(Arc::new(embedded));
-    Ok(Arc::new(App::new(config, store, &cursor_key, Arc::new(SystemClock))?))
+    Ok(Arc::new(App::new(config, store, &secrets, Arc::new(SystemClock))?))
+}
+
+/// The trail of what somebody does at the command line, which sends Bundles.
+pub(super) fn trail(app: &App) -> Arc<Trail> {
+    let trail = app.ledger.trail(Call::Bundle.event(), None);
+    trail.set_agent(Arc::new(Agent::operator()));
+    Arc::new(trail)
 }
 
 /// Where the settings say that the embedded store is.
 pub(super) fn store_options(config: &Config) -> Result<Options, ConfigError> {
     let mut options = Options::at(config.store_path()?);
+    options.form = Arc::new(AuditEvents::new(&config.base_url()));
     if let Some(key_file) = &config.key_file {
         options.key_file.clone_from(key_file);
     }
@@ -74,12 +90,35 @@ pub(super) fn serve(app: &Arc<App>, listener: TcpListener, announce: impl FnOnce
     let result = http::run(async {
         let server = http::server(Arc::clone(app), listener, metrics, true)?;
         announce(address);
-        server.await
+        let checkpoints = tokio::task::spawn_local(checkpoints(Arc::clone(app)));
+        let served = server.await;
+        checkpoints.abort();
+        checkpoint(app).await;
+        served
     });
     app.stop();
     tracing::info!("stopping: finishing commits");
     app.store().close()?;
     Ok(result?)
+}
+
+/// Signs checkpoints of the ledger, again and again.
+async fn checkpoints(app: Arc<App>) {
+    let seconds = app.config.audit.checkpoint_interval_s;
+    if seconds == 0 {
+        return;
+    }
+    let mut interval = tokio::time::interval(Duration::from_secs(seconds));
+    loop {
+        interval.tick().await;
+        checkpoint(&app).await;
+    }
+}
+
+async fn checkpoint(app: &App) {
+    if let Err(error) = app.ledger.checkpoint(&[TenantId::DEFAULT]).await {
+        tracing::error!(?error, "a checkpoint of the ledger could not be made");
+    }
 }
 
 fn recorder() -> Result<PrometheusHandle, Failure> {

@@ -3,7 +3,8 @@
 
 use super::call::{Call, Verb, segments};
 use super::condition::{Conditions, EntityTags};
-use super::{Answer, Context, Request, Status, criteria, perform, transaction};
+use super::{Answer, Context, Request, Status, asked, criteria, perform, transaction};
+use crate::audit::Event;
 use crate::clock::Micros;
 use crate::error::{Category, Error, Issue, Result};
 use crate::fhir::bundle::{BundleType, BundleWriter, Entry as Written, EntryResponse};
@@ -40,6 +41,7 @@ pub async fn bundle(context: &Context, mut request: Request<'_>) -> Result<Answe
     let kind = bundle.str("type").unwrap_or_default().to_owned();
     match kind.as_str() {
         "transaction" => {
+            context.trail.refine(Event::Interaction("transaction".into()));
             let entries = collect(read_entries(context, &request, bundle)?)?;
             transaction::transaction(context, &request, entries).await
         }
@@ -72,11 +74,24 @@ async fn one(context: &Context, index: usize, entry: Result<Entry<'_>>) -> (usiz
         }
         Ok(entry) => {
             let head = entry.request.verb == Verb::Head;
-            perform(context, entry.request).await.map(|answer| without_body_if(head, answer))
+            note(context, &entry.request);
+            let named = format!("{} {}", entry.request.verb.name(), asked(&entry.request.call, &entry.request.query));
+            let result = perform(context, entry.request).await.map(|answer| without_body_if(head, answer));
+            if let Err(error) = &result {
+                context.trail.add_inner(|| format!("{named}: {}", error.category.status()));
+            }
+            result
         }
         Err(error) => Err(error),
     };
     (index, result)
+}
+
+/// Notes an entry that reads: what the others write, their commits record.
+pub(super) fn note(context: &Context, request: &Request<'_>) {
+    if request.verb.is_read() && !matches!(request.call, Call::Capabilities) {
+        context.trail.add_inner(|| asked(&request.call, &request.query));
+    }
 }
 
 pub(super) fn without_body_if(head: bool, mut answer: Answer) -> Answer {

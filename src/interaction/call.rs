@@ -2,6 +2,7 @@
 //!
 //! The same table serves requests and the entries of Bundles.
 
+use crate::audit::Event;
 use crate::error::{Category, Error, Issue, Result};
 use crate::fhir::definitions;
 use crate::fhir::reference::is_id;
@@ -227,6 +228,55 @@ impl Call {
             | Self::History { target: Target::Instance(type_name, id) }
             | Self::Operation { target: Target::Instance(type_name, id), .. } => Some((type_name, id)),
             _ => None,
+        }
+    }
+
+    /// The one type that it is about.
+    #[must_use]
+    pub fn type_name(&self) -> Option<&str> {
+        match self {
+            Self::Read { type_name, .. }
+            | Self::Vread { type_name, .. }
+            | Self::Create { type_name }
+            | Self::Update { type_name, .. }
+            | Self::ConditionalUpdate { type_name }
+            | Self::Patch { type_name, .. }
+            | Self::ConditionalPatch { type_name }
+            | Self::Delete { type_name, .. }
+            | Self::ConditionalDelete { type_name }
+            | Self::History { target: Target::Type(type_name) | Target::Instance(type_name, _) }
+            | Self::Operation { target: Target::Type(type_name) | Target::Instance(type_name, _), .. } => {
+                Some(type_name)
+            }
+            Self::Search { type_name } | Self::CompartmentSearch { type_name, .. } => type_name.as_deref(),
+            Self::Capabilities | Self::Bundle | Self::History { .. } | Self::Operation { .. } => None,
+        }
+    }
+
+    /// What it is to the audit ledger; nothing where it gives out what anybody may know.
+    #[must_use]
+    pub fn event(&self) -> Option<Event> {
+        match self {
+            Self::Capabilities => None,
+            Self::Operation { name, .. } => Some(Event::Operation(name.clone().into())),
+            other => Some(Event::Interaction(other.code().into())),
+        }
+    }
+
+    /// What it is asked of, relative to the base, and whether that is one resource: `Patient/1`, `Observation`, `Patient/1/Condition`.
+    #[must_use]
+    pub fn subject(&self) -> (String, bool) {
+        match self {
+            Self::CompartmentSearch { compartment, id, type_name } => {
+                (format!("{compartment}/{id}/{}", type_name.as_deref().unwrap_or("*")), false)
+            }
+            Self::Update { type_name, id } | Self::Patch { type_name, id } | Self::Delete { type_name, id } => {
+                (format!("{type_name}/{id}"), true)
+            }
+            other => match other.reads() {
+                Some((type_name, id)) => (format!("{type_name}/{id}"), true),
+                None => (other.type_name().unwrap_or_default().to_owned(), false),
+            },
         }
     }
 

@@ -5,7 +5,7 @@
 pub mod installed;
 pub mod statement;
 
-use super::{Answer, Context, Request};
+use super::{Answer, Context, LEDGER, Request};
 use crate::error::{Error, Result};
 use crate::fhir::definitions::SearchParameter;
 use crate::fhir::subset::Subset;
@@ -24,6 +24,8 @@ const INTERACTIONS: [&str; 9] =
     ["read", "vread", "update", "patch", "delete", "history-instance", "history-type", "create", "search-type"];
 
 /// Interactions with the whole system.
+/// What can be done with the type of the ledger.
+const LEDGER_INTERACTIONS: [&str; 3] = ["read", "vread", "search-type"];
 const SYSTEM_INTERACTIONS: [&str; 4] = ["transaction", "batch", "search-system", "history-system"];
 
 /// The day on which what is stated here last changed.
@@ -54,7 +56,8 @@ fn state(context: &Context, mode: Mode, installed: &Installed) -> Vec<u8> {
     let support = |type_name| {
         let profiles = installed.profiles.get(type_name).into_iter().flatten();
         let supported_profiles = profiles.map(String::as_str).collect();
-        ResourceSupport { type_name, interactions: &INTERACTIONS, supported_profiles }
+        let interactions = if type_name == LEDGER { &LEDGER_INTERACTIONS[..] } else { &INTERACTIONS };
+        ResourceSupport { type_name, interactions, supported_profiles }
     };
     let instantiates: Vec<&str> = installed.instantiates.iter().map(String::as_str).collect();
     let further = further(context.conformance.parameters());

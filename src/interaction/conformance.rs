@@ -6,6 +6,8 @@ use super::capabilities::statement::Mode;
 use crate::auth::grant::Grant;
 use crate::clock::Micros;
 use crate::config::Config;
+use crate::consent::Consents;
+use crate::consent::known::Change as ConsentChange;
 use crate::error::{Category, Error, Result};
 use crate::fhir::definitions::SearchParameter;
 use crate::fhir::parse::parse;
@@ -107,6 +109,7 @@ pub struct Conformances {
     /// Those that were replaced and may still be in use by requests under way.
     older: Mutex<Vec<(TenantId, Weak<Conformance>)>>,
     progress: Mutex<FxHashMap<TenantId, Progress>>,
+    consents: Arc<Consents>,
 }
 
 /// How far `$reindex` is in a tenant, since this process began.
@@ -124,7 +127,20 @@ impl Conformances {
     /// Reads from this store.
     #[must_use]
     pub fn new(store: Store, making: KeyMaking) -> Self {
-        Self { store, making, current: RwLock::default(), older: Mutex::default(), progress: Mutex::default() }
+        Self {
+            store,
+            making,
+            current: RwLock::default(),
+            older: Mutex::default(),
+            progress: Mutex::default(),
+            consents: Arc::default(),
+        }
+    }
+
+    /// What is known of the Consents of patients.
+    #[must_use]
+    pub const fn consents(&self) -> &Arc<Consents> {
+        &self.consents
     }
 
     /// The conformance of a tenant.
@@ -199,11 +215,21 @@ impl Conformances {
     /// # Errors
     /// As [`Store::commit`].
     pub async fn commit(this: &Arc<Self>, grant: &Grant, commit: Commit) -> Result<Committed, CommitError> {
-        let Some(touched) = touched(&commit.changes) else { return this.store.commit(grant, commit).await };
+        let touched = touched(&commit.changes);
+        let has_consent = commit.changes.iter().any(|change| &*change.type_name == "Consent");
+        if touched.is_none() && !has_consent {
+            return this.store.commit(grant, commit).await;
+        }
         let (this, grant) = (Arc::clone(this), grant.clone());
         let task = tokio::spawn(async move {
+            let change = has_consent.then(|| this.consents.change(grant.tenant()));
             let result = this.store.commit(&grant, commit).await;
-            this.renew(grant.tenant(), touched);
+            if !matches!(result, Err(CommitError::Store(StoreError::OutcomeUnknown(_)))) {
+                change.into_iter().for_each(ConsentChange::end);
+            }
+            if let Some(touched) = touched {
+                this.renew(grant.tenant(), touched);
+            }
             result
         });
         task.await.unwrap_or_else(|error| Err(StoreError::OutcomeUnknown(error.to_string()).into()))

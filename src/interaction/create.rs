@@ -2,7 +2,7 @@
 
 use super::criteria::{self, Matched};
 use super::writing::{self, Decision, Stored};
-use super::{Answer, Context, Request, Return, Status, body_of};
+use super::{Answer, Context, Request, Return, Status};
 use crate::error::{Error, Result};
 use crate::interaction::call::Call;
 use crate::store::{Expect, Method, Version};
@@ -49,7 +49,7 @@ pub async fn create(context: &Context, mut request: Request<'_>) -> Result<Answe
 
 /// The one match of a conditional create.
 pub(super) fn already_there(context: &Context, prefer: Return, version: &Version) -> Result<Answer> {
-    let body = if prefer == Return::Representation { Some(body_of(version)?) } else { None };
+    let body = if prefer == Return::Representation { Some(context.give(version)?) } else { None };
     Ok(Answer {
         status: Status::Ok,
         version: Some((version.version, version.time)),

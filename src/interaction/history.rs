@@ -4,7 +4,7 @@
 //! any depth and nothing that changes meanwhile is repeated or lost.
 
 use super::call::Target;
-use super::{Answer, Context, Request, body_of, reach, shown};
+use super::{Answer, Context, Request, reach, shown};
 use crate::auth::access::Allowed;
 use crate::auth::scope::Letters;
 use crate::clock::Micros;
@@ -156,7 +156,7 @@ fn from_log(
 }
 
 fn write_entry(context: &Context, writer: &mut BundleWriter, version: &Version) -> Result<()> {
-    let resource = if version.body.is_some() { Some(body_of(version)?) } else { None };
+    let resource = if version.body.is_some() { Some(context.give(version)?) } else { None };
     let (method, status) = match version.method {
         Method::Create => ("POST", "201 Created"),
         Method::Update if version.version == 1 => ("PUT", "201 Created"),

@@ -6,6 +6,7 @@ pub mod call;
 pub mod capabilities;
 pub mod condition;
 pub mod conformance;
+pub mod consenting;
 pub mod create;
 pub mod criteria;
 pub mod cursor;
@@ -22,10 +23,13 @@ pub mod update;
 pub mod vread;
 pub mod writing;
 
+use crate::audit::record::Content;
+use crate::audit::{Ledger, Trail};
 use crate::auth::grant::Grant;
 use crate::auth::server::Server;
 use crate::clock::{Clock, Micros};
 use crate::config::{Handling, Limits};
+use crate::consent::decide::Defaults;
 use crate::error::{Category, Error, Issue, Result};
 use crate::fhir::tree::{Object, Value};
 use crate::operation;
@@ -37,6 +41,9 @@ use futures_util::future::BoxFuture;
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// The type that the ledger is served as: nobody makes, changes or deletes one.
+pub const LEDGER: &str = "AuditEvent";
 
 /// What every interaction works with.
 #[derive(Clone)]
@@ -59,8 +66,14 @@ pub struct Context {
     pub conformances: Arc<Conformances>,
     /// Whether the targets of references must exist.
     pub check_references: bool,
+    /// What holds where patients did not decide.
+    pub consent_defaults: Defaults,
     /// The authorization server; none where everybody may do everything.
     pub auth: Option<Arc<Server>>,
+    /// What the request did, for the audit ledger.
+    pub trail: Arc<Trail>,
+    /// The audit ledger.
+    pub ledger: Arc<Ledger>,
 }
 
 /// `Prefer: return=`.
@@ -134,8 +147,8 @@ impl Answer {
     ///
     /// # Errors
     /// When its bytes are damaged.
-    pub fn of(version: &Version) -> Result<Self> {
-        let mut answer = Self::ok(body_of(version)?);
+    pub fn of(context: &Context, version: &Version) -> Result<Self> {
+        let mut answer = Self::ok(context.give(version)?);
         answer.version = Some((version.version, version.time));
         Ok(answer)
     }
@@ -147,7 +160,7 @@ impl Answer {
     }
 }
 
-/// The JSON of a version that is not a deletion.
+/// The JSON of a version that is not a deletion: for the server's own use. What is given out goes through [`Context::give`].
 ///
 /// # Errors
 /// When it is one, or its bytes are damaged.
@@ -164,6 +177,10 @@ pub fn perform<'r>(context: &'r Context, request: Request<'r>) -> BoxFuture<'r, 
     Box::pin(async move {
         request.check_parameters()?;
         reach::cover(context, &request)?;
+        if request.call.type_name() == Some(LEDGER) {
+            // What was done a moment ago is to be found.
+            context.store.settled().await?;
+        }
         match &request.call {
             Call::Capabilities => capabilities::capabilities(context, &request),
             Call::Read { type_name, id } => read::read(context, &request, type_name, id),
@@ -183,12 +200,22 @@ pub fn perform<'r>(context: &'r Context, request: Request<'r>) -> BoxFuture<'r, 
 }
 
 impl Context {
-    /// A snapshot under the request's grant.
+    /// A snapshot under the request's grant, narrowed by what patients consent to.
     ///
     /// # Errors
     /// When the store fails.
     pub fn open(&self) -> Result<Records> {
-        Ok(self.store.open(&self.grant)?)
+        consenting::open(self)
+    }
+
+    /// The JSON of a version, to be given out: every body in an answer that was not in the request comes from here, so that the
+    /// ledger can name the patients.
+    ///
+    /// # Errors
+    /// As [`body_of`].
+    pub fn give(&self, version: &Version) -> Result<Vec<u8>> {
+        self.trail.disclose(version);
+        body_of(version)
     }
 
     /// What a search is read with.
@@ -295,6 +322,34 @@ const fn parameters(call: &Call) -> Option<&'static [&'static str]> {
         }
         _ => None,
     }
+}
+
+/// Tells the ledger what a request named: the resource, or what was asked.
+pub fn tell(call: &Call, query: &[(String, String)], content: &mut Content<'static>) {
+    let (subject, is_resource) = call.subject();
+    if is_resource {
+        content.target = Some(subject.into());
+    }
+    if !is_resource || matches!(call, Call::Operation { .. } | Call::History { .. }) {
+        content.query = Some(asked(call, query).into());
+    }
+}
+
+/// What a request asked, as a URL relative to the base: `Observation?code=8302-2`.
+fn asked(call: &Call, query: &[(String, String)]) -> String {
+    let (mut text, _) = call.subject();
+    match call {
+        Call::Operation { name, .. } => text.push_str(&format!("/${name}")),
+        Call::History { .. } => text.push_str("/_history"),
+        Call::Vread { version, .. } => text.push_str(&format!("/_history/{version}")),
+        _ => {}
+    }
+    let pairs = form_urlencoded::Serializer::new(String::new()).extend_pairs(query).finish();
+    if !pairs.is_empty() {
+        text.push('?');
+        text.push_str(&pairs);
+    }
+    text.trim_start_matches('/').to_owned()
 }
 
 /// 410, with the version that says so for the `ETag`.

@@ -3,8 +3,8 @@
 //!
 //! The rules:
 //! - A type and interaction that no scope covers is 403; that tells nothing of any resource.
-//! - A resource outside of what is allowed is answered exactly as one that is not there. So there is no update as create and
-//!   no conditional write where only a part of a type is allowed.
+//! - A resource outside of what is allowed is answered exactly as one that is not there. So there is no update as create where
+//!   scopes and roles reach a part of a type only, and no conditional write where they or the consents of patients do.
 //! - An old version is to be seen by who may see it by its own keys *and* the resource by its current ones, if it has any. A
 //!   deleted one is there (410) for those who could have read its last version.
 //! - A change needs its letter for what is stored and for what is submitted.
@@ -80,6 +80,7 @@ pub fn cover(context: &Context, request: &Request<'_>) -> Result<()> {
             all(type_name, Letters::DELETE).and_then(|()| all(type_name, Letters::SEARCH))
         }
         Call::Operation { target, name } => match (target, name.as_str()) {
+            (Target::Instance(..), "consent-explain") => any("Consent", Letters::READ),
             (Target::Instance(type_name, _), "meta-add" | "meta-delete") => any(type_name, Letters::UPDATE),
             (Target::Instance(type_name, _), _) => any(type_name, Letters::READ),
             (Target::Type(type_name), _) => any(type_name, Letters::SEARCH),
@@ -104,7 +105,7 @@ pub fn cover_query(context: &Context, request: &Request<'_>, query: &Query) -> R
     let names_types = request.parameter("_type").is_some_and(|types| !types.is_empty());
     let is_closed = |target: &search::Target| grant.allowed(&target.type_name, Letters::SEARCH) == Allowed::Nothing;
     let is_uncovered = |target: &search::Target| search::is_uncovered(grant, &target.expr);
-    if query.explain && !grant.is_whole() {
+    if query.explain && !grant.sees_everything() {
         return Err(insufficient_scope());
     }
     if (names_types && query.targets.iter().any(is_closed)) || query.targets.iter().any(is_uncovered) {
@@ -211,6 +212,24 @@ pub fn reaches_both(context: &Context, records: &Records, letters: Letters, vers
     }
 }
 
+/// Whether a resource of a type with these keys, stored or not, would be reached.
+///
+/// # Errors
+/// As [`current`].
+pub fn would_reach(
+    context: &Context,
+    records: &Records,
+    letters: Letters,
+    type_name: &str,
+    keys: &KeyList,
+) -> Result<bool> {
+    match records.grant().allowed(type_name, letters) {
+        Allowed::Everything => Ok(true),
+        Allowed::Nothing => Ok(false),
+        Allowed::Part(expr) => holds(context, records, type_name, Some(keys), &expr),
+    }
+}
+
 fn holds(context: &Context, records: &Records, type_name: &str, keys: Option<&KeyList>, expr: &Expr) -> Result<bool> {
     match keys {
         Some(keys) if !keys.is_empty() => search::holds(records, type_name, keys, expr, &context.search_budget()),
@@ -278,9 +297,25 @@ fn permit_one(context: &Context, records: &Records, change: &mut Change) -> Resu
         (None, None) => change.id = NOBODYS_ID.into(),
         // What is deleted is what was looked at.
         (None, Some(stored)) => change.expect = Expect::Version(stored.version),
-        (Some(_), None) if change.method != Method::Create => return Err(Error::not_found()),
+        (Some(content), None) if change.method != Method::Create => {
+            return permit_creation(context, records, change, &content.keys);
+        }
         (Some(content), _) if holds(context, records, type_name, Some(&content.keys), &expr)? => {}
         (Some(_), _) => return Err(insufficient_scope()),
     }
     Ok(())
+}
+
+/// Permits an update that creates, where scopes and roles reach all of the type and patients' consents alone narrow what is to be
+/// seen: else nobody could create under ids of their own once a single patient has decided anything. What is there and not to be
+/// seen is answered as if it were not there, and it is not written over.
+fn permit_creation(context: &Context, records: &Records, change: &Change, keys: &KeyList) -> Result<()> {
+    let type_name = &*change.type_name;
+    let reaches_all = |letters| records.grant().allowed_by_scopes(type_name, letters) == Allowed::Everything;
+    let creates = (change.method, change.expect) == (Method::Update, Expect::Absent);
+    if !creates || !reaches_all(Letters::UPDATE) || records.view().find(type_name, &change.id)?.is_some() {
+        return Err(Error::not_found());
+    }
+    let may = reaches_all(Letters::CREATE) && would_reach(context, records, Letters::CREATE, type_name, keys)?;
+    if may { Ok(()) } else { Err(insufficient_scope()) }
 }

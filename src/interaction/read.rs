@@ -13,16 +13,18 @@ use crate::store::Version;
 /// As said, and 400 for a malformed `_summary` or an unknown element.
 pub fn read(context: &Context, request: &Request<'_>, type_name: &str, id: &str) -> Result<Answer> {
     let version = reach::live(context, &context.open()?, Letters::READ, type_name, id)?;
+    // That it did not change is told, too.
+    context.trail.disclose(&version);
     if !request.conditions.want_content(&version) {
         return Ok(Answer { version: Some((version.version, version.time)), ..Answer::empty(Status::NotModified) });
     }
-    show(request, &version)
+    show(context, request, &version)
 }
 
 /// The answer with the part of a version that the request asks for.
-pub(super) fn show(request: &Request<'_>, version: &Version) -> Result<Answer> {
+pub(super) fn show(context: &Context, request: &Request<'_>, version: &Version) -> Result<Answer> {
     let part = Subset::from_query(&request.query)?;
-    let mut answer = Answer::of(version)?;
+    let mut answer = Answer::of(context, version)?;
     if let (Some(part), Some(body)) = (part, &answer.body) {
         part.check(&[&version.type_name])?;
         answer.body = Some(part.apply_to_bytes(body)?);

@@ -1,6 +1,6 @@
 //! Pages as Bundles of type searchset: links, entries, warnings. Search writes them, and the operations that search.
 
-use super::{Answer, Context, body_of};
+use super::{Answer, Context};
 use crate::error::{Error, Issue, Result};
 use crate::fhir::bundle::{BundleType, BundleWriter, Entry, SearchMode};
 use crate::fhir::parse::parse;
@@ -111,7 +111,7 @@ impl Searchset<'_> {
         let matches = page.matches.iter().map(|found| (&found.version, found.inner.as_ref(), SearchMode::Match));
         let included = page.included.iter().map(|version| (version, None, SearchMode::Include));
         for (version, inner, mode) in matches.chain(included) {
-            let mut body = body_of(version)?;
+            let mut body = self.context.give(version)?;
             let mut full_url = self.context.url(&version.type_name, &version.id, None);
             if let Some(inner) = inner {
                 let id;

@@ -1,6 +1,6 @@
 //! transaction: <https://hl7.org/fhir/R4/http.html#transaction>, rules: `#trules`. All or nothing, in one commit.
 
-use super::batch::{Entry, at_entry, respond, without_body_if};
+use super::batch::{Entry, at_entry, note, respond, without_body_if};
 use super::call::{Call, Verb};
 use super::condition::expect;
 use super::criteria::{self, Matched};
@@ -395,6 +395,7 @@ async fn answer(
             Outcome::Found(version) => create::already_there(context, prefer, &version),
             Outcome::Read(request) => {
                 let head = request.verb == Verb::Head;
+                note(context, &request);
                 perform(context, request).await.map(|answer| without_body_if(head, answer))
             }
         });

@@ -16,7 +16,7 @@ pub fn vread(context: &Context, request: &Request<'_>, type_name: &str, id: &str
     if found.body.is_none() {
         return Err(gone(number));
     }
-    read::show(request, &found)
+    read::show(context, request, &found)
 }
 
 /// Versions count from 1 and are spelled in one way only.

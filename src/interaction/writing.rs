@@ -1,7 +1,7 @@
 //! What all writing interactions share: checking a resource, making it ready to be stored, deciding and committing.
 
 use super::conformance::{self, Conformances};
-use super::{Answer, Context, Request, Return, Status, reach};
+use super::{Answer, Context, LEDGER, Request, Return, Status, reach};
 use crate::auth::scope::Letters;
 use crate::error::{Category, Error, Issue, Result};
 use crate::fhir::reference::Reference;
@@ -40,26 +40,40 @@ where
     let mut attempts = 0;
     while attempts < ATTEMPTS || Instant::now() < until {
         attempts += 1;
-        let (decision, read_at) = {
+        let (decision, entry, read_at) = {
             let records = context.open()?;
             let mut decision = decide(&records)?;
             reach::permit(context, &records, &mut decision.changes)?;
             decision.guards.extend(conformance::refuse_same_codes(&records, &decision.changes)?);
-            (decision, records.view().position())
+            refuse_ledger(&decision.changes)?;
+            let entry = context.trail.entry_of(&decision.changes, records.view(), context.clock.now())?;
+            (decision, entry, records.view().position())
         };
         let Decision { changes, guards, then } = decision;
         if changes.is_empty() {
             return Ok((then, None));
         }
-        let commit = Commit { tenant: context.grant.tenant(), changes, guards, read_at };
+        let commit = Commit { tenant: context.grant.tenant(), changes, guards, read_at, entry };
         match Conformances::commit(&context.conformances, &context.grant, commit).await {
-            Ok(committed) => return Ok((then, Some(committed))),
+            Ok(committed) => {
+                context.trail.commit_happened();
+                return Ok((then, Some(committed)));
+            }
             // Where the client set a condition, the new decision finds that it does not hold.
             Err(CommitError::Touched | CommitError::Stale { .. }) => {}
             Err(CommitError::Store(error)) => return Err(error.into()),
         }
     }
     Err(Error::new(Category::Conflict, "conflict", "Others kept changing what this request depends on."))
+}
+
+/// Only the ledger makes AuditEvents, and nothing changes them.
+fn refuse_ledger(changes: &[Change]) -> Result<()> {
+    if changes.iter().any(|change| &*change.type_name == LEDGER) {
+        let text = "AuditEvents are the server's own record: nobody creates, changes or deletes them.";
+        return Err(Error::new(Category::MethodNotAllowed, "not-supported", text));
+    }
+    Ok(())
 }
 
 /// Checks a resource that a client wants to store under this type.

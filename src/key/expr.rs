@@ -1,5 +1,6 @@
 //! The algebra: which resources of a type are meant, in terms of ranges over their search keys and nothing else.
 
+use super::by_patient::ByPatient;
 use super::inner::Inner;
 use super::range::KeyRange;
 
@@ -34,6 +35,8 @@ pub enum Expr {
         /// The resources of type `source`.
         expr: Box<Expr>,
     },
+    /// Those that the rules of each patient whom they are about permit.
+    InPatients(ByPatient),
 }
 
 impl Expr {
@@ -90,7 +93,8 @@ impl Expr {
         let prefix = inner.prefix();
         let all = |parts: &[Self]| parts.iter().map(|part| part.within(outer, inner)).collect::<Vec<_>>();
         match self {
-            Self::All => Self::Keys(KeyRange::prefix(prefix.as_bytes())),
+            // What is inside of a resource is about the patients of that, whose rules are asked there.
+            Self::All | Self::InPatients(_) => Self::Keys(KeyRange::prefix(prefix.as_bytes())),
             Self::Keys(range) => Self::Keys(range.clone().under(prefix.as_bytes())),
             Self::And(parts) => Self::and(all(parts)),
             Self::Or(parts) => Self::or(all(parts)),

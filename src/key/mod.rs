@@ -3,7 +3,9 @@
 //! Pure: no store, no clock. Design: `docs/architecture.md`, "Search keys". One file for each group of parameter types says
 //! what its keys look like and which ranges of them a query means; nothing else knows.
 
+pub mod by_patient;
 pub mod bytes;
+pub mod care;
 pub mod composite;
 pub mod date;
 pub mod decimal;
@@ -28,6 +30,7 @@ pub mod token;
 pub mod unit;
 pub mod words;
 
+pub use by_patient::{ByPatient, Rules, Stored};
 pub use expr::Expr;
 pub use extract::Extractor;
 pub use list::KeyList;

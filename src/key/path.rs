@@ -219,9 +219,11 @@ mod tests {
         let has_one = |type_name: &str, code: &str| {
             is_single(definitions::r4().search_parameter(type_name, code).unwrap(), type_name)
         };
-        let single = [("Patient", "birthdate"), ("Observation", "date"), ("Encounter", "date"), ("Claim", "_lastUpdated")];
+        let single =
+            [("Patient", "birthdate"), ("Observation", "date"), ("Encounter", "date"), ("Claim", "_lastUpdated")];
         assert!(single.iter().all(|(type_name, code)| has_one(type_name, code)));
-        let many = [("Encounter", "location-period"), ("Goal", "target-date"), ("Patient", "name"), ("Patient", "death-date")];
+        let many =
+            [("Encounter", "location-period"), ("Goal", "target-date"), ("Patient", "name"), ("Patient", "death-date")];
         assert!(!many.iter().any(|(type_name, code)| has_one(type_name, code)));
     }
 

@@ -8,8 +8,9 @@ use crate::fhir::reference::is_id;
 use crate::interaction::searchset::{Links, Searchset, Warnings};
 use crate::interaction::{Answer, Context, Request};
 use crate::key::Expr;
+use crate::key::care::care_dates;
 use crate::key::date::Span;
-use crate::search::{self, Cursor, Grouping, LatestPlace, Query, care_dates};
+use crate::search::{self, Cursor, Grouping, LatestPlace, Query};
 
 /// When the care was given that a document is about: its period, or where that is not told, when it was written.
 const CARE_DATES: [&str; 2] = ["period", "date"];

@@ -4,7 +4,6 @@
 //! First the resources of the compartment, type by type, then what they refer to outside of it. A page link holds the place
 //! where a page ended, in an order that does not change, so that no page repeats a resource.
 
-mod care;
 mod wanted;
 
 use super::parameters;

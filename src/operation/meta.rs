@@ -30,7 +30,7 @@ pub enum Change {
 /// # Errors
 /// 404 and 410 as for a read.
 pub fn meta(context: &Context, type_name: &str, id: &str) -> Result<Answer> {
-    answer(&reach::live(context, &context.open()?, Letters::READ, type_name, id)?)
+    answer(context, &reach::live(context, &context.open()?, Letters::READ, type_name, id)?)
 }
 
 /// The profiles, labels and tags that resources of a type have, or of any type; for `$meta` where no resource is named. They are
@@ -110,7 +110,7 @@ pub async fn change(
         Ok(Decision { changes, guards: Vec::new(), then: () })
     })
     .await?;
-    answer(&reach::live(context, &context.open()?, Letters::READ | Letters::UPDATE, type_name, id)?)
+    answer(context, &reach::live(context, &context.open()?, Letters::READ | Letters::UPDATE, type_name, id)?)
 }
 
 fn object(bytes: &[u8]) -> Result<Object<'_>> {
@@ -120,8 +120,8 @@ fn object(bytes: &[u8]) -> Result<Object<'_>> {
     }
 }
 
-fn answer(version: &Version) -> Result<Answer> {
-    let bytes = body_of(version)?;
+fn answer(context: &Context, version: &Version) -> Result<Answer> {
+    let bytes = context.give(version)?;
     let resource = object(&bytes)?;
     let meta = meta::meta(&resource).cloned().unwrap_or_default();
     let mut answer = Answer::ok(write::to_vec(&meta::to_parameters(meta)));

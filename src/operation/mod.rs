@@ -1,16 +1,18 @@
 //! One file per `$operation`: <https://hl7.org/fhir/R4/operations.html>.
 
+pub mod consent_explain;
 pub mod docref;
 pub mod everything;
 pub mod lastn;
 pub mod meta;
 pub mod parameters;
 pub mod reindex;
+pub mod verify;
 
 use crate::error::{Category, Error, Result};
 use crate::fhir::definitions::{self, Operation};
 use crate::interaction::call::{Call, Target};
-use crate::interaction::{Answer, Context, Request};
+use crate::interaction::{Answer, Context, LEDGER, Request};
 use std::sync::LazyLock;
 
 /// The operations of R4 that are built, on all levels and types of their definitions.
@@ -24,7 +26,7 @@ const BUILT: [&str; 6] = [
 ];
 
 /// The operations that are built and are not R4's own.
-static OTHERS: LazyLock<[Operation; 2]> = LazyLock::new(|| {
+static OTHERS: LazyLock<[Operation; 4]> = LazyLock::new(|| {
     let docref = Operation {
         url: "http://hl7.org/fhir/us/core/OperationDefinition/docref",
         code: "docref",
@@ -37,7 +39,19 @@ static OTHERS: LazyLock<[Operation; 2]> = LazyLock::new(|| {
         levels: vec!["system"],
         resources: Vec::new(),
     };
-    [docref, reindex]
+    let verify = Operation {
+        url: "urn:pharos:OperationDefinition:verify",
+        code: "verify",
+        levels: vec!["type"],
+        resources: vec![LEDGER],
+    };
+    let consent_explain = Operation {
+        url: "urn:pharos:OperationDefinition:consent-explain",
+        code: "consent-explain",
+        levels: vec!["instance"],
+        resources: vec!["Patient"],
+    };
+    [consent_explain, docref, reindex, verify]
 });
 
 /// The definitions of the operations that are built.
@@ -63,8 +77,12 @@ pub async fn call(context: &Context, request: Request<'_>) -> Result<Answer> {
         ("everything", Target::Instance(type_name, id)) if type_name == "Encounter" => {
             everything::encounter(context, request, id)
         }
+        ("consent-explain", Target::Instance(type_name, id)) if type_name == "Patient" => {
+            consent_explain::consent_explain(context, request, id)
+        }
         ("lastn", Target::Type(type_name)) if type_name == "Observation" => lastn::lastn(context, request),
         ("docref", Target::Type(type_name)) if type_name == "DocumentReference" => docref::docref(context, request),
+        ("verify", Target::Type(type_name)) if type_name == LEDGER => verify::verify(context).await,
         ("reindex", Target::System) => reindex::reindex(context, &request),
         ("meta", Target::System) => meta::in_use(context, None),
         ("meta", Target::Type(type_name)) => meta::in_use(context, Some(type_name)),

@@ -211,9 +211,9 @@ impl<'q> Criteria<'q> {
         }
         // The time of a version is a moment.
         let is_moment = parameter.code == "_lastUpdated";
-        let ranges = common.into_iter().flat_map(|window| {
-            if is_moment { window.moments().into_iter().collect() } else { window.ranges() }
-        });
+        let ranges = common
+            .into_iter()
+            .flat_map(|window| if is_moment { window.moments().into_iter().collect() } else { window.ranges() });
         Ok(Expr::any(ranges.map(|range| range.under(prefix))))
     }
 

@@ -117,6 +117,7 @@ impl<'r> Run<'r> {
                 Some(id) => self.is_referred_by(type_name, id, source, code, expr),
                 None => Ok(false),
             },
+            Expr::InPatients(rules) => self.is_permitted(type_name, keys, rules),
         }
     }
 
@@ -168,7 +169,8 @@ impl<'r> Run<'r> {
     ) -> Result<Option<Rid>> {
         let referrers = self.referrers(source, expr)?;
         let of_key = |key: &[u8]| Box::new(OfKey::new(self, source, key)) as Stream<'_>;
-        let of_any = |keys: &Vec<Arc<[u8]>>| Box::new(Union(keys.iter().map(|key| of_key(key)).collect())) as Stream<'_>;
+        let of_any =
+            |keys: &Vec<Arc<[u8]>>| Box::new(Union(keys.iter().map(|key| of_key(key)).collect())) as Stream<'_>;
         let mut all = vec![of_key(&reference_key(code, type_name, id))];
         all.extend(referrers.with.iter().map(of_any));
         let (mut found, mut from) = (Intersection(all), Rid(0));

@@ -74,6 +74,7 @@ pub fn describe(expr: &Expr) -> String {
         Expr::Or(parts) if parts.is_empty() => "nothing".into(),
         Expr::Or(parts) => joined(parts, " or "),
         Expr::Refers { code, target, expr } => format!("{code}:{target} ({})", describe(expr)),
+        Expr::InPatients(_) => "what the patients consent to".into(),
         Expr::ReferredBy { source, code, expr } => format!("_has:{source}:{code} ({})", describe(expr)),
     }
 }

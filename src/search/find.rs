@@ -4,8 +4,8 @@
 //! cost, and the first that is there is taken. Without `_sort`, the first page takes the order in which it is found.
 
 use super::back::{Start, WalkBack};
-use super::engine::Run;
 use super::cursor;
+use super::engine::Run;
 use super::explain::describe;
 use super::follow::Follow;
 use super::order::{GATHER_MAX, Order, Place, Step, Walk, Way, first_key};

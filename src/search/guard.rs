@@ -58,6 +58,8 @@ fn guard(type_name: &str, expr: &Expr, guards: &mut Vec<Guard>) {
             add(type_name, KeyRange::exactly(ALL));
             guard(type_name, inner, guards);
         }
+        // No criteria decide anything where the patients' rules narrow what may be seen (`interaction::reach`).
+        Expr::InPatients(_) => add(type_name, KeyRange::exactly(ALL)),
         Expr::And(parts) | Expr::Or(parts) => parts.iter().for_each(|part| guard(type_name, part, guards)),
         Expr::Refers { code, target, expr } => {
             add(type_name, KeyRange::prefix(&prefix_of(code)));

@@ -185,7 +185,7 @@ fn distinct(
 pub fn unfolded(view: &dyn View, type_name: &str, expr: &Expr) -> Result<Expr> {
     let all = |parts: &[Expr]| parts.iter().map(|part| unfolded(view, type_name, part)).collect::<Result<Vec<_>>>();
     Ok(match expr {
-        Expr::All | Expr::Keys(_) => expr.clone(),
+        Expr::All | Expr::Keys(_) | Expr::InPatients(_) => expr.clone(),
         Expr::And(parts) => Expr::And(all(parts)?),
         Expr::Or(parts) => Expr::Or(all(parts)?),
         Expr::Not(inner) => unfolded(view, type_name, inner)?.negate(),

@@ -214,7 +214,7 @@ fn a_grant_decides_by_the_container() {
             None,
             &Compiler { registry: &Registry::default(), options: &options() },
         );
-        let grant = Grant::limited(TenantId::DEFAULT, Arc::new(access));
+        let grant = Grant::limited(TenantId::DEFAULT, Arc::new(access), None);
         let records = Store::new(Arc::new(memory.clone())).open(&grant).unwrap();
         let page = run(&records, &query(type_name, text), None, &Budget::default()).unwrap();
         assert_eq!(page.total, Some(page.matches.len() as u64));

@@ -6,6 +6,7 @@ use crate::fhir::parse::parse;
 use crate::key::last_updated::{ALL, last_updated_key};
 use crate::key::{Extractor, KeyList, KeyRange};
 use crate::store::body::{Body, Splice};
+use crate::store::ledger::{Blocks, Entry, Head, Ledger};
 use crate::store::*;
 use crate::tenant::TenantId;
 use futures_util::future::BoxFuture;
@@ -90,7 +91,16 @@ impl View for Memory {
         let Some((type_name, id, _)) = self.resources.get(place(rid)) else { return Ok(None) };
         let body = Body { splice: Splice::WholeMeta(0), packed: Box::default(), plain_len: 0 };
         let (type_name, id) = (type_name.clone(), id.clone());
-        Ok(Some(Version { rid, type_name, id, version: 1, time: Micros(0), method: Method::Update, body: Some(body) }))
+        Ok(Some(Version {
+            rid,
+            type_name,
+            id,
+            version: 1,
+            time: Micros(0),
+            method: Method::Update,
+            patients: Box::default(),
+            body: Some(body),
+        }))
     }
     fn version(&self, rid: Rid, _version: u64) -> StoreResult<Option<Version>> {
         self.current(rid)
@@ -146,6 +156,24 @@ impl Keeper for Memory {
     }
     fn epoch(&self, _tenant: TenantId) -> u64 {
         0
+    }
+}
+
+impl Ledger for Memory {
+    fn record(&self, _tenant: TenantId, _entry: Entry) -> StoreResult<u64> {
+        Err(StoreError::ReadOnly("a backend for tests of reading".into()))
+    }
+    fn synced(&self, _number: u64) -> BoxFuture<'static, StoreResult<()>> {
+        Box::pin(async { Ok(()) })
+    }
+    fn settled(&self) -> BoxFuture<'static, StoreResult<()>> {
+        Box::pin(async { Ok(()) })
+    }
+    fn head(&self, _tenant: TenantId) -> StoreResult<Head> {
+        Ok(Head::FIRST)
+    }
+    fn blocks(&self, _tenant: TenantId, _from: u64, _is_open: bool) -> StoreResult<Blocks<'_>> {
+        Ok(Box::new(std::iter::empty()))
     }
 }
 

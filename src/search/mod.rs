@@ -7,7 +7,7 @@
 
 mod back;
 mod budget;
-mod care;
+mod by_patient;
 mod criteria;
 mod cursor;
 mod engine;
@@ -49,7 +49,7 @@ mod special_tests;
 mod tests;
 
 pub use budget::Budget;
-pub use care::care_dates;
+pub use by_patient::{patients, with_stored};
 pub use criteria::is_special;
 pub use cursor::Cursor;
 pub use engine::references;

@@ -103,7 +103,7 @@ pub fn shows(expr: &Expr, key: &[u8]) -> bool {
         Expr::Keys(range) => range.holds(key),
         Expr::And(parts) => parts.iter().all(|part| shows(part, key)),
         Expr::Or(parts) => parts.iter().any(|part| shows(part, key)),
-        Expr::Not(_) | Expr::Refers { .. } | Expr::ReferredBy { .. } => false,
+        Expr::Not(_) | Expr::Refers { .. } | Expr::ReferredBy { .. } | Expr::InPatients(_) => false,
     }
 }
 

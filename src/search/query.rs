@@ -400,7 +400,8 @@ impl Reader<'_> {
     fn criterion(&self, query: &mut Query) -> Result<(), Refusal> {
         let of_this_name = |(name, value): &&(String, String)| name == self.name && !value.is_empty();
         let before = self.pairs.iter().take(self.at).find(of_this_name);
-        let others: Vec<_> = self.pairs.iter().skip(self.at + 1).filter(of_this_name).map(|(_, value)| &**value).collect();
+        let others: Vec<_> =
+            self.pairs.iter().skip(self.at + 1).filter(of_this_name).map(|(_, value)| &**value).collect();
         let read = |target: &Target| {
             let (registry, options) = (self.registry, self.options);
             let is_joined = is_joined(registry, &target.type_name, self.name);

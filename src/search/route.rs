@@ -74,9 +74,8 @@ impl<'r> Route<'r> {
             single => vec![Leg::of(single)],
         };
         let rest = parts.iter().enumerate().filter(|(other, _)| *other != at).map(|(_, part)| part).collect();
-        (legs.len() <= usize::from(u8::MAX)).then_some(Self { legs, rest })
+        u8::try_from(legs.len()).is_ok().then_some(Self { legs, rest })
     }
-
 
     /// The place of a resource that is in the set; `None` for one that is in no leg.
     pub fn place(&self, run: &Run<'_>, type_name: &str, keys: &KeyList) -> Result<Option<Vec<u8>>> {
@@ -194,7 +193,7 @@ fn is_walkable(expr: &Expr) -> bool {
         // Where a resource stands among those that are referred to has to be found without a look at all that refer to it.
         Expr::ReferredBy { expr, .. } => is_of_few_keys(expr),
         Expr::Or(parts) => parts.iter().any(|part| !matches!(part, Expr::Or(_)) && is_walkable(part)),
-        Expr::All | Expr::And(_) | Expr::Not(_) => false,
+        Expr::All | Expr::And(_) | Expr::Not(_) | Expr::InPatients(_) => false,
     }
 }
 

@@ -42,12 +42,10 @@ fn period((start, months): (i64, i64)) -> String {
 impl Encounter {
     fn json(&self, id: usize) -> String {
         let list = |items: Vec<String>| items.join(",");
-        let stays = self.stays.iter().map(|stay| {
-            format!(r#"{{"location":{{"display":"x"}},"period":{}}}"#, period(*stay))
-        });
-        let participants = self.participants.iter().map(|id| {
-            format!(r#"{{"individual":{{"reference":"Practitioner/p{id}"}}}}"#)
-        });
+        let stays =
+            self.stays.iter().map(|stay| format!(r#"{{"location":{{"display":"x"}},"period":{}}}"#, period(*stay)));
+        let participants =
+            self.participants.iter().map(|id| format!(r#"{{"individual":{{"reference":"Practitioner/p{id}"}}}}"#));
         let part_of = self.part_of.map(|id| format!(r#","partOf":{{"reference":"Encounter/e{id}"}}"#));
         format!(
             r#"{{"resourceType":"Encounter","id":"e{id}","status":"{}","class":{{"code":"AMB"}},"period":{},"location":[{}],"participant":[{}]{}}}"#,
@@ -85,7 +83,8 @@ fn encounter() -> impl Strategy<Value = Encounter> {
 }
 
 fn world() -> impl Strategy<Value = Memory> {
-    let practitioners = prop::collection::vec((prop::sample::select(vec!["a", "c", "ax"]), 1960_i64..1980), PRACTITIONERS);
+    let practitioners =
+        prop::collection::vec((prop::sample::select(vec!["a", "c", "ax"]), 1960_i64..1980), PRACTITIONERS);
     (practitioners, prop::collection::vec(encounter(), 0..30)).prop_map(|(practitioners, encounters)| {
         let mut memory = Memory::default();
         for (id, (name, born)) in practitioners.iter().enumerate() {

@@ -36,7 +36,16 @@ pub struct Scan<'r> {
 
 impl<'r> Scan<'r> {
     pub const fn new(run: &'r Run<'r>, type_name: &'r str, range: KeyRange, is_back: bool) -> Self {
-        Self { run, type_name, rest: range, is_back, postings: None, unwanted: 0, last: None, patience: *PATIENCE.start() }
+        Self {
+            run,
+            type_name,
+            rest: range,
+            is_back,
+            postings: None,
+            unwanted: 0,
+            last: None,
+            patience: *PATIENCE.start(),
+        }
     }
 
     /// Goes on behind a key.

@@ -78,6 +78,18 @@ impl Body {
         })
     }
 
+    /// Packs a resource without compressing it: for one that is made to be read at once.
+    #[must_use]
+    pub fn uncompressed(resource: &Object<'_>) -> Self {
+        let mut packed = vec![PLAIN];
+        let splice = match write_stored(resource, &mut packed) {
+            Splice::WholeMeta(at) => Splice::WholeMeta(at - 1),
+            Splice::IntoMeta(at) => Splice::IntoMeta(at - 1),
+        };
+        let plain_len = length(&packed) - 1;
+        Self { splice, packed: packed.into_boxed_slice(), plain_len }
+    }
+
     /// The resource's JSON with this version and time in its `meta`.
     ///
     /// # Errors
@@ -176,7 +188,7 @@ fn write_stored(resource: &Object<'_>, out: &mut Vec<u8>) -> Splice {
         if name == "meta" && kept.is_none() {
             continue;
         }
-        if out.len() > 1 {
+        if out.last() != Some(&b'{') {
             out.push(b',');
         }
         write_str(name, out);

@@ -82,7 +82,7 @@ pub fn check_all(backend: &dyn Backend, first_tenant: TenantId) -> Result<(), Br
 /// # Errors
 /// As [`Backend::commit`].
 pub fn commit(backend: &dyn Backend, tenant: TenantId, changes: Vec<Change>) -> Result<Committed, CommitError> {
-    wait(backend.commit(Commit { tenant, changes, guards: Vec::new(), read_at: Micros(i64::MIN) }))
+    wait(backend.commit(Commit { tenant, changes, guards: Vec::new(), read_at: Micros(i64::MIN), entry: None }))
 }
 
 /// Waits for a write on this thread.
@@ -312,7 +312,7 @@ fn one_key_is_read_from_a_number_on(store: &dyn Backend, tenant: TenantId) -> Re
 fn guards_refuse(store: &dyn Backend, tenant: TenantId) -> Result<(), Breach> {
     let guarded = |id: &str, key: &str, read_at: Micros| {
         let guards = vec![Guard { type_name: "Basic".into(), range: KeyRange::exactly(key.as_bytes()) }];
-        wait(store.commit(Commit { tenant, changes: vec![put("Basic", id, "", &[key])], guards, read_at }))
+        wait(store.commit(Commit { tenant, changes: vec![put("Basic", id, "", &[key])], guards, read_at, entry: None }))
     };
     let before = store.view(tenant)?.position();
     guarded("a", "k\0x", before)?;
@@ -338,7 +338,7 @@ fn guarded_future(
     read_at: Micros,
 ) -> futures_util::future::BoxFuture<'static, Result<Committed, CommitError>> {
     let guards = vec![Guard { type_name: "Basic".into(), range: KeyRange::prefix(b"u\0") }];
-    store.commit(Commit { tenant, changes: vec![put("Basic", id, "", &["u\0only"])], guards, read_at })
+    store.commit(Commit { tenant, changes: vec![put("Basic", id, "", &["u\0only"])], guards, read_at, entry: None })
 }
 
 fn the_log_tells_all(store: &dyn Backend, tenant: TenantId) -> Result<(), Breach> {
@@ -399,7 +399,13 @@ fn new_keys_replace(store: &dyn Backend, tenant: TenantId) -> Result<(), Breach>
     };
     let guarded = |read_at| {
         let guards = vec![Guard { type_name: "Basic".into(), range: KeyRange::exactly(b"k\0new") }];
-        wait(store.commit(Commit { tenant, changes: vec![put("Basic", "guarded", "", &[])], guards, read_at }))
+        wait(store.commit(Commit {
+            tenant,
+            changes: vec![put("Basic", "guarded", "", &[])],
+            guards,
+            read_at,
+            entry: None,
+        }))
     };
     hold!("those still current", wait(store.reindex(tenant, (0..42).map(new).collect()))?, 38);
     hold!("what was decided before", matches!(guarded(second.time), Err(CommitError::Touched)), true);

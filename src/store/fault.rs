@@ -3,6 +3,7 @@
 //! A seed decides which calls fail and how, so that a run can be repeated. (How the embedded store itself takes a failing
 //! disk is tested below it, at the file layer: `tests/durability/faults.c`.)
 
+use super::ledger::{Blocks, Entry, Head, Ledger};
 use super::{
     Backend, Commit, CommitError, Committed, LogEntry, NewKeys, Position, Postings, Rid, Runs, StoreError, StoreResult,
 };
@@ -132,6 +133,31 @@ impl Backend for Faulty {
 
     fn close(&self) -> StoreResult<()> {
         self.inner.close()
+    }
+}
+
+impl Ledger for Faulty {
+    fn record(&self, tenant: TenantId, entry: Entry) -> StoreResult<u64> {
+        if self.dice.hits(self.dice.odds.refused) {
+            return Err(StoreError::Closed("by the dice".into()));
+        }
+        self.inner.record(tenant, entry)
+    }
+
+    fn synced(&self, number: u64) -> BoxFuture<'static, StoreResult<()>> {
+        self.inner.synced(number)
+    }
+
+    fn settled(&self) -> BoxFuture<'static, StoreResult<()>> {
+        self.inner.settled()
+    }
+
+    fn head(&self, tenant: TenantId) -> StoreResult<Head> {
+        self.inner.head(tenant)
+    }
+
+    fn blocks(&self, tenant: TenantId, from: u64, is_open: bool) -> StoreResult<Blocks<'_>> {
+        self.inner.blocks(tenant, from, is_open)
     }
 }
 

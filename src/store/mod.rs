@@ -11,15 +11,17 @@ pub mod body;
 pub mod contract;
 pub mod embedded;
 pub mod fault;
+pub mod ledger;
 pub mod seal;
 
-use crate::auth::grant::Grant;
+use crate::auth::grant::{Consented, Grant};
 use crate::auth::keeper::{Keeper, KeeperError, SharedKeeper};
 use crate::clock::Micros;
 use crate::key::{KeyList, KeyRange};
 use crate::tenant::TenantId;
 use body::Body;
 use futures_util::future::BoxFuture;
+use ledger::{Blocks, Entry, Head, Ledger};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -85,6 +87,8 @@ pub struct Version {
     pub time: Micros,
     /// How this version came to be.
     pub method: Method,
+    /// The ids of the patients whose data it is; of a deletion, those of the version before.
+    pub patients: Box<[Box<str>]>,
     /// The bytes, absent for a deletion.
     pub body: Option<Body>,
 }
@@ -135,6 +139,8 @@ pub struct Commit {
     pub guards: Vec<Guard>,
     /// The position of the snapshot on which the guards were evaluated.
     pub read_at: Position,
+    /// What the ledger shall have, exactly if the commit happens.
+    pub entry: Option<Entry>,
 }
 
 /// New search keys for a version that stays as it is: for parameters that came after it was written.
@@ -232,7 +238,8 @@ pub type Rids<'v> = Box<dyn Iterator<Item = StoreResult<Rid>> + 'v>;
 /// The same, many numbers at a time: none of the runs is empty, and they ascend within each and from one to the next.
 pub type Runs<'v> = Box<dyn Iterator<Item = StoreResult<Vec<Rid>>> + 'v>;
 
-/// A snapshot of one tenant's data.
+/// A snapshot of one tenant's data. The entries of its ledger stand among the resources ([`ledger`]), as of one version each that
+/// nothing changes.
 pub trait View: Send + Sync {
     /// The number of the resource with this type and id, deleted ones included.
     fn find(&self, type_name: &str, id: &str) -> StoreResult<Option<Rid>>;
@@ -278,7 +285,7 @@ impl From<StoreError> for KeeperError {
 }
 
 /// What a store engine provides. Only [`Store`] calls it.
-pub trait Backend: Keeper {
+pub trait Backend: Keeper + Ledger {
     /// A snapshot of one tenant.
     fn view(&self, tenant: TenantId) -> StoreResult<Box<dyn View>>;
     /// Commits; durable when the future ends with `Ok`.
@@ -341,6 +348,46 @@ impl Store {
         self.backend.reindex(grant.tenant(), keys).await
     }
 
+    /// What happened, for the ledger. It asks for no grant: refusals are recorded, too.
+    ///
+    /// # Errors
+    /// See [`Ledger::record`].
+    pub fn record(&self, tenant: TenantId, entry: Entry) -> StoreResult<u64> {
+        self.backend.record(tenant, entry)
+    }
+
+    /// See [`Ledger::synced`].
+    ///
+    /// # Errors
+    /// When the ledger has failed.
+    pub async fn synced(&self, number: u64) -> StoreResult<()> {
+        self.backend.synced(number).await
+    }
+
+    /// See [`Ledger::settled`].
+    ///
+    /// # Errors
+    /// When the ledger has failed.
+    pub async fn settled(&self) -> StoreResult<()> {
+        self.backend.settled().await
+    }
+
+    /// See [`Ledger::head`].
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub fn ledger_head(&self, tenant: TenantId) -> StoreResult<Head> {
+        self.backend.head(tenant)
+    }
+
+    /// See [`Ledger::blocks`].
+    ///
+    /// # Errors
+    /// When the chain can't be read.
+    pub fn ledger(&self, tenant: TenantId, from: u64, is_open: bool) -> StoreResult<Blocks<'_>> {
+        self.backend.blocks(tenant, from, is_open)
+    }
+
     /// Keeps what is no resource. It asks for no grant: it is what authorization itself stands on.
     #[must_use]
     pub fn keeper(&self) -> SharedKeeper {
@@ -381,6 +428,13 @@ impl Records {
     #[must_use]
     pub const fn grant(&self) -> &Grant {
         &self.grant
+    }
+
+    /// The same, as far as patients consent to it.
+    #[must_use]
+    pub fn consented(mut self, to: Option<Consented>) -> Self {
+        self.grant = self.grant.consented(to);
+        self
     }
 
     /// The raw snapshot, past which nothing goes that the grant does not reach: for the search engine, which compiles the grant

@@ -37,6 +37,10 @@ pub enum Purpose {
     Check = 3,
     /// Records that are no resources: see [`crate::auth::keeper`].
     Kept = 4,
+    /// Blocks of the ledger: see [`crate::store::ledger`].
+    Ledger = 5,
+    /// Entries that wait to be put into such a block.
+    Staged = 6,
 }
 
 /// Where a sealed value belongs: it opens nowhere else.

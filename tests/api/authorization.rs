@@ -404,6 +404,7 @@ fn letters_of_client_and_role_include_nothing_that_neither_gives_alone() {
         own_patients: false,
         break_glass: false,
         is_admin: false,
+        purpose_of_use: Vec::new(),
     };
     server.keep("Reader", &reader);
     let person = Person { roles: &["Reader"], ..Person::default() };

@@ -2,12 +2,15 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::print_stdout)]
 
+mod audit;
 mod authorization;
 mod authorize;
 mod batch;
 mod binary;
 mod broker;
 mod capabilities;
+mod consent;
+mod consent_explain;
 mod cors;
 mod create;
 mod delete;

@@ -225,6 +225,7 @@ fn a_role_that_changes_here_changes_what_a_token_gives() {
         own_patients: false,
         break_glass: false,
         is_admin: false,
+        purpose_of_use: Vec::new(),
     };
     server.keep("Clerk", &role("user/Patient.rs"));
     let clerk = bearing(&issuer, &server, &json!({}));

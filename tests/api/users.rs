@@ -55,6 +55,8 @@ impl House {
             about: serde_json::Map::new(),
             created: 0,
             disabled: false,
+            purpose_of_use: Vec::new(),
+            recipient: None,
         };
         let authorization: Authorization = serde_json::from_value(json!({
             "id": format!("{}~1", user.id), "client_id": "console", "user": user.id, "scopes": scopes,

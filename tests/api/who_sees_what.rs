@@ -6,6 +6,8 @@
 //! statuses and contents of many answers are those that the model expects, no answer shows the mark of a version that is not to be seen,
 //! and nothing is changed that the model says may not be changed.
 
+mod consents;
+mod directives;
 mod model;
 mod population;
 mod requests;
@@ -31,19 +33,31 @@ const LETTERS: [char; 4] = ['r', 's', 'u', 'd'];
 
 #[test]
 fn nobody_learns_of_what_is_not_to_be_seen() {
+    rounds(population::token);
+}
+
+#[test]
+fn nobody_learns_of_what_patients_do_not_consent_to() {
+    let counts = rounds(population::wide_token);
+    assert!(counts.narrowed > 0 && counts.hidden > 0 && counts.shown > 0);
+}
+
+/// Runs the seeds with tokens that `draw` draws.
+fn rounds(draw: fn(&mut Rng) -> Token) -> Counts {
     let first = std::env::var("PHAROS_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
     let count = std::env::var("PHAROS_TEST_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(SEEDS);
     let first: u64 = first.unwrap_or(1);
     let mut counts = Counts::default();
     let mut failed = Vec::new();
     for seed in first..first + count {
-        let round = std::panic::AssertUnwindSafe(|| Round::new(seed).run(&mut counts));
+        let round = std::panic::AssertUnwindSafe(|| Round::new(seed, draw).run(&mut counts));
         if std::panic::catch_unwind(round).is_err() {
             failed.push(seed);
         }
     }
     println!("{count} tokens: {counts:?}");
     assert!(failed.is_empty(), "each of PHAROS_TEST_SEED={failed:?} fails");
+    counts
 }
 
 /// What was looked at, so that a run shows that it did look.
@@ -57,6 +71,8 @@ struct Counts {
     shown: usize,
     changed: usize,
     parted: usize,
+    /// Tokens for which consents counted.
+    narrowed: usize,
 }
 
 struct Round {
@@ -74,16 +90,18 @@ struct Round {
 }
 
 impl Round {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, draw: fn(&mut Rng) -> Token) -> Self {
         let mut rng = Rng(seed);
-        let token = population::token(&mut rng);
-        let (full, twin) = (Server::guarded(), Server::guarded());
-        let admins = [&full, &twin].map(|server| server.as_system("system/*.cruds"));
-        let rounds = populate(&mut rng, &admins[0]);
+        let token = draw(&mut rng);
+        let guarded = || Server::with(|config| (config.insecure_open, config.audit.enabled) = (false, Some(false)));
+        let (full, twin) = (guarded(), guarded());
+        let admins = [&full, &twin].map(operator);
+        let rounds = populate(&mut rng, &admins[0], token.with_consents);
         let world = load(&admins[0]);
         let clients = [&full, &twin].map(|server| mint(server, &token));
         let user = token.user.as_ref().map(|(roles, user)| (&roles[..], user.as_deref(), token.break_glass));
-        let rights = Rights::new(&token.scopes, token.patient.as_deref(), user);
+        let registered = (token.registered.as_deref(), &token.purposes[..]);
+        let rights = Rights::new(&token.scopes, token.patient.as_deref(), user, registered);
         fill_twin(&admins[1], &world, &rights, &rounds);
         let story = format!("PHAROS_TEST_SEED={seed} {token:#?}");
         Self {
@@ -104,6 +122,7 @@ impl Round {
         let is_hidden = |(name, number): &(&Name, usize)| !is_seen(&self.rights, &self.world, name, *number);
         counts.versions += versions().count();
         counts.hidden += versions().filter(is_hidden).count();
+        counts.narrowed += usize::from(self.rights.is_narrowed(&self.world));
         for _ in 0..READS {
             let ask = self.maker().read();
             self.ask(&ask, counts);
@@ -172,7 +191,7 @@ impl Round {
                     None => self.rights.reaches(&self.world, 'd', name),
                     Some(content) if before.is_empty() => {
                         self.rights.may(&self.world, 'c', content)
-                            && (name.1.starts_with("id-") || self.rights.all('u', &name.0))
+                            && (name.1.starts_with("id-") || self.rights.all_by_scopes('u', &name.0))
                     }
                     Some(content) => {
                         self.rights.reaches(&self.world, 'u', name) && self.rights.may(&self.world, 'u', content)
@@ -225,9 +244,23 @@ fn marks(rights: &Rights, world: &World) -> BTreeMap<String, String> {
     marks
 }
 
+/// Somebody who may do everything, whatever patients consent to.
+fn operator(server: &Server) -> Client {
+    let role = records::Role {
+        name: "Operator".into(),
+        scopes: Scopes::parse("user/*.cruds"),
+        own_patients: false,
+        break_glass: true,
+        is_admin: false,
+        purpose_of_use: Vec::new(),
+    };
+    server.keep(&role.name, &role);
+    server.as_user("user/*.cruds", &Person { roles: &["Operator"], break_glass: Some("a test"), ..Person::default() })
+}
+
 /// Makes a few rounds of changes, each in one transaction, and tells what each of them touched.
-fn populate(rng: &mut Rng, admin: &Client) -> Vec<Vec<Name>> {
-    let mut names: Vec<_> = all_names().collect();
+fn populate(rng: &mut Rng, admin: &Client, with_consents: bool) -> Vec<Vec<Name>> {
+    let mut names: Vec<_> = all_names().filter(|name| with_consents || name.0 != "Consent").collect();
     let mut live = BTreeSet::new();
     let mut rounds = Vec::new();
     for round in 0..4 {
@@ -335,7 +368,9 @@ fn other(rights: &Rights, world: &World, content: &Value) -> Value {
 
 /// A client with the token, its roles kept before.
 fn mint(server: &Server, token: &Token) -> Client {
-    let Some((roles, fhir_user)) = &token.user else { return server.as_system(&token.scopes) };
+    let Some((roles, fhir_user)) = &token.user else {
+        return server.as_registered(&token.scopes, token.registered.as_deref(), &token.purposes);
+    };
     for role in roles.iter().filter(|role| role.name != "Provider") {
         let kept = records::Role {
             name: role.name.clone(),
@@ -343,6 +378,7 @@ fn mint(server: &Server, token: &Token) -> Client {
             own_patients: role.own_patients,
             break_glass: role.break_glass,
             is_admin: false,
+            purpose_of_use: role.purposes.clone(),
         };
         server.keep(&role.name, &kept);
     }

@@ -37,7 +37,7 @@ async fn write_on(store: Arc<Embedded>, seed: u64, client: String) {
     for n in 0.. {
         store.keep(TENANT, next_code(&client, n)).await.unwrap();
         let changes = changes(&step(seed, &client, n));
-        let commit = Commit { tenant: TENANT, changes, guards: Vec::new(), read_at: Micros(i64::MIN) };
+        let commit = Commit { tenant: TENANT, changes, guards: Vec::new(), read_at: Micros(i64::MIN), entry: None };
         store.commit(commit).await.unwrap();
         writeln!(std::io::stdout().lock(), "ack {client} {n}").unwrap();
     }

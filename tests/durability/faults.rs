@@ -163,7 +163,7 @@ fn below_the_floor_of_free_space_the_store_is_read_only() {
 fn a_full_queue_is_busy_and_a_closed_store_is_closed() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&Options { most_waiting: 0, ..Options::at(folder.path().join("store")) });
-    let commit = Commit { tenant: TENANT, changes: Vec::new(), guards: Vec::new(), read_at: Micros(0) };
+    let commit = Commit { tenant: TENANT, changes: Vec::new(), guards: Vec::new(), read_at: Micros(0), entry: None };
     let error = contract::wait(store.commit(commit)).unwrap_err();
     assert!(matches!(error, CommitError::Store(StoreError::Busy)), "{error}");
     let error = keep(&store, TENANT, vec![record("a")]).unwrap_err();

@@ -37,7 +37,13 @@ fn one_history(seed: u64) {
                 steps[client] += 1;
                 oracle.apply(&ops);
                 let read_at = Micros(i64::MIN);
-                waiting.push(store.commit(Commit { tenant, changes: changes(&ops), guards: Vec::new(), read_at }));
+                waiting.push(store.commit(Commit {
+                    tenant,
+                    changes: changes(&ops),
+                    guards: Vec::new(),
+                    read_at,
+                    entry: None,
+                }));
             }
             let committed: Vec<_> = runtime.block_on(join_all(waiting)).into_iter().map(Result::unwrap).collect();
             assert!(committed.is_sorted_by(|a, b| a.time < b.time), "time rises, whatever the clock says");

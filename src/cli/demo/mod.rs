@@ -54,7 +54,7 @@ pub fn run(demo: &Demo) -> Result<(), Failure> {
 /// Puts the population into the store: the same people under the same ids, however often.
 fn fill(app: &Arc<App>, demo: &Demo) -> Result<usize, Failure> {
     let today = jiff::Timestamp::from_microsecond(SystemClock.now().0)?.to_zoned(jiff::tz::TimeZone::UTC).date();
-    let context = app.context(Grant::unrestricted(TenantId::DEFAULT))?;
+    let context = app.context(Grant::unrestricted(TenantId::DEFAULT), serve::trail(app))?;
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     let mut bundles = 0;
     for bundle in Population::new(demo.seed, demo.patients, today) {

@@ -38,6 +38,11 @@ pub static ROLE: Schema = LazyLock::new(|| {
             "own_patients": { "type": "boolean" },
             "break_glass": { "type": "boolean" },
             "is_admin": { "type": "boolean" },
+            "purpose_of_use": {
+                "type": "array",
+                "items": { "type": "string", "pattern": "^[A-Za-z_]{1,40}$" },
+                "maxItems": 20,
+            },
         },
         "required": ["scopes"],
         "additionalProperties": false,

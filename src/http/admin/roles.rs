@@ -20,6 +20,8 @@ struct Body {
     break_glass: bool,
     #[serde(default)]
     is_admin: bool,
+    #[serde(default)]
+    purpose_of_use: Vec<String>,
 }
 
 /// The list.
@@ -47,6 +49,7 @@ pub async fn one(call: &Call<'_>, name: &str) -> Result<Answer> {
                 own_patients: body.own_patients,
                 break_glass: body.break_glass,
                 is_admin: body.is_admin,
+                purpose_of_use: body.purpose_of_use,
             };
             let is_new = auth.role(tenant, name)?.is_none();
             auth.put_role(tenant, &role, call.version, &|scope| call.app.check_restriction(tenant, scope)).await?;

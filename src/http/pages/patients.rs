@@ -1,6 +1,8 @@
 //! Patients as the pages show them: found and read under a grant, like by any client.
 
-use super::{Failure, Visit};
+use super::{Failure, TENANT, Visit};
+use crate::audit::record::Content;
+use crate::auth::agent::Agent;
 use crate::auth::grant::Grant;
 use crate::config::Handling;
 use crate::error::Category;
@@ -65,9 +67,13 @@ fn escaped(text: &str) -> String {
 ///
 /// # Errors
 /// 400 for what can't be looked for, such as a day that is none.
-pub(super) async fn find(visit: &Visit, grant: Grant, wanted: &Wanted<'_>) -> Result<(Vec<Patient>, bool), Failure> {
+pub(super) async fn find(
+    visit: &Visit,
+    who: (Grant, Arc<Agent>),
+    wanted: &Wanted<'_>,
+) -> Result<(Vec<Patient>, bool), Failure> {
     let call = Call::Search { type_name: Some("Patient".to_owned()) };
-    let Some(body) = perform(visit, grant, call, wanted.query()).await? else { return Ok((Vec::new(), false)) };
+    let Some(body) = perform(visit, who, call, wanted.query()).await? else { return Ok((Vec::new(), false)) };
     let bundle = parse(&body, usize::MAX).map_err(|error| Failure::internal(&error.to_string()))?;
     let entries = bundle.get("entry").map_or(&[][..], Value::items);
     let found = entries.iter().filter_map(|entry| Patient::of(entry.get("resource")?)).collect();
@@ -77,12 +83,12 @@ pub(super) async fn find(visit: &Visit, grant: Grant, wanted: &Wanted<'_>) -> Re
 }
 
 /// A patient by id; `None` where there is none that this grant reaches.
-pub(super) async fn one(visit: &Visit, grant: Grant, id: &str) -> Result<Option<Patient>, Failure> {
+pub(super) async fn one(visit: &Visit, who: (Grant, Arc<Agent>), id: &str) -> Result<Option<Patient>, Failure> {
     if !crate::fhir::reference::is_id(id) {
         return Ok(None);
     }
     let call = Call::Read { type_name: "Patient".to_owned(), id: id.to_owned() };
-    let Some(body) = perform(visit, grant, call, Vec::new()).await? else { return Ok(None) };
+    let Some(body) = perform(visit, who, call, Vec::new()).await? else { return Ok(None) };
     let resource = parse(&body, usize::MAX).map_err(|error| Failure::internal(&error.to_string()))?;
     Ok(Patient::of(&resource))
 }
@@ -91,14 +97,18 @@ pub(super) async fn one(visit: &Visit, grant: Grant, id: &str) -> Result<Option<
 /// this grant.
 async fn perform(
     visit: &Visit,
-    grant: Grant,
+    who: (Grant, Arc<Agent>),
     call: Call,
     query: Vec<(String, String)>,
 ) -> Result<Option<Vec<u8>>, Failure> {
     let app = Arc::clone(&visit.shared.app);
     let handle = tokio::runtime::Handle::current();
+    let trail = Arc::new(app.ledger.trail(call.event(), Some(visit.from())));
+    let (grant, agent) = who;
+    trail.set_agent(agent);
     let work = move || {
-        let context = app.context(grant)?;
+        let context = app.context(grant, Arc::clone(&trail))?;
+        let (asked, pairs) = (call.clone(), query.clone());
         let request = Request {
             verb: Verb::Get,
             call,
@@ -109,7 +119,11 @@ async fn perform(
             body: None,
             provenance: None,
         };
-        handle.block_on(interaction::perform(&context, request))
+        handle.block_on(async {
+            let result = interaction::perform(&context, request).await;
+            let about = |content: &mut Content<'static>| interaction::tell(&asked, &pairs, content);
+            app.ledger.close(TENANT, &trail, result, about).await
+        })
     };
     let done = tokio::task::spawn_blocking(work).await;
     match done.map_err(|_| Failure::internal("looking for patients panicked"))? {

@@ -208,7 +208,9 @@ impl Capabilities<'_> {
         resource.set("profile", format!("http://hl7.org/fhir/StructureDefinition/{name}").into());
         set_codes(&mut resource, "supportedProfile", &support.supported_profiles);
         set_list(&mut resource, "interaction", support.interactions.iter().map(interaction).collect());
-        self.policy.write(&mut resource);
+        if support.interactions.contains(&"update") {
+            self.policy.write(&mut resource);
+        }
         if self.search.includes && support.interactions.contains(&"search-type") {
             let references = parameters.iter().filter(|parameter| parameter.param_type == ParamType::Reference);
             let includes = references.map(|parameter| Value::from(format!("{name}:{}", parameter.code)));

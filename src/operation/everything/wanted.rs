@@ -1,14 +1,14 @@
 //! The parameters of `$everything`.
 
-use super::care::care_date_codes;
 use crate::config::Handling;
 use crate::error::{Error, Result};
 use crate::fhir::definitions;
 use crate::interaction::Context;
+use crate::key::care::{care_date_codes, care_dates};
 use crate::key::date::{self, Span};
 use crate::key::{Expr, Prefix, prefix_of};
 use crate::operation::parameters;
-use crate::search::{Target, care_dates};
+use crate::search::Target;
 
 /// What is asked for.
 pub struct Wanted {

@@ -2,9 +2,9 @@
 
 use super::Shared;
 use super::group::{Group, Lane, Prepared};
-use super::kept;
 use super::queue::{Answer, Outcome, Queue};
 use super::tables::{Tables, failed};
+use super::{kept, ledger};
 use crate::clock::Micros;
 use crate::store::{StoreError, StoreResult};
 use crate::tenant::TenantId;
@@ -24,6 +24,8 @@ pub(super) struct Committer {
     next_expiry: Micros,
     /// Whether more has expired than the last group erased.
     has_more_to_erase: bool,
+    /// The number of the next entry that a commit stages for the ledger.
+    next_row: u64,
 }
 
 /// If the committer panics, nobody waits for it in vain.
@@ -40,7 +42,8 @@ impl Drop for ClosesAtPanic<'_> {
 impl Committer {
     pub(super) fn new(shared: Arc<Shared>, number: u64) -> StoreResult<Self> {
         let next_expiry = kept::first_expiry(&shared.tables)?;
-        Ok(Self { shared, lanes: FxHashMap::default(), number, next_expiry, has_more_to_erase: false })
+        let next_row = ledger::next_row(&shared.tables)?;
+        Ok(Self { shared, lanes: FxHashMap::default(), number, next_expiry, has_more_to_erase: false, next_row })
     }
 
     /// Runs until the queue ends, or a write fails.
@@ -69,7 +72,7 @@ impl Committer {
 
     /// Writes a group; when this returns, it is on disk and marked so.
     fn write(&mut self, commits: Vec<Prepared>) -> StoreResult<Vec<Outcome>> {
-        let Shared { tables, sealer, clock, mark, epochs, .. } = &*self.shared;
+        let Shared { tables, sealer, clock, mark, epochs, staging, .. } = &*self.shared;
         let mut group = Group::new(tables, sealer, &mut self.lanes);
         let mut outcomes = Vec::with_capacity(commits.len());
         for commit in commits {
@@ -89,7 +92,13 @@ impl Committer {
         let slots = self.shared.options.most_groups_in_journals;
         self.shared.checkpoints.make_room(number, slots)?;
         let renewed = std::mem::take(&mut group.kept.renewed);
-        group.into_batch(number, slots)?.commit().map_err(|error| failed(&error))?;
+        let mut staged = std::mem::take(&mut group.staged);
+        for (row, entry) in (self.next_row..).zip(&mut staged) {
+            entry.row = Some(row);
+        }
+        self.next_row += staged.len() as u64;
+        group.into_batch(number, slots, &staged)?.commit().map_err(|error| failed(&error))?;
+        staging.add_rows(staged);
         for tenant in renewed {
             epochs.grow(tenant);
         }

@@ -17,8 +17,8 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-/// What this program writes and reads. A store of a later schema is refused; an earlier one will be upgraded at opening.
-pub const SCHEMA: u32 = 1;
+/// What this program writes and reads: no other is opened. Schema 1 did not say in a record whose data it is.
+pub const SCHEMA: u32 = 2;
 
 const CHECK: Place = Place { purpose: Purpose::Check, tenant: TenantId(u32::MAX), rid: Rid(0), version: 0 };
 const CHECK_TEXT: &[u8] = b"pharos";
@@ -83,7 +83,7 @@ pub(super) fn write_format(folder: &Path, sealer: &Sealer) -> StoreResult<()> {
     written.map_err(|error| io_error(&path, &error))
 }
 
-/// Refuses a newer schema, and a key file that is not this store's.
+/// Refuses another schema, and a key file that is not this store's.
 pub(super) fn check_format(folder: &Path, sealer: &Sealer) -> StoreResult<()> {
     let path = folder.join("format");
     let bytes = std::fs::read(&path).map_err(|error| io_error(&path, &error))?;
@@ -92,11 +92,16 @@ pub(super) fn check_format(folder: &Path, sealer: &Sealer) -> StoreResult<()> {
     let (line, check) = bytes.split_at_checked(end + 1).ok_or_else(unreadable)?;
     let line_text = std::str::from_utf8(line).map_err(|_| unreadable())?;
     let schema = line_text.trim().strip_prefix("pharos store schema ").and_then(|text| text.parse::<u32>().ok());
-    if schema.ok_or_else(unreadable)? > SCHEMA {
+    let schema = schema.ok_or_else(unreadable)?;
+    if schema != SCHEMA {
+        let (age, advice) = if schema > SCHEMA {
+            ("a newer version", "use that version")
+        } else {
+            ("an earlier version, before the first release", "load its data anew from where it came")
+        };
         return Err(StoreError::Closed(format!(
-            "{} was written by a newer version of Pharos ({}; this one reads up to schema {SCHEMA}): use that version",
+            "{} was written by {age} of Pharos (schema {schema}; this one reads schema {SCHEMA}): {advice}",
             folder.display(),
-            line_text.trim()
         )));
     }
     match sealer.open(CHECK, line, check) {
@@ -230,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn newer_schemas_and_other_keys_are_refused() {
+    fn other_schemas_and_other_keys_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let sealer = Sealer::new(&[1; 32]).unwrap();
         write_format(folder.path(), &sealer).unwrap();
@@ -238,9 +243,11 @@ mod tests {
         let other = check_format(folder.path(), &Sealer::new(&[2; 32]).unwrap()).unwrap_err();
         assert!(other.to_string().contains("key file"), "{other}");
         let bytes = std::fs::read(folder.path().join("format")).unwrap();
-        let newer = [&b"pharos store schema 2\n"[..], &bytes[22..]].concat();
-        std::fs::write(folder.path().join("format"), newer).unwrap();
-        let newer = check_format(folder.path(), &sealer).unwrap_err();
-        assert!(newer.to_string().contains("newer version"), "{newer}");
+        for (schema, said) in [(SCHEMA + 1, "newer version"), (SCHEMA - 1, "earlier version")] {
+            let other = [format!("pharos store schema {schema}\n").as_bytes(), &bytes[22..]].concat();
+            std::fs::write(folder.path().join("format"), other).unwrap();
+            let refused = check_format(folder.path(), &sealer).unwrap_err();
+            assert!(refused.to_string().contains(said), "{refused}");
+        }
     }
 }

@@ -1,16 +1,19 @@
 //! One group of commits: checked one after the other, each seeing those before it, then written as one batch.
 
 use super::kept::KeptEdits;
+use super::ledger::{Fold, Staged, seal_staged};
 use super::log::LogOfCommit;
 use super::postings::{PostingEdits, Scope};
-use super::record::{Head, Header, pack_history, pack_keys, seal_keys, seal_record, with_added_keys};
+use super::record::{Head, Header, pack_history, pack_keys, pack_patients, seal_keys, seal_record, with_added_keys};
 use super::tables::{Tables, failed};
 use super::touched::{Touched, TouchedType};
 use super::view::{keys_of, rid_of};
 use super::{block, layout};
+use crate::auth::compartment::patients_of;
 use crate::auth::keeper::Keep;
 use crate::clock::Micros;
 use crate::key::KeyList;
+use crate::store::ledger::Entry;
 use crate::store::seal::Sealer;
 use crate::store::{
     Change, Commit, CommitError, Committed, Content, Expect, LogEntry, NewKeys, Rid, StoreError, StoreResult, Written,
@@ -22,21 +25,36 @@ use rustc_hash::{FxHashMap, FxHashSet};
 /// A commit whose key lists are packed already, which the callers do in parallel.
 pub(super) struct Prepared {
     pub commit_of: TenantId,
-    pub changes: Vec<(Change, Vec<u8>)>,
+    pub changes: Vec<(Change, Packed)>,
     pub new_keys: Vec<(NewKeys, Vec<u8>)>,
     pub keeps: Vec<Keep>,
     pub guards: Vec<crate::store::Guard>,
     pub read_at: Micros,
+    /// Recorded if the commit happens.
+    pub entry: Option<Entry>,
+    /// What the ledger folds; nothing else then.
+    pub fold: Option<Fold>,
+}
+
+/// What is made of the content of a change before it is committed; empty for a deletion.
+#[derive(Default)]
+pub(super) struct Packed {
+    keys: Vec<u8>,
+    patients: Vec<u8>,
 }
 
 impl From<Commit> for Prepared {
     fn from(commit: Commit) -> Self {
         let pack = |change: Change| {
-            let keys = change.content.as_ref().map_or_else(Vec::new, |content| pack_keys(&content.keys));
-            (change, keys)
+            let packed = change.content.as_ref().map(|content| Packed {
+                keys: pack_keys(&content.keys),
+                patients: pack_patients(&patients_of(&change.type_name, &content.keys)),
+            });
+            (change, packed.unwrap_or_default())
         };
         let changes = commit.changes.into_iter().map(pack).collect();
-        Self { changes, guards: commit.guards, read_at: commit.read_at, ..Self::of(commit.tenant) }
+        let Commit { tenant, guards, read_at, entry, .. } = commit;
+        Self { changes, guards, read_at, entry, ..Self::of(tenant) }
     }
 }
 
@@ -49,7 +67,14 @@ impl Prepared {
             keeps: Vec::new(),
             guards: Vec::new(),
             read_at: Micros(i64::MIN),
+            entry: None,
+            fold: None,
         }
+    }
+
+    /// What makes ledgers longer.
+    pub(super) fn with_fold(fold: Fold) -> Self {
+        Self { fold: Some(fold), ..Self::of(TenantId(0)) }
     }
 
     /// What replaces search keys only.
@@ -108,6 +133,9 @@ pub(super) struct Group<'c> {
     new_ids: Vec<(Vec<u8>, Rid)>,
     postings: PostingEdits,
     pub kept: KeptEdits,
+    /// What the commits record.
+    pub staged: Vec<Staged>,
+    fold: Option<Fold>,
     changed: FxHashSet<TenantId>,
     /// The first number that this group gave out.
     bases: FxHashMap<TenantId, Rid>,
@@ -124,6 +152,8 @@ impl<'c> Group<'c> {
             new_ids: Vec::new(),
             postings: PostingEdits::default(),
             kept: KeptEdits::default(),
+            staged: Vec::new(),
+            fold: None,
             changed: FxHashSet::default(),
             bases: FxHashMap::default(),
         }
@@ -131,7 +161,7 @@ impl<'c> Group<'c> {
 
     /// Whether nothing is to be written.
     pub(super) fn is_empty(&self) -> bool {
-        self.changed.is_empty() && self.kept.is_empty()
+        self.changed.is_empty() && self.kept.is_empty() && self.staged.is_empty() && self.fold.is_none()
     }
 
     /// Checks a commit and, if all holds, adds it to the group. The outer error is one after which the group can't be
@@ -140,6 +170,10 @@ impl<'c> Group<'c> {
         let tenant = commit.commit_of;
         if tenant == layout::SYSTEM {
             return Ok(Err(StoreError::Closed("this tenant number is the store's own".into()).into()));
+        }
+        if commit.fold.is_some() {
+            self.fold = commit.fold;
+            return Ok(Ok(Committed { time: now, written: Vec::new() }));
         }
         if !commit.keeps.is_empty() {
             let kept = self.kept.add(self.tables, self.sealer, tenant, &commit.keeps, now);
@@ -154,15 +188,17 @@ impl<'c> Group<'c> {
         let mut writing = Writing { tenant, time, log: LogOfCommit::default(), touched: Vec::new() };
         let mut written = Vec::with_capacity(checked.len());
         let mut is_changed = false;
-        for (index, ((change, packed_keys), checked)) in commit.changes.into_iter().zip(checked).enumerate() {
+        for (index, ((change, packed), checked)) in commit.changes.into_iter().zip(checked).enumerate() {
             is_changed |= !checked.is_idle;
-            written.push(self.write(&mut writing, index, change, &packed_keys, checked)?);
+            written.push(self.write(&mut writing, index, change, &packed, checked)?);
         }
         for (new, packed) in commit.new_keys {
             let done = self.replace_keys(&mut writing, &new, &packed)?;
             is_changed |= done.changed;
             written.push(done);
         }
+        let entry = commit.entry.map(|entry| Staged { tenant, entry, row: Some(0) });
+        self.staged.extend(entry);
         let lane = self.lane(tenant)?;
         lane.head.time = time;
         if is_changed {
@@ -225,7 +261,7 @@ impl<'c> Group<'c> {
         writing: &mut Writing,
         index: usize,
         change: Change,
-        packed_keys: &[u8],
+        packed: &Packed,
         checked: Checked,
     ) -> StoreResult<Written> {
         let Writing { tenant, time, .. } = *writing;
@@ -254,11 +290,15 @@ impl<'c> Group<'c> {
             type_name: &change.type_name,
             id: &change.id,
             body: change.content.as_ref().map(|content| (content.body.splice, content.body.plain_len)),
+            patients: match (&change.content, old_header) {
+                (None, Some(old)) => old.patients,
+                _ => &packed.patients,
+            },
         };
-        let packed = change.content.as_ref().map_or(&[][..], |content| &content.body.packed);
-        let record = seal_record(self.sealer, tenant, rid, &header, packed)?;
+        let body = change.content.as_ref().map_or(&[][..], |content| &content.body.packed);
+        let record = seal_record(self.sealer, tenant, rid, &header, body)?;
         let keys = match &change.content {
-            Some(_) => seal_keys(self.sealer, tenant, rid, version, time, packed_keys)?,
+            Some(_) => seal_keys(self.sealer, tenant, rid, version, time, &packed.keys)?,
             None => Vec::new(),
         };
         let state = State { rid, record: record.into(), keys: keys.into(), is_changed: true };
@@ -314,7 +354,8 @@ impl<'c> Group<'c> {
     }
 
     /// The batch that writes the group, synced when it is committed.
-    pub(super) fn into_batch(self, number: u64, slots: u32) -> StoreResult<OwnedWriteBatch> {
+    /// `staged` are the entries of its commits, numbered.
+    pub(super) fn into_batch(self, number: u64, slots: u32, staged: &[Staged]) -> StoreResult<OwnedWriteBatch> {
         let Tables { db, records, history, index, .. } = self.tables;
         let slot = u32::try_from(number % u64::from(slots)).unwrap_or_default();
         let edits = self.postings.into_writes(index)?;
@@ -347,6 +388,13 @@ impl<'c> Group<'c> {
             }
         }
         self.kept.write_to(self.tables, &mut batch);
+        for Staged { tenant, entry, row } in staged {
+            let row = row.unwrap_or_default();
+            batch.insert(history, layout::staged(row), seal_staged(self.sealer, *tenant, row, entry)?);
+        }
+        if let Some(fold) = self.fold {
+            fold.write_to(self.tables, &mut batch);
+        }
         for keyspace in self.tables.all() {
             batch.insert(keyspace, layout::mark(slot), number.to_be_bytes());
         }

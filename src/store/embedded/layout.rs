@@ -9,6 +9,10 @@
 //! | records | kept | `s` kind 0 id | a record that is no resource: [`super::kept`] |
 //! | records | expiry | tenant `u32::MAX`, `x` time, then the key of a kept record | nothing |
 //! | history | history | `v` rid version | a record and its sealed key list |
+//! | history | ledger | `a` first | a block: [`crate::store::ledger`] |
+//! | history | ledger's head | `b` | how far the chain has come |
+//! | history | staged | tenant `u32::MAX`, `w` number | an entry that is not folded yet: [`super::ledger`] |
+//! | history | folded | tenant `u32::MAX`, `y` | a number |
 //! | history | log | `l` type 0 time index | packed entries; the type is empty for the log of the whole tenant |
 //! | index | ids | `i` type 0 id | rid |
 //! | index | postings | `p` generation type 0 key' 0 0 base | the rids of a [`super::block`] |
@@ -37,6 +41,10 @@ const POSTINGS: u8 = b'p';
 const MARKS: u8 = b'm';
 const KEPT: u8 = b's';
 const EXPIRY: u8 = b'x';
+const LEDGER: u8 = b'a';
+const LEDGER_HEAD: u8 = b'b';
+const STAGED: u8 = b'w';
+const FOLDED: u8 = b'y';
 /// No tenant has this number: what belongs to the store itself.
 pub(super) const SYSTEM: TenantId = TenantId(u32::MAX);
 
@@ -245,6 +253,33 @@ pub(super) fn expiry(time: Micros, kept_key: &[u8]) -> Vec<u8> {
 pub(super) fn expiry_place(key: &[u8]) -> Option<(Micros, &[u8])> {
     let (time, kept_key) = key.get(5..)?.split_first_chunk::<8>()?;
     Some((micros(*time), kept_key))
+}
+
+/// What all blocks of a tenant's ledger start with.
+pub(super) fn all_ledger(tenant: TenantId) -> Vec<u8> {
+    table(tenant, LEDGER, 8)
+}
+
+/// The block whose first entry has this number.
+pub(super) fn ledger(tenant: TenantId, first: u64) -> Vec<u8> {
+    [&all_ledger(tenant)[..], &first.to_be_bytes()].concat()
+}
+
+pub(super) fn ledger_head(tenant: TenantId) -> Vec<u8> {
+    table(tenant, LEDGER_HEAD, 0)
+}
+
+/// What all rows of staged entries start with.
+pub(super) fn all_staged() -> Vec<u8> {
+    table(SYSTEM, STAGED, 8)
+}
+
+pub(super) fn staged(row: u64) -> Vec<u8> {
+    [&all_staged()[..], &row.to_be_bytes()].concat()
+}
+
+pub(super) fn folded() -> Vec<u8> {
+    table(SYSTEM, FOLDED, 0)
 }
 
 pub(super) fn mark(slot: u32) -> Vec<u8> {

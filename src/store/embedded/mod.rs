@@ -8,6 +8,7 @@ mod folder;
 mod group;
 mod kept;
 mod layout;
+mod ledger;
 mod log;
 mod marks;
 mod open;
@@ -21,6 +22,7 @@ mod varint;
 mod view;
 mod watch;
 
+use super::ledger::{Blocks, Entry, Form, Head, Ledger, Opaque};
 use super::seal::Sealer;
 use super::{Backend, Commit, CommitError, Committed, NewKeys, StoreError, StoreResult, View};
 use crate::auth::keeper::{Epochs, Keep, Keeper, KeeperError, Kept, check_form};
@@ -35,6 +37,7 @@ use committer::Committer;
 use folder::MarkFile;
 use futures_util::future::BoxFuture;
 use group::Prepared;
+use ledger::{Entries, Staging};
 use queue::Queue;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -44,7 +47,7 @@ use tables::Tables;
 use watch::Watch;
 
 /// Where the store is and how much it may take.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Options {
     /// The store's folder; made where there is none.
     pub folder: PathBuf,
@@ -62,6 +65,8 @@ pub struct Options {
     pub disk_limit: Duration,
     /// Below this much free space, in MiB, the store is read-only.
     pub free_floor_mib: u64,
+    /// What the entries of the ledger say.
+    pub form: Arc<dyn Form>,
 }
 
 impl Options {
@@ -80,6 +85,7 @@ impl Options {
             most_groups_in_journals: 1 << 16,
             disk_limit: Duration::from_secs(30),
             free_floor_mib: 256,
+            form: Arc::new(Opaque),
         }
     }
 }
@@ -93,6 +99,7 @@ pub struct Embedded {
 #[derive(Default)]
 struct Threads {
     committer: Option<JoinHandle<()>>,
+    ledger: Option<JoinHandle<()>>,
     others: Vec<JoinHandle<()>>,
 }
 
@@ -106,6 +113,8 @@ struct Shared {
     mark: Mutex<MarkFile>,
     checkpoints: Checkpoints,
     watch: Watch,
+    staging: Arc<Staging>,
+    entries: Arc<Entries>,
     options: Options,
     _lock: folder::Lock,
 }
@@ -130,7 +139,10 @@ impl Embedded {
     pub fn open(options: Options, clock: Arc<dyn Clock>) -> StoreResult<Self> {
         let options = Options { most_groups_in_journals: options.most_groups_in_journals.max(2), ..options };
         let opened = open::open(&options)?;
+        let staging = Arc::new(Staging::open(&options.folder, &opened.tables, &opened.sealer)?);
         let shared = Arc::new(Shared {
+            staging,
+            entries: Arc::new(Entries::new(Arc::clone(&options.form))),
             tables: Arc::new(opened.tables),
             sealer: Arc::new(opened.sealer),
             clock,
@@ -149,7 +161,9 @@ impl Embedded {
         }
         watch::look_at_space(&shared);
         let committer = Committer::new(Arc::clone(&shared), mark.synced)?;
-        let mut threads = Threads { committer: Some(spawn("commit", move || committer.run())?), others: Vec::new() };
+        let mut threads = Threads { committer: Some(spawn("commit", move || committer.run())?), ..Threads::default() };
+        let recording = Arc::clone(&shared);
+        threads.ledger = Some(spawn("ledger", move || ledger::run(&recording))?);
         let store = Self { shared: Arc::clone(&shared), threads: Mutex::default() };
         let watched = Arc::clone(&shared);
         threads.others.push(spawn("watch", move || watch::run(&watched))?);
@@ -195,8 +209,8 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> StoreResult<JoinHan
 
 impl Backend for Embedded {
     fn view(&self, tenant: TenantId) -> StoreResult<Box<dyn View>> {
-        let Shared { tables, sealer, .. } = &*self.shared;
-        Ok(Box::new(view::TenantView::new(Arc::clone(tables), Arc::clone(sealer), tenant)))
+        let Shared { tables, sealer, entries, .. } = &*self.shared;
+        Ok(Box::new(view::TenantView::new(Arc::clone(tables), Arc::clone(sealer), Arc::clone(entries), tenant)))
     }
 
     fn commit(&self, commit: Commit) -> BoxFuture<'static, Result<Committed, CommitError>> {
@@ -213,10 +227,14 @@ impl Backend for Embedded {
     }
 
     fn health(&self) -> StoreResult<()> {
-        self.shared.queue.closed().or_else(|| self.shared.watch.refusal()).map_or(Ok(()), Err)
+        let Shared { queue, watch, staging, .. } = &*self.shared;
+        queue.closed().or_else(|| watch.refusal()).or_else(|| staging.health()).map_or(Ok(()), Err)
     }
 
     fn close(&self) -> StoreResult<()> {
+        self.shared.staging.end();
+        let recorder = self.threads.lock().unwrap_or_else(PoisonError::into_inner).ledger.take();
+        let recorded = recorder.is_none_or(|thread| thread.join().is_ok());
         self.shared.queue.end();
         let mut threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         let Some(committer) = threads.committer.take() else { return Ok(()) };
@@ -230,7 +248,35 @@ impl Backend for Embedded {
         if let Some(error) = self.shared.queue.failure() {
             return Err(error);
         }
+        if !recorded {
+            return Err(StoreError::Closed("the ledger ended abnormally".into()));
+        }
         open::stop(&self.shared)
+    }
+}
+
+impl Ledger for Embedded {
+    fn record(&self, tenant: TenantId, entry: Entry) -> StoreResult<u64> {
+        let Shared { sealer, watch, staging, .. } = &*self.shared;
+        watch.refusal().map_or_else(|| staging.add(sealer, tenant, entry), Err)
+    }
+
+    fn synced(&self, number: u64) -> BoxFuture<'static, StoreResult<()>> {
+        Box::pin(Staging::synced(Arc::clone(&self.shared.staging), number))
+    }
+
+    fn settled(&self) -> BoxFuture<'static, StoreResult<()>> {
+        Box::pin(Staging::settled(Arc::clone(&self.shared.staging)))
+    }
+
+    fn head(&self, tenant: TenantId) -> StoreResult<Head> {
+        ledger::head(&self.shared.tables.history, tenant)
+    }
+
+    fn blocks(&self, tenant: TenantId, from: u64, is_open: bool) -> StoreResult<Blocks<'_>> {
+        let Shared { tables, sealer, .. } = &*self.shared;
+        let range = layout::ledger(tenant, from)..=layout::ledger(tenant, u64::MAX);
+        Ok(Box::new(ledger::blocks(tables.history.range(range), sealer, tenant, is_open)))
     }
 }
 

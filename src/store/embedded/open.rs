@@ -68,7 +68,8 @@ pub(super) fn open_unverified(options: &Options, lock: folder::Lock) -> StoreRes
 /// fjall answers some kinds of damage with a panic.
 fn open_tables(options: &Options) -> StoreResult<Tables> {
     let path = folder::database(&options.folder);
-    let opened = std::panic::catch_unwind(|| Tables::open(&path, options.cache_mib));
+    let cache_mib = options.cache_mib;
+    let opened = std::panic::catch_unwind(|| Tables::open(&path, cache_mib));
     let refusal = |why: String| {
         StoreError::Closed(format!(
             "the database in {} can't be opened ({why}): restore it from a backup; if the last stop was unclean, copies of \

@@ -1,7 +1,7 @@
 //! The values of the embedded store: records (a version of a resource), key lists, and the head of a tenant.
 //!
 //! A record is a plain header and a sealed body bound to it: `format method splice-kind version time rid-less-base type id
-//! [splice-position plain-length]`, then the sealed bytes (of nothing, for a deletion, so that a deletion can't be forged either).
+//! [splice-position plain-length] patients`, then the sealed bytes (of nothing, for a deletion, so that a deletion can't be forged either).
 
 use super::varint;
 use crate::clock::Micros;
@@ -67,6 +67,8 @@ pub(super) struct Header<'a> {
     pub id: &'a str,
     /// Where the version is spliced in and the plain length; `None` for a deletion.
     pub body: Option<(Splice, u32)>,
+    /// The patients whose data it is: [`pack_patients`].
+    pub patients: &'a [u8],
 }
 
 impl<'a> Header<'a> {
@@ -86,6 +88,7 @@ impl<'a> Header<'a> {
             varint::push(u64::from(splice.position()), out);
             varint::push(u64::from(plain_len), out);
         }
+        varint::push_bytes(self.patients, out);
     }
 
     /// Reads a header; what follows it is the sealed body.
@@ -117,7 +120,8 @@ impl<'a> Header<'a> {
             Some((splice, plain_len))
         };
         let time = Micros(i64::from_be_bytes(*time));
-        Some((Self { method: method_of(method)?, version, time, after_base, type_name, id, body }, rest))
+        let patients = varint::take_bytes(&mut rest)?;
+        Some((Self { method: method_of(method)?, version, time, after_base, type_name, id, body, patients }, rest))
     }
 }
 
@@ -159,8 +163,20 @@ pub(super) fn open_record(sealer: &Sealer, tenant: TenantId, rid: Rid, record: &
         version: header.version,
         time: header.time,
         method: header.method,
+        patients: unpack_patients(header.patients),
         body: header.body.map(|(splice, plain_len)| Body { splice, packed, plain_len }),
     })
+}
+
+/// The ids of patients for a header.
+pub(super) fn pack_patients(patients: &[Box<str>]) -> Vec<u8> {
+    let mut out = Vec::new();
+    patients.iter().for_each(|id| varint::push_bytes(id.as_bytes(), &mut out));
+    out
+}
+
+fn unpack_patients(mut packed: &[u8]) -> Box<[Box<str>]> {
+    std::iter::from_fn(|| Some(std::str::from_utf8(varint::take_bytes(&mut packed)?).ok()?.into())).collect()
 }
 
 /// What a key does not share with the one before it, in bytes, about: for room.
@@ -251,10 +267,12 @@ mod tests {
             type_name: "Patient",
             id: "a",
             body: Some((Splice::IntoMeta(40), 1000)),
+            patients: &pack_patients(&["p".into(), "q".into()]),
         };
         let record = seal_record(&sealer, TenantId(1), Rid(2), &header, b"body").unwrap();
         assert_eq!(Header::unpack(&record).unwrap().0, header);
         let version = open_record(&sealer, TenantId(1), Rid(2), &record).unwrap();
+        assert_eq!(*version.patients, ["p".into(), "q".into()]);
         assert_eq!(&*version.body.unwrap().packed, b"body");
         assert!(open_record(&sealer, TenantId(1), Rid(3), &record).is_err(), "a swapped record must not open");
         let mut edited = record;

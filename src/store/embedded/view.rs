@@ -1,11 +1,13 @@
 //! A snapshot of one tenant.
 
+use super::ledger::{Entries, Place};
 use super::record::{Head, Header, open_keys, open_record, unpack_history, with_added_keys};
 use super::tables::{Tables, failed};
 use super::{block, layout, log::LogBack};
 use crate::clock::Micros;
 use crate::key::range::after_prefix;
 use crate::key::{KeyList, KeyRange, Tail};
+use crate::store::ledger::number_of;
 use crate::store::seal::Sealer;
 use crate::store::{LogEntry, Position, Posting, Postings, Rid, Runs, StoreError, StoreResult, Version, View};
 use crate::tenant::TenantId;
@@ -17,19 +19,26 @@ use std::sync::{Arc, OnceLock};
 pub(super) struct TenantView {
     tables: Arc<Tables>,
     sealer: Arc<Sealer>,
+    entries: Arc<Entries>,
     snapshot: fjall::Snapshot,
     tenant: TenantId,
     head: OnceLock<StoreResult<Head>>,
 }
 
 impl TenantView {
-    pub(super) fn new(tables: Arc<Tables>, sealer: Arc<Sealer>, tenant: TenantId) -> Self {
+    pub(super) fn new(tables: Arc<Tables>, sealer: Arc<Sealer>, entries: Arc<Entries>, tenant: TenantId) -> Self {
         let snapshot = tables.db.snapshot();
-        Self { tables, sealer, snapshot, tenant, head: OnceLock::new() }
+        Self { tables, sealer, entries, snapshot, tenant, head: OnceLock::new() }
     }
 
     fn get(&self, keyspace: &Keyspace, key: impl AsRef<[u8]>) -> StoreResult<Option<Slice>> {
         self.snapshot.get(keyspace, key).map_err(|error| failed(&error))
+    }
+
+    /// Where entries of the ledger are read.
+    fn ledger(&self) -> Place<'_> {
+        let Self { tables, sealer, snapshot, tenant, .. } = self;
+        Place { snapshot, history: &tables.history, sealer, tenant: *tenant }
     }
 
     fn head(&self) -> StoreResult<Head> {
@@ -83,6 +92,10 @@ impl TenantView {
 
 impl View for TenantView {
     fn find(&self, type_name: &str, id: &str) -> StoreResult<Option<Rid>> {
+        if type_name == self.entries.form.type_name() {
+            let Some(number) = number_of(id) else { return Ok(None) };
+            return Ok(Entries::is_there(self.ledger(), number)?.then(|| Rid::of_entry(number)));
+        }
         let key = layout::id(self.tenant, type_name, id);
         if let Some(rid) = self.tables.numbers.get(&key[..]) {
             return Ok(Some(rid));
@@ -100,11 +113,17 @@ impl View for TenantView {
     }
 
     fn current(&self, rid: Rid) -> StoreResult<Option<Version>> {
+        if let Some(number) = rid.entry() {
+            return self.entries.version(self.ledger(), number);
+        }
         let record = self.current_record(rid)?;
         record.map(|record| open_record(&self.sealer, self.tenant, rid, &record)).transpose()
     }
 
     fn version(&self, rid: Rid, version: u64) -> StoreResult<Option<Version>> {
+        if rid.entry().is_some() {
+            return if version == 1 { self.current(rid) } else { Ok(None) };
+        }
         let Some(current) = self.current_record(rid)? else { return Ok(None) };
         if Header::unpack(&current)?.0.version == version {
             return open_record(&self.sealer, self.tenant, rid, &current).map(Some);
@@ -114,6 +133,9 @@ impl View for TenantView {
     }
 
     fn keys(&self, rid: Rid) -> StoreResult<Option<KeyList>> {
+        if let Some(number) = rid.entry() {
+            return self.entries.keys(self.ledger(), number);
+        }
         let Some(current) = self.current_record(rid)? else { return Ok(None) };
         let header = Header::unpack(&current)?.0;
         let value = self.get(&self.tables.records, layout::keys(self.tenant, rid))?;
@@ -121,6 +143,9 @@ impl View for TenantView {
     }
 
     fn version_keys(&self, rid: Rid, version: u64) -> StoreResult<Option<KeyList>> {
+        if rid.entry().is_some() {
+            return if version == 1 { self.keys(rid) } else { Ok(None) };
+        }
         let Some(current) = self.current_record(rid)? else { return Ok(None) };
         if Header::unpack(&current)?.0.version == version {
             return self.keys(rid);

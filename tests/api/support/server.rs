@@ -3,7 +3,8 @@
 use super::Client;
 use actix_web::dev::ServerHandle;
 use metrics_exporter_prometheus::PrometheusBuilder;
-use pharos::app::App;
+use pharos::app::{App, Secrets};
+use pharos::audit::form::AuditEvents;
 use pharos::clock::{FixedClock, Micros};
 use pharos::config::Config;
 use pharos::store::Store;
@@ -52,8 +53,11 @@ impl Server {
         change(&mut config);
 
         let clock = FixedClock::at(START);
-        let embedded = Embedded::open(Options::at(folder.path().join("data")), clock.clone()).unwrap();
-        let app = Arc::new(App::new(config, Store::new(Arc::new(embedded)), &[7; 32], clock).unwrap());
+        let mut options = Options::at(folder.path().join("data"));
+        options.form = Arc::new(AuditEvents::new(&config.base_url()));
+        let embedded = Embedded::open(options, clock.clone()).unwrap();
+        let secrets = Secrets { cursors: [7; 32], checkpoints: [8; 32] };
+        let app = Arc::new(App::new(config, Store::new(Arc::new(embedded)), &secrets, clock).unwrap());
         let (handle, thread) = serve(Arc::clone(&app), listener);
         let client = Client::new(format!("http://{address}/fhir"));
         Self { client, app, handle, thread: Some(thread), _folder: folder }

@@ -81,6 +81,8 @@ impl Smart {
             about: serde_json::Map::new(),
             created: 0,
             disabled: false,
+            purpose_of_use: Vec::new(),
+            recipient: None,
         };
         self.server.keep(id, &client);
         client

@@ -25,6 +25,11 @@ impl Server {
         self.bearing(&self.token(scopes, None))
     }
 
+    /// The same, with what its registration says to patients' consents.
+    pub fn as_registered(&self, scopes: &str, recipient: Option<&str>, purposes: &[String]) -> Client {
+        self.bearing(&self.token_of(scopes, None, (recipient, purposes)))
+    }
+
     /// A client that acts for a user, who granted these scopes.
     pub fn as_user(&self, scopes: &str, person: &Person<'_>) -> Client {
         self.bearing(&self.token(scopes, Some(person)))
@@ -49,6 +54,15 @@ impl Server {
 
     /// An access token with these scopes.
     pub fn token(&self, scopes: &str, person: Option<&Person<'_>>) -> String {
+        self.token_of(scopes, person, (None, &[]))
+    }
+
+    fn token_of(
+        &self,
+        scopes: &str,
+        person: Option<&Person<'_>>,
+        (recipient, purposes): (Option<&str>, &[String]),
+    ) -> String {
         let auth = &self.app().auth;
         let scopes = Scopes::parse(scopes);
         let id = auth.clock.new_id();
@@ -64,6 +78,8 @@ impl Server {
             about: serde_json::Map::new(),
             created: 0,
             disabled: false,
+            purpose_of_use: purposes.to_vec(),
+            recipient: recipient.map(str::to_owned),
         };
         self.keep(&client.client_id, &client);
         let base = auth.base(TenantId::DEFAULT);

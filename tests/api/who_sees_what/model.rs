@@ -2,8 +2,9 @@
 //! (<https://hl7.org/fhir/smart-app-launch/scopes-and-launch-context.html>) and `docs/security.md`. It looks at each resource in turn
 //! and shares no code with the server.
 
+use super::consents::{self, Recipient};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Type and id.
 pub type Name = (String, String);
@@ -24,7 +25,7 @@ impl World {
         self.0.get(&(type_name.to_owned(), id.to_owned()))?.last()?.as_ref()
     }
 
-    fn live_of<'w>(&'w self, type_name: &'w str) -> impl Iterator<Item = (&'w str, &'w Value)> {
+    pub fn live_of<'w>(&'w self, type_name: &'w str) -> impl Iterator<Item = (&'w str, &'w Value)> {
         let of_type = self.0.iter().filter(move |(name, _)| name.0 == type_name);
         of_type.filter_map(|(name, versions)| Some((name.1.as_str(), versions.last()?.as_ref()?)))
     }
@@ -57,6 +58,8 @@ struct Right {
 #[derive(Debug, Clone)]
 pub struct Rights {
     sides: Vec<Vec<Right>>,
+    /// For whom patients' consents count: not in an emergency.
+    recipient: Option<Recipient>,
 }
 
 /// A role as the model knows it.
@@ -66,10 +69,16 @@ pub struct Role {
     pub scopes: String,
     pub own_patients: bool,
     pub break_glass: bool,
+    pub purposes: Vec<String>,
 }
 
 impl Rights {
-    pub fn new(scopes: &str, patient: Option<&str>, user: Option<(&[Role], Option<&str>, bool)>) -> Self {
+    pub fn new(
+        scopes: &str,
+        patient: Option<&str>,
+        user: Option<(&[Role], Option<&str>, bool)>,
+        (registered, purposes): (Option<&str>, &[String]),
+    ) -> Self {
         let read = |scopes: &str, whose: &dyn Fn(&str) -> Option<Whose>| -> Vec<Right> {
             scopes.split(' ').filter(|scope| !scope.is_empty()).filter_map(|scope| right(scope, whose)).collect()
         };
@@ -78,6 +87,25 @@ impl Rights {
             _ => Some(Whose::Everybodys),
         });
         let mut sides = vec![client];
+        let mut recipient = Some(Recipient {
+            reference: registered.map(str::to_owned),
+            roles: Vec::new(),
+            purposes: purposes.to_vec(),
+            is_person: false,
+        });
+        if let Some((roles, fhir_user, is_emergency)) = user {
+            let is_free = is_emergency && roles.iter().any(|role| role.break_glass);
+            let of_role = |role: &Role| match role.name.as_str() {
+                "Provider" => vec!["TREAT".to_owned()],
+                _ => role.purposes.clone(),
+            };
+            recipient = (!is_free).then(|| Recipient {
+                reference: fhir_user.map(str::to_owned),
+                roles: roles.iter().map(|role| role.name.clone()).collect(),
+                purposes: roles.iter().flat_map(of_role).collect::<BTreeSet<_>>().into_iter().collect(),
+                is_person: true,
+            });
+        }
         if let Some((roles, fhir_user, is_emergency)) = user {
             let of_role = |role: &Role| {
                 let is_limited = role.own_patients && !(role.break_glass && is_emergency);
@@ -86,7 +114,7 @@ impl Rights {
             };
             sides.push(roles.iter().flat_map(of_role).collect());
         }
-        Self { sides }
+        Self { sides, recipient }
     }
 
     /// Whether some scope covers the letter for the type at all: else 403.
@@ -94,8 +122,26 @@ impl Rights {
         self.sides.iter().all(|side| side.iter().any(|right| right.is_for(letter, type_name)))
     }
 
-    /// Whether it reaches all of a type.
-    pub fn all(&self, letter: char, type_name: &str) -> bool {
+    /// Whether patients' consents count at all.
+    pub fn is_narrowed(&self, world: &World) -> bool {
+        self.recipient.is_some() && consents::active(world).next().is_some()
+    }
+
+    /// Whether it reaches all of a type, whatever patients consent to.
+    pub fn all(&self, world: &World, letter: char, type_name: &str) -> bool {
+        let is_open = is_nobodys(type_name) || (type_name == "Consent" && self.keeps_consents());
+        self.all_by_scopes(letter, type_name) && (is_open || !self.is_narrowed(world))
+    }
+
+    /// Who may write Consents, and a person who may read the ledger.
+    fn keeps_consents(&self) -> bool {
+        ['c', 'u', 'd'].iter().any(|letter| self.covers(*letter, "Consent"))
+            || (self.recipient.as_ref().is_some_and(|who| who.is_person)
+                && ['r', 's'].iter().any(|letter| self.covers(*letter, "AuditEvent")))
+    }
+
+    /// Whether scopes and roles reach all of a type.
+    pub fn all_by_scopes(&self, letter: char, type_name: &str) -> bool {
         let is_all = |right: &Right| {
             let whose = matches!(right.whose, Whose::Everybodys) || is_nobodys(type_name);
             right.is_for(letter, type_name) && right.criteria.is_empty() && whose
@@ -114,16 +160,40 @@ impl Rights {
     /// Whether a resource with this content is within what the letter gives.
     pub fn may(&self, world: &World, letter: char, content: &Value) -> bool {
         let type_name = text(content, "resourceType");
-        if type_name == "Binary" && !self.is_whole() {
-            return self.may_binary(world, letter, content);
+        if type_name != "Binary" {
+            return self.may_by_scopes(world, letter, content) && self.is_consented(world, letter, content);
         }
+        let is_narrowed = self.is_narrowed(world);
+        if is_narrowed || !self.is_whole() {
+            return self.may_binary(world, letter, content, is_narrowed);
+        }
+        self.may_by_scopes(world, letter, content)
+    }
+
+    /// What must not be seen can't be changed either.
+    fn is_consented(&self, world: &World, letter: char, content: &Value) -> bool {
+        let Some(who) = &self.recipient else { return true };
+        if text(content, "resourceType") == "Consent" && self.keeps_consents() {
+            return true;
+        }
+        let actions: &[&str] = match letter {
+            'c' => &["collect"],
+            'u' | 'd' => &["access", "correct"],
+            _ => &["access"],
+        };
+        actions.iter().all(|action| consents::permit(world, who, action, content))
+    }
+
+    fn may_by_scopes(&self, world: &World, letter: char, content: &Value) -> bool {
+        let type_name = text(content, "resourceType");
         let gives =
             |right: &Right| right.is_for(letter, type_name) && right.meets(content) && right.is_theirs(world, content);
         self.sides.iter().all(|side| side.iter().any(gives))
     }
 
     /// A Binary is seen with its security context, or without one by who sees everybody's, or a document that it is attached to.
-    fn may_binary(&self, world: &World, letter: char, content: &Value) -> bool {
+    /// Where consents count, the first of these holds for what is attached nowhere only.
+    fn may_binary(&self, world: &World, letter: char, content: &Value, is_narrowed: bool) -> bool {
         let gives = |right: &Right| right.is_for(letter, "Binary") && right.meets(content);
         if !self.sides.iter().all(|side| side.iter().any(gives)) {
             return false;
@@ -136,7 +206,8 @@ impl Rights {
         let everybodys = |right: &Right| gives(right) && matches!(right.whose, Whose::Everybodys);
         let url = format!("Binary/{}", text(content, "id"));
         let has_it = |document: &Value| document.to_string().contains(&format!("\"url\":\"{url}\""));
-        self.sides.iter().all(|side| side.iter().any(everybodys))
+        let is_loose = !is_narrowed || !world.live_of("DocumentReference").any(|(_, it)| has_it(it));
+        (is_loose && self.sides.iter().all(|side| side.iter().any(everybodys)))
             || world.live_of("DocumentReference").any(|(_, it)| has_it(it) && self.may(world, 'r', it))
     }
 
@@ -154,6 +225,15 @@ impl Rights {
     /// Whether the rights themselves rest on a resource: own patients, and what makes them so.
     pub fn rests_on(&self, world: &World, name: &Name) -> bool {
         let Some(content) = world.live(&name.0, &name.1) else { return false };
+        if self.recipient.is_some() {
+            let own = format!("\"{}/{}\"", name.0, name.1);
+            let is_named = || consents::active(world).any(|consent| consent.to_string().contains(&own));
+            if ["Consent", "PractitionerRole", "Organization"].contains(&&*name.0)
+                || (name.0 != "Patient" && is_named())
+            {
+                return true;
+            }
+        }
         self.sides.iter().flatten().any(|right| {
             let Whose::OwnOf(Some(user)) = &right.whose else { return false };
             let names = |reference: &str| content.to_string().contains(&format!("\"reference\":\"{reference}\""));
@@ -262,17 +342,16 @@ fn is_nobodys(type_name: &str) -> bool {
 }
 
 /// The ids of the patients in whose compartment a resource is: <https://hl7.org/fhir/R4/compartmentdefinition-patient.html>.
-fn patients_of(content: &Value) -> Vec<String> {
+pub fn patients_of(content: &Value) -> Vec<String> {
     let elements: &[&[&str]] = match text(content, "resourceType") {
         "Observation" => &[&["subject"], &["performer"]],
         "Condition" => &[&["subject"], &["asserter"]],
         "Encounter" => &[&["subject"]],
         "DocumentReference" => &[&["subject"], &["author"]],
         "CareTeam" => &[&["subject"], &["participant", "member"]],
-        "RelatedPerson" | "Device" => &[&["patient"]],
+        "Consent" | "RelatedPerson" | "Device" => &[&["patient"]],
         "Provenance" => &[&["target"]],
         "Group" => &[&["member", "entity"]],
-        "AuditEvent" => &[&["agent", "who"], &["entity", "what"]],
         "List" => &[&["subject"], &["source"]],
         "Task" => &[&["for"]],
         _ => &[],
@@ -293,8 +372,18 @@ pub fn references(value: &Value, path: &[&str]) -> Vec<String> {
 fn is_parameter(type_name: &str, name: &str) -> bool {
     match name.trim_end_matches(":not") {
         "_id" | "_tag" | "_security" => true,
-        "status" => ["CareTeam", "Device", "DocumentReference", "Encounter", "List", "Observation", "Task", "ValueSet"]
-            .contains(&type_name),
+        "status" => [
+            "CareTeam",
+            "Consent",
+            "Device",
+            "DocumentReference",
+            "Encounter",
+            "List",
+            "Observation",
+            "Task",
+            "ValueSet",
+        ]
+        .contains(&type_name),
         "category" => ["Condition", "DocumentReference", "Observation"].contains(&type_name),
         "gender" => type_name == "Patient",
         "patient" => element_of_patient(type_name).is_some(),
@@ -305,7 +394,7 @@ fn is_parameter(type_name: &str, name: &str) -> bool {
 pub fn element_of_patient(type_name: &str) -> Option<&'static str> {
     match type_name {
         "CareTeam" | "Condition" | "DocumentReference" | "Encounter" | "List" | "Observation" => Some("subject"),
-        "Device" | "RelatedPerson" => Some("patient"),
+        "Consent" | "Device" | "RelatedPerson" => Some("patient"),
         "Task" => Some("for"),
         _ => None,
     }

@@ -1,5 +1,6 @@
 //! Random resources in several versions, tokens, and the parts of requests.
 
+use super::directives;
 use super::model::{Role, element_of_patient};
 use base64::Engine;
 use serde_json::{Value, json};
@@ -31,11 +32,11 @@ impl Rng {
 }
 
 /// The types, and how many resources of each there may be: their ids are the name in lower case and a number from 1 on.
-pub const TYPES: [(&str, &str, usize); 18] = [
+pub const TYPES: [(&str, &str, usize); 17] = [
     ("Patient", "pat", 4),
     ("Practitioner", "doc", 2),
     ("PractitionerRole", "role", 2),
-    ("Organization", "org", 1),
+    ("Organization", "org", 2),
     ("CareTeam", "team", 3),
     ("RelatedPerson", "kin", 2),
     ("Observation", "obs", 7),
@@ -46,11 +47,13 @@ pub const TYPES: [(&str, &str, usize); 18] = [
     ("Provenance", "prov", 2),
     ("Task", "task", 2),
     ("Group", "group", 1),
-    ("AuditEvent", "audit", 1),
     ("Device", "dev", 2),
     ("List", "list", 2),
     ("ValueSet", "vs", 1),
 ];
+
+/// The same for Consents, which no request of these tests changes.
+pub const CONSENTS: (&str, &str, usize) = ("Consent", "dir", 4);
 
 const FAMILIES: [&str; 4] = ["Abel", "Baker", "Cole", "Dunn"];
 const CATEGORIES: [&str; 2] = ["laboratory", "vital-signs"];
@@ -67,11 +70,11 @@ pub fn any_id(rng: &mut Rng, type_name: &str) -> String {
     format!("{short}{}", 1 + rng.below(*count) + extra * count)
 }
 
-fn reference(rng: &mut Rng, type_name: &str) -> Value {
+pub(super) fn reference(rng: &mut Rng, type_name: &str) -> Value {
     json!({"reference": format!("{type_name}/{}", any_id(rng, type_name))})
 }
 
-fn one_of(rng: &mut Rng, types: &[&str]) -> Value {
+pub(super) fn one_of(rng: &mut Rng, types: &[&str]) -> Value {
     let type_name = rng.pick(types);
     reference(rng, type_name)
 }
@@ -95,7 +98,8 @@ pub fn resource(rng: &mut Rng, type_name: &str, id: &str) -> Value {
         made["meta"]["tag"] = json!([{"system": "urn:t", "code": rng.pick(&["a", "b"])}]);
     }
     if rng.chance(30) {
-        made["meta"]["security"] = json!([{"system": "urn:s", "code": rng.pick(&["N", "R"])}]);
+        let system = rng.pick(&["urn:s", "http://terminology.hl7.org/CodeSystem/v3-Confidentiality"]);
+        made["meta"]["security"] = json!([{"system": system, "code": rng.pick(&["N", "R"])}]);
     }
     made
 }
@@ -121,8 +125,20 @@ fn body(rng: &mut Rng, type_name: &str, id: &str) -> Value {
             patient
         }
         "Practitioner" => json!({"name": [{"family": rng.pick(&FAMILIES)}]}),
-        "PractitionerRole" => json!({"active": rng.chance(60), "practitioner": reference(rng, "Practitioner")}),
-        "Organization" => json!({"name": rng.pick(&FAMILIES)}),
+        "PractitionerRole" => {
+            let mut role = json!({"active": rng.chance(60), "practitioner": reference(rng, "Practitioner")});
+            if rng.chance(60) {
+                role["organization"] = reference(rng, "Organization");
+            }
+            if rng.chance(60) {
+                role["code"] = json!([concept(rng.pick(&["nurse", "doctor"]))]);
+            }
+            role
+        }
+        "Organization" => {
+            let above = if rng.chance(40) { json!({"partOf": reference(rng, "Organization")}) } else { json!({}) };
+            merged(json!({"name": rng.pick(&FAMILIES)}), &above)
+        }
         "CareTeam" => {
             let members: Vec<_> = (0..=rng.below(2))
                 .map(|_| json!({"member": one_of(rng, &["Practitioner", "PractitionerRole", "Patient"])}))
@@ -132,6 +148,7 @@ fn body(rng: &mut Rng, type_name: &str, id: &str) -> Value {
         "RelatedPerson" => {
             json!({"active": rng.chance(70), "patient": reference(rng, "Patient"), "name": [{"family": rng.pick(&FAMILIES)}]})
         }
+        "Consent" => directives::consent(rng),
         "ValueSet" => json!({"status": "active", "url": format!("urn:vs:{id}")}),
         "Device" => {
             let patient = if rng.chance(50) { json!({"patient": reference(rng, "Patient")}) } else { json!({}) };
@@ -187,10 +204,6 @@ fn record(rng: &mut Rng, type_name: &str) -> Value {
             json!({"status": rng.pick(&["requested", "completed"]), "intent": "order", "for": subject, "focus": reference(rng, "Observation")})
         }
         "Group" => json!({"type": "person", "actual": true, "member": [{"entity": subject}]}),
-        "AuditEvent" => json!({
-            "type": {"system": "urn:c", "code": "rest"}, "recorded": "2020-01-01T00:00:00Z", "source": {"observer": {"display": "x"}},
-            "agent": [{"requestor": true, "who": reference(rng, "Practitioner")}], "entity": [{"what": subject}]
-        }),
         "List" => {
             json!({"status": "current", "mode": "working", "subject": subject, "entry": [{"item": reference(rng, "Observation")}, {"item": reference(rng, "Condition")}]})
         }
@@ -217,11 +230,8 @@ pub fn blank(type_name: &str, id: &str) -> Value {
         }
         "Task" => json!({"status": "draft", "intent": "order"}),
         "Group" => json!({"type": "person", "actual": true}),
-        "AuditEvent" => json!({
-            "type": {"system": "urn:c", "code": "rest"}, "recorded": "2020-01-01T00:00:00Z",
-            "source": {"observer": {"display": "x"}}, "agent": [{"requestor": true}]
-        }),
         "List" => json!({"status": "retired", "mode": "working"}),
+        "Consent" => json!({"status": "draft", "scope": {"text": "x"}, "category": [{"text": "x"}]}),
         "ValueSet" => json!({"status": "draft"}),
         "RelatedPerson" => json!({"patient": {"display": "x"}}),
         "Device" => json!({"patient": {"reference": "Patient/nobody"}}),
@@ -290,11 +300,25 @@ pub struct Token {
     /// Roles, and the user's resource; none for a client that acts for itself.
     pub user: Option<(Vec<Role>, Option<String>)>,
     pub break_glass: bool,
+    /// Whether some patients have Consents.
+    pub with_consents: bool,
+    /// What the registration of a client that acts for itself says of it.
+    pub registered: Option<String>,
+    pub purposes: Vec<String>,
 }
 
 pub fn token(rng: &mut Rng) -> Token {
     if rng.chance(35) {
-        return Token { scopes: scopes(rng, &["system"]), patient: None, user: None, break_glass: false };
+        let scopes = if rng.chance(40) { "system/*.cruds".into() } else { scopes(rng, &["system"]) };
+        return Token {
+            scopes,
+            patient: None,
+            user: None,
+            break_glass: false,
+            with_consents: rng.chance(60),
+            registered: rng.chance(50).then(|| format!("Organization/{}", any_id(rng, "Organization"))),
+            purposes: purposes(rng),
+        };
     }
     let patient = rng.chance(70).then(|| any_id(rng, "Patient"));
     let levels: &[&str] =
@@ -307,7 +331,50 @@ pub fn token(rng: &mut Rng) -> Token {
         5 | 6 => Some(format!("Patient/pat{}", 1 + rng.below(4))),
         _ => None,
     };
-    Token { scopes, patient, user: Some((roles, fhir_user)), break_glass: rng.chance(15) }
+    let (break_glass, with_consents) = (rng.chance(15), rng.chance(60));
+    let user = Some((roles, fhir_user));
+    Token { scopes, patient, user, break_glass, with_consents, registered: None, purposes: Vec::new() }
+}
+
+/// The same, but of somebody whom little but consents limits.
+pub fn wide_token(rng: &mut Rng) -> Token {
+    let letters = rng.pick(&["cruds", "cruds", "cruds", "rs"]);
+    let plain = |scopes: String| Token {
+        scopes,
+        patient: None,
+        user: None,
+        break_glass: false,
+        with_consents: true,
+        registered: None,
+        purposes: Vec::new(),
+    };
+    if rng.chance(35) {
+        let registered = rng.chance(60).then(|| format!("Organization/{}", any_id(rng, "Organization")));
+        return Token { registered, purposes: purposes(rng), ..plain(format!("system/*.{letters}")) };
+    }
+    let wide = |rng: &mut Rng, number| Role {
+        scopes: "user/*.cruds".into(),
+        own_patients: false,
+        purposes: purposes(rng),
+        ..role(rng, number)
+    };
+    let roles = (0..=rng.below(2)).map(|number| Role { name: format!("Role {number}"), ..wide(rng, number) }).collect();
+    let fhir_user = match rng.below(8) {
+        0..=4 => Some(format!("Practitioner/doc{}", 1 + rng.below(2))),
+        5 => Some(format!("RelatedPerson/kin{}", 1 + rng.below(2))),
+        6 => Some(format!("Patient/pat{}", 1 + rng.below(4))),
+        _ => None,
+    };
+    Token { user: Some((roles, fhir_user)), break_glass: rng.chance(5), ..plain(format!("user/*.{letters}")) }
+}
+
+fn purposes(rng: &mut Rng) -> Vec<String> {
+    let count = rng.pick(&[0, 1, 1, 1, 2]);
+    let mut purposes: Vec<_> =
+        (0..count).map(|_| rng.pick(&["TREAT", "ETREAT", "HRESCH", "CLINTRCH", "HPAYMT"]).to_owned()).collect();
+    purposes.sort();
+    purposes.dedup();
+    purposes
 }
 
 fn role(rng: &mut Rng, number: usize) -> Role {
@@ -320,6 +387,7 @@ fn role(rng: &mut Rng, number: usize) -> Role {
             "Binary",
             "CareTeam",
             "Condition",
+            "Consent",
             "Device",
             "DocumentReference",
             "Encounter",
@@ -333,12 +401,14 @@ fn role(rng: &mut Rng, number: usize) -> Role {
         ];
         let shared = ["Organization", "Practitioner", "PractitionerRole", "ValueSet"];
         let scopes = all(&clinical, "crus") + &all(&shared, "rs");
-        return Role { name: "Provider".into(), scopes, own_patients: true, break_glass: true };
+        let purposes = Vec::new();
+        return Role { name: "Provider".into(), scopes, own_patients: true, break_glass: true, purposes };
     }
     let scopes = if rng.chance(40) {
         "user/*.cruds".into()
     } else {
         scopes(rng, &["user"]).replace(".read", ".rs").replace(".write", ".cud").replace(".*", ".cruds")
     };
-    Role { name: format!("Role {number}"), scopes, own_patients: rng.chance(45), break_glass: rng.chance(50) }
+    let (own_patients, break_glass) = (rng.chance(45), rng.chance(50));
+    Role { name: format!("Role {number}"), scopes, own_patients, break_glass, purposes: purposes(rng) }
 }

@@ -1,7 +1,7 @@
 //! Random requests that read, with what the model expects of their answers.
 
 use super::model::{Name, Rights, World, matches};
-use super::population::{Rng, TYPES, any_id, any_type, criterion};
+use super::population::{CONSENTS, Rng, TYPES, any_id, any_type, criterion};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -71,7 +71,7 @@ impl Maker<'_> {
 
     /// A request that changes nothing.
     pub fn read(&mut self) -> Ask {
-        match self.rng.below(24) {
+        match self.rng.below(25) {
             0..=2 => self.plain_read(),
             3 => self.vread(),
             4 => self.instance_history(),
@@ -88,6 +88,7 @@ impl Maker<'_> {
             20 => self.meta(),
             21 => self.contained(),
             22 => self.batch_of_reads(),
+            23 => self.consents(),
             _ => self.sorted(),
         }
     }
@@ -345,6 +346,32 @@ impl Maker<'_> {
         Ask::get(format!("/{query}"), "s", Expect::Any)
     }
 
+    fn consents(&mut self) -> Ask {
+        let name = ("Consent".to_owned(), format!("dir{}", 1 + self.rng.below(4)));
+        let is_covered = self.rights.covers('s', "Consent");
+        match self.rng.below(3) {
+            0 => {
+                let status = match self.world.0.get(&name).and_then(|versions| versions.last()) {
+                    _ if !self.rights.covers('r', "Consent") => 403,
+                    Some(last) if self.rights.reaches(self.world, 'r', &name) => {
+                        if last.is_some() {
+                            200
+                        } else {
+                            410
+                        }
+                    }
+                    _ => 404,
+                };
+                Ask::get(format!("/Consent/{}", name.1), "r", Expect::Status(status))
+            }
+            1 if is_covered => Ask::get("/Consent?_count=1".into(), "s", Expect::Matches(self.found("Consent", &[]))),
+            2 if is_covered => {
+                Ask::get("/Consent/_history".into(), "s", self.seen_versions('s', |name| name.0 == "Consent"))
+            }
+            _ => Ask::get("/Consent".into(), "s", Expect::Any),
+        }
+    }
+
     fn batch_of_reads(&mut self) -> Ask {
         let mut entries = Vec::new();
         for _ in 0..3 {
@@ -369,5 +396,5 @@ pub fn all_names() -> impl Iterator<Item = Name> {
     let ids = |(name, short, count): (&'static str, &'static str, usize)| {
         (1..=count).map(move |number| (name.to_owned(), format!("{short}{number}")))
     };
-    TYPES.into_iter().flat_map(ids)
+    TYPES.into_iter().chain([CONSENTS]).flat_map(ids)
 }

@@ -1,0 +1,98 @@
+//! What each patient's Consents permit one recipient: the set that a grant is narrowed by.
+
+use super::decide::{Defaults, permitted};
+use super::judge::{Action, Asked, Identity, Reading};
+use super::known::Consents;
+use crate::auth::grant::Consented;
+use crate::auth::recipient::Recipient;
+use crate::clock::Micros;
+use crate::error::Result;
+use crate::key::{ByPatient, Expr, Rules, Stored};
+use crate::tenant::TenantId;
+use rustc_hash::FxHashMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+/// Patients and types of which one request remembers what is permitted.
+const REMEMBERED: usize = 10_000;
+
+/// For one recipient and one snapshot.
+pub struct Policy {
+    /// Whose data.
+    pub tenant: TenantId,
+    /// What was read before.
+    pub consents: Arc<Consents>,
+    /// How many changes the snapshot holds, where that can be told: see [`Consents::quiet`].
+    pub at: Option<u64>,
+    /// For patients who did not decide.
+    pub defaults: Defaults,
+    /// Who asks.
+    pub recipient: Arc<Recipient>,
+    /// When.
+    pub now: Micros,
+    /// The address of this server, without a slash at the end.
+    pub base: Arc<str>,
+    /// What is stored of who asks; looked up when it is first needed.
+    pub identity: OnceLock<Identity>,
+}
+
+impl Policy {
+    /// The sets that it makes, for each kind of action.
+    #[must_use]
+    pub fn consented(self) -> Consented {
+        let policy = Arc::new(self);
+        let to = |action| {
+            let rules = For { policy: Arc::clone(&policy), action, known: Mutex::default() };
+            ByPatient::new(Arc::new(rules))
+        };
+        Consented { access: to(Action::Access), collect: to(Action::Collect), correct: to(Action::Correct) }
+    }
+
+    fn identity(&self, stored: &dyn Stored) -> Result<&Identity> {
+        if let Some(known) = self.identity.get() {
+            return Ok(known);
+        }
+        let found = Identity::of(&self.recipient, stored)?;
+        Ok(self.identity.get_or_init(|| found))
+    }
+}
+
+/// The same for one kind of action.
+struct For {
+    policy: Arc<Policy>,
+    action: Action,
+    /// By type and patient.
+    known: Mutex<FxHashMap<Box<str>, FxHashMap<Box<str>, Arc<Expr>>>>,
+}
+
+impl Rules for For {
+    fn of(&self, patient: &str, type_name: &str, stored: &dyn Stored) -> Result<Arc<Expr>> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(expr) = known.get(type_name).and_then(|patients| patients.get(patient)) {
+            return Ok(Arc::clone(expr));
+        }
+        drop(known);
+        let expr = Arc::new(self.decide(patient, type_name, stored)?);
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let patients = known.entry(type_name.into()).or_default();
+        if patients.len() >= REMEMBERED {
+            patients.clear();
+        }
+        patients.insert(patient.into(), Arc::clone(&expr));
+        Ok(expr)
+    }
+}
+
+impl For {
+    fn decide(&self, patient: &str, type_name: &str, stored: &dyn Stored) -> Result<Expr> {
+        let policy = &self.policy;
+        // Nobody's consent is needed to see what is one's own.
+        if policy.recipient.patient() == Some(patient) {
+            return Ok(Expr::All);
+        }
+        let consents = policy.consents.of(policy.tenant, patient, policy.at, stored)?;
+        let reading = Reading { stored, base: &policy.base };
+        let who = if consents.is_empty() { &Identity::default() } else { policy.identity(stored)? };
+        let asked = Asked { who, purposes: &policy.recipient.purposes, action: self.action, now: policy.now };
+        permitted(&consents, type_name, &asked, policy.defaults, &reading)
+    }
+}

@@ -1,0 +1,147 @@
+//! From staged entries to blocks and postings.
+
+use super::staging::{Staged, Unfolded};
+use crate::clock::Micros;
+use crate::key::KeyList;
+use crate::store::embedded::postings::{PostingEdits, Scope, Write};
+use crate::store::embedded::record::Head as TenantHead;
+use crate::store::embedded::tables::{Tables, failed};
+use crate::store::embedded::{block as posting_block, layout, varint};
+use crate::store::ledger::{BlockHeader, Entry, Form, Head, hash_of};
+use crate::store::seal::{Place, Purpose, Sealer};
+use crate::store::{Rid, StoreError, StoreResult};
+use crate::tenant::TenantId;
+use fjall::OwnedWriteBatch;
+use std::collections::BTreeMap;
+
+/// Entries of one block: one that is read costs all of its block.
+const BLOCK: usize = 64;
+/// zstd's level for blocks.
+const LEVEL: i32 = 1;
+
+/// What one fold writes and removes.
+#[derive(Default)]
+pub(in crate::store::embedded) struct Fold {
+    /// Blocks and heads.
+    pub history: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Postings.
+    pub index: Vec<Write>,
+    /// Rows of staged entries that are in the blocks.
+    pub rows: Vec<u64>,
+    /// The last number of the files that is in the blocks.
+    pub number: u64,
+}
+
+impl Fold {
+    /// Makes blocks and postings of entries, behind those that are there.
+    pub(super) fn of(tables: &Tables, sealer: &Sealer, form: &dyn Form, unfolded: Unfolded) -> StoreResult<Self> {
+        let mut fold = Self { number: unfolded.number, ..Self::default() };
+        let mut tenants: BTreeMap<u32, Vec<Entry>> = BTreeMap::new();
+        for Staged { tenant, entry, row } in unfolded.entries {
+            fold.rows.extend(row);
+            tenants.entry(tenant.0).or_default().push(entry);
+        }
+        let mut edits = PostingEdits::default();
+        for (tenant, entries) in tenants {
+            let tenant = TenantId(tenant);
+            let mut head = super::head(&tables.history, tenant)?;
+            let first = head.next;
+            let scope = (tenant, generation(tables, tenant)?);
+            for block in entries.chunks(BLOCK) {
+                let count = index(&mut edits, form, scope, (first, head.next), block)?;
+                let bytes = seal(sealer, tenant, head, count, block)?;
+                fold.history.push((layout::ledger(tenant, head.next), bytes));
+                let bytes = fold.history.last().map_or(&[][..], |(_, bytes)| bytes);
+                head = Head { next: head.next + u64::from(count), hash: hash_of(tenant, bytes) };
+            }
+            fold.history.push((layout::ledger_head(tenant), head.pack()));
+        }
+        fold.index = edits.into_writes(&tables.index)?;
+        Ok(fold)
+    }
+
+    /// Adds it to a batch.
+    pub(in crate::store::embedded) fn write_to(self, tables: &Tables, batch: &mut OwnedWriteBatch) {
+        for (key, value) in self.history {
+            batch.insert(&tables.history, key, value);
+        }
+        for (key, value) in self.index {
+            match value {
+                Some(value) => batch.insert(&tables.index, key, value),
+                None => batch.remove(&tables.index, key),
+            }
+        }
+        for row in self.rows {
+            batch.remove(&tables.history, layout::staged(row));
+        }
+        batch.insert(&tables.history, layout::folded(), self.number.to_be_bytes());
+    }
+}
+
+fn generation(tables: &Tables, tenant: TenantId) -> StoreResult<u16> {
+    let stored = tables.records.get(layout::head(tenant)).map_err(|error| failed(&error))?;
+    Ok(stored.map_or(Ok(TenantHead::FIRST), |bytes| TenantHead::unpack(&bytes))?.generation)
+}
+
+/// Adds the postings of entries of which the first has the number `next`, and answers how many numbers they take. None of them is in a
+/// block of postings that is stored: those of this run begin with the number `first`.
+pub(in crate::store::embedded) fn index(
+    edits: &mut PostingEdits,
+    form: &dyn Form,
+    (tenant, generation): (TenantId, u16),
+    (first, next): (u64, u64),
+    entries: &[Entry],
+) -> StoreResult<u32> {
+    let none = KeyList::default();
+    let mut number = next;
+    for entry in entries {
+        for keys in form.all_keys(number, entry)? {
+            let base = Rid::of_entry(number - (number - first) % posting_block::SPAN);
+            let scope = Scope { tenant, generation, type_name: form.type_name(), base };
+            edits.replace(scope, true, Rid::of_entry(number), entry.time, &none, Some(&keys));
+            number += 1;
+        }
+    }
+    u32::try_from(number - next).map_err(|_| StoreError::Io("a block is too long".into()))
+}
+
+const fn place(tenant: TenantId, first: u64) -> Place {
+    Place { purpose: Purpose::Ledger, tenant, rid: Rid::of_entry(first), version: 0 }
+}
+
+fn seal(sealer: &Sealer, tenant: TenantId, head: Head, count: u32, entries: &[Entry]) -> StoreResult<Vec<u8>> {
+    let mut bytes = BlockHeader { first: head.next, count, before: head.hash }.pack();
+    let mut plain = Vec::new();
+    for entry in entries {
+        plain.extend_from_slice(&entry.time.0.to_be_bytes());
+        varint::push_bytes(&entry.bytes, &mut plain);
+    }
+    let packed = zstd::bulk::compress(&plain, LEVEL).map_err(|error| StoreError::Io(error.to_string()))?;
+    let mut sealed = u32::try_from(plain.len()).unwrap_or(u32::MAX).to_be_bytes().to_vec();
+    sealed.extend_from_slice(&packed);
+    let time = entries.first().map_or(Micros(0), |entry| entry.time);
+    sealer.seal(place(tenant, head.next), time, &sealed, &mut bytes)?;
+    Ok(bytes)
+}
+
+/// Opens the entries of a block that stands under a number.
+pub(super) fn open(sealer: &Sealer, tenant: TenantId, number: u64, block: &[u8]) -> StoreResult<Vec<Entry>> {
+    let damaged = || StoreError::Damaged("a block of the ledger".into());
+    let (header, sealed) = BlockHeader::unpack(block)?;
+    if header.first != number {
+        return Err(StoreError::Damaged("a block of the ledger stands in another's place".into()));
+    }
+    let plain_header = block.get(..block.len() - sealed.len()).unwrap_or_default();
+    let packed = sealer.open(place(tenant, header.first), plain_header, sealed)?;
+    let (length, packed) = packed.split_first_chunk::<4>().ok_or_else(damaged)?;
+    let length = usize::try_from(u32::from_be_bytes(*length)).map_err(|_| damaged())?;
+    let plain = zstd::bulk::decompress(packed, length).map_err(|_| damaged())?;
+    let mut rest = &plain[..];
+    let mut entries = Vec::with_capacity(BLOCK);
+    while let Some((time, after)) = rest.split_first_chunk::<8>() {
+        rest = after;
+        let bytes = varint::take_bytes(&mut rest).ok_or_else(damaged)?.into();
+        entries.push(Entry { time: Micros(i64::from_be_bytes(*time)), bytes });
+    }
+    Ok(entries)
+}

@@ -1,0 +1,61 @@
+//! The ledger on the embedded store: entries are staged, so that the end of the process loses none, and folded into the chain soon
+//! after (`crate::store::ledger`).
+//!
+//! An entry of a commit is staged as a row in the commit's own batch, and so is there exactly if the commit is. Any other is
+//! appended to a file, which costs a request a few microseconds; the file is synced every [`SYNC_EVERY`]. One thread folds what is
+//! staged: it makes blocks and postings of it, and has the committer write them and remove what was staged in one batch. It is the
+//! only one that makes the chain longer.
+//!
+//! | where | what |
+//! |---|---|
+//! | `ledger-0`, `ledger-1` | files of staged entries: one is written to while the other is folded and emptied |
+//! | history, `a` first | a block |
+//! | history, `b` | how far the chain has come |
+//! | history, tenant `u32::MAX`, `w` number | an entry that was staged with a commit |
+//! | history, tenant `u32::MAX`, `y` | the last entry of the files that is folded |
+
+mod fold;
+mod read;
+mod staging;
+
+pub(super) use fold::Fold;
+pub(super) use read::{Entries, Place, blocks, head};
+pub(super) use staging::{Staged, Staging, next_row, seal_staged};
+
+use super::Shared;
+use super::group::Prepared;
+use crate::store::{StoreError, StoreResult};
+use std::time::Duration;
+
+/// How long a staged entry waits to be synced, at most: half of what is promised.
+const SYNC_EVERY: Duration = Duration::from_millis(25);
+/// How long a staged entry waits to be folded, at most.
+const FOLD_EVERY: Duration = Duration::from_secs(1);
+/// As many are folded at once without waiting.
+const FOLD_AT: usize = 4096;
+
+/// The thread that syncs and folds, until the staging ends.
+pub(super) fn run(shared: &Shared) {
+    while let Some(due) = shared.staging.wait(SYNC_EVERY, FOLD_EVERY, FOLD_AT) {
+        let done = if due.is_fold { fold_all(shared) } else { shared.staging.sync() };
+        if let Err(error) = done {
+            tracing::error!(%error, "the ledger failed; it takes no more entries");
+            shared.staging.fail(&error);
+            return;
+        }
+    }
+}
+
+/// Folds all that is staged.
+fn fold_all(shared: &Shared) -> StoreResult<()> {
+    let unfolded = shared.staging.take();
+    let through = unfolded.number;
+    let fold = Fold::of(&shared.tables, &shared.sealer, &*shared.entries.form, unfolded)?;
+    let outcome = shared.queue.add(Prepared::with_fold(fold), usize::MAX)?;
+    let outcome = outcome.blocking_recv();
+    outcome.map_err(|_| StoreError::Closed("the committer ended".into()))?.map_err(|error| match error {
+        crate::store::CommitError::Store(error) => error,
+        other => StoreError::Closed(other.to_string()),
+    })?;
+    shared.staging.folded(through)
+}
