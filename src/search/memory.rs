@@ -68,7 +68,7 @@ impl Memory {
         store.open(&crate::auth::grant::Grant::unrestricted(TenantId::DEFAULT)).unwrap()
     }
 
-    pub fn id_of(&self, rid: Rid) -> &str {
+    pub fn name_of(&self, rid: Rid) -> &str {
         &self.resources[place(rid)].1
     }
 
@@ -83,6 +83,9 @@ impl Memory {
 impl View for Memory {
     fn find(&self, type_name: &str, id: &str) -> StoreResult<Option<Rid>> {
         Ok(self.ids.get(&(type_name.into(), id.into())).copied())
+    }
+    fn id_of(&self, rid: Rid) -> StoreResult<Option<Box<str>>> {
+        Ok(self.resources.get(place(rid)).map(|(_, id, _)| id.clone()))
     }
     fn current(&self, rid: Rid) -> StoreResult<Option<Version>> {
         let Some((type_name, id, _)) = self.resources.get(place(rid)) else { return Ok(None) };

@@ -216,6 +216,11 @@ impl View for FaultyView {
         self.inner.find(type_name, id)
     }
 
+    fn id_of(&self, rid: Rid) -> StoreResult<Option<Box<str>>> {
+        self.dice.read()?;
+        self.inner.id_of(rid)
+    }
+
     fn current(&self, rid: Rid) -> StoreResult<Option<Version>> {
         self.dice.read()?;
         self.inner.current(rid)
