@@ -14,7 +14,9 @@ fn the_chain_is_verified_up_to_the_request_before() {
     let server = Server::guarded();
     let all = server.as_system("system/*.cruds");
     for id in ["a", "b"] {
-        all.put(&format!("/Patient/{id}")).json(json!({"resourceType": "Patient", "id": id, "name": [{"family": "F"}]})).expect(201);
+        all.put(&format!("/Patient/{id}"))
+            .json(json!({"resourceType": "Patient", "id": id, "name": [{"family": "F"}]}))
+            .expect(201);
     }
     let first = all.get("/AuditEvent/$verify").expect(200);
     assert_eq!(value(&first, "sound")["valueBoolean"], true);
@@ -22,7 +24,11 @@ fn the_chain_is_verified_up_to_the_request_before() {
     assert_eq!(value(&first, "checkpoints")["valueDecimal"], 0);
     all.get("/Patient?name=f").expect(200);
     let made = crate::support::tokens::block_on(server.app().ledger.checkpoint(&[TenantId::DEFAULT])).unwrap().unwrap();
-    assert_eq!((made.number, made.lanes[0].entries), (1, 2 + 1 + 3), "the verification, and the search with its two patients");
+    assert_eq!(
+        (made.number, made.lanes[0].entries),
+        (1, 2 + 1 + 3),
+        "the verification, and the search with its two patients"
+    );
     let second = all.get("/AuditEvent/$verify").expect(200);
     assert_eq!(value(&second, "entries")["valueDecimal"], 6);
     assert_eq!(value(&second, "checkpoints")["valueDecimal"], 1);

@@ -1,12 +1,12 @@
 //! The check of a stopped store: does everything open, and does all that is kept twice agree?
 
 use super::folder::{self, Mark, MarkFile};
+use super::ledger::Walk;
 use super::open::{Unverified, open_unverified, set_copies_aside};
 use super::record::{Head, Header, open_keys, open_record, unpack_history};
 use super::tables::{Tables, failed};
 use super::{Options, block, erase, io_error, kept, layout, log, view};
 use crate::clock::Micros;
-use super::ledger::Walk;
 use crate::store::ledger::Form;
 use crate::store::seal::Sealer;
 use crate::store::{Rid, StoreError, StoreResult};

@@ -1,6 +1,7 @@
 //! Walking the chains of a stopped store: to check them, and to make their postings anew.
 
 use super::{blocks, fold, head};
+use crate::store::Rid;
 use crate::store::StoreResult;
 use crate::store::embedded::layout;
 use crate::store::embedded::postings::{PostingEdits, Write};
@@ -8,7 +9,6 @@ use crate::store::embedded::record::with_added_keys;
 use crate::store::embedded::tables::Tables;
 use crate::store::ledger::{BlockHeader, Form, Head, hash_of};
 use crate::store::seal::Sealer;
-use crate::store::Rid;
 use crate::tenant::TenantId;
 
 /// Blocks whose postings are gathered before they are written.
@@ -44,12 +44,17 @@ impl Walk<'_> {
                     let mut number = header.first;
                     for entry in entries {
                         for keys in self.form.all_keys(number, &entry)? {
-                            with_added_keys(&keys, entry.time).iter().for_each(|key| posting(key, Rid::of_entry(number)));
+                            with_added_keys(&keys, entry.time)
+                                .iter()
+                                .for_each(|key| posting(key, Rid::of_entry(number)));
                             number += 1;
                         }
                     }
                     if number != header.first + u64::from(header.count) {
-                        problem(format!("the block of the ledger at entry {} has another number of entries", header.first));
+                        problem(format!(
+                            "the block of the ledger at entry {} has another number of entries",
+                            header.first
+                        ));
                     }
                 }
                 Err(error) => problem(format!("the ledger from entry {} on: {error}", block.place)),
