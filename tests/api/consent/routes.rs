@@ -261,12 +261,14 @@ fn every_route_is_known() {
     let found: BTreeSet<&str> = named.captures_iter(&text).map(|found| found.get(1).unwrap().as_str()).collect();
     // Below these the interactions stand, and the page that shows patients to choose from: see the other tests.
     let with_data = ["/fhir", "/patient", "/consent"];
+    // The page of the ledger tells who had to do with whom, and is for those who may see every AuditEvent, whatever patients consent to.
     let without = [
         "/.well-known/openid-configuration",
         "/.well-known/smart-configuration",
         "/account",
         "/admin/{what:.*}",
         "/apps",
+        "/audit",
         "/auth",
         "/authorize",
         "/code",
