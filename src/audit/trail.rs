@@ -38,7 +38,14 @@ impl Trail {
     /// The trail of a request that asks for this, from there.
     #[must_use]
     pub fn new(event: Event, from: Option<IpAddr>) -> Self {
-        Self { is_kept: true, event, from, refined: OnceLock::new(), agent: OnceLock::new(), gathered: Mutex::default() }
+        Self {
+            is_kept: true,
+            event,
+            from,
+            refined: OnceLock::new(),
+            agent: OnceLock::new(),
+            gathered: Mutex::default(),
+        }
     }
 
     /// The trail of what is not recorded.

@@ -94,7 +94,7 @@ impl Grant {
             Reach::Everything => Allowed::Everything,
             Reach::Limited(access, _, None) => access.allowed(type_name, letters),
             Reach::Limited(access, recipient, Some(_))
-                if self.keeps_consents(access, recipient.as_deref(), type_name) =>
+                if OF_PRIVACY.contains(&type_name) && keeps_privacy(access, recipient.as_deref()) =>
             {
                 access.allowed(type_name, letters)
             }
@@ -111,22 +111,12 @@ impl Grant {
         }
     }
 
-    /// Whether it is about Consents, and for somebody who manages them: whoever may write them, and a person who may read the ledger. A
-    /// rule that hid itself from them could not be revoked, and nobody could tell the patient what it says.
-    fn keeps_consents(&self, access: &Access, recipient: Option<&Recipient>, type_name: &str) -> bool {
-        let may = |type_name, letters| access.allowed(type_name, letters) != Allowed::Nothing;
-        type_name == "Consent"
-            && (may("Consent", Letters::CREATE | Letters::UPDATE | Letters::DELETE)
-                || (recipient.is_some_and(|recipient| recipient.is_person)
-                    && may("AuditEvent", Letters::READ | Letters::SEARCH)))
-    }
-
     /// Whether all that is known of the consents of patients is open to it, as far as scopes and roles reach.
     #[must_use]
     pub fn sees_all_consents(&self) -> bool {
         match &self.reach {
             Reach::Everything | Reach::Limited(_, _, None) => true,
-            Reach::Limited(access, recipient, Some(_)) => self.keeps_consents(access, recipient.as_deref(), "Consent"),
+            Reach::Limited(access, recipient, Some(_)) => keeps_privacy(access, recipient.as_deref()),
         }
     }
 
@@ -159,4 +149,16 @@ impl Grant {
     pub const fn is_unrestricted(&self) -> bool {
         matches!(self.reach, Reach::Everything)
     }
+}
+
+/// What tells of the rules, and of how they were kept.
+const OF_PRIVACY: [&str; 2] = ["AuditEvent", "Consent"];
+
+/// Whether it is for somebody who manages patients' privacy: whoever may write Consents, and a person who may read the ledger. A rule
+/// that hid itself from them could not be revoked, nobody could tell the patient what it says, or who did not keep it.
+fn keeps_privacy(access: &Access, recipient: Option<&Recipient>) -> bool {
+    let may = |type_name, letters| access.allowed(type_name, letters) != Allowed::Nothing;
+    may("Consent", Letters::CREATE | Letters::UPDATE | Letters::DELETE)
+        || (recipient.is_some_and(|recipient| recipient.is_person)
+            && may("AuditEvent", Letters::READ | Letters::SEARCH))
 }

@@ -83,6 +83,12 @@ struct Add {
     /// A web origin that may call, beside those of its redirect URIs. Can be repeated.
     #[arg(long, value_name = "ORIGIN")]
     origin: Vec<String>,
+    /// What it sees records for when it acts for itself, a code of v3-ActReason such as TREAT. Can be repeated.
+    #[arg(long, value_name = "CODE")]
+    purpose_of_use: Vec<String>,
+    /// Who it is to patients' consents when it acts for itself: Organization/1.
+    #[arg(long, value_name = "TYPE/ID")]
+    recipient: Option<String>,
 }
 
 impl Add {
@@ -92,14 +98,22 @@ impl Add {
         let mut add = |name: &str, value: Value| drop(given.insert(name.to_owned(), value));
         add("client_name", json!(self.name));
         add("token_endpoint_auth_method", json!(self.auth_method));
-        for (name, values) in
-            [("redirect_uris", &self.redirect_uri), ("grant_types", &self.grant_type), ("origins", &self.origin)]
-        {
+        for (name, values) in [
+            ("redirect_uris", &self.redirect_uri),
+            ("grant_types", &self.grant_type),
+            ("origins", &self.origin),
+            ("purpose_of_use", &self.purpose_of_use),
+        ] {
             if !values.is_empty() {
                 add(name, json!(values));
             }
         }
-        for (name, value) in [("scope", &self.scope), ("jwks_uri", &self.jwks_uri), ("launch_url", &self.launch_url)] {
+        for (name, value) in [
+            ("scope", &self.scope),
+            ("jwks_uri", &self.jwks_uri),
+            ("launch_url", &self.launch_url),
+            ("recipient", &self.recipient),
+        ] {
             if let Some(value) = value {
                 add(name, json!(value));
             }

@@ -76,7 +76,8 @@ impl Retention {
             return Some(("retention.archive_folder", "must be set where a rule is to archive"));
         }
         // A record without its patient would be left behind, and nobody could be asked about it.
-        let is_about_patients = |rule: &RetentionRule| rule.types.is_empty() || rule.types.iter().any(|name| name == "Patient");
+        let is_about_patients =
+            |rule: &RetentionRule| rule.types.is_empty() || rule.types.iter().any(|name| name == "Patient");
         if rules().any(|rule| rule.what == What::Current && rule.then != Then::Keep && is_about_patients(rule)) {
             return Some((
                 "retention.rules",
@@ -103,7 +104,8 @@ mod tests {
             keep_days,
             then,
         };
-        let fault = |rule: RetentionRule| Retention { rules: vec![rule], ..Retention::default() }.fault().map(|fault| fault.0);
+        let fault =
+            |rule: RetentionRule| Retention { rules: vec![rule], ..Retention::default() }.fault().map(|fault| fault.0);
         let (rules, folder) = (Some("retention.rules"), Some("retention.archive_folder"));
         assert_eq!(fault(rule(&[], What::Deleted, None, Then::Purge)), rules);
         assert_eq!(fault(rule(&[], What::Deleted, None, Then::Keep)), None);

@@ -132,6 +132,11 @@ async fn recorded(request: &HttpRequest, shared: &Shared, agent: &Agent, result:
     let path = segments(request.path()).unwrap_or_default();
     let path = path.iter().skip(2).map(String::as_str).collect::<Vec<_>>();
     let (what, id) = match path[..] {
+        // A hold is recorded with the commit that sets or lifts it.
+        ["holds", ..] if status < 400 => return result,
+        ["holds", ..] => ("hold", None),
+        ["jobs", ref id @ ..] => ("job", id.first()),
+        ["retention"] => ("retention", None),
         ["users", ref id @ ..] => ("user", id.first()),
         ["clients", ref id @ ..] => ("client", id.first()),
         ["roles", ref id @ ..] => ("role", id.first()),

@@ -216,7 +216,7 @@ impl Conformances {
     /// As [`Store::commit`].
     pub async fn commit(this: &Arc<Self>, grant: &Grant, commit: Commit) -> Result<Committed, CommitError> {
         let touched = touched(&commit);
-        let has_consent = commit.changes.iter().any(|change| &*change.type_name == "Consent");
+        let has_consent = types_of_changes(&commit).any(|name| name == "Consent");
         if touched.is_none() && !has_consent {
             return this.store.commit(grant, commit).await;
         }
@@ -242,10 +242,14 @@ enum Touched {
     StatementOnly,
 }
 
-fn touched(commit: &Commit) -> Option<Touched> {
+/// The types of what a commit changes or erases.
+fn types_of_changes(commit: &Commit) -> impl Iterator<Item = &str> {
     let erased = commit.erasures.iter().map(|erasure| &*erasure.type_name);
-    let types = commit.changes.iter().map(|change| &*change.type_name).chain(erased);
-    let mut types = types.filter(|name| TYPES.contains(name)).peekable();
+    commit.changes.iter().map(|change| &*change.type_name).chain(erased)
+}
+
+fn touched(commit: &Commit) -> Option<Touched> {
+    let mut types = types_of_changes(commit).filter(|name| TYPES.contains(name)).peekable();
     types.peek()?;
     Some(if types.any(|name| name == "SearchParameter") { Touched::Parameters } else { Touched::StatementOnly })
 }

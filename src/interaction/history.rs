@@ -85,7 +85,7 @@ fn instance(
     let (rid, newest) = (current.rid, current.version);
     let first = u64::try_from(start.0.0).unwrap_or(u64::MAX).min(newest + 1) - 1;
     let mut page = Page { versions: Vec::new(), next: None, total: None };
-    let sees_all = context.grant.allowed(type_name, Letters::READ) == Allowed::Everything;
+    let sees_all = records.grant().allowed(type_name, Letters::READ) == Allowed::Everything;
     let everything = sees_all && wanted.since == Micros(i64::MIN) && wanted.at.is_none();
     if everything {
         page.total = Some((newest + 1).saturating_sub(view.oldest(rid)?));

@@ -24,8 +24,8 @@ pub mod update;
 pub mod vread;
 pub mod writing;
 
-use crate::audit::{Ledger, Trail};
 use crate::audit::record::Content;
+use crate::audit::{Ledger, Trail};
 use crate::auth::grant::Grant;
 use crate::auth::server::Server;
 use crate::clock::{Clock, Micros};

@@ -62,6 +62,13 @@ pub struct Lease {
     pub until: i64,
 }
 
+impl Lease {
+    /// Whether a process may work at the job now. Only one process can have a local store open.
+    fn is_free_for(&self, process: &str, now: Micros, is_local: bool) -> bool {
+        self.process == process || self.until < now.0 || is_local
+    }
+}
+
 /// A job as it is kept. Times are in microseconds since 1970.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Job {

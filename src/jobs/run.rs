@@ -129,8 +129,7 @@ impl Jobs {
 
     /// Whether this process may work at a job: nobody does, or who did is gone. Only one process can have a local store open.
     fn may_take(&self, job: &Job, now: Micros) -> bool {
-        let is_free = |lease: &Lease| lease.process == self.process() || lease.until < now.0 || self.store.is_local();
-        job.lease.as_ref().is_none_or(is_free)
+        job.lease.as_ref().is_none_or(|lease| lease.is_free_for(self.process(), now, self.store.is_local()))
     }
 
     /// One turn of one job.

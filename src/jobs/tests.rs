@@ -197,6 +197,15 @@ fn a_failure_ends_a_job_and_a_panic_too() {
     assert_eq!(house.run(&unknown).state, State::Failed);
 }
 
+#[test]
+fn a_lease_is_respected_until_it_ends() {
+    let lease = Lease { process: "a".into(), until: 10 };
+    assert!(lease.is_free_for("a", Micros(5), false));
+    assert!(!lease.is_free_for("b", Micros(10), false));
+    assert!(lease.is_free_for("b", Micros(11), false));
+    assert!(lease.is_free_for("b", Micros(5), true), "the process that had it is gone");
+}
+
 /// Two that work at one job, each taking it from the other, do nothing twice.
 #[test]
 fn whoever_works_at_it_no_part_happens_twice() {

@@ -74,14 +74,13 @@ pub fn would_match(records: &Records, query: &Query, keys: &KeyList, budget: &Bu
 fn guard(type_name: &str, expr: &Expr, guards: &mut Vec<Guard>) {
     let mut add = |type_name: &str, range| guards.push(Guard { type_name: type_name.into(), range });
     match expr {
-        Expr::All => add(type_name, KeyRange::exactly(ALL)),
+        // No criteria decide anything where the patients' rules narrow what may be seen (`interaction::reach`).
+        Expr::All | Expr::InPatients(_) => add(type_name, KeyRange::exactly(ALL)),
         Expr::Keys(range) => add(type_name, range.clone()),
         Expr::Not(inner) => {
             add(type_name, KeyRange::exactly(ALL));
             guard(type_name, inner, guards);
         }
-        // No criteria decide anything where the patients' rules narrow what may be seen (`interaction::reach`).
-        Expr::InPatients(_) => add(type_name, KeyRange::exactly(ALL)),
         Expr::And(parts) | Expr::Or(parts) => parts.iter().for_each(|part| guard(type_name, part, guards)),
         Expr::Refers { code, target, expr } => {
             add(type_name, KeyRange::prefix(&prefix_of(code)));

@@ -44,7 +44,7 @@ mod special_tests;
 mod tests;
 
 pub use budget::Budget;
-pub use by_patient::{patients, with_stored};
+pub use by_patient::with_stored;
 pub use criteria::is_special;
 pub use cursor::Cursor;
 pub use engine::references;

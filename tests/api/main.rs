@@ -52,5 +52,6 @@ mod trusted_issuers;
 mod update;
 mod us_core;
 mod users;
+mod verify;
 mod vread;
 mod who_sees_what;

@@ -130,7 +130,35 @@ fn rules_are_applied_and_holds_respected() {
     assert_eq!(run(&admin, json!({}))["erased"], erased);
     data.get("/Flag/flag-q").expect(404);
     let events = data.get("/AuditEvent?_count=1000").expect(200).text().to_owned();
-    assert!(events.contains("\"archival\"") && events.contains("set: case 7") && events.contains("lifted"), "{events}");
+    assert!(events.contains("\"archival\"") && events.contains("lifted"), "{events}");
+    let set = events.matches("set: case 7").count();
+    assert_eq!(set, 1, "recorded once, with its commit");
+}
+
+/// What is derived from resources forgets those that are erased: here a consent, which hides no longer.
+#[test]
+fn an_erased_consent_is_none() {
+    let server = Server::with(|config| {
+        config.insecure_open = false;
+        config.retention.rules = vec![rule(&["Consent"], What::Current, 0, Then::Purge)];
+    });
+    let (admin, _) = clients(&server);
+    let person = |roles| Person { roles, fhir_user: Some("Practitioner/a"), ..Person::default() };
+    let manager = server.as_user("user/*.cruds", &person(&["Admin", "Clinical Director"]));
+    let clinician = server.as_user("user/*.rs", &person(&["Clinical Director"]));
+    manager.put("/Patient/p").json(json!({"resourceType": "Patient", "id": "p"})).expect(201);
+    clinician.get("/Patient/p").expect(200);
+    let coding = |system: &str, code: &str| json!({"coding": [{"system": system, "code": code}]});
+    let consent = json!({
+        "resourceType": "Consent", "id": "c", "status": "active", "patient": {"reference": "Patient/p"},
+        "scope": coding("http://terminology.hl7.org/CodeSystem/consentscope", "patient-privacy"),
+        "category": [coding("http://loinc.org", "59284-0")],
+        "policyRule": coding("http://terminology.hl7.org/CodeSystem/v3-ActCode", "OPTOUT")
+    });
+    manager.put("/Consent/c").json(consent).expect(201);
+    clinician.get("/Patient/p").expect(404);
+    assert_eq!(run(&admin, json!({}))["erased"], json!({"Consent": {"resources": 1, "versions": 1}}));
+    clinician.get("/Patient/p").expect(200);
 }
 
 #[test]

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 const TENANT: TenantId = TenantId(3);
 
 /// Runs `body` in another process, on a disk that obeys.
-fn on_a_bad_disk(test: &str, body: impl FnOnce(&Options, &Disk)) {
+pub fn on_a_bad_disk(test: &str, body: impl FnOnce(&Options, &Disk)) {
     if let Ok(folder) = std::env::var("PHAROS_TEST_FOLDER") {
         let folder = std::path::PathBuf::from(folder);
         let options = Options { disk_limit: Duration::from_millis(200), ..Options::at(folder.join("root/store")) };

@@ -21,6 +21,8 @@ mod disk;
 mod faults;
 mod http_kill;
 mod keeper;
+#[cfg(target_os = "linux")]
+mod ledger;
 mod model;
 #[cfg(target_os = "linux")]
 mod power;

@@ -25,6 +25,7 @@ use crate::store::{
 use crate::tenant::TenantId;
 use fjall::{OwnedWriteBatch, PersistMode, Slice};
 use rustc_hash::{FxHashMap, FxHashSet};
+use std::sync::Arc;
 
 /// A commit whose key lists are packed already, which the callers do in parallel.
 pub(super) struct Prepared {
@@ -38,7 +39,7 @@ pub(super) struct Prepared {
     /// Recorded if the commit happens.
     pub entry: Option<Entry>,
     /// What the ledger folds; nothing else then.
-    pub fold: Option<Fold>,
+    pub fold: Option<Arc<Fold>>,
 }
 
 /// What is made of the content of a change before it is committed; empty for a deletion.
@@ -79,7 +80,7 @@ impl Prepared {
     }
 
     /// What makes ledgers longer.
-    pub(super) fn with_fold(fold: Fold) -> Self {
+    pub(super) fn with_fold(fold: Arc<Fold>) -> Self {
         Self { fold: Some(fold), ..Self::of(TenantId(0)) }
     }
 
@@ -147,7 +148,7 @@ pub(super) struct Group<'c> {
     pub kept: KeptEdits,
     /// What the commits record.
     pub staged: Vec<Staged>,
-    fold: Option<Fold>,
+    fold: Option<Arc<Fold>>,
     changed: FxHashSet<TenantId>,
     /// The first number that this group gave out.
     bases: FxHashMap<TenantId, Rid>,
