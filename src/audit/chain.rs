@@ -65,11 +65,9 @@ pub fn verify(store: &Store, tenant: TenantId, known: &[Known]) -> StoreResult<V
     let (mut next, mut hash) = (0, NOTHING);
     for block in store.ledger(tenant, 0, true)? {
         let block = block?;
-        if next >= head.next {
-            if block.place >= head.next {
-                // Written since the head was read.
-                break;
-            }
+        if next >= head.next && block.place >= head.next {
+            // Written since the head was read.
+            break;
         }
         let header = match BlockHeader::unpack(&block.bytes) {
             Ok((header, _)) => header,

@@ -83,8 +83,7 @@ fn interaction(code: &str) -> (char, Option<&'static str>) {
         "read" | "vread" => ('R', Some("Read")),
         "history-instance" | "history-type" | "history-system" | "history" => ('R', None),
         "create" => ('C', Some("Create")),
-        "update" => ('U', Some("Update")),
-        "patch" => ('U', Some("Update")),
+        "update" | "patch" => ('U', Some("Update")),
         "delete" => ('D', Some("Delete")),
         "search-type" | "search-system" | "search" => ('E', Some("Query")),
         _ => ('E', None),
@@ -286,10 +285,11 @@ fn agents(base: &str, shape: &Shape<'_>, action: char) -> Vec<Value<'static>> {
 }
 
 fn client_agent(shape: &Shape<'_>, kind: (&str, &str), is_requestor: bool) -> Value<'static> {
-    let who = match &shape.agent.client {
-        Some(client) => tree!({ "identifier": { "value": (client.to_string()) } }),
-        None => tree!({ "display": "unknown" }),
-    };
+    let client_id = shape.agent.client.as_ref();
+    let who = client_id.map_or_else(
+        || tree!({ "display": "unknown" }),
+        |client| tree!({ "identifier": { "value": (client.to_string()) } }),
+    );
     let mut client = Object::new();
     client.set("type", concept(kind.0, kind.1));
     client.set("who", who);

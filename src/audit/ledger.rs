@@ -74,9 +74,8 @@ impl Ledger {
             return result;
         }
         let status = result.as_ref().err().map_or(200, |error| error.category.status());
-        match trail.entry(status, self.clock.now(), about).map_err(unrecorded)? {
-            Some(entry) => self.keep(tenant, entry).await?,
-            None => {}
+        if let Some(entry) = trail.entry(status, self.clock.now(), about).map_err(unrecorded)? {
+            self.keep(tenant, entry).await?;
         }
         result
     }

@@ -46,7 +46,7 @@ pub fn run(command: Audit) -> Result<(), Failure> {
     let app = serve::open(config)?;
     let tenant = command.tenant.map_or(TenantId::DEFAULT, TenantId);
     let result = match command.action {
-        Action::Verify(verify) => self::verify(&app, tenant, verify),
+        Action::Verify(verify) => self::verify(&app, tenant, &verify),
         Action::Key => {
             show(&app.ledger.signer().jwk().to_string());
             Ok(())
@@ -62,7 +62,7 @@ fn show(line: &str) {
     println!("{line}");
 }
 
-fn verify(app: &App, tenant: TenantId, verify: Verify) -> Result<(), Failure> {
+fn verify(app: &App, tenant: TenantId, verify: &Verify) -> Result<(), Failure> {
     let outside = match &verify.checkpoints {
         Some(path) => {
             let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;

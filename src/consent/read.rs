@@ -153,6 +153,13 @@ impl Consent {
     }
 
     fn fill(&mut self, resource: &Object<'_>) -> Read<()> {
+        let root = match resource.get("provision") {
+            None => None,
+            Some(Value::Object(root)) => Some(root),
+            Some(_) => return Err(MALFORMED),
+        };
+        // First of all: it says when that matters which is not understood.
+        self.root.period = root.map(|root| period(root, "period")).transpose()?.flatten();
         no_modifier(resource)?;
         self.base = base(resource)?;
         for name in ["policy", "verification"] {
@@ -160,15 +167,8 @@ impl Consent {
                 no_modifier(part)?;
             }
         }
-        match resource.get("provision") {
-            None => return Ok(()),
-            // The root is read even where something below it is not understood: its period says when that matters.
-            Some(Value::Object(root)) => {
-                self.root.period = period(root, "period")?;
-                self.root = provision(root, "Consent.provision".into(), true)?;
-            }
-            Some(_) => return Err(MALFORMED),
-        }
+        let Some(root) = root else { return Ok(()) };
+        self.root = provision(root, "Consent.provision".into(), true)?;
         let unbounded = !self.root.has_conditions();
         match (self.root.kind, self.base) {
             (None, Base::Permit | Base::Emergency | Base::Unknown) if !unbounded => {

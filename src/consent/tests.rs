@@ -102,6 +102,13 @@ fn what_is_not_as_it_should_be_permits_nothing() {
 }
 
 #[test]
+fn what_is_not_in_force_matters_to_nobody_even_where_it_is_not_understood() {
+    let ended = r#""modifierExtension":[{"url":"urn:x"}],"provision":{"period":{"end":"1969"}}"#;
+    assert_eq!(of(&[format!("{},{ended}", rule("OPTOUT"))]), Expr::All);
+    assert_eq!(of(&[format!("{},{}", rule("OPTOUT"), ended.replace("end", "start"))]), Expr::none());
+}
+
+#[test]
 fn only_active_consents_are_read() {
     let json = br#"{"resourceType":"Consent","status":"inactive"}"#;
     assert_eq!(Consent::read("c", parse(json, 64).unwrap().as_object().unwrap()), None);

@@ -362,9 +362,9 @@ pub fn tell(call: &Call, query: &[(String, String)], content: &mut Content<'stat
 fn asked(call: &Call, query: &[(String, String)]) -> String {
     let (mut text, _) = call.subject();
     match call {
-        Call::Operation { name, .. } => text.push_str(&format!("/${name}")),
+        Call::Operation { name, .. } => text.extend(["/$", name]),
         Call::History { .. } => text.push_str("/_history"),
-        Call::Vread { version, .. } => text.push_str(&format!("/_history/{version}")),
+        Call::Vread { version, .. } => text.extend(["/_history/", version]),
         _ => {}
     }
     let pairs = form_urlencoded::Serializer::new(String::new()).extend_pairs(query).finish();

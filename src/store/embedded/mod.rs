@@ -165,6 +165,8 @@ impl Embedded {
         let mut threads = Threads { committer: Some(spawn("commit", move || committer.run())?), ..Threads::default() };
         let recording = Arc::clone(&shared);
         threads.ledger = Some(spawn("ledger", move || ledger::run(&recording))?);
+        let syncing = Arc::clone(&shared);
+        threads.others.push(spawn("ledger-sync", move || ledger::sync(&syncing))?);
         let store = Self { shared: Arc::clone(&shared), threads: Mutex::default() };
         let watched = Arc::clone(&shared);
         threads.others.push(spawn("watch", move || watch::run(&watched))?);

@@ -171,7 +171,9 @@ pub(super) fn open_record(sealer: &Sealer, tenant: TenantId, rid: Rid, record: &
 /// The ids of patients for a header.
 pub(super) fn pack_patients(patients: &[Box<str>]) -> Vec<u8> {
     let mut out = Vec::new();
-    patients.iter().for_each(|id| varint::push_bytes(id.as_bytes(), &mut out));
+    for id in patients {
+        varint::push_bytes(id.as_bytes(), &mut out);
+    }
     out
 }
 

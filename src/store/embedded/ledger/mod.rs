@@ -2,7 +2,7 @@
 //! after (`crate::store::ledger`).
 //!
 //! An entry of a commit is staged as a row in the commit's own batch, and so is there exactly if the commit is. Any other is
-//! appended to a file, which costs a request a few microseconds; the file is synced every [`SYNC_EVERY`]. One thread folds what is
+//! appended to a file, which costs a request a few microseconds; a thread syncs the file every [`SYNC_EVERY`]. Another folds what is
 //! staged: it makes blocks and postings of it, and has the committer write them and remove what was staged in one batch. It is the
 //! only one that makes the chain longer.
 //!
@@ -39,16 +39,27 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// As many are folded at once without waiting.
 const FOLD_AT: usize = 4096;
 
-/// The thread that syncs and folds, until the staging ends.
-pub(super) fn run(shared: &Shared) {
-    while let Some(due) = shared.staging.wait(SYNC_EVERY, FOLD_EVERY, FOLD_AT) {
-        let done = if due.is_fold { fold_all(shared) } else { shared.staging.sync() };
-        if let Err(error) = done {
-            tracing::error!(%error, "the ledger failed; it takes no more entries");
-            shared.staging.fail(&error);
-            return;
+/// The thread that syncs, until the staging ends.
+pub(super) fn sync(shared: &Shared) {
+    while shared.staging.wait_to_sync(SYNC_EVERY) {
+        if let Err(error) = shared.staging.sync() {
+            return fail(shared, &error);
         }
     }
+}
+
+/// The thread that folds, until the staging ends and all is folded.
+pub(super) fn run(shared: &Shared) {
+    while shared.staging.wait_to_fold(FOLD_EVERY, FOLD_AT) {
+        if let Err(error) = fold_all(shared) {
+            return fail(shared, &error);
+        }
+    }
+}
+
+fn fail(shared: &Shared, error: &StoreError) {
+    tracing::error!(%error, "the ledger failed; it takes no more entries");
+    shared.staging.fail(error);
 }
 
 /// Folds all that is staged.

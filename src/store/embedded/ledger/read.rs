@@ -24,12 +24,12 @@ pub(in crate::store::embedded) fn head(history: &Keyspace, tenant: TenantId) -> 
 }
 
 /// The blocks of a chain, in order; with their entries where `is_open`.
-pub(in crate::store::embedded) fn blocks<'s>(
+pub(in crate::store::embedded) fn blocks(
     stored: fjall::Iter,
-    sealer: &'s Sealer,
+    sealer: &Sealer,
     tenant: TenantId,
     is_open: bool,
-) -> impl Iterator<Item = StoreResult<Block>> + Send + use<'s> {
+) -> impl Iterator<Item = StoreResult<Block>> + Send + use<'_> {
     stored.map(move |block| {
         let (key, bytes) = block.into_inner().map_err(|error| failed(&error))?;
         let place = key.last_chunk::<8>().map_or(u64::MAX, |bytes| u64::from_be_bytes(*bytes));
@@ -38,11 +38,14 @@ pub(in crate::store::embedded) fn blocks<'s>(
     })
 }
 
+/// The entries of a block, each with its first number.
+type Opened = Arc<Vec<(u64, Entry)>>;
+
 /// Entries as resources.
 pub(in crate::store::embedded) struct Entries {
     pub form: Arc<dyn Form>,
-    /// The entries of a block, each with its first number.
-    open: Cache<(TenantId, u64), Arc<Vec<(u64, Entry)>>>,
+    /// By the number of the block.
+    open: Cache<(TenantId, u64), Opened>,
 }
 
 /// Where entries are read.

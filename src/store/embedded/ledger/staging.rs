@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 /// Entries that may wait to be folded: more are refused.
 const MOST_WAITING: usize = 200_000;
-/// How long a sync or a fold may take before entries are refused.
+/// How long a sync may take before entries are refused.
 const LONGEST_LAG: Duration = Duration::from_secs(5);
 /// The header of a staged entry: its length after this, its tenant, its number and its time.
 const HEADER: usize = 4 + 4 + 8 + 8;
@@ -38,11 +38,6 @@ pub(in crate::store::embedded) struct Unfolded {
     pub number: u64,
 }
 
-/// What is to be done now.
-pub(in crate::store::embedded) struct Due {
-    pub is_fold: bool,
-}
-
 #[derive(Default)]
 struct State {
     waiting: Vec<Staged>,
@@ -50,8 +45,8 @@ struct State {
     since: Option<Instant>,
     /// Since when something is not synced.
     unsynced: Option<Instant>,
-    /// When the sync or the fold that is under way began.
-    at_work: Option<Instant>,
+    /// When the sync that is under way began.
+    syncing: Option<Instant>,
     is_folding: bool,
     /// The file that is written to, and its length.
     active: usize,
@@ -64,7 +59,7 @@ struct State {
     failure: Option<StoreError>,
 }
 
-/// Between those who record and the thread that folds.
+/// Between those who record and the threads that sync and fold.
 pub(in crate::store::embedded) struct Staging {
     files: [File; 2],
     folder: PathBuf,
@@ -110,7 +105,7 @@ impl Staging {
         let since = (!waiting.is_empty()).then(Instant::now);
         let length = files[0].metadata().map_err(|error| io_error(folder, &error))?.len();
         let is_wanted = since.is_some();
-        let state = State { waiting, since, number, length, is_wanted, ..State::default() };
+        let state = State { waiting, since, length, number, is_wanted, ..State::default() };
         Ok(Self {
             files,
             folder: folder.to_path_buf(),
@@ -138,7 +133,7 @@ impl Staging {
         if state.is_ending {
             return Some(StoreError::Closed("the ledger has ended".into()));
         }
-        let is_behind = state.waiting.len() >= MOST_WAITING || is_late(state.unsynced) || is_late(state.at_work);
+        let is_behind = state.waiting.len() >= MOST_WAITING || is_late(state.unsynced) || is_late(state.syncing);
         is_behind.then(|| StoreError::Closed("the ledger is behind; requests go on when it has caught up".into()))
     }
 
@@ -171,11 +166,12 @@ impl Staging {
         state.length += record.len() as u64;
         state.number = number;
         let now = Instant::now();
+        let was_synced = state.unsynced.is_none();
         state.unsynced.get_or_insert(now);
         let is_first = state.since.is_none();
         state.since.get_or_insert(now);
         state.waiting.push(Staged { tenant, entry, row: None });
-        let is_due = is_first || state.waiting.len() == super::FOLD_AT;
+        let is_due = is_first || state.waiting.len() == super::FOLD_AT || was_synced;
         drop(state);
         if is_due {
             self.change.notify_all();
@@ -195,61 +191,81 @@ impl Staging {
         self.change.notify_all();
     }
 
-    /// Waits until there is something to do; `None` at the end, when all is folded.
-    pub(super) fn wait(&self, sync_every: Duration, fold_every: Duration, fold_at: usize) -> Option<Due> {
+    /// Waits until something is to be folded; `false` at the end, when all is.
+    pub(super) fn wait_to_fold(&self, every: Duration, at: usize) -> bool {
         let mut state = self.lock();
         loop {
-            let age = |since: Option<Instant>| since.map_or(Duration::ZERO, |since| since.elapsed());
-            let (fold, sync) = (age(state.since), age(state.unsynced));
-            let has_any = state.since.is_some();
-            if has_any && (state.is_wanted || state.is_ending || fold >= fold_every || state.waiting.len() >= fold_at) {
+            let age = state.since.map(|since| since.elapsed());
+            let is_due = state.is_wanted || state.is_ending || state.waiting.len() >= at;
+            if age.is_some_and(|age| is_due || age >= every) {
                 state.is_wanted = false;
-                return Some(Due { is_fold: true });
+                return true;
             }
             if state.is_wanted {
                 state.is_wanted = false;
                 self.folds.send_modify(|folds| *folds += 1);
             }
-            if state.unsynced.is_some() && sync >= sync_every {
-                return Some(Due { is_fold: false });
-            }
             if state.is_ending {
-                return None;
+                return false;
             }
-            let until_fold = if has_any { fold_every.saturating_sub(fold) } else { Duration::MAX };
-            let until_sync = if state.unsynced.is_some() { sync_every.saturating_sub(sync) } else { Duration::MAX };
-            let pause = until_fold.min(until_sync);
-            state = if pause == Duration::MAX {
-                self.change.wait(state).unwrap_or_else(PoisonError::into_inner)
-            } else {
-                let waited = self.change.wait_timeout(state, pause.max(Duration::from_millis(1)));
-                waited.unwrap_or_else(PoisonError::into_inner).0
-            };
+            state = self.pause(state, age.map(|age| every.saturating_sub(age)));
         }
     }
 
-    /// Syncs what is in the file that is written to.
+    /// Waits until something is to be synced; `false` at the end.
+    pub(super) fn wait_to_sync(&self, every: Duration) -> bool {
+        let mut state = self.lock();
+        loop {
+            let age = state.unsynced.map(|since| since.elapsed());
+            if state.is_ending || state.failure.is_some() {
+                return false;
+            }
+            if age.is_some_and(|age| age >= every) {
+                return true;
+            }
+            state = self.pause(state, age.map(|age| every.saturating_sub(age)));
+        }
+    }
+
+    fn pause<'s>(&self, state: MutexGuard<'s, State>, longest: Option<Duration>) -> MutexGuard<'s, State> {
+        match longest {
+            None => self.change.wait(state).unwrap_or_else(PoisonError::into_inner),
+            Some(longest) => {
+                let waited = self.change.wait_timeout(state, longest.max(Duration::from_millis(1)));
+                waited.unwrap_or_else(PoisonError::into_inner).0
+            }
+        }
+    }
+
+    /// Syncs what is in the files.
     pub(super) fn sync(&self) -> StoreResult<()> {
         let mut state = self.lock();
-        let (active, number, began) = (state.active, state.number, Instant::now());
-        state.at_work = Some(began);
+        let (number, began) = (state.number, Instant::now());
+        state.syncing = Some(began);
         drop(state);
-        let done = self.file(active).sync_data().map_err(|error| io_error(&self.folder, &error));
+        let done = self.files.iter().try_for_each(File::sync_data).map_err(|error| io_error(&self.folder, &error));
         let mut state = self.lock();
-        state.at_work = None;
+        state.syncing = None;
         state.unsynced = (state.number > number).then_some(began);
         drop(state);
         done?;
-        self.synced.send_replace(number);
+        self.has_synced(number);
         Ok(())
+    }
+
+    fn has_synced(&self, number: u64) {
+        self.synced.send_if_modified(|synced| {
+            let is_later = number > *synced;
+            *synced = number.max(*synced);
+            is_later
+        });
     }
 
     /// Takes all that waits, and turns to the other file.
     pub(super) fn take(&self) -> Unfolded {
         let mut state = self.lock();
         (state.active, state.length) = (1 - state.active, 0);
-        (state.since, state.unsynced) = (None, None);
-        state.at_work = Some(Instant::now());
+        state.since = None;
         state.is_folding = true;
         Unfolded { entries: std::mem::take(&mut state.waiting), number: state.number }
     }
@@ -258,15 +274,8 @@ impl Staging {
     pub(super) fn folded(&self, number: u64) -> StoreResult<()> {
         let old = 1 - self.lock().active;
         let emptied = self.file(old).set_len(0).map_err(|error| io_error(&self.folder, &error));
-        let mut state = self.lock();
-        state.at_work = None;
-        state.is_folding = false;
-        drop(state);
-        self.synced.send_if_modified(|synced| {
-            let is_later = number > *synced;
-            *synced = number.max(*synced);
-            is_later
-        });
+        self.lock().is_folding = false;
+        self.has_synced(number);
         self.folds.send_modify(|folds| *folds += 1);
         emptied
     }
