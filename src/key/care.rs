@@ -1,6 +1,6 @@
 //! Care dates: when what a resource tells of took place, and which search parameter of a type says so.
 
-use super::date::{self, Span};
+use super::date::{self, Span, Window};
 use super::{Expr, KeyRange, Prefix, prefix_of};
 use crate::clock::Micros;
 
@@ -104,7 +104,7 @@ pub fn within(type_name: &str, span: Span, now: Micros) -> Expr {
 #[must_use]
 pub fn overlapping(type_name: &str, span: Span, now: Micros) -> Expr {
     by_care_date(type_name, (span, now), |prefix| {
-        Expr::any(date::overlapping(span).into_iter().map(|range| range.under(prefix)))
+        Expr::any(Window::overlapping(span).ranges().into_iter().map(|range| range.under(prefix)))
     })
 }
 

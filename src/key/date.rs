@@ -1,7 +1,8 @@
 //! Dates of any precision as ranges of moments.
 //!
 //! A key is `l low high`; a value longer than a day has `h high low` beside it. So every comparison reads one narrow range:
-//! what ends after a moment either starts at most a day before it, or is among the long ones.
+//! what ends after a moment either starts at most a day before it, or is among the long ones. What a comparison asks for is a
+//! [`Window`]; where there is one date only, several comparisons are the window that theirs have in common.
 //!
 //! <https://hl7.org/fhir/R4/search.html#date>
 
@@ -97,6 +98,12 @@ impl Span {
             .reduce(|a, b| Self { low: a.low.min(b.low), high: a.high.max(b.high) })
     }
 
+    /// What both have in common.
+    fn and(self, other: Self) -> Option<Self> {
+        let (low, high) = (self.low.max(other.low), self.high.min(other.high));
+        (low <= high).then_some(Self { low, high })
+    }
+
     /// The same, wider by a tenth of its distance from `now`: for `ap`.
     #[must_use]
     pub fn around(self, now: Micros) -> Self {
@@ -172,48 +179,93 @@ fn span_parts(out: &mut Parts, span: Span) {
     }
 }
 
-/// The ranges that hold the dates for which `prefix` is true of `span`.
-#[must_use]
-pub fn matching(prefix: Prefix, span: Span, now: Micros) -> Vec<KeyRange> {
-    let Span { low, high } = span;
-    let inside = || first(b'l', low, high).bounded(rest(i64::MIN, high));
-    match prefix {
-        Prefix::Eq => vec![inside()],
-        Prefix::Ne => [below(low), above(high)].concat(),
-        Prefix::Gt => above(high),
-        Prefix::Lt => below(low),
-        Prefix::Ge => [above(high), vec![inside()]].concat(),
-        Prefix::Le => [below(low), vec![inside()]].concat(),
-        Prefix::Sa => high.checked_add(1).map(|after| first(b'l', after, i64::MAX)).into_iter().collect(),
-        Prefix::Eb => low
-            .checked_sub(1)
-            .map(|before| first(b'l', i64::MIN, before).bounded(rest(i64::MIN, before)))
-            .into_iter()
-            .collect(),
-        Prefix::Ap => overlapping(span.around(now)),
+/// Dates that start in one range of moments and end in another; all bounds are included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    starts: Span,
+    ends: Span,
+}
+
+impl Window {
+    /// All dates.
+    pub const ALWAYS: Self = Self { starts: Span::ALWAYS, ends: Span::ALWAYS };
+
+    const fn starting(low: i64, high: i64) -> Self {
+        Self { starts: Span { low, high }, ..Self::ALWAYS }
+    }
+
+    const fn ending(low: i64, high: i64) -> Self {
+        Self { ends: Span { low, high }, ..Self::ALWAYS }
+    }
+
+    /// The dates for which `prefix` is true of `span`: those in any of the windows.
+    #[must_use]
+    pub fn matching(prefix: Prefix, span: Span, now: Micros) -> Vec<Self> {
+        let inside = Self { starts: span, ends: span };
+        let starts_before = span.low.checked_sub(1).map(|before| Self::starting(i64::MIN, before));
+        let ends_before = span.low.checked_sub(1).map(|before| Self::ending(i64::MIN, before));
+        let starts_after = span.high.checked_add(1).map(|after| Self::starting(after, i64::MAX));
+        let ends_after = span.high.checked_add(1).map(|after| Self::ending(after, i64::MAX));
+        let windows = match prefix {
+            Prefix::Eq => [Some(inside), None],
+            Prefix::Ne => [starts_before, ends_after],
+            Prefix::Gt => [ends_after, None],
+            Prefix::Lt => [starts_before, None],
+            Prefix::Ge => [ends_after, Some(inside)],
+            Prefix::Le => [starts_before, Some(inside)],
+            Prefix::Sa => [starts_after, None],
+            Prefix::Eb => [ends_before, None],
+            Prefix::Ap => [Some(Self::overlapping(span.around(now))), None],
+        };
+        windows.into_iter().flatten().collect()
+    }
+
+    /// The dates that have a moment in common with `span`.
+    #[must_use]
+    pub const fn overlapping(span: Span) -> Self {
+        Self { starts: Span { low: i64::MIN, high: span.high }, ends: Span { low: span.low, high: i64::MAX } }
+    }
+
+    /// The dates in both windows, where there can be any.
+    #[must_use]
+    pub fn and(self, other: Self) -> Option<Self> {
+        let starts = self.starts.and(other.starts)?;
+        let ends = self.ends.and(other.ends)?;
+        (starts.low <= ends.high).then_some(Self { starts, ends })
+    }
+
+    /// The ranges that hold these dates: the short ones by where they start, the long ones by where they end, if that is the
+    /// narrower range.
+    #[must_use]
+    pub fn ranges(self) -> Vec<KeyRange> {
+        let Self { starts, ends } = self;
+        let last = starts.high.min(ends.high);
+        let is_open = ends.low <= starts.low && ends.high == i64::MAX;
+        let by_start = |from| {
+            let range = first(b'l', from, last);
+            if is_open { range } else { range.bounded(rest(ends.low, ends.high)) }
+        };
+        let earliest = ends.low.saturating_sub(DAY);
+        if earliest <= starts.low {
+            return vec![by_start(starts.low)];
+        }
+        let by_end = first(b'h', ends.low, ends.high);
+        let is_any_start = starts == Span::ALWAYS;
+        let by_end = if is_any_start { by_end } else { by_end.bounded(rest(starts.low, starts.high)) };
+        vec![by_start(earliest), by_end]
+    }
+
+    /// The range that holds those of these dates that are a single moment.
+    #[must_use]
+    pub fn moments(self) -> Option<KeyRange> {
+        self.starts.and(self.ends).map(|moments| first(b'l', moments.low, moments.high))
     }
 }
 
-/// The ranges that hold the dates that have a moment in common with `span`: the short ones by where they start, the long ones
-/// by where they end.
+/// The ranges that hold the dates for which `prefix` is true of `span`.
 #[must_use]
-pub fn overlapping(span: Span) -> Vec<KeyRange> {
-    let Span { low, high } = span;
-    vec![
-        first(b'l', low.saturating_sub(DAY), high).bounded(rest(low, i64::MAX)),
-        first(b'h', low, i64::MAX).bounded(rest(i64::MIN, high)),
-    ]
-}
-
-/// Values that start before `low`.
-fn below(low: i64) -> Vec<KeyRange> {
-    low.checked_sub(1).map(|before| first(b'l', i64::MIN, before)).into_iter().collect()
-}
-
-/// Values that end after `high`: the short ones by where they start, the long ones by where they end.
-fn above(high: i64) -> Vec<KeyRange> {
-    let Some(after) = high.checked_add(1) else { return Vec::new() };
-    vec![first(b'l', after.saturating_sub(DAY), i64::MAX).bounded(rest(after, i64::MAX)), first(b'h', after, i64::MAX)]
+pub fn matching(prefix: Prefix, span: Span, now: Micros) -> Vec<KeyRange> {
+    Window::matching(prefix, span, now).into_iter().flat_map(Window::ranges).collect()
 }
 
 fn first(kind: u8, from: i64, to: i64) -> KeyRange {

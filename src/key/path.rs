@@ -83,6 +83,22 @@ pub fn meant(parameter: &SearchParameter) -> Cow<'_, str> {
     Cow::Owned(format!("Bundle.entry[0].resource.ofType({first}).where(%resource.type = '{kind}')"))
 }
 
+/// Whether a resource of a type has one value of a parameter at most: where its path leads over elements that do not repeat.
+#[must_use]
+pub fn is_single(parameter: &SearchParameter, type_name: &str) -> bool {
+    let expression = meant(parameter);
+    let texts = alternatives(&expression).into_iter().map(without_parentheses);
+    let mut texts = texts.filter(|text| concerns(text, type_name));
+    let (Some(path), None) = (texts.next(), texts.next()) else { return false };
+    let definitions = definitions::r4();
+    let mut of = definitions.type_named(type_name);
+    path.split('.').skip(1).all(|name| {
+        let element = of.and_then(|of| of.element_named(name)).filter(|element| element.max == Some(1));
+        of = element.and_then(|element| element.types.first()?.definition());
+        element.is_some()
+    })
+}
+
 /// The URL of an extension in an official expression, which no extension has, and the one that is meant.
 const MISNAMED: (&str, &str) = ("patient-extensions-Patient-mothersMaidenName", "patient-mothersMaidenName");
 
@@ -196,6 +212,19 @@ mod tests {
         );
         assert_eq!(texts("Resource.meta.tag", "Patient"), ["Resource.meta.tag"]);
         assert_eq!(texts("Patient.telecom.where(system='a|b)')", "Patient").len(), 1);
+    }
+
+    #[test]
+    fn some_parameters_have_one_value() {
+        let has_one = |type_name: &str, code: &str| {
+            is_single(definitions::r4().search_parameter(type_name, code).unwrap(), type_name)
+        };
+        let single =
+            [("Patient", "birthdate"), ("Observation", "date"), ("Encounter", "date"), ("Claim", "_lastUpdated")];
+        assert!(single.iter().all(|(type_name, code)| has_one(type_name, code)));
+        let many =
+            [("Encounter", "location-period"), ("Goal", "target-date"), ("Patient", "name"), ("Patient", "death-date")];
+        assert!(!many.iter().any(|(type_name, code)| has_one(type_name, code)));
     }
 
     #[test]

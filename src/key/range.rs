@@ -132,6 +132,22 @@ impl KeyRange {
         })
     }
 
+    /// For a key that the first bound does not admit: where the keys may begin again that it does, or, backward, end.
+    #[must_use]
+    pub fn beyond(&self, key: &[u8], is_back: bool) -> Option<Box<[u8]>> {
+        let bound = self.tail.as_ref()?.bounds.first()?;
+        let Test::Between(from, to) = &bound.test else { return None };
+        let (start, rest) = key.split_at_checked(bound.position(key)?)?;
+        let before = |rest: &[u8]| [start, rest].concat().into();
+        match (*rest < **from, is_back) {
+            (true, false) => Some(before(from)),
+            (true, true) => Some(start.into()),
+            (false, _) if *rest < **to => None,
+            (false, false) => Some(after_prefix(start).into()),
+            (false, true) => Some(before(to)),
+        }
+    }
+
     /// The range of what comes after all keys that share with `key` what stands before the first bound.
     #[must_use]
     pub fn after_narrowed(&self, key: &[u8]) -> Option<Self> {

@@ -9,7 +9,9 @@ use super::text::{split, unescape};
 use super::value::Place;
 use crate::error::Result;
 use crate::fhir::definitions::{self, ParamType, SearchParameter};
+use crate::key::date::Window;
 use crate::key::decimal::Decimal;
+use crate::key::path::is_single;
 use crate::key::{Expr, KeyRange, id_key, near, prefix_of, reference, token, unit, words};
 use std::cell::Cell;
 
@@ -25,6 +27,14 @@ pub fn is_special(code: &str, has_content: bool) -> bool {
     matches!(code, words::TEXT | near::NEAR) || (code == words::CONTENT && has_content)
 }
 
+/// Whether the values that a query gives for a parameter in several places are read together: a resource has one date, so that
+/// it has to be in the range that they have in common.
+#[must_use]
+pub fn is_joined(registry: &Registry, type_name: &str, name: &str) -> bool {
+    let parameter = registry.parameter(type_name, name);
+    parameter.is_some_and(|found| found.param_type == ParamType::Date && is_single(found, type_name))
+}
+
 /// A criterion: its whole name, for messages, and its value.
 #[derive(Clone, Copy)]
 pub struct Criteria<'q> {
@@ -32,6 +42,8 @@ pub struct Criteria<'q> {
     pub options: &'q Options,
     pub whole: &'q str,
     pub value: &'q str,
+    /// More values of the parameter, which must hold, too: of one that [`is_joined`].
+    pub also: &'q [&'q str],
     /// How many branches there are so far.
     pub branches: &'q Cell<usize>,
 }
@@ -161,6 +173,9 @@ impl<'q> Criteria<'q> {
         if code == "_id" && !matches!(modifier, None | Some("not")) {
             return Err(self.bad("is not supported with this modifier"));
         }
+        if modifier.is_none() && is_joined(self.registry, type_name, code) {
+            return self.dates(parameter, &prefix);
+        }
         let (mut ranges, mut others) = (Vec::new(), Vec::new());
         for value in self.values()? {
             if code == "_id" {
@@ -178,6 +193,28 @@ impl<'q> Criteria<'q> {
         }
         let any = Expr::or(ranges.into_iter().map(Expr::Keys).chain(others));
         Ok(if matches!(modifier, Some("not" | "not-in")) { any.negate() } else { any })
+    }
+
+    /// The resources whose one date is in all the ranges asked for.
+    fn dates(self, parameter: &SearchParameter, prefix: &[u8]) -> Result<Expr, Refusal> {
+        let place = Place { parameter, name: self.whole, modifier: None, options: self.options };
+        let mut common = vec![Window::ALWAYS];
+        for value in std::iter::once(self.value).chain(self.also.iter().copied()) {
+            let mut any = Vec::new();
+            for value in (Self { value, ..self }).values()? {
+                any.extend(place.windows(value)?);
+            }
+            if common.len() * any.len() > BRANCHES_MAX {
+                return Err(self.too_many("values"));
+            }
+            common = common.iter().flat_map(|one| any.iter().filter_map(|other| one.and(*other))).collect();
+        }
+        // The time of a version is a moment.
+        let is_moment = parameter.code == "_lastUpdated";
+        let ranges = common
+            .into_iter()
+            .flat_map(|window| if is_moment { window.moments().into_iter().collect() } else { window.ranges() });
+        Ok(Expr::any(ranges.map(|range| range.under(prefix))))
     }
 
     /// The parts of `url|version`, where the parameter is the canonical URL of a type that has a version.

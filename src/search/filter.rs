@@ -9,7 +9,7 @@ use super::query::{Refusal, refuse};
 use super::value::Place;
 use crate::fhir::definitions::{ParamType, SearchParameter};
 use crate::key::bytes::{TEXT_MAX, URL_MAX, can_start_text};
-use crate::key::date::{self, Span};
+use crate::key::date::{Span, Window};
 use crate::key::fold::fold;
 use crate::key::{Expr, KeyRange, prefix_of, reference, string, token};
 use parse::{Filter, Step, Test};
@@ -99,7 +99,7 @@ impl Comparison<'_> {
                 self.as_search(None, &[self.operator, self.value].concat())
             }
             ("po", Date) => match Span::parse(self.value) {
-                Some(span) => Ok(date::overlapping(span)),
+                Some(span) => Ok(Window::overlapping(span).ranges()),
                 None => Err(self.bad("value", "is compared with what is no date")),
             },
             ("co" | "sw" | "ew", String) => self.part(b'n', &fold(self.value), TEXT_MAX),

@@ -1,7 +1,7 @@
 //! Query text to [`Query`]: criteria become the algebra, the rest result parameters. Strict: what is not understood is refused.
 
 use super::Limits;
-use super::criteria::Criteria;
+use super::criteria::{Criteria, is_joined};
 use super::inner;
 use super::registry::Registry;
 use super::stored::Stored;
@@ -46,7 +46,7 @@ pub struct Options {
 pub struct Query {
     /// What is searched for, type by type: more than one for a search over the whole system.
     pub targets: Vec<Target>,
-    /// The order, most significant first; without any, the order in which the server took the resources in.
+    /// The order, most significant first; without any, any order that stays the same from page to page.
     pub sort: Vec<Sort>,
     /// Matches of a page.
     pub count: usize,
@@ -207,8 +207,8 @@ pub fn parse(
     let official = Registry::default();
     let asks_inside = pairs.iter().any(|(name, value)| name == "_contained" && value != "false");
     let known = if asks_inside { &official } else { registry };
-    for (name, value) in pairs.iter().filter(|(_, value)| !value.is_empty()) {
-        let reader = Reader { registry: known, options, name, value };
+    for (at, (name, value)) in pairs.iter().enumerate().filter(|(_, (_, value))| !value.is_empty()) {
+        let reader = Reader { registry: known, options, name, value, pairs, at };
         let is_used = match reader.apply(&mut query) {
             Ok(is_used) => is_used,
             Err(Refusal::Unknown(_)) if options.handling == Handling::Lenient => {
@@ -289,6 +289,9 @@ struct Reader<'q> {
     options: &'q Options,
     name: &'q str,
     value: &'q str,
+    /// All parameters of the query, and the position of this one.
+    pairs: &'q [(String, String)],
+    at: usize,
 }
 
 impl Reader<'_> {
@@ -395,10 +398,19 @@ impl Reader<'_> {
     }
 
     fn criterion(&self, query: &mut Query) -> Result<(), Refusal> {
+        let of_this_name = |(name, value): &&(String, String)| name == self.name && !value.is_empty();
+        let before = self.pairs.iter().take(self.at).find(of_this_name);
+        let others: Vec<_> =
+            self.pairs.iter().skip(self.at + 1).filter(of_this_name).map(|(_, value)| &**value).collect();
         let read = |target: &Target| {
             let (registry, options) = (self.registry, self.options);
+            let is_joined = is_joined(registry, &target.type_name, self.name);
+            if is_joined && before.is_some() {
+                return Ok(Expr::All);
+            }
+            let also = if is_joined { others.as_slice() } else { &[] };
             let branches = &Cell::new(0);
-            let criteria = Criteria { registry, options, whole: self.name, value: self.value, branches };
+            let criteria = Criteria { registry, options, whole: self.name, value: self.value, also, branches };
             criteria.read(&target.type_name, self.name, 0)
         };
         // All before any is applied: one that a type does not know is dropped for the others, too.

@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::fhir::definitions::{self, ParamType, SearchParameter};
 use crate::key::bytes::{TEXT_MAX, URL_MAX, can_start_text};
 use crate::key::composite::shape;
-use crate::key::date::{self, Span};
+use crate::key::date::{Span, Window};
 use crate::key::decimal::Decimal;
 use crate::key::fold::fold;
 use crate::key::number::{self, Unit};
@@ -132,10 +132,15 @@ impl Place<'_> {
     }
 
     fn date(self, text: &str) -> Ranges {
+        Ok(self.windows(text)?.into_iter().flat_map(Window::ranges).collect())
+    }
+
+    /// The dates that a value of a date parameter asks for: those in any of the windows.
+    pub fn windows(self, text: &str) -> Result<Vec<Window>> {
         let (prefix, text) = self.prefixed(text)?;
         // A `+` of a time zone that was not encoded in the URL arrives as a blank.
         let span = Span::parse(&text.replace(' ', "+")).ok_or_else(|| self.malformed("a date"))?;
-        Ok(date::matching(prefix, span, self.options.now))
+        Ok(Window::matching(prefix, span, self.options.now))
     }
 
     fn number(self, text: &str) -> Ranges {
