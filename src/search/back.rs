@@ -48,10 +48,10 @@ impl Start<'_> {
 }
 
 /// Opens numbers ascending from one on.
-type Open<'r> = Box<dyn Fn(Rid) -> Result<Box<dyn Iterator<Item = Result<Rid>> + 'r>> + 'r>;
+type Open<'r> = Box<dyn Fn(Rid) -> Result<Ordered<'r>> + 'r>;
 
-/// Numbers in descending order.
-type Descending<'r> = Box<dyn Iterator<Item = Result<Rid>> + 'r>;
+/// Numbers in ascending order, or all of them in descending order.
+pub type Ordered<'r> = Box<dyn Iterator<Item = Result<Rid>> + 'r>;
 
 /// Numbers below one, descending, of what is read ascending.
 struct Back<'r> {
@@ -127,7 +127,7 @@ impl Iterator for Ascending<'_> {
 
 impl<'r> Run<'r> {
     /// The resources of a type in a set, descending by number, below one or all of them.
-    fn back(&'r self, type_name: &'r str, expr: &'r Expr, below: Option<Rid>) -> Result<Descending<'r>> {
+    pub fn back(&'r self, type_name: &'r str, expr: &'r Expr, below: Option<Rid>) -> Result<Ordered<'r>> {
         let below = match below {
             Some(below) => below,
             None => match self.view.scan_back(type_name, &KeyRange::exactly(ALL)).next() {
@@ -137,6 +137,24 @@ impl<'r> Run<'r> {
         };
         let open = move |from| Ok(Box::new(Ascending { stream: self.stream(type_name, expr)?, from }) as _);
         Ok(Box::new(Back::new(below, Box::new(open))))
+    }
+
+    /// The resources with a key that come after a number in one of the two directions, or all of them.
+    pub fn with_key(&'r self, type_name: &'r str, key: &Arc<[u8]>, start: Option<Rid>, is_back: bool) -> Ordered<'r> {
+        if !is_back {
+            let rids = self.view.rids(type_name, key, start.map_or(Rid(0), after));
+            return Box::new(rids.map(|rid| rid.map_err(failed)));
+        }
+        let Some(below) = start else {
+            let all = self.view.scan_back(type_name, &KeyRange::exactly(key));
+            return Box::new(all.map(|posting| posting.map(|posting| posting.rid).map_err(failed)));
+        };
+        let key = Arc::clone(key);
+        let open = move |from| {
+            let rids: Rids<'r> = self.view.rids(type_name, &key, from);
+            Ok(Box::new(rids.map(|rid| rid.map_err(failed))) as _)
+        };
+        Box::new(Back::new(below, Box::new(open)))
     }
 
     /// The last matches before a place, the last first, in the order of their numbers.
@@ -162,7 +180,7 @@ pub struct WalkBack<'r> {
     before: Option<Place>,
     rest: KeyRange,
     /// The key at which the walk stands, `None` for the matches without one, and the resources there.
-    group: Option<(Option<Arc<[u8]>>, Descending<'r>)>,
+    group: Option<(Option<Arc<[u8]>>, Ordered<'r>)>,
     /// Matches with the same first key, where more parts decide.
     ties: Vec<Place>,
     ready: std::vec::IntoIter<Place>,
@@ -199,7 +217,7 @@ impl<'r> WalkBack<'r> {
             Some(key) => {
                 let key: Arc<[u8]> = Arc::from(key);
                 walk.leave_behind(&key);
-                let group = walk.group_at(&key, below);
+                let group = run.with_key(type_name, &key, below, true);
                 (Some(key), group)
             }
             None => (None, run.back(type_name, without, below)?),
@@ -215,21 +233,6 @@ impl<'r> WalkBack<'r> {
         }
     }
 
-    /// The resources with a key, descending.
-    fn group_at(&self, key: &Arc<[u8]>, below: Option<Rid>) -> Descending<'r> {
-        let (run, type_name) = (self.run, self.type_name);
-        let Some(below) = below else {
-            let all = run.view.scan_back(type_name, &KeyRange::exactly(key));
-            return Box::new(all.map(|posting| posting.map(|posting| posting.rid).map_err(failed)));
-        };
-        let key = Arc::clone(key);
-        let open = move |from| {
-            let rids: Rids<'r> = run.view.rids(type_name, &key, from);
-            Ok(Box::new(rids.map(|rid| rid.map_err(failed))) as _)
-        };
-        Box::new(Back::new(below, Box::new(open)))
-    }
-
     /// Goes to the key before; says whether there is one.
     fn next_group(&mut self) -> Result<bool> {
         self.run.budget.step()?;
@@ -242,7 +245,7 @@ impl<'r> WalkBack<'r> {
         let Some(posting) = next else { return Ok(false) };
         let key = posting.map_err(failed)?.key;
         self.leave_behind(&key);
-        let group = self.group_at(&key, None);
+        let group = self.run.with_key(self.type_name, &key, None, true);
         self.group = Some((Some(key), group));
         Ok(true)
     }

@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 
 /// Calls `with` with what reads a snapshot for the rules of patients.
 pub fn with_stored<T>(records: &Records, budget: &Budget, with: impl FnOnce(&dyn Stored) -> T) -> T {
-    with(&Run { view: records.view(), budget, trace: Trace::default() })
+    with(&Run::new(records.view(), budget, Trace::default()))
 }
 
 impl Run<'_> {

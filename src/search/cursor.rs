@@ -54,13 +54,15 @@ impl Cursor {
     /// [`crate::error::Category::Invalid`] for bytes that are no cursor, or one of another query.
     pub fn from_bytes(bytes: &[u8], query: &Query) -> Result<Self> {
         let cursor = Self::read(bytes, query).ok_or_else(bad)?;
-        let sorts = query.sort.len();
         let own = cursor
             .keys
             .iter()
             .zip(&query.sort)
             .all(|(key, sort)| key.as_ref().is_none_or(|key| key.starts_with(&sort.prefix)));
-        if cursor.keys.len() == sorts && own { Ok(cursor) } else { Err(bad()) }
+        // Without an order, a key stands for a place on a route.
+        let is_on_a_route = query.sort.is_empty() && matches!(cursor.keys.as_slice(), [Some(_)]);
+        let fits = is_on_a_route || (cursor.keys.len() == query.sort.len() && own);
+        if fits { Ok(cursor) } else { Err(bad()) }
     }
 
     fn read(bytes: &[u8], query: &Query) -> Option<Self> {
@@ -81,6 +83,7 @@ impl Cursor {
     }
 }
 
-fn bad() -> Error {
+/// What a page link that does not fit is answered.
+pub(super) fn bad() -> Error {
     refuse("invalid", "The page link is not one of this search.".into()).at("_cursor")
 }

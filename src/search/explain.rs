@@ -14,17 +14,28 @@ const NOTES_MAX: usize = 100;
 pub struct Trace {
     notes: Option<RefCell<Vec<String>>>,
     checked: Cell<u64>,
+    sought: Cell<u64>,
 }
 
 impl Trace {
     /// Notes are kept only where somebody asks for them.
     pub fn new(is_wanted: bool) -> Self {
-        Self { notes: is_wanted.then(RefCell::default), checked: Cell::new(0) }
+        Self { notes: is_wanted.then(RefCell::default), ..Self::default() }
     }
 
     /// A key list was read.
     pub fn count_checked(&self) {
         self.checked.set(self.checked.get() + 1);
+    }
+
+    /// A place in the postings, or a record, was sought.
+    pub fn count_sought(&self) {
+        self.sought.set(self.sought.get() + 1);
+    }
+
+    /// How many places were sought.
+    pub const fn sought(&self) -> u64 {
+        self.sought.get()
     }
 
     /// How many key lists were read.

@@ -1,14 +1,18 @@
 //! The first matches of one type after a place, or before it, in order.
 //!
 //! Two ways lead to an order, and which is the quicker shows only on the way: so they go side by side, each for about the same
-//! cost, and the first that is there is taken.
+//! cost, and the first that is there is taken. Without `_sort`, the first page takes the order in which it is found.
 
 use super::back::{Start, WalkBack};
+use super::cursor;
 use super::engine::Run;
-use super::order::{GATHER_MAX, Place, Step, Walk, Way, first_key};
+use super::explain::describe;
+use super::follow::Follow;
+use super::order::{GATHER_MAX, Order, Place, Step, Walk, Way, first_key};
 use super::plan::LIST_COST;
 use super::query::Sort;
 use super::results::{Look, Stream, after};
+use super::route::Route;
 use crate::error::Result;
 use crate::key::{Expr, KeyRange};
 use crate::store::Rid;
@@ -16,30 +20,56 @@ use std::rc::Rc;
 
 /// What gathering the matches may cost more than walking the order has cost so far, in postings. Tests do both.
 const HEAD_START: u64 = if cfg!(test) { 4 } else { 64 };
+/// What following a route may cost before the matches are also gathered by number.
+const ROUTE_HEAD_START: u64 = if cfg!(test) { 8 } else { 512 };
 /// Looks of one step of gathering, as long as they cost next to nothing.
 const LOOKS_AT_ONCE: usize = if cfg!(test) { 2 } else { 64 };
 /// So few matches for each one wanted are sorted without more ado.
 const FEW: usize = 2;
 
-/// The first matches after a place, or the last before it from there on backward, at most `wanted`.
+/// The first matches after a place, or the last before it from there on backward, at most `wanted`. `is_free`: without `_sort`,
+/// any order will do; places tell which it was.
 pub fn find(
     run: &Run<'_>,
     type_name: &str,
     expr: &Expr,
     sort: &[Sort],
     start: Start<'_>,
+    is_free: bool,
     wanted: usize,
 ) -> Result<Vec<Place>> {
-    if let Some(first) = sort.first() {
-        let without = Expr::and([expr.clone(), Expr::Keys(KeyRange::prefix(&first.prefix)).negate()]);
-        let (sets, order) = ((expr, &without), (first, sort));
-        let walk: Box<dyn Way + '_> = if start.is_back {
-            Box::new(WalkBack::new(run, type_name, sets, order, start.place)?)
-        } else {
-            Box::new(Walk::new(run, type_name, sets, order, start.place))
-        };
-        let gathering = if *expr == Expr::All { None } else { Some(Gathering::new(run.stream(type_name, expr)?)) };
-        return Sorting { gathering, ..Sorting::new(run, type_name, sort, start, wanted, walk) }.run();
+    let Some(first) = sort.first() else { return unsorted(run, type_name, expr, start, is_free, wanted) };
+    let without = Expr::and([expr.clone(), Expr::Keys(KeyRange::prefix(&first.prefix)).negate()]);
+    let (sets, order) = ((expr, &without), (first, sort));
+    let walk: Box<dyn Way + '_> = if start.is_back {
+        Box::new(WalkBack::new(run, type_name, sets, order, start.place)?)
+    } else {
+        Box::new(Walk::new(run, type_name, sets, order, start.place))
+    };
+    let gathering = (*expr != Expr::All).then(|| Gathering::new(type_name, expr));
+    Sorting { gathering, ..Sorting::new(run, type_name, Order::Sorted(sort), start, wanted, walk) }.run()
+}
+
+fn unsorted(
+    run: &Run<'_>,
+    type_name: &str,
+    expr: &Expr,
+    start: Start<'_>,
+    is_free: bool,
+    wanted: usize,
+) -> Result<Vec<Place>> {
+    let is_on_a_route = start.place.is_some_and(|place| !place.keys.is_empty());
+    let route = match is_on_a_route {
+        true => Some(Route::of(expr).ok_or_else(cursor::bad)?),
+        false if is_free => Route::where_quicker(expr),
+        false => None,
+    };
+    if let Some(route) = route {
+        run.trace.note(|| format!("{type_name}: along {}, and by number beside that.", describe(expr)));
+        let walk = Box::new(Follow::new(run, type_name, &route, start));
+        let gathering = Some(Gathering::new(type_name, expr));
+        let sorting = Sorting::new(run, type_name, Order::Along(&route), start, wanted, walk);
+        return Sorting { gathering, is_free, ..sorting }.run();
     }
     if start.is_back {
         return run.find_back(type_name, expr, start, wanted);
@@ -60,7 +90,7 @@ pub fn find(
 struct Sorting<'r> {
     run: &'r Run<'r>,
     type_name: &'r str,
-    sort: &'r [Sort],
+    order: Order<'r>,
     start: Start<'r>,
     wanted: usize,
     walk: Box<dyn Way + 'r>,
@@ -70,6 +100,8 @@ struct Sorting<'r> {
     matches: Option<Rc<[Rid]>>,
     /// Whether this is about matches that another order left equal. Its walk does not give those without a key.
     is_part: bool,
+    /// Whether matches may as well be given in the order of their numbers.
+    is_free: bool,
     places: Vec<Place>,
 }
 
@@ -77,18 +109,21 @@ impl<'r> Sorting<'r> {
     fn new(
         run: &'r Run<'r>,
         type_name: &'r str,
-        sort: &'r [Sort],
+        order: Order<'r>,
         start: Start<'r>,
         wanted: usize,
         walk: Box<dyn Way + 'r>,
     ) -> Self {
-        let (gathering, matches, places) = (None, None, Vec::new());
-        Self { run, type_name, sort, start, wanted, walk, walked: 0, gathering, matches, is_part: false, places }
+        let (gathering, matches, is_part, is_free, places) = (None, None, false, false, Vec::new());
+        Self { run, type_name, order, start, wanted, walk, walked: 0, gathering, matches, is_part, is_free, places }
     }
 
     fn run(mut self) -> Result<Vec<Place>> {
         loop {
-            self.gather()?;
+            if let Some(found) = self.gather()? {
+                self.run.trace.note(|| format!("{}: by number it was quicker.", self.type_name));
+                return Ok(found);
+            }
             if let Some(matches) = &self.matches
                 && (matches.len() <= FEW * self.wanted || self.walked > LIST_COST * matches.len() as u64)
             {
@@ -117,8 +152,15 @@ impl<'r> Sorting<'r> {
 
     /// Adds the first of the matches that have a key, in the order of the further parts.
     fn add_tied(&mut self, key: &[u8], set: &Rc<[Rid]>) -> Result<()> {
-        let Some((first, rest)) = self.sort.split_first() else { return Ok(()) };
+        let Some((first, rest)) = self.order.parts().split_first() else { return Ok(()) };
         let Some(second) = rest.first() else { return Ok(()) };
+        if set.len() <= FEW * self.wanted {
+            let mut places = self.sorted(set)?;
+            places.retain(|place| matches!(place.keys.first(), Some(Some(own)) if **own == *key));
+            places.truncate(self.wanted - self.places.len());
+            self.places.extend(places);
+            return Ok(());
+        }
         let mut place = self.start.place.and_then(|place| match place.keys.split_first() {
             Some((Some(own), keys)) if **own == *key => Some(Place { keys: keys.to_vec(), rid: place.rid }),
             _ => None,
@@ -129,7 +171,8 @@ impl<'r> Sorting<'r> {
             let start = Start { place: place.as_ref(), is_back: false };
             let mut walk = Walk::new(self.run, self.type_name, (&Expr::All, &nothing), (second, rest), start.place);
             walk.narrow(Rc::clone(set));
-            let mut part = Sorting::new(self.run, self.type_name, rest, start, wanted, Box::new(walk));
+            let order = Order::Sorted(rest);
+            let mut part = Sorting::new(self.run, self.type_name, order, start, wanted, Box::new(walk));
             (part.matches, part.is_part) = (Some(Rc::clone(set)), true);
             let found = part.run()?;
             for place in &found {
@@ -147,12 +190,19 @@ impl<'r> Sorting<'r> {
         Ok(())
     }
 
-    fn gather(&mut self) -> Result<()> {
-        let Some(gathering) = &mut self.gathering else { return Ok(()) };
-        while gathering.spent < self.walked + HEAD_START {
+    /// Gathers matches for about as much as the walk has cost; gives the page where that is filled so.
+    fn gather(&mut self) -> Result<Option<Vec<Place>>> {
+        let Some(gathering) = &mut self.gathering else { return Ok(None) };
+        let ahead = if self.is_free { 0 } else { HEAD_START };
+        let behind = if self.is_free { ROUTE_HEAD_START } else { 0 };
+        while gathering.spent + behind < self.walked + ahead {
             let begin = self.run.spent();
             let is_end = gathering.step(self.run)?;
             gathering.spent += (self.run.spent() - begin).max(1);
+            if self.is_free && (is_end || gathering.found.len() >= self.wanted) {
+                let by_number = gathering.found.iter().map(|rid| Place { keys: Vec::new(), rid: *rid });
+                return Ok(Some(by_number.take(self.wanted).collect()));
+            }
             if is_end {
                 let all: Rc<[Rid]> = std::mem::take(&mut gathering.found).into();
                 self.run.trace.note(|| format!("{}: all {} matches are gathered.", self.type_name, all.len()));
@@ -161,23 +211,21 @@ impl<'r> Sorting<'r> {
             }
             if is_end || gathering.found.len() > GATHER_MAX {
                 self.gathering = None;
-                return Ok(());
+                return Ok(None);
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     fn sorted(&self, matches: &[Rid]) -> Result<Vec<Place>> {
         let mut places = Vec::new();
         for rid in matches {
             if let Some(keys) = self.run.keys(*rid)? {
-                let place = Place::of(*rid, &keys, self.sort);
-                if self.start.admits(&place, self.sort) {
-                    places.push(place);
-                }
+                let place = self.order.place(self.run, self.type_name, *rid, &keys)?;
+                places.extend(place.filter(|place| self.start.admits(place, self.order.parts())));
             }
         }
-        self.start.arrange(&mut places, self.sort);
+        self.start.arrange(&mut places, self.order.parts());
         places.truncate(self.wanted);
         Ok(places)
     }
@@ -185,22 +233,29 @@ impl<'r> Sorting<'r> {
 
 /// Matches gathered in the order of their numbers.
 struct Gathering<'r> {
-    stream: Stream<'r>,
+    type_name: &'r str,
+    expr: &'r Expr,
+    /// Nothing before the first step.
+    stream: Option<Stream<'r>>,
     found: Vec<Rid>,
     from: Rid,
     spent: u64,
 }
 
 impl<'r> Gathering<'r> {
-    const fn new(stream: Stream<'r>) -> Self {
-        Self { stream, found: Vec::new(), from: Rid(0), spent: 0 }
+    const fn new(type_name: &'r str, expr: &'r Expr) -> Self {
+        Self { type_name, expr, stream: None, found: Vec::new(), from: Rid(0), spent: 0 }
     }
 
     /// Gathers a few more matches; whether that was all.
-    fn step(&mut self, run: &Run<'_>) -> Result<bool> {
+    fn step(&mut self, run: &'r Run<'r>) -> Result<bool> {
         let begin = run.spent();
+        let stream = match &mut self.stream {
+            Some(open) => open,
+            none => none.insert(run.stream(self.type_name, self.expr)?),
+        };
         for _ in 0..LOOKS_AT_ONCE {
-            match self.stream.look(self.from)? {
+            match stream.look(self.from)? {
                 Look::Found(rid) => {
                     self.found.push(rid);
                     self.from = after(rid);

@@ -67,7 +67,7 @@ pub fn is_uncovered(grant: &Grant, expr: &Expr) -> bool {
 /// # Errors
 /// When the store fails or the budget is spent.
 pub fn holds(records: &Records, type_name: &str, keys: &KeyList, expr: &Expr, budget: &Budget) -> Result<bool> {
-    Run { view: records.view(), budget, trace: Trace::default() }.holds(type_name, keys, expr)
+    Run::new(records.view(), budget, Trace::default()).holds(type_name, keys, expr)
 }
 
 /// Compiles the search restrictions of scopes: they are read as any query, but may hold criteria only.

@@ -17,7 +17,7 @@ use crate::store::{Guard, Records, Rid};
 /// # Errors
 /// When the store fails or the budget is spent.
 pub fn find_up_to(records: &Records, query: &Query, limit: usize, budget: &Budget) -> Result<(Vec<Rid>, Vec<Guard>)> {
-    let run = Run { view: records.view(), budget, trace: Trace::default() };
+    let run = Run::new(records.view(), budget, Trace::default());
     let (mut found, mut guards) = (Vec::new(), Vec::new());
     for target in &query.targets {
         let expr = restricted(records, target);
@@ -39,7 +39,7 @@ pub fn find_up_to(records: &Records, query: &Query, limit: usize, budget: &Budge
 /// # Errors
 /// As [`find_up_to`].
 pub fn would_match(records: &Records, query: &Query, keys: &KeyList, budget: &Budget) -> Result<bool> {
-    let run = Run { view: records.view(), budget, trace: Trace::default() };
+    let run = Run::new(records.view(), budget, Trace::default());
     for target in &query.targets {
         if run.holds(&target.type_name, keys, &restricted(records, target))? {
             return Ok(true);

@@ -112,6 +112,9 @@ impl Source {
         if sort.is_empty() && order.is_ne() {
             return Begin::Nowhere;
         }
+        if sort.is_empty() {
+            return Begin::Beyond(cursor.place());
+        }
         let mut place = rekeyed(&cursor.place(), sort, &self.sort);
         if is_behind {
             // Equal places are in the order of their sets: here one still counts.
@@ -122,7 +125,7 @@ impl Source {
 
     /// A place in this set as one among those of all.
     pub fn shared(&self, place: &Place, sort: &[Sort]) -> Place {
-        rekeyed(place, &self.sort, sort)
+        if sort.is_empty() { place.clone() } else { rekeyed(place, &self.sort, sort) }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Resources inside of others, and pages backward through many resources.
 
 use super::memory::Memory;
-use super::tests::{all_pages, ids, options, pairs, query, refusal};
+use super::tests::{all_pages, ids, options, pairs, query, refusal, wrong};
 use super::*;
 use crate::auth::access::Access;
 use crate::auth::grant::Grant;
@@ -39,20 +39,6 @@ fn medications() -> Memory {
     memory.put(r#"{"resourceType":"Organization","id":"o1","name":"Omega"}"#);
     memory.put(r#"{"resourceType":"Organization","id":"o2","name":"Zeta"}"#);
     memory
-}
-
-/// The cases that are answered otherwise than expected, in one page and in pages of one.
-fn wrong(memory: &Memory, cases: &[(&str, &str, &str)]) -> Vec<String> {
-    let mut wrong = Vec::new();
-    for (type_name, text, expected) in cases {
-        for pages in ["", "&_count=1"] {
-            let found = ids(memory, type_name, &format!("{text}{pages}")).join(" ");
-            if found != *expected {
-                wrong.push(format!("{type_name}?{text}{pages}: {found}, not {expected}"));
-            }
-        }
-    }
-    wrong
 }
 
 #[test]

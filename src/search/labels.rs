@@ -22,7 +22,7 @@ pub fn keys_in_use(
     prefix: &[u8],
     budget: &Budget,
 ) -> Result<Vec<(Arc<[u8]>, Rid)>> {
-    let run = Run { view: records.view(), budget, trace: Trace::default() };
+    let run = Run::new(records.view(), budget, Trace::default());
     let visible = restricted(records, &Target { type_name: type_name.into(), expr: Expr::All });
     let mut rest = KeyRange::prefix(prefix);
     let mut found = Vec::new();

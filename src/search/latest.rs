@@ -55,7 +55,7 @@ pub fn latest(
     after_place: Option<&LatestPlace>,
     budget: &Budget,
 ) -> Result<(Page, Option<LatestPlace>)> {
-    let run = Run { view: records.view(), budget, trace: Trace::default() };
+    let run = Run::new(records.view(), budget, Trace::default());
     let mut groups = Groups::default();
     for target in &query.targets {
         let expr = unfolded(run.view, &target.type_name, &restricted(records, target))?;

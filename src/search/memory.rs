@@ -68,7 +68,7 @@ impl Memory {
         store.open(&crate::auth::grant::Grant::unrestricted(TenantId::DEFAULT)).unwrap()
     }
 
-    pub fn id_of(&self, rid: Rid) -> &str {
+    pub fn name_of(&self, rid: Rid) -> &str {
         &self.resources[place(rid)].1
     }
 
@@ -84,11 +84,23 @@ impl View for Memory {
     fn find(&self, type_name: &str, id: &str) -> StoreResult<Option<Rid>> {
         Ok(self.ids.get(&(type_name.into(), id.into())).copied())
     }
+    fn id_of(&self, rid: Rid) -> StoreResult<Option<Box<str>>> {
+        Ok(self.resources.get(place(rid)).map(|(_, id, _)| id.clone()))
+    }
     fn current(&self, rid: Rid) -> StoreResult<Option<Version>> {
         let Some((type_name, id, _)) = self.resources.get(place(rid)) else { return Ok(None) };
         let body = Body { splice: Splice::WholeMeta(0), packed: Box::default(), plain_len: 0 };
         let (type_name, id) = (type_name.clone(), id.clone());
-        Ok(Some(Version { rid, type_name, id, version: 1, time: Micros(0), method: Method::Update, patients: Box::default(), body: Some(body) }))
+        Ok(Some(Version {
+            rid,
+            type_name,
+            id,
+            version: 1,
+            time: Micros(0),
+            method: Method::Update,
+            patients: Box::default(),
+            body: Some(body),
+        }))
     }
     fn version(&self, rid: Rid, _version: u64) -> StoreResult<Option<Version>> {
         self.current(rid)

@@ -2,7 +2,7 @@
 //!
 //! <https://hl7.org/fhir/R4/search.html>. The way through: `text` (escapes and separators), `query` (parameters and their
 //! modifiers, chains, result parameters), `value` (a value of each type as ranges of keys), `engine` (the algebra over a
-//! snapshot, streaming), `page` (order, cursors, totals), `back` (pages backward), `include`. Beside it: `inner` (resources inside
+//! snapshot, streaming), `page` (order, cursors, totals), `route` (the order that an unsorted search takes), `back` (pages backward), `include`. Beside it: `inner` (resources inside
 //! of others), `stored` (what stored value sets, code systems and hierarchies say of a value). Nothing outside of the algebra filters results.
 
 mod back;
@@ -14,6 +14,7 @@ mod engine;
 mod explain;
 mod filter;
 mod find;
+mod follow;
 mod grant;
 mod guard;
 mod include;
@@ -27,6 +28,8 @@ mod query;
 mod referred;
 mod registry;
 mod results;
+mod route;
+mod scan;
 mod stored;
 mod text;
 mod value;
@@ -38,6 +41,8 @@ mod inner_tests;
 mod memory;
 #[cfg(test)]
 mod oracle_tests;
+#[cfg(test)]
+mod route_tests;
 #[cfg(test)]
 mod special_tests;
 #[cfg(test)]

@@ -387,7 +387,7 @@ fn of_observation(patients: usize) -> impl Strategy<Value = OfObservation> {
     ]
 }
 
-/// All pages of a query, joined, once they were walked backward too.
+/// All pages of a query, joined, once they were walked backward too. Without `_sort` they are put in the order of the numbers.
 fn answer(memory: &Memory, type_name: &str, text: &str) -> Vec<String> {
     let pairs = text.split('&').filter_map(|pair| pair.split_once('='));
     let pairs: Vec<_> = pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
@@ -396,8 +396,11 @@ fn answer(memory: &Memory, type_name: &str, text: &str) -> Vec<String> {
     let mut counting = query.clone();
     counting.count = 0;
     let counted = run(&memory.records(), &counting, None, &Budget::default()).unwrap().total;
-    let found = all_pages(memory, &query).concat();
+    let mut found = all_pages(memory, &query).concat();
     assert_eq!(counted, Some(found.len() as u64), "the total of {type_name}?{text}");
+    if query.sort.is_empty() {
+        found.sort_by_key(|id| id[1..].parse::<usize>().unwrap());
+    }
     found
 }
 

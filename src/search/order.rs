@@ -6,6 +6,7 @@
 use super::engine::{Run, failed};
 use super::query::Sort;
 use super::results::{Stream, after};
+use super::route::Route;
 use crate::error::{Category, Error, Result};
 use crate::key::bytes::END;
 use crate::key::{Expr, KeyList, KeyRange};
@@ -56,10 +57,54 @@ impl Place {
     }
 }
 
+/// What decides on places.
+#[derive(Clone, Copy)]
+pub enum Order<'r> {
+    /// `_sort`.
+    Sorted(&'r [Sort]),
+    /// A route.
+    Along(&'r Route<'r>),
+}
+
+/// Places on a route compare as those by one key do.
+const BY_KEY: &[Sort] = &[Sort { prefix: Vec::new(), descending: false }];
+
+impl<'r> Order<'r> {
+    /// By what places compare.
+    pub const fn parts(self) -> &'r [Sort] {
+        match self {
+            Self::Sorted(sort) => sort,
+            Self::Along(_) => BY_KEY,
+        }
+    }
+
+    /// Where a match stands.
+    pub fn place(self, run: &Run<'_>, type_name: &str, rid: Rid, keys: &KeyList) -> Result<Option<Place>> {
+        Ok(match self {
+            Self::Sorted(sort) => Some(Place::of(rid, keys, sort)),
+            Self::Along(route) => {
+                let place = route.place(run, type_name, keys)?;
+                place.map(|place| Place { keys: vec![Some(place.into())], rid })
+            }
+        })
+    }
+}
+
 /// The key by which a resource stands where it does.
 pub fn first_key<'k>(keys: &'k KeyList, part: &Sort) -> Option<&'k [u8]> {
     let mut own = keys.starting_with(&part.prefix);
     if part.descending { own.next_back() } else { own.next() }
+}
+
+/// Whether a key alone shows that the resource that has it is in a set.
+pub fn shows(expr: &Expr, key: &[u8]) -> bool {
+    match expr {
+        Expr::All => true,
+        Expr::Keys(range) => range.holds(key),
+        Expr::And(parts) => parts.iter().all(|part| shows(part, key)),
+        Expr::Or(parts) => parts.iter().any(|part| shows(part, key)),
+        Expr::Not(_) | Expr::Refers { .. } | Expr::ReferredBy { .. } | Expr::InPatients(_) => false,
+    }
 }
 
 /// There are more ties than can be sorted.
@@ -223,7 +268,7 @@ impl<'r> Walk<'r> {
         for rid in rids {
             let rid = rid.map_err(failed)?;
             self.count_met()?;
-            if self.is_match(rid) == Some(true) {
+            if self.is_match(&key, rid) == Some(true) {
                 found.push(rid);
             }
             if found.len() > GATHER_MAX {
@@ -233,17 +278,17 @@ impl<'r> Walk<'r> {
         Ok(Step::Tied(key, found))
     }
 
-    /// Whether a resource is a match, where that is known.
-    fn is_match(&self, rid: Rid) -> Option<bool> {
+    /// Whether a resource with this key is a match, where that is known.
+    fn is_match(&self, key: &[u8], rid: Rid) -> Option<bool> {
         match &self.matches {
             Some(matches) => Some(matches.binary_search(&rid).is_ok()),
-            None => (*self.expr == Expr::All).then_some(true),
+            None => shows(self.expr, key).then_some(true),
         }
     }
 
     /// Looks at a resource that has a key.
     fn meet(&mut self, key: &[u8], rid: Rid) -> Result<Step> {
-        let is_match = self.is_match(rid);
+        let is_match = self.is_match(key, rid);
         if is_match == Some(false) {
             return Ok(Step::Nothing);
         }

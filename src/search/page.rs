@@ -49,7 +49,7 @@ pub struct Page {
 /// # Errors
 /// When the store fails, the budget is spent, or a sort has too many ties.
 pub fn run(records: &Records, query: &Query, cursor: Option<&Cursor>, budget: &Budget) -> Result<Page> {
-    let run = Run { view: records.view(), budget, trace: Trace::new(query.explain) };
+    let run = Run::new(records.view(), budget, Trace::new(query.explain));
     let sources = inner::sources(records, query)?;
     let counts_only = query.count == 0 || query.summary == Some(Summary::Count);
     let mut places = if counts_only { Vec::new() } else { places(&run, query, &sources, cursor)? };
@@ -85,6 +85,8 @@ pub fn run(records: &Records, query: &Query, cursor: Option<&Cursor>, budget: &B
 fn places(run: &Run<'_>, query: &Query, sources: &[Source], cursor: Option<&Cursor>) -> Result<Vec<(usize, Place)>> {
     // Without an order, the sets follow each other; with one, the first places of all sets are merged.
     let is_merged = !query.sort.is_empty();
+    // What is before or behind a set of several has to be known whatever way was taken through it.
+    let is_free = !is_merged && sources.len() == 1 && cursor.is_none();
     let is_back = cursor.is_some_and(|cursor| cursor.is_back);
     let mut in_turn: Vec<_> = sources.iter().enumerate().collect();
     if is_back {
@@ -100,7 +102,7 @@ fn places(run: &Run<'_>, query: &Query, sources: &[Source], cursor: Option<&Curs
         };
         let wanted = (query.count + 1).saturating_sub(if is_merged { 0 } else { places.len() });
         let start = Start { place: place.as_ref(), is_back };
-        let found = find(run, &source.type_name, &source.expr, &source.sort, start, wanted)?;
+        let found = find(run, &source.type_name, &source.expr, &source.sort, start, is_free, wanted)?;
         places.extend(found.iter().map(|place| (index, source.shared(place, &query.sort))));
         if places.len() > query.count && !is_merged {
             break;

@@ -9,11 +9,11 @@ use super::explain::{describe, joined};
 use super::results::{
     Checked, Collected, Difference, Intersection, Look, Numbers, OfKey, Stream, Union, after, by_looking,
 };
+use super::scan::{Scan, Scanned};
 use crate::error::Result;
-use crate::key::bytes::END;
 use crate::key::last_updated::ALL;
-use crate::key::{Expr, KeyRange, id_in};
-use crate::store::{Postings, Rid, Rids};
+use crate::key::{Expr, KeyRange};
+use crate::store::{Rid, Rids};
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -23,15 +23,18 @@ const FEW_KEYS: usize = 8;
 const FEW_PIECES: usize = 32;
 /// A key list costs as much time as so many postings.
 pub(super) const LIST_COST: u64 = 24;
+/// To seek costs as much time as so many postings.
+const SEEK_COST: u64 = 8;
 /// What collecting may cost more than checking has cost so far.
-const AHEAD: u64 = 8 * LIST_COST;
+const AHEAD: u64 = 2 * LIST_COST;
+/// What checking may cost before it is looked how many of those checked are matches.
+const LOOK_AFTER: u64 = if cfg!(test) { 2 } else { 16 } * LIST_COST;
+/// Where one of so many that are checked is a match, that fills a page soon enough.
+const ONE_OF: u64 = 4;
 /// Matches that are a page at least.
 const PAGE: u64 = 100;
 /// More than these are not collected.
 const MAX_COLLECTED: usize = 1_000_000;
-/// So many postings of one unwanted key are read over before a seek.
-const SKIP_AFTER: usize = 16;
-
 impl<'r> Run<'r> {
     /// The resources of a type in a set, by number.
     pub fn stream(&'r self, type_name: &'r str, expr: &'r Expr) -> Result<Stream<'r>> {
@@ -110,16 +113,12 @@ impl<'r> Run<'r> {
 
     /// What this search has cost so far, in postings.
     pub fn spent(&self) -> u64 {
-        self.budget.taken() + LIST_COST * self.trace.checked()
+        self.budget.taken() + LIST_COST * self.trace.checked() + SEEK_COST * self.trace.sought()
     }
 
     /// How one part of a conjunction can be read.
     fn read(&'r self, type_name: &'r str, part: &'r Expr) -> Result<Reading<'r>> {
-        let ranges = match part {
-            Expr::Keys(range) => std::slice::from_ref(range).iter().collect::<Vec<_>>(),
-            Expr::Or(parts) if parts.iter().all(|part| matches!(part, Expr::Keys(_))) => {
-                parts.iter().filter_map(|part| if let Expr::Keys(range) = part { Some(range) } else { None }).collect()
-            }
+        match part {
             Expr::Refers { code, target, expr } => {
                 let targets = self.stream(target, expr)?;
                 let chain = Chain { run: self, type_name, code, target, targets, from: Rid(0), open: None };
@@ -130,8 +129,9 @@ impl<'r> Run<'r> {
                 let reverse = Reverse { run: self, type_name, code, sources, from: Rid(0), found: Vec::new() };
                 return Ok(Reading::Collected(Box::new(reverse)));
             }
-            _ => return Ok(Reading::Checked),
-        };
+            _ => {}
+        }
+        let Some(ranges) = ranges_of(part) else { return Ok(Reading::Checked) };
         let (mut keys, mut open) = (Vec::new(), Vec::new());
         for range in ranges {
             match range.only_key() {
@@ -143,7 +143,21 @@ impl<'r> Run<'r> {
             return Ok(Reading::Seekable(keys));
         }
         open.extend(keys.iter().map(|key| KeyRange::exactly(key)));
-        Ok(Reading::Collected(Box::new(Scanning { run: self, type_name, ranges: open.into_iter(), open: None })))
+        let ranges = open.into_iter().map(|range| Scan::new(self, type_name, range, false)).collect();
+        Ok(Reading::Collected(Box::new(Scanning { ranges })))
+    }
+
+    /// The few keys by which a part of a conjunction can be read, where there are no more.
+    pub fn seekable(&self, type_name: &str, part: &Expr) -> Result<Option<Vec<Arc<[u8]>>>> {
+        let (mut keys, mut open) = (Vec::new(), Vec::new());
+        let Some(ranges) = ranges_of(part) else { return Ok(None) };
+        for range in ranges {
+            match range.only_key() {
+                Some(key) if range.tail.is_none() => keys.push(Arc::from(key)),
+                _ => self.read_range(type_name, range, &mut keys, &mut open)?,
+            }
+        }
+        Ok(open.is_empty().then_some(keys))
     }
 
     fn read_range(
@@ -164,6 +178,12 @@ impl<'r> Run<'r> {
         }
         Ok(())
     }
+}
+
+/// The ranges that a set is made of, where it is made of nothing else.
+fn ranges_of(part: &Expr) -> Option<Vec<&KeyRange>> {
+    let parts = if let Expr::Or(parts) = part { parts } else { std::slice::from_ref(part) };
+    parts.iter().map(|part| if let Expr::Keys(range) = part { Some(range) } else { None }).collect()
 }
 
 /// What can be read in the order of the numbers: resources with any key of each list of `with`, and with none of those of
@@ -226,12 +246,12 @@ struct Counts {
 }
 
 impl Race<'_> {
-    /// Collects until that has cost as much as checking; takes the collector that ends. Where every second one that is checked
-    /// is a match, nothing fills a page quicker than to go on with that; who has read so many wants all of them.
+    /// Collects until that has cost as much as checking; takes the collector that ends. Where many of those that are checked are
+    /// matches, nothing fills a page quicker than to go on with that; who has read so many wants all of them.
     fn collect(&mut self) -> Result<()> {
         let mut ended = None;
         let Counts { spent, checked, matched } = self.counts;
-        let fills_a_page = matched < PAGE && 2 * matched > checked;
+        let fills_a_page = spent < LOOK_AFTER || (matched < PAGE && ONE_OF * matched > checked);
         let most = if fills_a_page { AHEAD } else { spent + AHEAD };
         'collectors: for (position, running) in self.running.iter_mut().enumerate() {
             while running.spent < most {
@@ -293,52 +313,17 @@ impl Numbers for Race<'_> {
 
 /// Collects the postings in ranges.
 struct Scanning<'r> {
-    run: &'r Run<'r>,
-    type_name: &'r str,
-    ranges: std::vec::IntoIter<KeyRange>,
-    open: Option<Scan<'r>>,
-}
-
-struct Scan<'r> {
-    range: KeyRange,
-    postings: Postings<'r>,
-    /// A key whose bounds do not hold, and how many of its postings were read.
-    unwanted: Option<(Arc<[u8]>, usize)>,
-}
-
-impl<'r> Scanning<'r> {
-    fn open(&self, range: KeyRange, from: Box<[u8]>) -> Scan<'r> {
-        let all = KeyRange { from, to: range.to.clone(), tail: None };
-        Scan { range, postings: self.run.view.scan(self.type_name, &all), unwanted: None }
-    }
+    ranges: Vec<Scan<'r>>,
 }
 
 impl Collect for Scanning<'_> {
     fn step(&mut self) -> Result<Found> {
-        let Some(mut scan) = self.open.take() else {
-            let Some(range) = self.ranges.next() else { return Ok(Found::End) };
-            let from = range.from.clone();
-            self.open = Some(self.open(range, from));
-            return Ok(Found::Nothing);
-        };
-        self.run.budget.step()?;
-        let Some(posting) = scan.postings.next() else { return Ok(Found::Nothing) };
-        let posting = posting.map_err(failed)?;
-        let read = match &scan.unwanted {
-            Some((key, read)) if *key == posting.key => read + 1,
-            _ if scan.range.tail.as_ref().is_none_or(|tail| tail.holds(&posting.key)) => {
-                self.open = Some(scan);
-                return Ok(Found::Number(posting.rid));
-            }
-            _ => 1,
-        };
-        if read < SKIP_AFTER {
-            scan.unwanted = Some((posting.key, read));
-        } else {
-            let next = [&posting.key, &[END][..]].concat();
-            scan = self.open(scan.range, next.into());
+        let Some(open) = self.ranges.last_mut() else { return Ok(Found::End) };
+        match open.step()? {
+            Scanned::Posting(posting) => return Ok(Found::Number(posting.rid)),
+            Scanned::Unwanted => {}
+            Scanned::End => drop(self.ranges.pop()),
         }
-        self.open = Some(scan);
         Ok(Found::Nothing)
     }
 }
@@ -365,10 +350,8 @@ impl Collect for Chain<'_> {
         }
         let Some(target) = self.targets.next_from(self.from)? else { return Ok(Found::End) };
         self.from = after(target);
-        if let Some(keys) = self.run.keys(target)?
-            && let Some(id) = id_in(&keys)
-        {
-            let key = reference_key(self.code, self.target, id);
+        if let Some(id) = self.run.id_of(target)? {
+            let key = reference_key(self.code, self.target, &id);
             self.open = Some(self.run.view.rids(self.type_name, &key, Rid(0)));
         }
         Ok(Found::Nothing)

@@ -53,7 +53,7 @@ pub fn referred(
     count: usize,
     budget: &Budget,
 ) -> Result<Vec<(ReferredPlace, Version)>> {
-    let run = Run { view: records.view(), budget, trace: Trace::default() };
+    let run = Run::new(records.view(), budget, Trace::default());
     let mut gathering = Gathering {
         run: &run,
         records,

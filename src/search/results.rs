@@ -75,6 +75,7 @@ impl<'r> OfKey<'r> {
     }
 
     fn seek(&mut self, from: Rid) {
+        self.run.trace.count_sought();
         self.open = Some(self.run.view.runs(self.type_name, &self.key, from));
     }
 }

@@ -1,22 +1,8 @@
 //! The parameters that have a way of their own: words, `_filter`, `_list`, `near`; and orders over several types.
 
 use super::memory::Memory;
-use super::tests::{all_pages, ids, options, pairs, query, refusal, sample};
+use super::tests::{all_pages, options, pairs, query, refusal, sample, wrong};
 use super::*;
-
-/// The cases that are answered otherwise than expected, in one page and in pages of one.
-fn wrong(memory: &Memory, cases: &[(&str, &str, &str)]) -> Vec<String> {
-    let mut wrong = Vec::new();
-    for (type_name, text, expected) in cases {
-        for pages in ["", "&_count=1"] {
-            let found = ids(memory, type_name, &format!("{text}{pages}")).join(" ");
-            if found != *expected {
-                wrong.push(format!("{type_name}?{text}{pages}: {found}, not {expected}"));
-            }
-        }
-    }
-    wrong
-}
 
 #[test]
 fn words() {

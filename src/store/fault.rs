@@ -3,10 +3,10 @@
 //! A seed decides which calls fail and how, so that a run can be repeated. (How the embedded store itself takes a failing
 //! disk is tested below it, at the file layer: `tests/durability/faults.c`.)
 
+use super::ledger::{Blocks, Entry, Head, Ledger};
 use super::{
     Backend, Commit, CommitError, Committed, LogEntry, NewKeys, Position, Postings, Rid, Runs, StoreError, StoreResult,
 };
-use super::ledger::{Blocks, Entry, Head, Ledger};
 use super::{Version, View};
 use crate::auth::keeper::{Keep, Keeper, KeeperError, Kept};
 use crate::clock::Micros;
@@ -200,6 +200,11 @@ impl View for FaultyView {
     fn find(&self, type_name: &str, id: &str) -> StoreResult<Option<Rid>> {
         self.dice.read()?;
         self.inner.find(type_name, id)
+    }
+
+    fn id_of(&self, rid: Rid) -> StoreResult<Option<Box<str>>> {
+        self.dice.read()?;
+        self.inner.id_of(rid)
     }
 
     fn current(&self, rid: Rid) -> StoreResult<Option<Version>> {

@@ -243,6 +243,8 @@ pub type Runs<'v> = Box<dyn Iterator<Item = StoreResult<Vec<Rid>>> + 'v>;
 pub trait View: Send + Sync {
     /// The number of the resource with this type and id, deleted ones included.
     fn find(&self, type_name: &str, id: &str) -> StoreResult<Option<Rid>>;
+    /// The id of a resource, unless it is deleted.
+    fn id_of(&self, rid: Rid) -> StoreResult<Option<Box<str>>>;
     /// The current version, a deletion included.
     fn current(&self, rid: Rid) -> StoreResult<Option<Version>>;
     /// One version, current or old.

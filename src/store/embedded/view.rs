@@ -106,6 +106,12 @@ impl View for TenantView {
         Ok(Some(rid))
     }
 
+    fn id_of(&self, rid: Rid) -> StoreResult<Option<Box<str>>> {
+        let Some(record) = self.current_record(rid)? else { return Ok(None) };
+        let header = Header::unpack(&record)?.0;
+        Ok(header.body.map(|_| header.id.into()))
+    }
+
     fn current(&self, rid: Rid) -> StoreResult<Option<Version>> {
         if let Some(number) = rid.entry() {
             return self.entries.version(self.ledger(), number);
