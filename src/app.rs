@@ -10,7 +10,7 @@ use crate::auth::rate::{Rates, customer};
 use crate::auth::records::User;
 use crate::auth::scope::{ResourceScope, Scopes};
 use crate::auth::server::Server;
-use crate::clock::Clock;
+use crate::clock::{Clock, Micros};
 use crate::config::{Config, TrustedIssuer};
 use crate::error::{Category, Error, Result};
 use crate::fhir::definitions::r4;
@@ -19,8 +19,14 @@ use crate::interaction::call::Call;
 use crate::interaction::conformance::{Conformances, KeyMaking};
 use crate::interaction::consenting;
 use crate::interaction::cursor::Cursors;
+use crate::jobs::{Commits, Jobs, Schedule, Work};
+use crate::retention::compaction::Compaction;
+use crate::retention::enforce::{self, Enforce};
+use crate::retention::hold::Holds;
+use crate::retention::purge::Purge;
+use crate::retention::rules::Rules;
 use crate::search::{Compiler, Limits, Options};
-use crate::store::Store;
+use crate::store::{Commit, Store};
 use crate::tenant::TenantId;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -35,6 +41,8 @@ pub struct App {
     pub auth: Arc<Server>,
     /// The audit ledger.
     pub ledger: Arc<Ledger>,
+    /// Long work.
+    pub jobs: Arc<Jobs>,
     store: Store,
     clock: Arc<dyn Clock>,
     limits: Arc<crate::config::Limits>,
@@ -80,8 +88,10 @@ impl App {
         let auth = Arc::new(auth);
         let signer = Signer::new(&secrets.checkpoints).map_err(Error::internal)?;
         let ledger = Ledger::new(&config.audit, config.insecure_open, store.clone(), Arc::clone(&clock), signer);
+        let jobs = Arc::new(jobs(&config, &store, &clock, &conformances, ledger.is_kept())?);
         Ok(Self {
             ledger: Arc::new(ledger),
+            jobs,
             clients: Rates::per_second(limits.client_requests_per_s),
             tenants: Rates::per_second(limits.tenant_requests_per_s),
             registrations: Rates::new(REGISTRATIONS_WINDOW / REGISTRATIONS, REGISTRATIONS_WINDOW),
@@ -103,7 +113,14 @@ impl App {
     /// # Errors
     /// 401 where the call needs a token and there is none, or a bad one. Only an open server (`insecure_open`) asks for none. 429 where
     /// the client or the tenant sends more than its limit.
-    pub async fn authorize(&self, tenant: TenantId, call: &Call, token: Option<&str>, from: IpAddr, trail: &Trail) -> Result<Grant> {
+    pub async fn authorize(
+        &self,
+        tenant: TenantId,
+        call: &Call,
+        token: Option<&str>,
+        from: IpAddr,
+        trail: &Trail,
+    ) -> Result<Grant> {
         if self.config.insecure_open {
             self.count_address(from)?;
             self.count_tenant(tenant)?;
@@ -152,13 +169,21 @@ impl App {
     }
 
     /// Whether a request with this token may manage users, roles and clients. Nobody may without, on an open server neither.
+    /// `agent` hears who it is, where that is known.
     ///
     /// # Errors
     /// 401 without a good token; 403 for one that is not for the administration, or not of an administrator.
-    pub async fn authorize_admin(&self, tenant: TenantId, token: Option<&str>) -> Result<()> {
+    pub async fn authorize_admin(
+        &self,
+        tenant: TenantId,
+        token: Option<&str>,
+        agent: &mut Arc<Agent>,
+    ) -> Result<Arc<Bearer>> {
         let token = token.ok_or_else(|| unauthenticated("This needs an administrator's access token."))?;
-        if self.bearer(tenant, token).await?.is_admin() {
-            return Ok(());
+        let bearer = self.bearer(tenant, token).await?;
+        *agent = Arc::clone(&bearer.agent);
+        if bearer.is_admin() {
+            return Ok(bearer);
         }
         let text = "This needs an access token with the scope admin, of a user who is an administrator.";
         Err(Error::new(Category::Forbidden, "forbidden", text))
@@ -187,11 +212,23 @@ impl App {
     /// # Errors
     /// When the store fails.
     pub fn patients_of(&self, tenant: TenantId, user: &User, is_emergency: bool) -> Result<(Grant, Arc<Agent>)> {
-        let registry = self.conformances.of(tenant)?.registry();
-        let restrictions = Compiler { registry: &registry, options: &self.restriction_options() };
-        let grant = self.auth.reach(tenant, user, &Scopes::parse("user/Patient.rs"), is_emergency, &restrictions)?;
+        let grant = self.reach_of(tenant, user, "user/Patient.rs", is_emergency)?;
         let emergency = is_emergency.then(|| "asked for while signing in".into());
         Ok((grant, Arc::new(Agent { emergency, ..Agent::user(user) })))
+    }
+
+    /// Which entries of the ledger a user who is signed in at a browser may read and search by their roles, and who that is.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn ledger_of(&self, tenant: TenantId, user: &User) -> Result<(Grant, Arc<Agent>)> {
+        Ok((self.reach_of(tenant, user, "user/AuditEvent.rs", false)?, Arc::new(Agent::user(user))))
+    }
+
+    fn reach_of(&self, tenant: TenantId, user: &User, scopes: &str, is_emergency: bool) -> Result<Grant> {
+        let registry = self.conformances.of(tenant)?.registry();
+        let restrictions = Compiler { registry: &registry, options: &self.restriction_options() };
+        self.auth.reach(tenant, user, &Scopes::parse(scopes), is_emergency, &restrictions)
     }
 
     /// Waits only where a token is seen for the first time, of a trusted issuer whose keys are not at hand.
@@ -234,6 +271,7 @@ impl App {
             grant,
             trail,
             ledger: Arc::clone(&self.ledger),
+            jobs: Arc::clone(&self.jobs),
         };
         Ok(Context { grant: consenting::grant(&context)?, ..context })
     }
@@ -242,6 +280,19 @@ impl App {
     #[must_use]
     pub const fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// The legal holds of a tenant, to be changed.
+    #[must_use]
+    pub fn holds(&self, tenant: TenantId) -> Holds<'_> {
+        let (store, grant) = (&self.store, Grant::unrestricted(tenant));
+        Holds { store, grant, is_recorded: self.ledger.is_kept() }
+    }
+
+    /// Now.
+    #[must_use]
+    pub fn now(&self) -> Micros {
+        self.clock.now()
     }
 
     /// A new id.
@@ -261,10 +312,38 @@ impl App {
         Ok(self.store.health()?)
     }
 
-    /// From now on the server is not ready.
+    /// From now on the server is not ready, and no job has another turn.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
+        self.jobs.stop();
     }
+}
+
+/// The work that this server does, and when it does it by itself.
+fn jobs(
+    config: &Config,
+    store: &Store,
+    clock: &Arc<dyn Clock>,
+    conformances: &Arc<Conformances>,
+    is_recorded: bool,
+) -> Result<Jobs> {
+    let settings = &config.retention;
+    let rules = Rules::new(settings.rules.clone())
+        .map_err(|name| Error::internal(format!("retention.rules: R4 has no resource type {name}")))?;
+    let mut schedules = Vec::new();
+    if settings.interval_s > 0 && !rules.is_empty() {
+        let parameters = serde_json::json!(enforce::Parameters::default());
+        schedules.push(Schedule { kind: enforce::KIND, every_s: settings.interval_s, parameters });
+    }
+    let enforce = Enforce { rules: Arc::new(rules), archive_folder: settings.archive_folder.clone() };
+    let works: Vec<Box<dyn Work>> = vec![Box::new(enforce), Box::new(Purge), Box::new(Compaction)];
+    let conformances = Arc::clone(conformances);
+    let commits: Commits = Box::new(move |grant, commit| {
+        let conformances = Arc::clone(&conformances);
+        let commit = Commit { entry: commit.entry.filter(|_| is_recorded), ..commit };
+        Box::pin(async move { Conformances::commit(&conformances, &grant, commit).await })
+    });
+    Ok(Jobs::new(store.clone(), Arc::clone(clock), &config.limits, works, commits).with_schedules(schedules))
 }
 
 fn too_many(who: &str, limit: &str, wait_s: u32) -> Error {

@@ -7,11 +7,13 @@ mod audit;
 mod auth;
 mod consent;
 mod network;
+mod retention;
 
 pub use audit::Audit;
 pub use auth::{Auth, Claims, Provider, Registration, TrustedIssuer};
 pub use consent::{Consent, Rule};
 pub use network::Network;
+pub use retention::{Retention, RetentionRule, Then, What};
 
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
@@ -77,6 +79,8 @@ pub struct Config {
     pub audit: Audit,
     /// Patients' consents.
     pub consent: Consent,
+    /// What is kept for how long.
+    pub retention: Retention,
     /// The limits.
     pub limits: Limits,
 }
@@ -135,6 +139,10 @@ pub struct Limits {
     pub client_requests_per_s: u32,
     /// The requests of all clients of a tenant in a second, on average over ten seconds; no limit when 0.
     pub tenant_requests_per_s: u32,
+    /// The jobs of a tenant that wait or are at work.
+    pub jobs_per_tenant: usize,
+    /// The time that a job which has ended can be asked about, in seconds.
+    pub job_lifetime_s: u64,
 }
 
 impl Default for Config {
@@ -154,6 +162,7 @@ impl Default for Config {
             auth: Auth::default(),
             audit: Audit::default(),
             consent: Consent::default(),
+            retention: Retention::default(),
             limits: Limits::default(),
         }
     }
@@ -186,6 +195,8 @@ impl Default for Limits {
             cursor_lifetime_s: 86_400,
             client_requests_per_s: 2_000,
             tenant_requests_per_s: 20_000,
+            jobs_per_tenant: 10,
+            job_lifetime_s: 7 * 86_400,
         }
     }
 }
@@ -237,7 +248,7 @@ impl Config {
         if self.limits.page_default == 0 || self.limits.page_default > self.limits.page_max {
             return wrong("limits.page_default", "must be at least 1 and at most limits.page_max");
         }
-        if let Some((setting, reason)) = self.auth.fault() {
+        if let Some((setting, reason)) = self.auth.fault().or_else(|| self.retention.fault()) {
             return wrong(setting, reason);
         }
         self.store_path().map(|_| ())

@@ -21,10 +21,14 @@ pub mod fhirpath;
 pub mod http;
 /// One file per FHIR interaction.
 pub mod interaction;
+/// Long work: states, leases, progress, limits by tenant.
+pub mod jobs;
 /// Search keys, ranges over them, and their algebra.
 pub mod key;
 /// One file per `$operation`.
 pub mod operation;
+/// What is kept for how long, what is erased, and what is held.
+pub mod retention;
 /// The search engine: query text to algebra to results.
 pub mod search;
 /// The way of one request.

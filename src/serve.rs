@@ -36,6 +36,8 @@ pub struct Incoming {
     pub conditions: Conditions,
     /// `Prefer: return=`.
     pub prefer: Option<Return>,
+    /// `Prefer: respond-async`.
+    pub respond_async: bool,
     /// `Prefer: handling=`, or the setting.
     pub handling: Handling,
     /// The body.
@@ -98,6 +100,10 @@ pub struct Reply {
     pub allow: Option<String>,
     /// `Location`.
     pub location: Option<String>,
+    /// `Content-Location`.
+    pub content_location: Option<String>,
+    /// `X-Progress`.
+    pub progress: Option<String>,
     /// `Retry-After`, in seconds.
     pub retry_after_s: Option<u32>,
     /// The body, empty for none.
@@ -130,6 +136,7 @@ async fn run(app: &App, incoming: &Incoming, trail: &Arc<Trail>) -> Result<Answe
         query: incoming.query.clone(),
         conditions: incoming.conditions.clone(),
         prefer: incoming.prefer,
+        respond_async: incoming.respond_async,
         handling: incoming.handling,
         body: incoming.body.to_tree(&incoming.call, depth)?,
         provenance: incoming.provenance.as_deref().map(|bytes| json(bytes, depth)).transpose()?,
@@ -176,6 +183,7 @@ impl Reply {
         let status = match answer.status {
             Status::Ok => 200,
             Status::Created => 201,
+            Status::Accepted => 202,
             Status::NoContent => 204,
             Status::NotModified => 304,
         };
@@ -199,7 +207,9 @@ impl Reply {
             www_authenticate: None,
             allow: None,
             location: answer.location,
-            retry_after_s: None,
+            retry_after_s: answer.pending.as_ref().map(|pending| pending.retry_after_s),
+            content_location: answer.pending.as_ref().and_then(|pending| pending.content_location.clone()),
+            progress: answer.pending.and_then(|pending| pending.progress),
             body,
         })
     }
@@ -219,6 +229,8 @@ impl Reply {
             www_authenticate: challenge(error),
             allow: None,
             location: None,
+            content_location: None,
+            progress: None,
             retry_after_s: error.retry_after_s,
             body: if shape.pretty { write::to_vec_pretty(&outcome) } else { write::to_vec(&outcome) },
         }

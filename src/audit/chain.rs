@@ -102,7 +102,10 @@ pub fn verify(store: &Store, tenant: TenantId, known: &[Known]) -> StoreResult<V
     }
     for late in known {
         if late.head.next > next {
-            let text = format!("checkpoint {} knows of {} entries; those from here on are missing", late.checkpoint, late.head.next);
+            let text = format!(
+                "checkpoint {} knows of {} entries; those from here on are missing",
+                late.checkpoint, late.head.next
+            );
             found.fault(next, text);
         }
     }
@@ -116,7 +119,10 @@ fn link(found: &mut Verified, (next, hash): (u64, Hash), place: u64, header: Blo
     } else if place < next {
         found.fault(place, "its block stands in another's place");
     } else if header.before != hash {
-        found.fault(place.saturating_sub(1), "the block that ends with it, or the one after, was altered or put in another's place");
+        found.fault(
+            place.saturating_sub(1),
+            "the block that ends with it, or the one after, was altered or put in another's place",
+        );
     }
     if header.first != place {
         found.fault(place, "its block was moved here from another place");

@@ -183,9 +183,9 @@ impl Signer {
             let checkpoint = self.open(expected, &jws)?;
             let bad = |what: &str| CheckpointError::Bad { number: expected, what: what.to_owned() };
             // What was kept outside may begin later than with the first.
-            let is_next = before.as_ref().is_none_or(|(number, hash)| {
-                checkpoint.number == number + 1 && checkpoint.before == *hash
-            });
+            let is_next = before
+                .as_ref()
+                .is_none_or(|(number, hash)| checkpoint.number == number + 1 && checkpoint.before == *hash);
             if !is_next {
                 return Err(bad("it is missing, or does not follow from the one before"));
             }
@@ -218,7 +218,10 @@ pub fn kept(keeper: &dyn Keeper) -> Result<Vec<String>, KeeperError> {
 }
 
 /// The JWS of the last checkpoint. Numbers have no gaps, so that it is found by halving.
-fn last(keeper: &dyn Keeper) -> Result<Option<String>, KeeperError> {
+///
+/// # Errors
+/// When the store fails.
+pub fn last(keeper: &dyn Keeper) -> Result<Option<String>, KeeperError> {
     let get = |number: u64| records::get::<Signed>(keeper, HOME, &id_of(number));
     let mut there = 0;
     let mut absent = 1;

@@ -35,6 +35,7 @@ struct Kind<'k> {
     profile: Option<&'static str>,
 }
 
+/// The codes of the events: of DICOM those of context groups 400 and 401, of IHE the transactions of IUA.
 fn kind(event: &Event) -> Kind<'_> {
     let of = |of, subtypes, action| Kind { of, subtypes, action, profile: None };
     let rest = (EVENT_TYPE, "rest");
@@ -48,18 +49,32 @@ fn kind(event: &Event) -> Kind<'_> {
         Event::Operation(code) => of(rest, vec![(INTERACTION, "operation"), (OWN, code)], 'E'),
         Event::SignIn => of(authentication, vec![(DCM, "110122")], 'E'),
         Event::SignOut => of(authentication, vec![(DCM, "110123")], 'E'),
+        Event::Lockout => of(alert, vec![(DCM, "110122"), (OWN, "lockout")], 'E'),
         Event::Token => of(authentication, vec![(IHE, "ITI-71")], 'E'),
+        Event::Reuse => of(alert, vec![(IHE, "ITI-71"), (OWN, "reuse")], 'E'),
+        Event::Introspection => of(authentication, vec![(IHE, "ITI-102")], 'E'),
         Event::Revocation => of(authentication, vec![(OWN, "revocation")], 'E'),
         Event::Authorization => of(alert, vec![(OWN, "authorization")], 'E'),
         Event::Emergency => of(alert, vec![(DCM, "110127")], 'E'),
+        Event::EmergencyEnd => of(alert, vec![(DCM, "110138")], 'E'),
         Event::Account => of(alert, vec![(DCM, "110137"), (OWN, "account")], 'U'),
-        Event::Administration(what) => of(alert, vec![(DCM, "110137"), (OWN, what)], 'U'),
+        Event::Administration(what) => of(alert, vec![(DCM, configuration(what)), (OWN, what)], 'U'),
         Event::Export => of((DCM, "110106"), vec![(OWN, "export")], 'R'),
         Event::Erasure => of((LIFECYCLE, "destroy"), vec![(OWN, "erasure")], 'D'),
         Event::Archival => of((LIFECYCLE, "archive"), vec![(OWN, "archival")], 'E'),
         Event::Start => of((DCM, "110100"), vec![(DCM, "110120")], 'E'),
         Event::Stop => of((DCM, "110100"), vec![(DCM, "110121")], 'E'),
         Event::Verification => of((DCM, "110101"), vec![(OWN, "verification")], 'R'),
+    }
+}
+
+/// What was configured, in the codes of DICOM (part 16, context group 401): attributes of a user, roles, software, or security.
+fn configuration(what: &str) -> &'static str {
+    match what {
+        "user" => "110137",
+        "role" => "110136",
+        "package" => "110131",
+        _ => "110129",
     }
 }
 
@@ -161,7 +176,11 @@ pub struct Own<'o> {
 /// The AuditEvent of a record. Without what is its own it has as many kinds of entities, that name nothing.
 #[must_use]
 pub fn resource(base: &str, shape: &Shape<'_>, facet: Facet, own: Option<Own<'_>>) -> Object<'static> {
-    let kind = kind(&shape.event);
+    let mut kind = kind(&shape.event);
+    if shape.agent.emergency.is_some() {
+        // No search parameter of R4 looks at `purposeOfEvent`.
+        kind.subtypes.push((OWN, "emergency"));
+    }
     let mut event = Object::new();
     event.set("resourceType", Value::from("AuditEvent"));
     if let Some(own) = own {
@@ -232,9 +251,10 @@ fn profile(kind: &Kind<'_>, shape: &Shape<'_>, facet: Facet) -> Option<String> {
 
 fn purposes(agent: &Agent) -> Option<Value<'static>> {
     let coded = agent.purpose.iter().map(|code| concept(REASON, code));
-    let emergency = agent.emergency.as_deref().map(|reason| {
-        tree!({ "coding": [{ "system": (REASON), "code": "BTG" }], "text": (reason.to_owned()) })
-    });
+    let emergency = agent
+        .emergency
+        .as_deref()
+        .map(|reason| tree!({ "coding": [{ "system": (REASON), "code": "BTG" }], "text": (reason.to_owned()) }));
     let all: Vec<_> = coded.chain(emergency).collect();
     (!all.is_empty()).then(|| all.into())
 }

@@ -62,7 +62,10 @@ fn records() -> impl Strategy<Value = Record<'static>> {
     let id = || "[a-zA-Z0-9.-]{1,8}";
     let patients = proptest::collection::btree_set(id().prop_map(String::into_boxed_str), 0..4);
     let target = proptest::option::of((proptest::sample::select(&["Patient", "Observation", "Group"][..]), id()));
-    let changed = proptest::collection::vec((proptest::sample::select(&['C', 'U', 'D'][..]), id(), proptest::collection::vec(0_u32..4, 0..2)), 0..3);
+    let changed = proptest::collection::vec(
+        (proptest::sample::select(&['C', 'U', 'D'][..]), id(), proptest::collection::vec(0_u32..4, 0..2)),
+        0..3,
+    );
     let status = proptest::sample::select(&[200_u16, 401, 403, 404, 503][..]);
     let about = (proptest::option::of("[ -~]{1,20}"), proptest::option::of("[a-z]{1,5}"), any::<[u8; 4]>());
     (events(), agents(), status, patients, target, changed, about).prop_map(

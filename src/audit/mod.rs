@@ -10,6 +10,7 @@ pub mod event;
 pub mod form;
 pub mod ledger;
 pub mod publish;
+pub mod reader;
 pub mod record;
 pub mod trail;
 

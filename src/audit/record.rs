@@ -8,6 +8,7 @@ use crate::auth::agent::Agent;
 use crate::clock::Micros;
 use crate::store::ledger::Entry;
 use crate::store::{Method, StoreError, StoreResult};
+use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -24,14 +25,22 @@ pub enum Event {
     SignIn,
     /// Somebody signed out.
     SignOut,
+    /// Somebody has to wait, after too many failures in a row.
+    Lockout,
     /// A token was given, or refused.
     Token,
+    /// A code or a refresh token was used a second time, so that all that came from it was taken back.
+    Reuse,
+    /// What a token says was refused to who asked.
+    Introspection,
     /// A token or an authorization was taken back.
     Revocation,
     /// Somebody allowed a client to act for them, or did not.
     Authorization,
     /// Somebody asked for access in an emergency.
     Emergency,
+    /// Somebody gave it up again.
+    EmergencyEnd,
     /// An account changed: its password, its second factor, its roles.
     Account,
     /// What an account, a client, a role or a key may do was changed, by somebody who administers: which of them it was.
@@ -113,6 +122,25 @@ pub struct Content<'a> {
     pub note: Option<Cow<'a, str>>,
 }
 
+impl Content<'_> {
+    /// Sets the changes, each with the ids of the patients whose data it is, and names these.
+    pub fn set_changed(&mut self, changes: impl IntoIterator<Item = (Changed, Vec<Box<str>>)>) {
+        let mut places: FxHashMap<Box<str>, u32> = FxHashMap::default();
+        for (mut changed, patients) in changes {
+            for patient in patients {
+                let next = u32::try_from(places.len()).unwrap_or(u32::MAX);
+                changed.of.push(*places.entry(patient).or_insert(next));
+            }
+            changed.of.sort_unstable();
+            changed.of.dedup();
+            self.changed.push(changed);
+        }
+        let mut patients: Vec<_> = places.into_iter().collect();
+        patients.sort_unstable_by_key(|(_, place)| *place);
+        self.patients = patients.into_iter().map(|(patient, _)| patient).collect();
+    }
+}
+
 /// One record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record<'a> {
@@ -129,6 +157,27 @@ impl<'a> Record<'a> {
         let shape = Shape { event, status: 200, agent, from: None, name: None };
         let content = Content { target: None, query: None, changed: Vec::new(), patients: Vec::new(), note: None };
         Self { shape, content }
+    }
+
+    /// It ended with this HTTP status.
+    #[must_use]
+    pub const fn ended(mut self, status: u16) -> Self {
+        self.shape.status = status;
+        self
+    }
+
+    /// It was done to what has this name.
+    #[must_use]
+    pub fn named(mut self, name: impl Into<Cow<'a, str>>) -> Self {
+        self.shape.name = Some(name.into());
+        self
+    }
+
+    /// A sentence for who reads it.
+    #[must_use]
+    pub fn saying(mut self, note: impl Into<Cow<'a, str>>) -> Self {
+        self.content.note = Some(note.into());
+        self
     }
 
     /// The entry that is kept.

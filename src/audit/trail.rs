@@ -6,7 +6,7 @@ use crate::auth::compartment::patients_of;
 use crate::clock::Micros;
 use crate::store::ledger::Entry;
 use crate::store::{Change, Method, StoreResult, Version, View};
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashSet;
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -38,7 +38,14 @@ impl Trail {
     /// The trail of a request that asks for this, from there.
     #[must_use]
     pub fn new(event: Event, from: Option<IpAddr>) -> Self {
-        Self { is_kept: true, event, from, refined: OnceLock::new(), agent: OnceLock::new(), gathered: Mutex::default() }
+        Self {
+            is_kept: true,
+            event,
+            from,
+            refined: OnceLock::new(),
+            agent: OnceLock::new(),
+            gathered: Mutex::default(),
+        }
     }
 
     /// The trail of what is not recorded.
@@ -68,7 +75,9 @@ impl Trail {
         self.refined.get().unwrap_or(&self.event)
     }
 
-    fn agent(&self) -> Cow<'_, Agent> {
+    /// Who it is, as far as that is known.
+    #[must_use]
+    pub fn agent(&self) -> Cow<'_, Agent> {
         self.agent.get().map_or_else(|| Cow::Owned(Agent::default()), |agent| Cow::Borrowed(&**agent))
     }
 
@@ -116,27 +125,17 @@ impl Trail {
     /// When the store fails.
     pub fn entry_of(&self, changes: &[Change], view: &dyn View, now: Micros) -> StoreResult<Option<Entry>> {
         let Some(first) = changes.first().filter(|_| self.is_kept) else { return Ok(None) };
-        let mut patients: FxHashMap<Box<str>, u32> = FxHashMap::default();
         let mut changed = Vec::with_capacity(changes.len());
         for change in changes.iter().filter(|change| !change.id.is_empty()) {
-            let mut whose = Vec::new();
-            if let Some(content) = &change.content {
-                whose = patients_of(&change.type_name, &content.keys);
-            }
+            let content = change.content.as_ref();
+            let mut whose = content.map_or_else(Vec::new, |content| patients_of(&change.type_name, &content.keys));
             if change.method != Method::Create
                 && let Some(rid) = view.find(&change.type_name, &change.id)?
                 && let Some(old) = view.current(rid)?
             {
                 whose.extend(old.patients);
             }
-            let mut own = Changed::of(change.method, &change.type_name, &change.id);
-            for patient in whose {
-                let next = u32::try_from(patients.len()).unwrap_or(u32::MAX);
-                own.of.push(*patients.entry(patient).or_insert(next));
-            }
-            own.of.sort_unstable();
-            own.of.dedup();
-            changed.push(own);
+            changed.push((Changed::of(change.method, &change.type_name, &change.id), whose));
         }
         // Each commit of a batch is a request of its own.
         let event = match self.event() {
@@ -144,10 +143,7 @@ impl Trail {
             other => other.clone(),
         };
         let mut record = self.record(event, 200);
-        record.content.changed = changed;
-        let mut patients: Vec<_> = patients.into_iter().collect();
-        patients.sort_unstable_by_key(|(_, place)| *place);
-        record.content.patients = patients.into_iter().map(|(patient, _)| patient).collect();
+        record.content.set_changed(changed);
         record.entry(now).map(Some)
     }
 

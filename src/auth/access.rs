@@ -4,7 +4,7 @@
 //! Scopes add up, and so do roles; the two sides limit each other. For each resource type and each of SMART's letters that
 //! comes to nothing, to everything, or to a set of resources.
 
-use super::compartment::{Patients, in_patients, patient_codes};
+use super::compartment::{Patients, in_patients, names_patients};
 use super::grant::Consented;
 use super::scope::{Letters, Level, ResourceScope, Scopes};
 use crate::fhir::definitions;
@@ -37,7 +37,7 @@ impl Allowed {
 
     /// What of it the rules of patients permit. Types of which no resource tells whom it is about stay as they are.
     fn within(self, type_name: &str, rules: &[&ByPatient]) -> Self {
-        if type_name != "Patient" && patient_codes(type_name).is_empty() {
+        if !names_patients(type_name) {
             return self;
         }
         let all = match self {

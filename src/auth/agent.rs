@@ -57,6 +57,12 @@ impl Agent {
         }
     }
 
+    /// The server itself, at what it does by its settings.
+    #[must_use]
+    pub fn server() -> Self {
+        Self { name: Some("the server itself".into()), ..Self::default() }
+    }
+
     /// Somebody at the machine itself: the command line.
     #[must_use]
     pub fn operator() -> Self {

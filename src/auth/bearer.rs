@@ -151,8 +151,9 @@ impl Server {
         }
         let basis = self.basis(tenant, &claims, &origin)?;
         let access = Arc::new(basis.access(&claims, restrictions));
+        let is_admin = basis.is_admin(&claims);
         let agent = Arc::new(basis.agent(&claims, &origin, &purposes));
-        let grant = Grant::limited(tenant, access, basis.recipient(purposes).map(Arc::new));
+        let grant = Grant::limited(tenant, access, basis.recipient(purposes).map(Arc::new)).administering(is_admin);
         let bearer = Arc::new(Bearer { grant, claims, agent, origin, until, basis, epoch: AtomicU64::new(epoch) });
         self.bearers.0.insert(hash(token), Arc::clone(&bearer));
         Ok(bearer)
@@ -223,10 +224,8 @@ impl Bearer {
 
     /// Whether it is a token of this server for the administration, of a user who is an administrator now.
     #[must_use]
-    pub fn is_admin(&self) -> bool {
-        let is_admin =
-            |person: &Person| person.authorization.is_some() && person.roles.iter().any(|role| role.is_admin);
-        self.claims.scope.has(ADMIN) && self.basis.person.as_ref().is_some_and(is_admin)
+    pub const fn is_admin(&self) -> bool {
+        self.grant.is_admin()
     }
 
     /// The client; none for one of a trusted issuer.
@@ -237,6 +236,12 @@ impl Bearer {
 }
 
 impl Basis {
+    fn is_admin(&self, claims: &AccessClaims) -> bool {
+        let is_admin =
+            |person: &Person| person.authorization.is_some() && person.roles.iter().any(|role| role.is_admin);
+        claims.scope.has(ADMIN) && self.person.as_ref().is_some_and(is_admin)
+    }
+
     fn agent(&self, claims: &AccessClaims, origin: &Origin, purposes: &[String]) -> Agent {
         let person = self.person.as_ref();
         let emergency = person.and_then(|person| person.authorization.as_ref()?.break_glass.as_deref());

@@ -12,6 +12,7 @@
 //! - anything else: nothing.
 
 use crate::fhir::definitions;
+use crate::key::ties::{ABOUT, HOLDING_ANYTHING};
 use crate::key::{Expr, KeyList, KeyRange, id_in, id_key, prefix_of, reference};
 use rustc_hash::FxHashMap;
 use std::sync::LazyLock;
@@ -143,29 +144,60 @@ pub fn patient_codes(type_name: &str) -> &'static [&'static str] {
     CODES.get(type_name).map(Vec::as_slice).unwrap_or_default()
 }
 
+/// The ranges of the keys that tie resources of a type to a patient: none where a type has no such ties, and none for Patient.
+#[must_use]
+pub fn ties_to(type_name: &str, patient: &str) -> Vec<KeyRange> {
+    let prefixes = TIES.get(type_name).filter(|_| type_name != "Patient").into_iter().flatten();
+    prefixes.map(|prefix| reference::matching_resource("Patient", patient).under(prefix)).collect()
+}
+
 /// What the keys start with that tie a resource of a type to a patient.
 static TIES: LazyLock<FxHashMap<&'static str, Vec<Vec<u8>>>> = LazyLock::new(|| {
     let ties = |name: &str| patient_codes(name).iter().copied().map(prefix_of).collect();
     definitions::r4().resource_types().iter().map(|name| (*name, ties(name))).collect()
 });
 
-/// The ids of the patients whose data a resource is, by its search keys: each once, in no order. It is the reverse of
-/// [`in_patients`]: the patient itself, and whom the parameters of the compartment name.
+/// The codes under which a type names all patients whom it is about: those of [`patient_codes`], or what else is known of it.
+fn naming_codes(type_name: &str) -> &'static [&'static str] {
+    if HOLDING_ANYTHING.contains(&type_name) { &[ABOUT] } else { patient_codes(type_name) }
+}
+
+/// Whether a resource of a type may tell whom it is about.
 #[must_use]
-pub fn patients_of(type_name: &str, keys: &KeyList) -> Vec<Box<str>> {
+pub fn names_patients(type_name: &str) -> bool {
+    type_name == "Patient" || !naming_codes(type_name).is_empty()
+}
+
+/// What the keys start with that tell whom a resource of a type is about.
+static NAMING: LazyLock<FxHashMap<&'static str, Vec<Vec<u8>>>> = LazyLock::new(|| {
+    let naming = |name: &str| naming_codes(name).iter().copied().map(prefix_of).collect();
+    definitions::r4().resource_types().iter().map(|name| (*name, naming(name))).collect()
+});
+
+/// The ids of the patients whose data a resource is, by its search keys: each once, in no order. It is the reverse of
+/// [`in_patients`]: the patient itself, and whom the parameters of the compartment name; and who is named anywhere in what may hold
+/// anything.
+#[must_use]
+pub fn patients_in<'k>(type_name: &str, keys: &'k KeyList) -> Vec<&'k str> {
     if type_name == "Patient" {
-        return id_in(keys).map(Into::into).into_iter().collect();
+        return id_in(keys).into_iter().collect();
     }
-    let mut found: Vec<Box<str>> = Vec::new();
-    for prefix in TIES.get(type_name).into_iter().flatten() {
+    let mut found: Vec<&str> = Vec::new();
+    for prefix in NAMING.get(type_name).into_iter().flatten() {
         let named = keys.starting_with(prefix).filter_map(|key| reference::target_in(key, prefix.len() - 1));
         for (target, id) in named {
-            if target == "Patient" && !found.iter().any(|known| **known == *id) {
-                found.push(id.into());
+            if target == "Patient" && !found.contains(&id) {
+                found.push(id);
             }
         }
     }
     found
+}
+
+/// The same, to be kept.
+#[must_use]
+pub fn patients_of(type_name: &str, keys: &KeyList) -> Vec<Box<str>> {
+    patients_in(type_name, keys).into_iter().map(Into::into).collect()
 }
 
 fn codes(type_name: &str) -> Vec<&'static str> {
@@ -196,6 +228,29 @@ mod tests {
         assert_eq!(shared("Observation"), None);
         assert!(definitions::r4().search_parameter("Device", "patient").is_some());
         assert!(DEFINITIONS.is_sorted());
+    }
+
+    #[test]
+    fn what_holds_anything_is_tied_to_patients_by_no_parameter() {
+        assert!(HOLDING_ANYTHING.iter().all(|name| patient_codes(name).is_empty()));
+        // What is left names no patient, but for the Binary, which goes with what has it.
+        let is_open = |name: &str| !names_patients(name) && shared(name).is_none() && !is_definition(name);
+        let of_products = |name: &str| name.starts_with("MedicinalProduct") || name.starts_with("Substance");
+        let names = definitions::r4().resource_types().iter().copied();
+        let left: Vec<_> = names.filter(|name| is_open(name) && !of_products(name)).collect();
+        let nobodys = [
+            "Binary",
+            "CatalogEntry",
+            "DeviceDefinition",
+            "DeviceMetric",
+            "EnrollmentResponse",
+            "OperationOutcome",
+            "ResearchStudy",
+            "Slot",
+            "Subscription",
+            "TestReport",
+        ];
+        assert_eq!(left, nobodys);
     }
 
     #[test]

@@ -93,9 +93,14 @@ impl From<super::jwt::TokenError> for OAuthError {
     }
 }
 
+/// 503 is `temporarily_unavailable`; all else is the server's fault.
 impl From<crate::error::Error> for OAuthError {
     fn from(error: crate::error::Error) -> Self {
-        Self::server(error)
+        if error.category != crate::error::Category::Unavailable {
+            return Self::server(error);
+        }
+        let text = error.issues.first().map(|issue| issue.diagnostics.clone()).unwrap_or_default();
+        Self { log: error.log, ..Self::new("temporarily_unavailable", text) }
     }
 }
 

@@ -12,6 +12,7 @@ use std::sync::Arc;
 pub struct Grant {
     tenant: TenantId,
     reach: Reach,
+    is_admin: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -47,13 +48,19 @@ impl Grant {
     /// server reads for itself.
     #[must_use]
     pub const fn unrestricted(tenant: TenantId) -> Self {
-        Self { tenant, reach: Reach::Everything }
+        Self { tenant, reach: Reach::Everything, is_admin: true }
     }
 
     /// What these rights give in one tenant. Patients' consents count where there is a recipient.
     #[must_use]
     pub(crate) const fn limited(tenant: TenantId, access: Arc<Access>, recipient: Option<Arc<Recipient>>) -> Self {
-        Self { tenant, reach: Reach::Limited(access, recipient, None) }
+        Self { tenant, reach: Reach::Limited(access, recipient, None), is_admin: false }
+    }
+
+    /// The same, of somebody who administers the tenant, or not.
+    #[must_use]
+    pub(crate) fn administering(self, is_admin: bool) -> Self {
+        Self { is_admin, ..self }
     }
 
     /// The tenant that this grant is for.
@@ -87,7 +94,7 @@ impl Grant {
             Reach::Everything => Allowed::Everything,
             Reach::Limited(access, _, None) => access.allowed(type_name, letters),
             Reach::Limited(access, recipient, Some(_))
-                if self.keeps_consents(access, recipient.as_deref(), type_name) =>
+                if OF_PRIVACY.contains(&type_name) && keeps_privacy(access, recipient.as_deref()) =>
             {
                 access.allowed(type_name, letters)
             }
@@ -104,22 +111,12 @@ impl Grant {
         }
     }
 
-    /// Whether it is about Consents, and for somebody who manages them: whoever may write them, and a person who may read the ledger. A
-    /// rule that hid itself from them could not be revoked, and nobody could tell the patient what it says.
-    fn keeps_consents(&self, access: &Access, recipient: Option<&Recipient>, type_name: &str) -> bool {
-        let may = |type_name, letters| access.allowed(type_name, letters) != Allowed::Nothing;
-        type_name == "Consent"
-            && (may("Consent", Letters::CREATE | Letters::UPDATE | Letters::DELETE)
-                || (recipient.is_some_and(|recipient| recipient.is_person)
-                    && may("AuditEvent", Letters::READ | Letters::SEARCH)))
-    }
-
     /// Whether all that is known of the consents of patients is open to it, as far as scopes and roles reach.
     #[must_use]
     pub fn sees_all_consents(&self) -> bool {
         match &self.reach {
             Reach::Everything | Reach::Limited(_, _, None) => true,
-            Reach::Limited(access, recipient, Some(_)) => self.keeps_consents(access, recipient.as_deref(), "Consent"),
+            Reach::Limited(access, recipient, Some(_)) => keeps_privacy(access, recipient.as_deref()),
         }
     }
 
@@ -141,9 +138,27 @@ impl Grant {
         }
     }
 
+    /// Whether it is of somebody who administers the tenant, by a token for that; on an open server everybody does.
+    #[must_use]
+    pub const fn is_admin(&self) -> bool {
+        self.is_admin
+    }
+
     /// Whether nothing has to be looked at.
     #[must_use]
     pub const fn is_unrestricted(&self) -> bool {
         matches!(self.reach, Reach::Everything)
     }
+}
+
+/// What tells of the rules, and of how they were kept.
+const OF_PRIVACY: [&str; 2] = ["AuditEvent", "Consent"];
+
+/// Whether it is for somebody who manages patients' privacy: whoever may write Consents, and a person who may read the ledger. A rule
+/// that hid itself from them could not be revoked, nobody could tell the patient what it says, or who did not keep it.
+fn keeps_privacy(access: &Access, recipient: Option<&Recipient>) -> bool {
+    let may = |type_name, letters| access.allowed(type_name, letters) != Allowed::Nothing;
+    may("Consent", Letters::CREATE | Letters::UPDATE | Letters::DELETE)
+        || (recipient.is_some_and(|recipient| recipient.is_person)
+            && may("AuditEvent", Letters::READ | Letters::SEARCH))
 }

@@ -98,7 +98,7 @@ pub trait Keeper: Send + Sync {
 /// A shared keeper.
 pub type SharedKeeper = Arc<dyn Keeper>;
 
-/// Kinds that come and go with single requests and that nothing is derived from.
+/// Kinds that come and go with single requests or change with every step of some work, and that nothing is derived from.
 const PASSING: [&str; 5] = ["code", "jti", "attempt", "checkpoint", "job"];
 const LONGEST_ID: usize = 255;
 

@@ -7,6 +7,7 @@ use super::keeper::Expect;
 use super::records::{Authorization, Client, get, put};
 use super::refresh::RefreshToken;
 use super::server::Server;
+use super::token::Told;
 use crate::tenant::TenantId;
 
 impl Server {
@@ -15,13 +16,20 @@ impl Server {
     ///
     /// # Errors
     /// `invalid_request` without a `token`, `invalid_grant` where it is another client's.
-    pub async fn revoke(&self, tenant: TenantId, client: &Client, form: &Form) -> Result<(), OAuthError> {
+    pub async fn revoke(
+        &self,
+        tenant: TenantId,
+        client: &Client,
+        form: &Form,
+        told: &mut Told,
+    ) -> Result<(), OAuthError> {
         let token = form.required("token")?;
         let check = |owner: &str| {
             let is_own = owner == client.client_id;
             if is_own { Ok(()) } else { Err(OAuthError::grant("The token is another client's.")) }
         };
         if let Some(authorization) = self.refreshed_by(tenant, token)? {
+            self.tell(tenant, &authorization.id, told)?;
             check(&authorization.client_id)?;
             return Ok(self.revoke_authorization(tenant, &authorization.id).await?);
         }
@@ -30,6 +38,10 @@ impl Server {
             Err(error) if error.code == "invalid_token" => return Ok(()),
             Err(error) => return Err(error),
         };
+        if let Some(sid) = &claims.sid {
+            self.tell(tenant, sid, told)?;
+        }
+        told.agent.token = Some(claims.jti.as_str().into());
         check(&claims.client_id)?;
         let until = self.time_in(self.config.access_token_lifetime_s + self.config.clock_skew_s);
         let revoked = put(&claims.jti, &Revoked {}, Expect::Any, Some(until))?;

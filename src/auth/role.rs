@@ -199,7 +199,10 @@ fn built_in() -> Vec<Role> {
     .concat();
     let others = ["Patient", "Encounter", "RelatedPerson", "Appointment", "Procedure"];
     vec![
-        Role { is_admin: true, ..role(ADMIN, &[all(&DEFINITIONS, "cruds"), all(&DIRECTORY, "cruds")]) },
+        Role {
+            is_admin: true,
+            ..role(ADMIN, &[all(&DEFINITIONS, "cruds"), all(&DIRECTORY, "cruds"), all(&["AuditEvent"], "rs")])
+        },
         role("Clinical Director", &[all(&CLINICAL, "cruds"), all(&SHARED, "crus"), all(&FINANCIAL, "rs")]),
         Role {
             own_patients: true,
@@ -415,6 +418,7 @@ mod tests {
         assert!(may("Patient", "user/Observation.rs") && may("Patient", "user/QuestionnaireResponse.c"));
         assert!(!may("Patient", "user/Patient.u") && !may("Patient", "user/Consent.c"));
         assert!(may("Admin", "user/SearchParameter.cruds") && !may("Admin", "user/Patient.r"));
+        assert!(may("Admin", "user/AuditEvent.rs") && !may("Provider", "user/AuditEvent.r"));
         for role in BUILT_IN.iter() {
             let writes_proof = ["user/AuditEvent.c", "user/AuditEvent.u", "user/AuditEvent.d"];
             assert!(writes_proof.iter().all(|scope| !may(&role.name, scope)), "{}", role.name);

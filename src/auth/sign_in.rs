@@ -309,6 +309,18 @@ impl Server {
         Ok(ticket)
     }
 
+    /// The account that a ticket is for, where it is still good.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn user_of_ticket(&self, tenant: TenantId, ticket: &str) -> Result<Option<User>, Error> {
+        match self.ticket(tenant, ticket) {
+            Ok((user, _)) => Ok(Some(user)),
+            Err(Refusal::Failed(error)) => Err(error),
+            Err(_) => Ok(None),
+        }
+    }
+
     fn ticket(&self, tenant: TenantId, ticket: &str) -> Result<(User, Stage), Refusal> {
         let kept = records::get::<Ticket>(&*self.keeper, tenant, &secret::hash(ticket))?;
         let (ticket, _) = kept.ok_or(Refusal::Expired)?;

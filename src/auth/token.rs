@@ -6,6 +6,7 @@
 //! What is used once (a code, a refresh token) is changed in one commit that expects the record as it was read: of two requests
 //! that race with the same one, the second finds it used, and that is a reuse.
 
+use super::agent::Agent;
 use super::authorization::{may, wants_refresh};
 use super::error::OAuthError;
 use super::form::Form;
@@ -24,9 +25,26 @@ use serde::Serialize;
 /// How often a change is tried anew that another one overtook. The second time it is found used, so this is never reached.
 const TRIES: usize = 3;
 
+/// What a request of a client turns out to be about, for the audit ledger: as far as it was understood, however it ends.
+#[derive(Debug, Default)]
+pub struct Told {
+    /// The client, and the user for whom it acts.
+    pub agent: Agent,
+    /// What a token was asked with.
+    pub grant_type: Option<&'static str>,
+    /// Whether a code or refresh token was used a second time.
+    pub is_reuse: bool,
+}
+
+/// The ways to get a token.
+const GRANT_TYPES: [&str; 3] = ["authorization_code", "refresh_token", "client_credentials"];
+
 /// What the token endpoint answers.
 #[derive(Debug, Serialize)]
 pub struct TokenAnswer {
+    /// `jti` of the access token.
+    #[serde(skip)]
+    pub jti: String,
     /// The access token.
     pub access_token: String,
     /// `Bearer`.
@@ -66,18 +84,25 @@ impl Server {
     ///
     /// # Errors
     /// `unauthorized_client`, `unsupported_grant_type`, `invalid_request`, `invalid_grant`, `invalid_scope`.
-    pub async fn token(&self, tenant: TenantId, client: &Client, form: &Form) -> Result<TokenAnswer, OAuthError> {
+    pub async fn token(
+        &self,
+        tenant: TenantId,
+        client: &Client,
+        form: &Form,
+        told: &mut Told,
+    ) -> Result<TokenAnswer, OAuthError> {
         let grant_type = form.required("grant_type")?;
-        if !["authorization_code", "refresh_token", "client_credentials"].contains(&grant_type) {
+        let Some(grant_type) = GRANT_TYPES.into_iter().find(|known| *known == grant_type) else {
             return Err(OAuthError::new("unsupported_grant_type", "This grant_type is not known here."));
-        }
+        };
+        told.grant_type = Some(grant_type);
         if !may(client, grant_type) {
             return Err(OAuthError::new("unauthorized_client", "The client is not registered for this grant_type."));
         }
         for _ in 0..TRIES {
             let tried = match grant_type {
-                "authorization_code" => self.by_code(tenant, client, form).await,
-                "refresh_token" => self.by_refresh(tenant, client, form).await,
+                "authorization_code" => self.by_code(tenant, client, form, told).await,
+                "refresh_token" => self.by_refresh(tenant, client, form, told).await,
                 _ => self.by_itself(tenant, client, form).await.map(Some),
             };
             if let Some(answer) = tried? {
@@ -88,7 +113,13 @@ impl Server {
     }
 
     /// `authorization_code`. `None` where another request overtook this one.
-    async fn by_code(&self, tenant: TenantId, client: &Client, form: &Form) -> Result<Option<TokenAnswer>, OAuthError> {
+    async fn by_code(
+        &self,
+        tenant: TenantId,
+        client: &Client,
+        form: &Form,
+        told: &mut Told,
+    ) -> Result<Option<TokenAnswer>, OAuthError> {
         let bad = || OAuthError::grant("The code is not good, or not for this client, redirect_uri and code_verifier.");
         let (code, redirect_uri) = (form.required("code")?, form.required("redirect_uri")?);
         let verifier = form.required("code_verifier")?;
@@ -97,7 +128,9 @@ impl Server {
         if code.pending.client_id != client.client_id {
             return Err(bad());
         }
+        self.tell(tenant, &code.authorization, told)?;
         if code.used {
+            told.is_reuse = true;
             self.revoke_authorization(tenant, &code.authorization).await?;
             return Err(OAuthError::grant("The code was used before. All that came from it is revoked."));
         }
@@ -128,6 +161,7 @@ impl Server {
         tenant: TenantId,
         client: &Client,
         form: &Form,
+        told: &mut Told,
     ) -> Result<Option<TokenAnswer>, OAuthError> {
         let bad = || OAuthError::grant("The refresh token is not good, or not for this client.");
         let token = RefreshToken::parse(form.required("refresh_token")?).ok_or_else(bad)?;
@@ -136,7 +170,9 @@ impl Server {
         if !token.is_of(&authorization) || authorization.client_id != client.client_id {
             return Err(bad());
         }
+        self.tell(tenant, &authorization.id, told)?;
         if token.generation < authorization.refresh {
+            told.is_reuse = true;
             self.revoke_authorization(tenant, &authorization.id).await?;
             return Err(OAuthError::grant("The refresh token was used before. All that came from it is revoked."));
         }
@@ -178,6 +214,7 @@ impl Server {
         let claims = self.claims(tenant, client.client_id.clone(), client.client_id.clone(), scope.clone());
         Ok(TokenAnswer {
             access_token: self.sign_access(tenant, &claims).await?,
+            jti: claims.jti,
             token_type: "Bearer",
             expires_in: self.config.access_token_lifetime_s,
             scope,
@@ -185,6 +222,19 @@ impl Server {
             id_token: None,
             context: LaunchContext::default(),
         })
+    }
+
+    /// Tells whose an authorization is, be it there still or not: its id says so.
+    pub(super) fn tell(&self, tenant: TenantId, authorization: &str, told: &mut Told) -> Result<(), KeeperError> {
+        let kept = get::<Authorization>(&*self.keeper, tenant, authorization)?;
+        let user = authorization.rsplit_once('~').map(|(user, _)| self.user(tenant, user)).transpose()?.flatten();
+        told.agent = Agent {
+            client: told.agent.client.take(),
+            authorization: Some(authorization.into()),
+            emergency: kept.and_then(|(kept, _)| kept.break_glass).map(Into::into),
+            ..user.map_or_else(Agent::default, |(user, _)| Agent::user(&user))
+        };
+        Ok(())
     }
 
     async fn answer(
@@ -218,6 +268,7 @@ impl Server {
         let id_token = if scope.has("openid") { Some(self.sign_id(tenant, &id_claims).await?) } else { None };
         Ok(TokenAnswer {
             access_token: self.sign_access(tenant, &claims).await?,
+            jti: claims.jti,
             token_type: "Bearer",
             expires_in: self.config.access_token_lifetime_s,
             refresh_token: refresh::current(authorization),

@@ -7,7 +7,7 @@ use super::records::{self, Client, ClientProof, LaunchContext, Pending, Record, 
 use super::scope::Scopes;
 use super::secret::hash;
 use super::server::Server;
-use super::token::TokenAnswer;
+use super::token::{TokenAnswer, Told};
 use crate::config::Auth;
 use crate::tenant::TenantId;
 use std::sync::Arc;
@@ -74,7 +74,7 @@ impl Scene {
     }
 
     async fn ask(&self, fields: &str) -> Result<TokenAnswer, OAuthError> {
-        self.server.token(TENANT, &self.client, &Form::parse(fields.as_bytes())?).await
+        self.server.token(TENANT, &self.client, &Form::parse(fields.as_bytes())?, &mut Told::default()).await
     }
 
     async fn exchange(&self, code: &str) -> Result<TokenAnswer, OAuthError> {

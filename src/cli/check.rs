@@ -37,7 +37,7 @@ pub fn run(command: Check) -> Result<(), Failure> {
     println!("Tenants: {}", report.tenants);
     println!("Resources: {}, versions: {}", report.resources, report.versions);
     println!("Postings: {}, entries of the change log: {}", report.postings, report.log_entries);
-    println!("Records that are no resources: {}", report.kept);
+    println!("Records that are no resources: {}; AuditEvents: {}", report.kept, report.ledger);
     if report.is_sound() {
         println!("Nothing is wrong.");
         return Ok(());

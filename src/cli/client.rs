@@ -2,6 +2,7 @@
 
 use super::user::said;
 use super::{Failure, Settings, serve};
+use crate::app::App;
 use crate::auth::error::OAuthError;
 use crate::auth::registration::{Registrant, metadata};
 use crate::auth::server::Server;
@@ -82,6 +83,12 @@ struct Add {
     /// A web origin that may call, beside those of its redirect URIs. Can be repeated.
     #[arg(long, value_name = "ORIGIN")]
     origin: Vec<String>,
+    /// What it sees records for when it acts for itself, a code of v3-ActReason such as TREAT. Can be repeated.
+    #[arg(long, value_name = "CODE")]
+    purpose_of_use: Vec<String>,
+    /// Who it is to patients' consents when it acts for itself: Organization/1.
+    #[arg(long, value_name = "TYPE/ID")]
+    recipient: Option<String>,
 }
 
 impl Add {
@@ -91,14 +98,22 @@ impl Add {
         let mut add = |name: &str, value: Value| drop(given.insert(name.to_owned(), value));
         add("client_name", json!(self.name));
         add("token_endpoint_auth_method", json!(self.auth_method));
-        for (name, values) in
-            [("redirect_uris", &self.redirect_uri), ("grant_types", &self.grant_type), ("origins", &self.origin)]
-        {
+        for (name, values) in [
+            ("redirect_uris", &self.redirect_uri),
+            ("grant_types", &self.grant_type),
+            ("origins", &self.origin),
+            ("purpose_of_use", &self.purpose_of_use),
+        ] {
             if !values.is_empty() {
                 add(name, json!(values));
             }
         }
-        for (name, value) in [("scope", &self.scope), ("jwks_uri", &self.jwks_uri), ("launch_url", &self.launch_url)] {
+        for (name, value) in [
+            ("scope", &self.scope),
+            ("jwks_uri", &self.jwks_uri),
+            ("launch_url", &self.launch_url),
+            ("recipient", &self.recipient),
+        ] {
             if let Some(value) = value {
                 add(name, json!(value));
             }
@@ -121,18 +136,21 @@ pub fn run(command: Client) -> Result<(), Failure> {
     let app = serve::open(config)?;
     let tenant = command.tenant.map_or(TenantId::DEFAULT, TenantId);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let result = runtime.block_on(act(&app.auth, tenant, command.action));
+    let result = runtime.block_on(act(&app, tenant, command.action));
     app.stop();
     app.store().close()?;
     result
 }
 
 #[allow(clippy::print_stdout)]
-async fn act(auth: &Server, tenant: TenantId, action: Action) -> Result<(), Failure> {
+async fn act(app: &App, tenant: TenantId, action: Action) -> Result<(), Failure> {
+    let auth = &app.auth;
+    let note = |name: String, done: String| async move { serve::note(app, tenant, "client", &name, done).await };
     match action {
         Action::Add(add) => {
             let id = add.id.clone().unwrap_or_else(|| auth.clock.new_id());
             let registered = auth.put_client(tenant, &id, &add.metadata()?, Registrant::Admin).await.map_err(words)?;
+            note(id, format!("pharos client add; scope: {}", registered.client.scopes)).await?;
             println!("{:#}", registered.to_json());
             Ok(())
         }
@@ -142,11 +160,22 @@ async fn act(auth: &Server, tenant: TenantId, action: Action) -> Result<(), Fail
             println!("{:#}", metadata(&client));
             Ok(())
         }
-        Action::Remove(named) => auth.remove_client(tenant, &named.id, None).await.map_err(said),
-        Action::Disable(named) => auth.disable_client(tenant, &named.id, None, true).await.map_err(said),
-        Action::Enable(named) => auth.disable_client(tenant, &named.id, None, false).await.map_err(said),
+        Action::Remove(named) => {
+            auth.remove_client(tenant, &named.id, None).await.map_err(said)?;
+            note(named.id, "pharos client remove".to_owned()).await
+        }
+        Action::Disable(named) => {
+            auth.disable_client(tenant, &named.id, None, true).await.map_err(said)?;
+            note(named.id, "pharos client disable".to_owned()).await
+        }
+        Action::Enable(named) => {
+            auth.disable_client(tenant, &named.id, None, false).await.map_err(said)?;
+            note(named.id, "pharos client enable".to_owned()).await
+        }
         Action::RotateSecret(named) => {
-            println!("{}", auth.rotate_secret(tenant, &named.id, None).await.map_err(said)?);
+            let secret = auth.rotate_secret(tenant, &named.id, None).await.map_err(said)?;
+            note(named.id, "pharos client rotate-secret".to_owned()).await?;
+            println!("{secret}");
             Ok(())
         }
     }

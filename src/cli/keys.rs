@@ -41,7 +41,11 @@ pub fn run(command: Keys) -> Result<(), Failure> {
     let tenant = command.tenant.map_or(TenantId::DEFAULT, TenantId);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let Action::Rotate(rotate) = command.action;
-    let result = runtime.block_on(app.auth.rotate_keys(tenant, rotate.drop_old)).map_err(words);
+    let result = runtime.block_on(async {
+        app.auth.rotate_keys(tenant, rotate.drop_old).await.map_err(words)?;
+        let note = format!("pharos keys rotate; drop_old: {}", rotate.drop_old);
+        serve::note(&app, tenant, "keys", "signing keys", note).await
+    });
     app.stop();
     app.store().close()?;
     result

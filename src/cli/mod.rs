@@ -7,6 +7,7 @@ pub mod demo;
 mod keys;
 pub mod load;
 mod package;
+mod retention;
 
 mod serve;
 mod user;
@@ -43,6 +44,8 @@ enum Command {
     Keys(keys::Keys),
     /// Verify the audit ledger of a store that no server has open.
     Audit(audit::Audit),
+    /// Apply the rules of retention, and manage legal holds.
+    Retention(retention::Retention),
     /// Verify a store that no server has open.
     Check(check::Check),
 }
@@ -99,6 +102,7 @@ pub fn run() -> ExitCode {
         Command::User(command) => user::run(command),
         Command::Keys(command) => keys::run(command),
         Command::Audit(command) => audit::run(command),
+        Command::Retention(command) => retention::run(command),
         Command::Check(command) => check::run(command),
     };
     match result {

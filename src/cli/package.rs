@@ -64,13 +64,23 @@ struct Install {
 pub fn run(command: Package) -> Result<(), Failure> {
     let Action::Install(install) = command.action;
     let resources = resources(&install.file)?;
-    let target: Box<dyn Target> = match &install.url {
-        Some(url) => Box::new(Remote::new(url, install.token.as_deref())?),
-        None => Box::new(Inside::open(install.settings, install.tenant)?),
+    let counts = if let Some(url) = &install.url {
+        let target = Remote::new(url, install.token.as_deref())?;
+        let result = write_all(&target, &resources);
+        target.close()?;
+        result?
+    } else {
+        let target = Inside::open(install.settings, install.tenant)?;
+        let result = write_all(&target, &resources).and_then(|counts| {
+            let name = install.file.file_name().unwrap_or_default().to_string_lossy();
+            let refused = counts.refused.len();
+            let note = format!("pharos package install; installed: {}; refused: {refused}", counts.written);
+            target.note("package", &name, note)?;
+            Ok(counts)
+        });
+        target.close()?;
+        result?
     };
-    let result = write_all(&*target, &resources);
-    target.close()?;
-    let counts = result?;
     println!("{} resources installed, {} were there already.", counts.written, counts.unchanged);
     for (name, why) in &counts.refused {
         println!("Refused: {name}: {why}");

@@ -1,9 +1,10 @@
 //! `pharos serve`
 
+use super::user::said;
 use super::{Failure, Settings};
 use crate::app::{App, Secrets};
-use crate::audit::Trail;
 use crate::audit::form::AuditEvents;
+use crate::audit::{Event, Record, Trail};
 use crate::auth::agent::Agent;
 use crate::auth::set_up;
 use crate::clock::SystemClock;
@@ -14,6 +15,7 @@ use crate::store::Store;
 use crate::store::embedded::{Embedded, Options};
 use crate::tenant::TenantId;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use std::borrow::Cow;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
@@ -87,19 +89,41 @@ pub(super) fn store_options(config: &Config) -> Result<Options, ConfigError> {
 pub(super) fn serve(app: &Arc<App>, listener: TcpListener, announce: impl FnOnce(SocketAddr)) -> Result<(), Failure> {
     let address = app.config.listen;
     let metrics = recorder()?;
-    let result = http::run(async {
-        let server = http::server(Arc::clone(app), listener, metrics, true)?;
-        announce(address);
-        let checkpoints = tokio::task::spawn_local(checkpoints(Arc::clone(app)));
-        let served = server.await;
-        checkpoints.abort();
+    // The agent of which nothing is said is the server itself.
+    let of_server = |event| app.ledger.note(TenantId::DEFAULT, Record::of(event, Cow::Owned(Agent::default())));
+    let (result, told) = http::run(async {
+        of_server(Event::Start).await.map_err(said)?;
+        let served = match http::server(Arc::clone(app), listener, metrics, true) {
+            Ok(server) => {
+                announce(address);
+                let checkpoints = tokio::task::spawn_local(checkpoints(Arc::clone(app)));
+                let served = server.await;
+                checkpoints.abort();
+                served
+            }
+            Err(error) => Err(error),
+        };
+        let told = of_server(Event::Stop).await;
         checkpoint(app).await;
-        served
-    });
+        Ok::<_, Failure>((served, told))
+    })?;
     app.stop();
     tracing::info!("stopping: finishing commits");
     app.store().close()?;
+    told.map_err(said)?;
     Ok(result?)
+}
+
+/// Records what somebody changed at the command line: of what kind it is, and which.
+pub(super) async fn note(
+    app: &App,
+    tenant: TenantId,
+    what: &'static str,
+    name: &str,
+    note: String,
+) -> Result<(), Failure> {
+    let record = Record::of(Event::Administration(what.into()), Cow::Owned(Agent::operator()));
+    app.ledger.note(tenant, record.named(name).saying(note)).await.map_err(said)
 }
 
 /// Signs checkpoints of the ledger, again and again.

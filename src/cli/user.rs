@@ -125,16 +125,17 @@ async fn perform(app: &App, tenant: TenantId, action: Action) -> Result<String, 
             let user = find(app, tenant, &user)?;
             let (secret, is_made) = password.get(app)?;
             let set = app.auth.set_password(tenant, &user.id, None, &secret, is_made).await.map_err(said)?;
+            note(app, tenant, "set-password", &set).await?;
             Ok(told(&format!("{} has another password.", set.username), &secret, is_made))
         }
-        Action::ResetTotp(named) => change(app, tenant, &named, |user| user.totp = None).await,
-        Action::Disable(named) => change(app, tenant, &named, |user| user.disabled = true).await,
+        Action::ResetTotp(named) => change(app, tenant, "reset-totp", &named, |user| user.totp = None).await,
+        Action::Disable(named) => change(app, tenant, "disable", &named, |user| user.disabled = true).await,
         Action::Enable(named) => {
             app.auth.unlock(tenant, &named.username).await.map_err(said)?;
-            change(app, tenant, &named, |user| user.disabled = false).await
+            change(app, tenant, "enable", &named, |user| user.disabled = false).await
         }
         Action::Role(Role { user, add, remove }) => {
-            change(app, tenant, &user, |user| {
+            change(app, tenant, "role", &user, |user| {
                 user.roles.retain(|role| !remove.contains(role) && !add.contains(role));
                 user.roles.extend(add.iter().cloned());
             })
@@ -154,6 +155,7 @@ async fn add(app: &App, tenant: TenantId, add: Add) -> Result<String, Failure> {
         must_change_password: is_made,
     };
     let user = app.auth.add_user(tenant, new).await.map_err(said)?;
+    note(app, tenant, "add", &user).await?;
     Ok(told(&format!("{} is added.", user.username), &secret, is_made))
 }
 
@@ -173,9 +175,25 @@ fn list(app: &App, tenant: TenantId) -> Result<String, Failure> {
     Ok(lines.join("\n"))
 }
 
-async fn change(app: &App, tenant: TenantId, named: &Named, change: impl Fn(&mut User)) -> Result<String, Failure> {
+async fn change(
+    app: &App,
+    tenant: TenantId,
+    action: &str,
+    named: &Named,
+    change: impl Fn(&mut User),
+) -> Result<String, Failure> {
     let user = find(app, tenant, named)?;
-    Ok(shown(&app.auth.change_user(tenant, &user.id, None, change).await.map_err(said)?))
+    let user = app.auth.change_user(tenant, &user.id, None, change).await.map_err(said)?;
+    note(app, tenant, action, &user).await?;
+    Ok(shown(&user))
+}
+
+/// Records what was done to a user, and how the account is now.
+async fn note(app: &App, tenant: TenantId, action: &str, user: &User) -> Result<(), Failure> {
+    let (disabled, has_code) = (user.disabled, user.totp.is_some());
+    let roles = user.roles.join(", ");
+    let text = format!("pharos user {action}; roles: {roles}; disabled: {disabled}; has_second_factor: {has_code}");
+    serve::note(app, tenant, "user", &user.id, text).await
 }
 
 fn find(app: &App, tenant: TenantId, named: &Named) -> Result<User, Failure> {

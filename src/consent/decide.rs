@@ -41,8 +41,8 @@ impl Consent {
             Base::Deny => Kind::Deny,
             Base::Unknown => defaults.base,
             Base::Emergency => {
-                let is_emergency = |purpose: &Box<str>| is_purpose(purpose, "ETREAT");
-                let is_all = !asked.purposes.is_empty() && asked.purposes.iter().all(is_emergency);
+                let is_all = asked.purposes.iter().all(|purpose| is_purpose(purpose, "ETREAT"));
+                let is_all = is_all && !asked.purposes.is_empty();
                 if is_all { Kind::Permit } else { Kind::Deny }
             }
         }

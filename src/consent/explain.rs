@@ -152,23 +152,11 @@ impl Walk<'_> {
                     conditions.push((name, met));
                 }
             }
-            Of::Best => conditions.extend(self.elements(provision).map(|name| (name, guess(true)))),
-            Of::Worst => conditions.extend(self.elements(provision).map(|name| (name, guess(false)))),
+            Of::Best => conditions.extend(elements(provision).map(|name| (name, guess(true)))),
+            Of::Worst => conditions.extend(elements(provision).map(|name| (name, guess(false)))),
         }
         let met = conditions.iter().map(|(_, met)| *met).min().unwrap_or(Met::Yes);
         Ok((met, conditions.into_iter().filter(|(_, met)| *met < Met::Yes).map(|(name, _)| name).collect()))
-    }
-
-    /// The conditions on data that a provision has.
-    fn elements(&self, provision: &Provision) -> impl Iterator<Item = &'static str> + use<> {
-        let has = [
-            ("securityLabel", provision.labels.is_some()),
-            ("class", provision.classes.is_some()),
-            ("code", provision.codes.is_some()),
-            ("dataPeriod", provision.data_period.is_some()),
-            ("data", provision.data.is_some()),
-        ];
-        has.into_iter().filter(|(_, has)| *has).map(|(name, _)| name)
     }
 
     fn lines(&self, provision: &Provision, lines: &mut Vec<Line>) -> Result<()> {
@@ -176,4 +164,16 @@ impl Walk<'_> {
         lines.push(Line { path: provision.path.clone(), kind: provision.kind, met, unmet });
         provision.provisions.iter().try_for_each(|child| self.lines(child, lines))
     }
+}
+
+/// The conditions on data that a provision has.
+fn elements(provision: &Provision) -> impl Iterator<Item = &'static str> + use<> {
+    let has = [
+        ("securityLabel", provision.labels.is_some()),
+        ("class", provision.classes.is_some()),
+        ("code", provision.codes.is_some()),
+        ("dataPeriod", provision.data_period.is_some()),
+        ("data", provision.data.is_some()),
+    ];
+    has.into_iter().filter(|(_, has)| *has).map(|(name, _)| name)
 }

@@ -242,7 +242,7 @@ impl Reading<'_> {
         let Some(keys) = self.stored.keys(type_name, id)? else { return Ok(Met::Unclear) };
         let status =
             |code: &&str| keys.any_in(&crate::key::token::matching_code(None, code).under(&prefix_of("status")));
-        if ended.iter().any(|code| status(&code)) {
+        if ended.iter().any(status) {
             return Ok(Met::No);
         }
         let members = [&prefix_of(code)[..], b"r"].concat();

@@ -17,3 +17,6 @@ pub use judge::Action;
 pub use known::Consents;
 pub use policy::Policy;
 pub use read::{Consent, Kind};
+
+#[cfg(test)]
+mod tests;

@@ -56,12 +56,15 @@ impl Policy {
     }
 }
 
+/// What of a type is permitted, by patient.
+type Permitted = FxHashMap<Box<str>, Arc<Expr>>;
+
 /// The same for one kind of action.
 struct For {
     policy: Arc<Policy>,
     action: Action,
-    /// By type and patient.
-    known: Mutex<FxHashMap<Box<str>, FxHashMap<Box<str>, Arc<Expr>>>>,
+    /// By type.
+    known: Mutex<FxHashMap<Box<str>, Permitted>>,
 }
 
 impl Rules for For {

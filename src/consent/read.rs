@@ -292,7 +292,9 @@ fn objects<'o, 'a>(object: &'o Object<'a>, name: &str) -> Read<Option<Vec<&'o Ob
 fn codings(object: &Object<'_>, name: &str) -> Read<Option<Codes>> {
     let Some(found) = objects(object, name)? else { return Ok(None) };
     let mut codes = Codes::default();
-    found.into_iter().for_each(|coding| add(&mut codes, coding));
+    for coding in found {
+        add(&mut codes, coding);
+    }
     Ok(Some(codes))
 }
 

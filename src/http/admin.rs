@@ -1,27 +1,34 @@
-//! The administration of users, roles, clients and signing keys: JSON under `/auth/admin`, for access tokens with the scope `admin` of administrators.
+//! The administration of users, roles, clients, signing keys, jobs, retention and legal holds: JSON under `/auth/admin`, for access tokens with the scope `admin` of administrators.
 //!
 //! An answer has no secret, but the one that it makes: a client's is shown once. `ETag` is the version, and a change with `If-Match` of another one is refused.
 
 mod bodies;
 mod clients;
+mod holds;
+mod jobs;
 mod keys;
+mod retention;
 mod roles;
 mod users;
 
 use super::request::{bearer, text};
 use super::{Shared, body};
 use crate::app::App;
+use crate::audit::{Event, Record};
+use crate::auth::agent::Agent;
 use crate::config::Limits;
 use crate::error::{Category, Error, Result};
 use crate::interaction::call::{method_not_allowed, segments};
 use crate::interaction::condition::EntityTags;
 use crate::tenant::TenantId;
-use actix_web::http::StatusCode;
 use actix_web::http::header::{
     CACHE_CONTROL, ETAG, HeaderMap, IF_MATCH, IF_NONE_MATCH, LOCATION, PRAGMA, RETRY_AFTER, WWW_AUTHENTICATE,
 };
+use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use serde_json::{Value, json};
+use std::borrow::Cow;
+use std::sync::Arc;
 
 /// The largest body, in bytes.
 const BODY_BYTES: usize = 1 << 20;
@@ -54,6 +61,7 @@ impl Answer {
 struct Call<'r> {
     app: &'r App,
     tenant: TenantId,
+    agent: Arc<Agent>,
     method: &'r str,
     query: Vec<(String, String)>,
     /// The version that has to be there: 0 for nothing.
@@ -70,7 +78,9 @@ impl Call<'_> {
 
 /// Everything below `/auth/admin/`.
 pub async fn admin(request: HttpRequest, payload: web::Payload, shared: web::Data<Shared>) -> HttpResponse {
-    match answer(&request, payload, &shared).await {
+    let mut agent = Arc::default();
+    let result = answer(&request, payload, &shared, &mut agent).await;
+    match recorded(&request, &shared, &agent, result).await {
         Ok(answer) => {
             let mut response = HttpResponseBuilder::new(answer.status);
             response.insert_header((CACHE_CONTROL, "no-store")).insert_header((PRAGMA, "no-cache"));
@@ -89,14 +99,83 @@ pub async fn admin(request: HttpRequest, payload: web::Payload, shared: web::Dat
     }
 }
 
-async fn answer(request: &HttpRequest, payload: web::Payload, shared: &Shared) -> Result<Answer> {
+/// What says how something is set up, and is no secret.
+const TOLD: [&str; 16] = [
+    "username",
+    "name",
+    "fhir_user",
+    "roles",
+    "disabled",
+    "must_change_password",
+    "has_password",
+    "has_second_factor",
+    "scopes",
+    "own_patients",
+    "break_glass",
+    "is_admin",
+    "scope",
+    "grant_types",
+    "redirect_uris",
+    "token_endpoint_auth_method",
+];
+
+/// The longest text from a URL that is recorded, in characters.
+const LONGEST_NAME: usize = 255;
+
+/// Records what was changed, or refused to somebody who may not.
+async fn recorded(request: &HttpRequest, shared: &Shared, agent: &Agent, result: Result<Answer>) -> Result<Answer> {
+    let status = result.as_ref().map_or_else(|error| error.category.status(), |answer| answer.status.as_u16());
+    let is_read = [Method::GET, Method::HEAD].contains(request.method());
+    if is_read && ![401, 403].contains(&status) {
+        return result;
+    }
+    let path = segments(request.path()).unwrap_or_default();
+    let path = path.iter().skip(2).map(String::as_str).collect::<Vec<_>>();
+    let (what, id) = match path[..] {
+        // A hold is recorded with the commit that sets or lifts it.
+        ["holds", ..] if status < 400 => return result,
+        ["holds", ..] => ("hold", None),
+        ["jobs", ref id @ ..] => ("job", id.first()),
+        ["retention"] => ("retention", None),
+        ["users", ref id @ ..] => ("user", id.first()),
+        ["clients", ref id @ ..] => ("client", id.first()),
+        ["roles", ref id @ ..] => ("role", id.first()),
+        ["keys", ..] => ("keys", None),
+        _ => ("other", None),
+    };
+    let body = result.as_ref().ok().and_then(|answer| answer.body.as_ref());
+    let made = || body.and_then(|body| body.get("id").or_else(|| body.get("client_id"))).and_then(Value::as_str);
+    let name = id.copied().or_else(made).map(|name| name.chars().take(LONGEST_NAME).collect::<String>());
+    let mut note = format!("{} {}", request.method(), path.join("/")).chars().take(LONGEST_NAME).collect::<String>();
+    match &result {
+        Ok(_) => {
+            let members = TOLD.iter().filter_map(|name| Some((name, body?.get(name)?)));
+            note.extend(members.map(|(name, value)| format!("; {name}: {value}")));
+        }
+        Err(error) => note.extend(error.issues.iter().map(|issue| format!("; {}", issue.diagnostics))),
+    }
+    let mut record = Record::of(Event::Administration(what.into()), Cow::Borrowed(agent)).ended(status).saying(note);
+    if let Some(name) = name {
+        record = record.named(name);
+    }
+    shared.record(request, record).await?;
+    result
+}
+
+async fn answer(
+    request: &HttpRequest,
+    payload: web::Payload,
+    shared: &Shared,
+    agent: &mut Arc<Agent>,
+) -> Result<Answer> {
     let (app, headers, tenant) = (&*shared.app, request.headers(), TenantId::DEFAULT);
-    app.authorize_admin(tenant, bearer(headers)?.as_deref()).await?;
+    let bearer = app.authorize_admin(tenant, bearer(headers)?.as_deref(), agent).await?;
     let path = segments(request.path())?;
     let path = path.iter().skip(2).map(String::as_str).collect::<Vec<_>>();
     let call = Call {
         app,
         tenant,
+        agent: Arc::clone(&bearer.agent),
         method: request.method().as_str(),
         query: form_urlencoded::parse(request.query_string().as_bytes()).into_owned().collect(),
         version: version(headers)?,
@@ -109,6 +188,11 @@ async fn answer(request: &HttpRequest, payload: web::Payload, shared: &Shared) -
         ["clients"] => clients::all(&call).await,
         ["clients", id] => clients::one(&call, id).await,
         ["clients", id, action] => clients::act(&call, id, action).await,
+        ["holds"] => holds::all(&call),
+        ["holds", type_name, id] => holds::one(&call, type_name, id).await,
+        ["jobs"] => jobs::all(&call),
+        ["jobs", id] => jobs::one(&call, id).await,
+        ["retention"] => retention::retention(&call).await,
         ["keys", "rotate"] => keys::rotate(&call).await,
         ["roles"] => roles::all(&call),
         ["roles", name] => roles::one(&call, name).await,

@@ -6,6 +6,7 @@ mod body;
 mod content;
 mod cors;
 mod guard;
+mod ledger;
 pub mod negotiate;
 mod oauth;
 mod pages;
@@ -59,6 +60,7 @@ pub fn server(
     metrics: PrometheusHandle,
     signals: bool,
 ) -> std::io::Result<Server> {
+    app.jobs.start().map_err(std::io::Error::other)?;
     let limits = app.config.limits.clone();
     let workers = match app.config.workers {
         0 => std::thread::available_parallelism().map_or(1, usize::from),

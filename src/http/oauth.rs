@@ -2,12 +2,14 @@
 
 use super::request::text;
 use super::{Shared, address, body, cors, negotiate};
+use crate::auth::agent::Agent;
 use crate::auth::client::Credentials;
 use crate::auth::error::OAuthError;
 use crate::auth::form::{FORM_BYTES, Form};
 use crate::auth::introspect::Asker;
 use crate::auth::registration::Registrant;
 use crate::auth::server::Server;
+use crate::auth::token::Told;
 use crate::config::{Limits, Registration};
 use crate::error::Error;
 use crate::tenant::TenantId;
@@ -18,6 +20,7 @@ use actix_web::http::header::{
 };
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use serde::Serialize;
+use std::sync::Arc;
 
 const TENANT: TenantId = TenantId::DEFAULT;
 
@@ -29,11 +32,15 @@ pub(super) type Answer<T> = Result<T, OAuthError>;
 /// `POST /auth/token`
 pub async fn token(request: HttpRequest, payload: web::Payload, shared: web::Data<Shared>) -> HttpResponse {
     let answering = async {
+        let mut told = Told::default();
         let result = async {
             let form = form(&request, payload, &shared).await?;
-            as_client(&request, &shared, &form, async |server, client| server.token(TENANT, &client, &form).await).await
+            let answer =
+                async |server: &Server, client, told: &mut Told| server.token(TENANT, &client, &form, told).await;
+            as_client(&request, &shared, &form, &mut told, answer).await
         };
-        private(result.await, &request)
+        let result = result.await;
+        private(shared.token_asked(&request, told, result).await, &request)
     };
     cors::around(&request, &shared, answering).await
 }
@@ -41,18 +48,23 @@ pub async fn token(request: HttpRequest, payload: web::Payload, shared: web::Dat
 /// `POST /auth/introspect`
 pub async fn introspect(request: HttpRequest, payload: web::Payload, shared: web::Data<Shared>) -> HttpResponse {
     let answering = async {
+        let mut told = Told::default();
         let result = async {
             let form = form(&request, payload, &shared).await?;
             let server = &shared.app.auth;
             if has_bearer(&request) {
-                let admin = shared.app.authorize_admin(TENANT, Some(bearer(&request)?)).await;
+                let mut agent = Arc::default();
+                let admin = shared.app.authorize_admin(TENANT, Some(bearer(&request)?), &mut agent).await;
+                told.agent = Arc::unwrap_or_clone(agent);
                 admin.map_err(|error| OAuthError::of_bearer(&error))?;
                 return server.introspect(TENANT, &Asker::Admin, &form);
             }
-            let answer = async |server: &Server, client| server.introspect(TENANT, &Asker::client(client)?, &form);
-            as_client(&request, &shared, &form, answer).await
+            let answer =
+                async |server: &Server, client, _: &mut Told| server.introspect(TENANT, &Asker::client(client)?, &form);
+            as_client(&request, &shared, &form, &mut told, answer).await
         };
-        private(result.await, &request)
+        let result = result.await;
+        private(shared.introspection_asked(&request, told.agent, result).await, &request)
     };
     cors::around(&request, &shared, answering).await
 }
@@ -60,12 +72,15 @@ pub async fn introspect(request: HttpRequest, payload: web::Payload, shared: web
 /// `POST /auth/revoke`
 pub async fn revoke(request: HttpRequest, payload: web::Payload, shared: web::Data<Shared>) -> HttpResponse {
     let answering = async {
+        let mut told = Told::default();
         let result = async {
             let form = form(&request, payload, &shared).await?;
-            as_client(&request, &shared, &form, async |server, client| server.revoke(TENANT, &client, &form).await)
-                .await
+            let answer =
+                async |server: &Server, client, told: &mut Told| server.revoke(TENANT, &client, &form, told).await;
+            as_client(&request, &shared, &form, &mut told, answer).await
         };
-        match result.await {
+        let result = result.await;
+        match shared.revocation_asked(&request, told, result).await {
             Ok(()) => start(StatusCode::OK).finish(),
             Err(error) => refuse(&error, &request),
         }
@@ -97,6 +112,7 @@ pub async fn launch(request: HttpRequest, payload: web::Payload, shared: web::Da
 
 /// `POST /auth/register`: RFC 7591.
 pub async fn register(request: HttpRequest, payload: web::Payload, shared: web::Data<Shared>) -> HttpResponse {
+    let mut agent = Arc::default();
     let result = async {
         let app = &shared.app;
         let by = match app.config.auth.registration {
@@ -108,7 +124,7 @@ pub async fn register(request: HttpRequest, payload: web::Payload, shared: web::
             }
             Registration::Off => Registrant::Anyone,
             Registration::Open | Registration::Admin => {
-                let admin = app.authorize_admin(TENANT, Some(bearer(&request)?));
+                let admin = app.authorize_admin(TENANT, Some(bearer(&request)?), &mut agent);
                 admin.await.map_err(|error| OAuthError::of_bearer(&error))?;
                 Registrant::Admin
             }
@@ -117,7 +133,8 @@ pub async fn register(request: HttpRequest, payload: web::Payload, shared: web::
         let given = serde_json::from_slice(&given).map_err(|_| OAuthError::request("The body is not JSON."))?;
         app.auth.register(TENANT, &given, by).await
     };
-    match result.await {
+    let result = result.await;
+    match shared.registration_asked(&request, &agent, result).await {
         Ok(registered) => start(StatusCode::CREATED).json(registered.to_json()),
         Err(error) => refuse(&error, &request),
     }
@@ -155,23 +172,27 @@ pub async fn not_allowed(request: HttpRequest, shared: web::Data<Shared>) -> Htt
     cors::around(&request, &shared, answering).await
 }
 
-/// Lets an authenticated client in, unless it failed too often of late.
+/// Lets an authenticated client in, unless it failed too often of late. `told` hears which it says to be, if that is one.
 async fn as_client<T>(
     request: &HttpRequest,
     shared: &Shared,
     form: &Form,
-    answer: impl AsyncFnOnce(&Server, crate::auth::records::Client) -> Answer<T>,
+    told: &mut Told,
+    answer: impl AsyncFnOnce(&Server, crate::auth::records::Client, &mut Told) -> Answer<T>,
 ) -> Answer<T> {
     let server = &*shared.app.auth;
     let header = text(request.headers(), AUTHORIZATION).map_err(|error| unread(&error))?;
     let credentials = Credentials::of(header, |name| form.get(name).map(str::to_owned));
     let credentials = server.named_by_refresh(TENANT, credentials, form);
     let name = credentials.as_ref().ok().and_then(Credentials::named).unwrap_or_default();
+    if server.enabled_client(TENANT, &name)?.is_some() {
+        told.agent = Agent::client(&name);
+    }
     let key = server.slowing.key(&name, address::of(request, &shared.app.config.trusted_proxies));
     server.slowing.check(key, server.now_s())?;
     let result = async {
         let client = server.authenticate(TENANT, &credentials?).await?;
-        answer(server, client).await
+        answer(server, client, told).await
     };
     let result = result.await;
     server.slowing.note(key, server.now_s(), &result);

@@ -5,6 +5,7 @@
 
 mod account;
 mod apps;
+mod audit;
 mod authorize;
 mod consent;
 mod emergency;
@@ -21,6 +22,7 @@ mod words;
 pub use routes::routes;
 
 use super::{Shared, address, oauth};
+use crate::audit::Record;
 use crate::auth::form::Form;
 use crate::auth::records::{Session, User};
 use crate::auth::secret::{are_equal, hash, new_secret};
@@ -97,6 +99,11 @@ impl Visit {
     /// Where the request came from.
     fn from(&self) -> IpAddr {
         address::of(&self.request, &self.shared.app.config.trusted_proxies)
+    }
+
+    /// Records an event, before it is answered.
+    async fn record(&self, record: Record<'_>) -> Result<(), Failure> {
+        Ok(self.shared.record(&self.request, record).await?)
     }
 
     fn field(&self, name: &str) -> &str {

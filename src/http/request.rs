@@ -125,6 +125,7 @@ async fn incoming(request: &HttpRequest, payload: web::Payload, shared: &Shared)
         call,
         query,
         prefer: prefer.returning,
+        respond_async: prefer.respond_async,
         handling: prefer.handling.unwrap_or(config.handling),
         body,
         provenance,

@@ -3,13 +3,16 @@
 use crate::serve::Reply;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, LAST_MODIFIED,
-    LOCATION, RETRY_AFTER, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+    ALLOW, CACHE_CONTROL, CONTENT_LOCATION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderName, HeaderValue,
+    LAST_MODIFIED, LOCATION, RETRY_AFTER, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use actix_web::{HttpResponse, HttpResponseBuilder};
 
 /// `X-Request-Id`.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// `X-Progress`.
+const PROGRESS: HeaderName = HeaderName::from_static("x-progress");
 
 /// Sends a reply.
 pub fn send(reply: Reply, request_id: Option<&str>) -> HttpResponse {
@@ -25,7 +28,13 @@ pub fn send(reply: Reply, request_id: Option<&str>) -> HttpResponse {
     if let Some(time) = reply.last_modified {
         builder.insert_header((LAST_MODIFIED, time.to_http_date()));
     }
-    let texts = [(ALLOW, reply.allow.as_deref()), (LOCATION, reply.location.as_deref()), (REQUEST_ID, request_id)];
+    let texts = [
+        (ALLOW, reply.allow.as_deref()),
+        (LOCATION, reply.location.as_deref()),
+        (CONTENT_LOCATION, reply.content_location.as_deref()),
+        (PROGRESS, reply.progress.as_deref()),
+        (REQUEST_ID, request_id),
+    ];
     for (name, value) in texts {
         if let Some(value) = value.and_then(|value| HeaderValue::from_str(value).ok()) {
             builder.insert_header((name, value));

@@ -110,6 +110,7 @@ pub(super) fn respond(bundle_type: BundleType, results: impl Iterator<Item = Res
                 let status = match answer.status {
                     Status::Ok => "200 OK",
                     Status::Created => "201 Created",
+                    Status::Accepted => "202 Accepted",
                     Status::NoContent => "204 No Content",
                     Status::NotModified => "304 Not Modified",
                 };
@@ -221,6 +222,7 @@ fn read_entry<'a>(
             query,
             conditions,
             prefer: Some(outer.prefer.unwrap_or(super::Return::Minimal)),
+            respond_async: false,
             handling: outer.handling,
             body: resource,
             provenance: None,

@@ -118,6 +118,10 @@ pub enum Call {
     },
     /// Batch or transaction: the Bundle's type tells.
     Bundle,
+    /// How a job is, or its end.
+    Job {
+        id: String,
+    },
     Operation {
         target: Target,
         name: String,
@@ -136,6 +140,10 @@ impl Call {
             ["metadata"] => allow(verb, &[(Verb::Get, Self::Capabilities)]),
             ["_search"] => allow(verb, &[(Verb::Post, Self::Search { type_name: None })]),
             ["_history"] => allow(verb, &[(Verb::Get, Self::History { target: Target::System })]),
+            ["_jobs", id] => {
+                let job = Self::Job { id: (*id).to_owned() };
+                allow(verb, &[(Verb::Get, job.clone()), (Verb::Delete, job)])
+            }
             [name] if name.starts_with('$') => Self::operation(verb, Target::System, name),
             [type_name, rest @ ..] => {
                 known_type(type_name)?;
@@ -245,9 +253,13 @@ impl Call {
             | Self::Delete { type_name, .. }
             | Self::ConditionalDelete { type_name }
             | Self::History { target: Target::Type(type_name) | Target::Instance(type_name, _) }
-            | Self::Operation { target: Target::Type(type_name) | Target::Instance(type_name, _), .. } => Some(type_name),
+            | Self::Operation { target: Target::Type(type_name) | Target::Instance(type_name, _), .. } => {
+                Some(type_name)
+            }
             Self::Search { type_name } | Self::CompartmentSearch { type_name, .. } => type_name.as_deref(),
-            Self::Capabilities | Self::Bundle | Self::History { .. } | Self::Operation { .. } => None,
+            Self::Capabilities | Self::Bundle | Self::Job { .. } | Self::History { .. } | Self::Operation { .. } => {
+                None
+            }
         }
     }
 
@@ -295,6 +307,7 @@ impl Call {
             Self::History { target: Target::Type(_) } => "history-type",
             Self::History { .. } => "history-instance",
             Self::Bundle => "batch",
+            Self::Job { .. } => "job",
             Self::Operation { .. } => "operation",
         }
     }

@@ -215,8 +215,8 @@ impl Conformances {
     /// # Errors
     /// As [`Store::commit`].
     pub async fn commit(this: &Arc<Self>, grant: &Grant, commit: Commit) -> Result<Committed, CommitError> {
-        let touched = touched(&commit.changes);
-        let has_consent = commit.changes.iter().any(|change| &*change.type_name == "Consent");
+        let touched = touched(&commit);
+        let has_consent = types_of_changes(&commit).any(|name| name == "Consent");
         if touched.is_none() && !has_consent {
             return this.store.commit(grant, commit).await;
         }
@@ -242,8 +242,14 @@ enum Touched {
     StatementOnly,
 }
 
-fn touched(changes: &[Change]) -> Option<Touched> {
-    let mut types = changes.iter().map(|change| &*change.type_name).filter(|name| TYPES.contains(name)).peekable();
+/// The types of what a commit changes or erases.
+fn types_of_changes(commit: &Commit) -> impl Iterator<Item = &str> {
+    let erased = commit.erasures.iter().map(|erasure| &*erasure.type_name);
+    commit.changes.iter().map(|change| &*change.type_name).chain(erased)
+}
+
+fn touched(commit: &Commit) -> Option<Touched> {
+    let mut types = types_of_changes(commit).filter(|name| TYPES.contains(name)).peekable();
     types.peek()?;
     Some(if types.any(|name| name == "SearchParameter") { Touched::Parameters } else { Touched::StatementOnly })
 }

@@ -56,5 +56,6 @@ pub(super) fn already_there(context: &Context, prefer: Return, version: &Version
         location: Some(context.url(&version.type_name, &version.id, Some(version.version))),
         body,
         issues: Vec::new(),
+        pending: None,
     })
 }

@@ -85,9 +85,11 @@ fn instance(
     let (rid, newest) = (current.rid, current.version);
     let first = u64::try_from(start.0.0).unwrap_or(u64::MAX).min(newest + 1) - 1;
     let mut page = Page { versions: Vec::new(), next: None, total: None };
-    let sees_all = context.grant.allowed(type_name, Letters::READ) == Allowed::Everything;
+    let sees_all = records.grant().allowed(type_name, Letters::READ) == Allowed::Everything;
     let everything = sees_all && wanted.since == Micros(i64::MIN) && wanted.at.is_none();
-    page.total = everything.then_some(newest);
+    if everything {
+        page.total = Some((newest + 1).saturating_sub(view.oldest(rid)?));
+    }
     let mut until = Micros(i64::MAX);
     if first < newest {
         until = view.version(rid, first + 1)?.map_or(until, |version| version.time);

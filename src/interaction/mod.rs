@@ -12,6 +12,7 @@ pub mod criteria;
 pub mod cursor;
 pub mod delete;
 pub mod history;
+pub mod job;
 pub mod patch;
 pub mod reach;
 pub mod read;
@@ -23,8 +24,8 @@ pub mod update;
 pub mod vread;
 pub mod writing;
 
-use crate::audit::{Ledger, Trail};
 use crate::audit::record::Content;
+use crate::audit::{Ledger, Trail};
 use crate::auth::grant::Grant;
 use crate::auth::server::Server;
 use crate::clock::{Clock, Micros};
@@ -32,6 +33,7 @@ use crate::config::{Handling, Limits};
 use crate::consent::decide::Defaults;
 use crate::error::{Category, Error, Issue, Result};
 use crate::fhir::tree::{Object, Value};
+use crate::jobs::Jobs;
 use crate::operation;
 use crate::store::{Records, Store, StoreError, Version};
 use call::{Call, Verb};
@@ -74,6 +76,8 @@ pub struct Context {
     pub trail: Arc<Trail>,
     /// The audit ledger.
     pub ledger: Arc<Ledger>,
+    /// Long work.
+    pub jobs: Arc<Jobs>,
 }
 
 /// `Prefer: return=`.
@@ -100,6 +104,8 @@ pub struct Request<'a> {
     pub conditions: Conditions,
     /// What the answer shall hold; `None` where the client did not say.
     pub prefer: Option<Return>,
+    /// Whether the client would rather ask for the outcome later (`Prefer: respond-async`).
+    pub respond_async: bool,
     /// What happens to unknown search parameters.
     pub handling: Handling,
     /// The body: a resource, or the array of a JSON Patch.
@@ -115,6 +121,8 @@ pub enum Status {
     Ok,
     /// 201
     Created,
+    /// 202
+    Accepted,
     /// 204
     NoContent,
     /// 304
@@ -134,6 +142,19 @@ pub struct Answer {
     pub body: Option<Vec<u8>>,
     /// What the client is told as an OperationOutcome: instead of a body, or beside the resource in a Bundle.
     pub issues: Vec<Issue>,
+    /// Where and when the outcome can be asked for, where there is none yet.
+    pub pending: Option<Pending>,
+}
+
+/// What a client hears of a job that has not ended: <https://hl7.org/fhir/R4/async.html>.
+#[derive(Debug, Clone)]
+pub struct Pending {
+    /// `Content-Location`, of an answer that begins it: absolute.
+    pub content_location: Option<String>,
+    /// `X-Progress`.
+    pub progress: Option<String>,
+    /// `Retry-After`, in seconds.
+    pub retry_after_s: u32,
 }
 
 impl Answer {
@@ -156,7 +177,7 @@ impl Answer {
     /// An answer without a body.
     #[must_use]
     pub const fn empty(status: Status) -> Self {
-        Self { status, version: None, location: None, body: None, issues: Vec::new() }
+        Self { status, version: None, location: None, body: None, issues: Vec::new(), pending: None }
     }
 }
 
@@ -194,6 +215,7 @@ pub fn perform<'r>(context: &'r Context, request: Request<'r>) -> BoxFuture<'r, 
             Call::Search { .. } | Call::CompartmentSearch { .. } => search::search(context, &request),
             Call::History { target } => history::history(context, &request, target),
             Call::Bundle => batch::bundle(context, request).await,
+            Call::Job { id } => job::job(context, &request, id).await,
             Call::Operation { .. } => operation::call(context, request).await,
         }
     })
@@ -270,6 +292,7 @@ impl<'a> Request<'a> {
             query: Vec::new(),
             conditions: Conditions::default(),
             prefer: Some(Return::Minimal),
+            respond_async: false,
             handling: Handling::Strict,
             body: Some(bundle),
             provenance: None,

@@ -30,6 +30,12 @@ pub fn insufficient_scope() -> Error {
     Error::new(Category::Forbidden, "forbidden", "The granted scopes and roles do not cover this.")
 }
 
+/// 403: this is for administrators.
+fn not_an_administrator() -> Error {
+    let text = "This needs an access token with the scope admin, of a user who is an administrator.";
+    Error::new(Category::Forbidden, "forbidden", text)
+}
+
 /// Refuses what no scope covers, whatever resource it is about.
 ///
 /// # Errors
@@ -49,7 +55,9 @@ pub fn cover(context: &Context, request: &Request<'_>) -> Result<()> {
         _ => Err(insufficient_scope()),
     };
     match &request.call {
-        Call::Capabilities
+        // Whose job it is, is looked at with the job.
+        Call::Job { .. }
+        | Call::Capabilities
         | Call::Bundle
         | Call::Search { type_name: None }
         | Call::CompartmentSearch { type_name: None, .. }
@@ -81,6 +89,8 @@ pub fn cover(context: &Context, request: &Request<'_>) -> Result<()> {
         }
         Call::Operation { target, name } => match (target, name.as_str()) {
             (Target::Instance(..), "consent-explain") => any("Consent", Letters::READ),
+            (_, "purge") if grant.is_admin() => Ok(()),
+            (_, "purge") => Err(not_an_administrator()),
             (Target::Instance(type_name, _), "meta-add" | "meta-delete") => any(type_name, Letters::UPDATE),
             (Target::Instance(type_name, _), _) => any(type_name, Letters::READ),
             (Target::Type(type_name), _) => any(type_name, Letters::SEARCH),

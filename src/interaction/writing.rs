@@ -53,7 +53,7 @@ where
         if changes.is_empty() {
             return Ok((then, None));
         }
-        let commit = Commit { tenant: context.grant.tenant(), changes, guards, read_at, entry };
+        let commit = Commit { changes, guards, read_at, entry, ..Commit::of(context.grant.tenant()) };
         match Conformances::commit(&context.conformances, &context.grant, commit).await {
             Ok(committed) => {
                 context.trail.commit_happened();
@@ -192,6 +192,7 @@ pub fn answer_for(
         location: Some(context.url(&stored.type_name, &stored.id, Some(written.version))),
         body,
         issues,
+        pending: None,
     })
 }
 

@@ -1,7 +1,7 @@
 //! Sets that each patient's own rules decide on: what the patients consent to.
 //!
 //! Such a set is never walked. A resource is looked at by its own keys: they name the patients that it is about
-//! ([`crate::auth::compartment::patient_codes`]), and for each of them it has to be in what that patient's rules permit. So it costs as much as a
+//! ([`crate::auth::compartment::patients_in`]), and for each of them it has to be in what that patient's rules permit. So it costs as much as a
 //! resource has patients, however many patients have rules.
 
 use super::{Expr, KeyList};

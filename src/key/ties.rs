@@ -1,4 +1,5 @@
-//! What ties a Binary to the resources that decide who may see it: keys that no search parameter names.
+//! What ties a resource to those that decide who may see it, a Binary to its context or what has it attached, and what can hold
+//! anything to the patients in it: keys that no search parameter names.
 //!
 //! <https://hl7.org/fhir/R4/binary.html#security-context>
 
@@ -21,6 +22,21 @@ pub const WITH_ATTACHMENTS: [(&str, &[&str]); 3] = [
     ("Media", &["content"]),
 ];
 
+/// The code under which a resource of [`HOLDING_ANYTHING`] refers to the patients whom it is about.
+pub const ABOUT: &str = "_about";
+
+/// The types that no parameter ties to a patient, and in which there may be anything about any.
+pub const HOLDING_ANYTHING: [&str; 8] = [
+    "BiologicallyDerivedProduct",
+    "Bundle",
+    "Linkage",
+    "MessageHeader",
+    "Parameters",
+    "PaymentNotice",
+    "PaymentReconciliation",
+    "VerificationResult",
+];
+
 /// The keys of a resource. `base` is the address of this server, without a slash at the end.
 pub fn keys(resource: &Object<'_>, base: Option<&str>) -> Vec<Box<[u8]>> {
     let type_name = resource.resource_type().unwrap_or_default();
@@ -31,6 +47,9 @@ pub fn keys(resource: &Object<'_>, base: Option<&str>) -> Vec<Box<[u8]>> {
         if let Some(context) = resource.get("securityContext").and_then(Value::as_object) {
             reference::object_parts(&mut parts, context, home);
         }
+    } else if HOLDING_ANYTHING.contains(&type_name) {
+        code = ABOUT;
+        patients(resource, base, &mut |id| reference::resource_parts(&mut parts, "Patient", id));
     } else if let Some((_, path)) = WITH_ATTACHMENTS.iter().find(|(name, _)| *name == type_name) {
         code = ATTACHMENT;
         attachments(resource, path, &mut |attachment| {
@@ -42,6 +61,24 @@ pub fn keys(resource: &Object<'_>, base: Option<&str>) -> Vec<Box<[u8]>> {
         });
     }
     parts.iter().map(|part| [&prefix_of(code), part].concat().into()).collect()
+}
+
+/// Calls `found` with the id of each patient that something points to in an object, or that stands in it.
+fn patients(object: &Object<'_>, base: Option<&str>, found: &mut dyn FnMut(&str)) {
+    if object.resource_type() == Some("Patient")
+        && let Some(id) = object.id()
+    {
+        found(id);
+    }
+    for (name, value) in object.iter() {
+        if name == "reference"
+            && let Some(Target::Local { type_name: "Patient", id, .. }) =
+                value.as_str().map(|text| Target::read(text, base))
+        {
+            found(id);
+        }
+        value.items().iter().filter_map(Value::as_object).for_each(|inner| patients(inner, base, found));
+    }
 }
 
 /// Calls `found` with each object at the end of a path of elements, which may repeat.

@@ -2,6 +2,7 @@
 //! <https://hl7.org/fhir/R4/consent.html>. The operation is this server's own; `docs/consent.md` has its parameters.
 
 use super::parameters;
+use crate::auth::compartment::patients_in;
 use crate::auth::recipient::Recipient;
 use crate::auth::scope::Letters;
 use crate::consent::explain::{Explanation, Line, Of, Verdict, explain};
@@ -87,7 +88,7 @@ fn may_ask(context: &Context, records: &Records, patient: &str) -> Result<()> {
 fn keys(context: &Context, records: &Records, patient: &str, (type_name, id): (&str, &str)) -> Result<KeyList> {
     let version = reach::live(context, records, Letters::READ, type_name, id)?;
     let keys = records.view().keys(version.rid)?.unwrap_or_default();
-    if search::patients(type_name, &keys).contains(patient) {
+    if patients_in(type_name, &keys).contains(&patient) {
         return Ok(keys);
     }
     let text = "The resource is not about this patient, so the patient's Consents say nothing of it.";

@@ -6,6 +6,7 @@ pub mod everything;
 pub mod lastn;
 pub mod meta;
 pub mod parameters;
+pub mod purge;
 pub mod reindex;
 pub mod verify;
 
@@ -26,7 +27,7 @@ const BUILT: [&str; 6] = [
 ];
 
 /// The operations that are built and are not R4's own.
-static OTHERS: LazyLock<[Operation; 4]> = LazyLock::new(|| {
+static OTHERS: LazyLock<[Operation; 5]> = LazyLock::new(|| {
     let docref = Operation {
         url: "http://hl7.org/fhir/us/core/OperationDefinition/docref",
         code: "docref",
@@ -51,7 +52,13 @@ static OTHERS: LazyLock<[Operation; 4]> = LazyLock::new(|| {
         levels: vec!["instance"],
         resources: vec!["Patient"],
     };
-    [consent_explain, docref, reindex, verify]
+    let purge = Operation {
+        url: "http://hl7.org/fhir/OperationDefinition/Patient-purge",
+        code: "purge",
+        levels: vec!["instance"],
+        resources: vec!["Patient"],
+    };
+    [consent_explain, docref, purge, reindex, verify]
 });
 
 /// The definitions of the operations that are built.
@@ -83,6 +90,9 @@ pub async fn call(context: &Context, request: Request<'_>) -> Result<Answer> {
         ("lastn", Target::Type(type_name)) if type_name == "Observation" => lastn::lastn(context, request),
         ("docref", Target::Type(type_name)) if type_name == "DocumentReference" => docref::docref(context, request),
         ("verify", Target::Type(type_name)) if type_name == LEDGER => verify::verify(context).await,
+        ("purge", Target::Instance(type_name, id)) if type_name == "Patient" => {
+            purge::purge(context, request, id).await
+        }
         ("reindex", Target::System) => reindex::reindex(context, &request),
         ("meta", Target::System) => meta::in_use(context, None),
         ("meta", Target::Type(type_name)) => meta::in_use(context, Some(type_name)),

@@ -19,7 +19,7 @@ use crate::tree;
 /// # Errors
 /// 403 for those who may not search all AuditEvents; when the store can't be read.
 pub async fn verify(context: &Context) -> Result<Answer> {
-    if context.grant.allowed(LEDGER, Letters::SEARCH) != Allowed::Everything {
+    if context.grant.allowed_by_scopes(LEDGER, Letters::SEARCH) != Allowed::Everything {
         return Err(insufficient_scope());
     }
     let found = context.ledger.verify(context.grant.tenant(), None).await?;

@@ -1,15 +1,14 @@
 //! Where the rules of patients meet resources: a check by a resource's own keys.
 
 use super::budget::Budget;
-use super::engine::{Run, failed, references};
+use super::engine::{Run, failed};
 use super::explain::Trace;
-use crate::auth::compartment::patient_codes;
+use crate::auth::compartment::patients_in;
 use crate::error::{Error, Result};
 use crate::fhir::parse::parse;
 use crate::fhir::tree::Object;
-use crate::key::{ByPatient, KeyList, Stored, id_in};
+use crate::key::{ByPatient, KeyList, Stored};
 use crate::store::{Records, Rid};
-use std::collections::BTreeSet;
 
 /// Calls `with` with what reads a snapshot for the rules of patients.
 pub fn with_stored<T>(records: &Records, budget: &Budget, with: impl FnOnce(&dyn Stored) -> T) -> T {
@@ -19,7 +18,7 @@ pub fn with_stored<T>(records: &Records, budget: &Budget, with: impl FnOnce(&dyn
 impl Run<'_> {
     /// Whether the rules of each patient whom a resource with these keys is about permit it.
     pub(super) fn is_permitted(&self, type_name: &str, keys: &KeyList, rules: &ByPatient) -> Result<bool> {
-        for patient in patients(type_name, keys) {
+        for patient in patients_in(type_name, keys) {
             let permitted = rules.of(patient, type_name, self)?;
             if !self.holds(type_name, keys, &permitted)? {
                 return Ok(false);
@@ -27,16 +26,6 @@ impl Run<'_> {
         }
         Ok(true)
     }
-}
-
-/// The ids of the patients whom a resource with these keys is about.
-#[must_use]
-pub fn patients<'k>(type_name: &str, keys: &'k KeyList) -> BTreeSet<&'k str> {
-    if type_name == "Patient" {
-        return id_in(keys).into_iter().collect();
-    }
-    let named = patient_codes(type_name).iter().flat_map(|code| references(keys, code));
-    named.filter(|(target, _)| *target == "Patient").map(|(_, id)| id).collect()
 }
 
 impl Stored for Run<'_> {

@@ -34,6 +34,28 @@ pub fn find_up_to(records: &Records, query: &Query, limit: usize, budget: &Budge
     Ok((found, guards))
 }
 
+/// The numbers of the resources of a type in a set, from one on, at most `limit`. No grant narrows the set.
+///
+/// # Errors
+/// As [`find_up_to`].
+pub fn members(
+    records: &Records,
+    (type_name, expr): (&str, &Expr),
+    mut from: Rid,
+    limit: usize,
+    budget: &Budget,
+) -> Result<Vec<Rid>> {
+    let run = Run::new(records.view(), budget, Trace::default());
+    let expr = unfolded(run.view, type_name, expr)?;
+    let (mut stream, mut found) = (run.stream(type_name, &expr)?, Vec::new());
+    while found.len() < limit {
+        let Some(rid) = stream.next_from(from)? else { break };
+        found.push(rid);
+        from = after(rid);
+    }
+    Ok(found)
+}
+
 /// Whether a resource that is not stored yet, and has these keys, would match a query over one type.
 ///
 /// # Errors
@@ -52,14 +74,13 @@ pub fn would_match(records: &Records, query: &Query, keys: &KeyList, budget: &Bu
 fn guard(type_name: &str, expr: &Expr, guards: &mut Vec<Guard>) {
     let mut add = |type_name: &str, range| guards.push(Guard { type_name: type_name.into(), range });
     match expr {
-        Expr::All => add(type_name, KeyRange::exactly(ALL)),
+        // No criteria decide anything where the patients' rules narrow what may be seen (`interaction::reach`).
+        Expr::All | Expr::InPatients(_) => add(type_name, KeyRange::exactly(ALL)),
         Expr::Keys(range) => add(type_name, range.clone()),
         Expr::Not(inner) => {
             add(type_name, KeyRange::exactly(ALL));
             guard(type_name, inner, guards);
         }
-        // No criteria decide anything where the patients' rules narrow what may be seen (`interaction::reach`).
-        Expr::InPatients(_) => add(type_name, KeyRange::exactly(ALL)),
         Expr::And(parts) | Expr::Or(parts) => parts.iter().for_each(|part| guard(type_name, part, guards)),
         Expr::Refers { code, target, expr } => {
             add(type_name, KeyRange::prefix(&prefix_of(code)));

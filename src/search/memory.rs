@@ -105,6 +105,18 @@ impl View for Memory {
     fn version(&self, rid: Rid, _version: u64) -> StoreResult<Option<Version>> {
         self.current(rid)
     }
+    fn oldest(&self, _rid: Rid) -> StoreResult<u64> {
+        Ok(1)
+    }
+    fn resources(&self, from: Rid) -> Box<dyn Iterator<Item = StoreResult<Outline>> + '_> {
+        let outline = |rid: Rid| {
+            let (type_name, id, _) = self.resources.get(place(rid))?;
+            let (type_name, id, time) = (type_name.clone(), id.clone(), Micros(0));
+            let patients = Box::default();
+            Some(Ok(Outline { rid, type_name, id, version: 1, oldest: 1, time, is_deleted: false, patients }))
+        };
+        Box::new((from.0.max(1)..).map_while(move |number| outline(Rid(number))))
+    }
     fn keys(&self, rid: Rid) -> StoreResult<Option<KeyList>> {
         Ok(self.resources.get(place(rid)).map(|(_, _, keys)| keys.clone()))
     }
@@ -186,6 +198,15 @@ impl Backend for Memory {
     }
     fn reindex(&self, _tenant: TenantId, _keys: Vec<NewKeys>) -> BoxFuture<'static, Result<usize, CommitError>> {
         Box::pin(async { Err(StoreError::ReadOnly("a backend for tests of reading".into()).into()) })
+    }
+    fn compact(&self) -> StoreResult<()> {
+        Ok(())
+    }
+    fn seal_file(&self, _tenant: TenantId, _name: &str, plain: &[u8]) -> StoreResult<Vec<u8>> {
+        Ok(plain.to_vec())
+    }
+    fn open_file(&self, _tenant: TenantId, _name: &str, sealed: &[u8]) -> StoreResult<Vec<u8>> {
+        Ok(sealed.to_vec())
     }
     fn is_local(&self) -> bool {
         true

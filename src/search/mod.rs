@@ -49,12 +49,12 @@ mod special_tests;
 mod tests;
 
 pub use budget::Budget;
-pub use by_patient::{patients, with_stored};
+pub use by_patient::with_stored;
 pub use criteria::is_special;
 pub use cursor::Cursor;
 pub use engine::references;
 pub use grant::{Compiler, holds, is_uncovered};
-pub use guard::{find_up_to, would_match};
+pub use guard::{find_up_to, members, would_match};
 pub use labels::keys_in_use;
 pub use latest::{Grouping, LatestPlace, latest};
 pub use page::{Match, Page, run};

@@ -64,14 +64,15 @@ macro_rules! hold {
     }};
 }
 
+pub mod erase;
 pub mod keeper;
 
-/// Runs every clause, those of [`keeper`] too, each in a tenant of its own from `first_tenant` on.
+/// Runs every clause, those of [`erase`] and [`keeper`] too, each in a tenant of its own from `first_tenant` on.
 ///
 /// # Errors
 /// The first clause that is broken, and how.
 pub fn check_all(backend: &dyn Backend, first_tenant: TenantId) -> Result<(), Breach> {
-    for (offset, (name, clause)) in (0..).zip(CLAUSES) {
+    for (offset, (name, clause)) in (0..).zip(CLAUSES).chain((20..).zip(erase::CLAUSES)) {
         clause(backend, TenantId(first_tenant.0 + offset)).map_err(|Breach(how)| Breach(format!("{name}: {how}")))?;
     }
     keeper::check_all(backend, TenantId(first_tenant.0 + 50))
@@ -82,7 +83,7 @@ pub fn check_all(backend: &dyn Backend, first_tenant: TenantId) -> Result<(), Br
 /// # Errors
 /// As [`Backend::commit`].
 pub fn commit(backend: &dyn Backend, tenant: TenantId, changes: Vec<Change>) -> Result<Committed, CommitError> {
-    wait(backend.commit(Commit { tenant, changes, guards: Vec::new(), read_at: Micros(i64::MIN), entry: None }))
+    wait(backend.commit(Commit { changes, ..Commit::of(tenant) }))
 }
 
 /// Waits for a write on this thread.
@@ -312,7 +313,12 @@ fn one_key_is_read_from_a_number_on(store: &dyn Backend, tenant: TenantId) -> Re
 fn guards_refuse(store: &dyn Backend, tenant: TenantId) -> Result<(), Breach> {
     let guarded = |id: &str, key: &str, read_at: Micros| {
         let guards = vec![Guard { type_name: "Basic".into(), range: KeyRange::exactly(key.as_bytes()) }];
-        wait(store.commit(Commit { tenant, changes: vec![put("Basic", id, "", &[key])], guards, read_at, entry: None }))
+        wait(store.commit(Commit {
+            changes: vec![put("Basic", id, "", &[key])],
+            guards,
+            read_at,
+            ..Commit::of(tenant)
+        }))
     };
     let before = store.view(tenant)?.position();
     guarded("a", "k\0x", before)?;
@@ -338,7 +344,7 @@ fn guarded_future(
     read_at: Micros,
 ) -> futures_util::future::BoxFuture<'static, Result<Committed, CommitError>> {
     let guards = vec![Guard { type_name: "Basic".into(), range: KeyRange::prefix(b"u\0") }];
-    store.commit(Commit { tenant, changes: vec![put("Basic", id, "", &["u\0only"])], guards, read_at, entry: None })
+    store.commit(Commit { changes: vec![put("Basic", id, "", &["u\0only"])], guards, read_at, ..Commit::of(tenant) })
 }
 
 fn the_log_tells_all(store: &dyn Backend, tenant: TenantId) -> Result<(), Breach> {
@@ -399,7 +405,12 @@ fn new_keys_replace(store: &dyn Backend, tenant: TenantId) -> Result<(), Breach>
     };
     let guarded = |read_at| {
         let guards = vec![Guard { type_name: "Basic".into(), range: KeyRange::exactly(b"k\0new") }];
-        wait(store.commit(Commit { tenant, changes: vec![put("Basic", "guarded", "", &[])], guards, read_at, entry: None }))
+        wait(store.commit(Commit {
+            changes: vec![put("Basic", "guarded", "", &[])],
+            guards,
+            read_at,
+            ..Commit::of(tenant)
+        }))
     };
     hold!("those still current", wait(store.reindex(tenant, (0..42).map(new).collect()))?, 38);
     hold!("what was decided before", matches!(guarded(second.time), Err(CommitError::Touched)), true);

@@ -5,7 +5,8 @@
 
 use super::ledger::{Blocks, Entry, Head, Ledger};
 use super::{
-    Backend, Commit, CommitError, Committed, LogEntry, NewKeys, Position, Postings, Rid, Runs, StoreError, StoreResult,
+    Backend, Commit, CommitError, Committed, LogEntry, NewKeys, Outline, Position, Postings, Rid, Runs, StoreError,
+    StoreResult,
 };
 use super::{Version, View};
 use crate::auth::keeper::{Keep, Keeper, KeeperError, Kept};
@@ -123,6 +124,19 @@ impl Backend for Faulty {
         self.inner.reindex(tenant, keys)
     }
 
+    fn compact(&self) -> StoreResult<()> {
+        self.inner.compact()
+    }
+
+    fn seal_file(&self, tenant: TenantId, name: &str, plain: &[u8]) -> StoreResult<Vec<u8>> {
+        self.inner.seal_file(tenant, name, plain)
+    }
+
+    fn open_file(&self, tenant: TenantId, name: &str, sealed: &[u8]) -> StoreResult<Vec<u8>> {
+        self.dice.read()?;
+        self.inner.open_file(tenant, name, sealed)
+    }
+
     fn is_local(&self) -> bool {
         self.inner.is_local()
     }
@@ -215,6 +229,15 @@ impl View for FaultyView {
     fn version(&self, rid: Rid, version: u64) -> StoreResult<Option<Version>> {
         self.dice.read()?;
         self.inner.version(rid, version)
+    }
+
+    fn oldest(&self, rid: Rid) -> StoreResult<u64> {
+        self.dice.read()?;
+        self.inner.oldest(rid)
+    }
+
+    fn resources(&self, from: Rid) -> Box<dyn Iterator<Item = StoreResult<Outline>> + '_> {
+        Box::new(self.inner.resources(from).map(|outline| self.dice.read().and(outline)))
     }
 
     fn keys(&self, rid: Rid) -> StoreResult<Option<KeyList>> {

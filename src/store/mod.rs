@@ -8,11 +8,14 @@
 //! iterators stays simple and quick. A backend across a network runs its views on the blocking pool ([`Backend::is_local`]).
 
 pub mod body;
+mod commit;
 pub mod contract;
 pub mod embedded;
 pub mod fault;
 pub mod ledger;
 pub mod seal;
+
+pub use commit::{Change, Commit, CommitError, Committed, Content, Erasure, Expect, Extent, Guard, NewKeys, Written};
 
 use crate::auth::grant::{Consented, Grant};
 use crate::auth::keeper::{Keeper, KeeperError, SharedKeeper};
@@ -93,120 +96,6 @@ pub struct Version {
     pub body: Option<Body>,
 }
 
-/// What a change requires of the resource's current state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Expect {
-    /// Nothing.
-    Any,
-    /// There is no such resource, and never was.
-    Absent,
-    /// The current version is this one (a deletion counts as a version).
-    Version(u64),
-}
-
-/// One resource's change within a commit.
-#[derive(Debug, Clone)]
-pub struct Change {
-    /// The resource type.
-    pub type_name: Box<str>,
-    /// The logical id.
-    pub id: Box<str>,
-    /// What must hold for the commit to happen.
-    pub expect: Expect,
-    /// How the new version comes to be.
-    pub method: Method,
-    /// The new content; `None` deletes. A delete of what is absent or deleted already changes nothing.
-    pub content: Option<Content>,
-}
-
-/// The new content of a resource: made before the commit, in parallel.
-#[derive(Debug, Clone)]
-pub struct Content {
-    /// The bytes.
-    pub body: Body,
-    /// The search keys, without those of `_lastUpdated`, which the commit adds.
-    pub keys: KeyList,
-}
-
-/// All that happens at once or not at all.
-#[derive(Debug)]
-pub struct Commit {
-    /// Whose data changes.
-    pub tenant: TenantId,
-    /// At most one change for each resource.
-    pub changes: Vec<Change>,
-    /// What was read to decide on this commit: refused if a commit since [`Commit::read_at`] touched any of it.
-    pub guards: Vec<Guard>,
-    /// The position of the snapshot on which the guards were evaluated.
-    pub read_at: Position,
-    /// What the ledger shall have, exactly if the commit happens.
-    pub entry: Option<Entry>,
-}
-
-/// New search keys for a version that stays as it is: for parameters that came after it was written.
-#[derive(Debug, Clone)]
-pub struct NewKeys {
-    /// The resource type.
-    pub type_name: Box<str>,
-    /// The logical id.
-    pub id: Box<str>,
-    /// The version that the keys were made from.
-    pub version: u64,
-    /// The keys, without those that a commit adds.
-    pub keys: KeyList,
-}
-
-/// A range of search keys of one type whose postings a decision rests on. The keys touched by a change are those of the
-/// old and of the new version.
-#[derive(Debug, Clone)]
-pub struct Guard {
-    /// The resource type.
-    pub type_name: Box<str>,
-    /// The keys.
-    pub range: KeyRange,
-}
-
-/// What one change of a commit came to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Written {
-    /// The resource's number; `None` for the delete of what never was.
-    pub rid: Option<Rid>,
-    /// The version now current (0 where there is none).
-    pub version: u64,
-    /// Whether the resource did not exist, or was deleted, before.
-    pub created: bool,
-    /// Whether a new version was made at all.
-    pub changed: bool,
-}
-
-/// The answer to a commit that happened.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Committed {
-    /// The time of the commit: `meta.lastUpdated` of every version in it, later than that of every commit before.
-    pub time: Micros,
-    /// One for each change, in order.
-    pub written: Vec<Written>,
-}
-
-/// Why a commit did not happen.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum CommitError {
-    /// A change's [`Expect`] does not hold.
-    #[error("change {change} expected another version")]
-    Stale {
-        /// Which change, counted from 0.
-        change: usize,
-        /// The version now current; `None` where there never was one.
-        current: Option<u64>,
-    },
-    /// A guarded range was touched since the snapshot (or the snapshot is too old to tell): decide again.
-    #[error("what the commit was decided on has changed")]
-    Touched,
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
 /// One posting: `key` (without tenant, generation and type) is a key of the resource `rid`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Posting {
@@ -229,6 +118,27 @@ pub struct LogEntry {
     pub version: u64,
 }
 
+/// What is known of a resource without opening it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outline {
+    /// The resource's number.
+    pub rid: Rid,
+    /// The resource type.
+    pub type_name: Box<str>,
+    /// The logical id.
+    pub id: Box<str>,
+    /// The current version.
+    pub version: u64,
+    /// The oldest version that was not erased.
+    pub oldest: u64,
+    /// When the current version was made.
+    pub time: Micros,
+    /// Whether the current version is a deletion.
+    pub is_deleted: bool,
+    /// As in [`Version`].
+    pub patients: Box<[Box<str>]>,
+}
+
 /// A stream of postings in key order, then in rid order.
 pub type Postings<'v> = Box<dyn Iterator<Item = StoreResult<Posting>> + 'v>;
 
@@ -249,6 +159,10 @@ pub trait View: Send + Sync {
     fn current(&self, rid: Rid) -> StoreResult<Option<Version>>;
     /// One version, current or old.
     fn version(&self, rid: Rid, version: u64) -> StoreResult<Option<Version>>;
+    /// The oldest version of a resource that was not erased; 1 for what never was.
+    fn oldest(&self, rid: Rid) -> StoreResult<u64>;
+    /// All resources from a number on, ascending, deleted ones included, entries of the ledger not.
+    fn resources(&self, from: Rid) -> Box<dyn Iterator<Item = StoreResult<Outline>> + '_>;
     /// The keys of the current version (empty for a deleted one), those of `_lastUpdated` included.
     fn keys(&self, rid: Rid) -> StoreResult<Option<KeyList>>;
     /// The keys that a version had, current or old.
@@ -294,6 +208,12 @@ pub trait Backend: Keeper + Ledger {
     /// made, and nothing goes into the change log; old versions keep the keys that they had. What decided on the old keys or
     /// on the new ones is decided again. Durable when the future ends with `Ok`.
     fn reindex(&self, tenant: TenantId, keys: Vec<NewKeys>) -> BoxFuture<'static, Result<usize, CommitError>>;
+    /// Makes what was erased or replaced leave the files, as far as no open view needs it. It may take minutes and blocks the thread.
+    fn compact(&self) -> StoreResult<()>;
+    /// Seals what is kept in a file outside of the store under the tenant's key, bound to the name.
+    fn seal_file(&self, tenant: TenantId, name: &str, plain: &[u8]) -> StoreResult<Vec<u8>>;
+    /// Opens what [`Backend::seal_file`] sealed.
+    fn open_file(&self, tenant: TenantId, name: &str, sealed: &[u8]) -> StoreResult<Vec<u8>>;
     /// Whether views answer without a network.
     fn is_local(&self) -> bool;
     /// Whether the store takes writes now; the error says why not.
@@ -346,6 +266,30 @@ impl Store {
     /// See [`CommitError`].
     pub async fn reindex(&self, grant: &Grant, keys: Vec<NewKeys>) -> Result<usize, CommitError> {
         self.backend.reindex(grant.tenant(), keys).await
+    }
+
+    /// See [`Backend::compact`].
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn compact(&self) -> StoreResult<()> {
+        self.backend.compact()
+    }
+
+    /// See [`Backend::seal_file`].
+    ///
+    /// # Errors
+    /// When the cryptographic library fails.
+    pub fn seal_file(&self, grant: &Grant, name: &str, plain: &[u8]) -> StoreResult<Vec<u8>> {
+        self.backend.seal_file(grant.tenant(), name, plain)
+    }
+
+    /// See [`Backend::open_file`].
+    ///
+    /// # Errors
+    /// When it was altered, or sealed for another tenant, under another name or with another master key.
+    pub fn open_file(&self, grant: &Grant, name: &str, sealed: &[u8]) -> StoreResult<Vec<u8>> {
+        self.backend.open_file(grant.tenant(), name, sealed)
     }
 
     /// What happened, for the ledger. It asks for no grant: refusals are recorded, too.

@@ -41,6 +41,8 @@ pub enum Purpose {
     Ledger = 5,
     /// Entries that wait to be put into such a block.
     Staged = 6,
+    /// Files outside of the store.
+    File = 7,
 }
 
 /// Where a sealed value belongs: it opens nowhere else.
@@ -159,6 +161,25 @@ impl Sealer {
         Ok(plain)
     }
 
+    /// The sealed form of what is kept in a file of this name.
+    ///
+    /// # Errors
+    /// As [`Sealer::seal`].
+    pub fn seal_file(&self, tenant: TenantId, name: &str, time: Micros, plain: &[u8]) -> StoreResult<Vec<u8>> {
+        let mut out = name.as_bytes().to_vec();
+        self.seal(file_place(tenant), time, plain, &mut out)?;
+        out.drain(..name.len());
+        Ok(out)
+    }
+
+    /// What [`Sealer::seal_file`] sealed.
+    ///
+    /// # Errors
+    /// When it was altered, or belongs to another tenant, name or master key.
+    pub fn open_file(&self, tenant: TenantId, name: &str, sealed: &[u8]) -> StoreResult<Vec<u8>> {
+        Ok(self.open(file_place(tenant), name.as_bytes(), sealed)?.into_vec())
+    }
+
     fn subkey(&self, place: Place, epoch: u32) -> StoreResult<Arc<LessSafeKey>> {
         let name = (place.purpose as u8, place.tenant.0, epoch);
         let known = self.subkeys.read().unwrap_or_else(PoisonError::into_inner).get(&name).cloned();
@@ -199,6 +220,10 @@ fn make_key_file(path: &Path) -> StoreResult<()> {
         path.parent().filter(|parent| !parent.as_os_str().is_empty()).map_or(Ok(()), super::embedded::sync_folder)
     });
     made.map_err(|error| StoreError::Io(format!("the key file {} can't be made: {error}", path.display())))
+}
+
+const fn file_place(tenant: TenantId) -> Place {
+    Place { purpose: Purpose::File, tenant, rid: Rid(0), version: 0 }
 }
 
 fn epoch_of(time: Micros) -> u32 {
@@ -252,6 +277,15 @@ mod tests {
         *altered.last_mut().unwrap() ^= 1;
         assert!(sealer.open(place(1, 1), b"head", &altered).is_err());
         assert!(Sealer::new(&[2; 32]).unwrap().open(place(1, 1), b"head", value).is_err());
+    }
+
+    #[test]
+    fn a_file_opens_under_its_own_name_only() {
+        let sealer = Sealer::new(&[1; 32]).unwrap();
+        let sealed = sealer.seal_file(TenantId(1), "a.gz", Micros(0), b"secret").unwrap();
+        assert_eq!(sealer.open_file(TenantId(1), "a.gz", &sealed).unwrap(), b"secret");
+        assert!(sealer.open_file(TenantId(1), "b.gz", &sealed).is_err());
+        assert!(sealer.open_file(TenantId(2), "a.gz", &sealed).is_err());
     }
 
     #[test]

@@ -10,23 +10,23 @@ use pharos::auth::user::NewUser;
 use pharos::tenant::TenantId;
 use serde_json::{Value, json};
 
-const PASSWORD: &str = "tin otter paints slowly";
-const SCOPES: &str =
+pub const PASSWORD: &str = "tin otter paints slowly";
+pub const SCOPES: &str =
     "launch/patient openid fhirUser offline_access patient/Patient.rs patient/Observation.rs patient/Condition.rs";
 const CATEGORY: &str = "http://terminology.hl7.org/CodeSystem/observation-category";
 
-struct House {
-    smart: Smart,
-    browser: Browser,
+pub struct House {
+    pub smart: Smart,
+    pub browser: Browser,
 }
 
 impl House {
     /// Amy is Paula's patient, Bob is not.
-    fn start() -> Self {
+    pub fn start() -> Self {
         Self::of(Smart::start())
     }
 
-    fn of(smart: Smart) -> Self {
+    pub fn of(smart: Smart) -> Self {
         let data = smart.server.as_system("system/*.cruds");
         for (id, given, doctor) in [("amy", "Amy", "Practitioner/paula"), ("bob", "Bob", "Practitioner/other")] {
             let practitioner = json!([{ "reference": doctor }]);
@@ -55,7 +55,7 @@ impl House {
         house
     }
 
-    fn add(&self, username: &str, fhir_user: &str, role: &str) -> User {
+    pub fn add(&self, username: &str, fhir_user: &str, role: &str) -> User {
         let new = NewUser {
             username: username.into(),
             name: format!("Dr. {username}"),
@@ -87,7 +87,7 @@ impl House {
         form_urlencoded::Serializer::new(String::new()).extend_pairs(all).finish()
     }
 
-    fn ask(&self, others: &[(&str, &str)]) -> Answer {
+    pub fn ask(&self, others: &[(&str, &str)]) -> Answer {
         self.browser.open(&format!("/auth/authorize?{}", self.query(others)))
     }
 
@@ -96,19 +96,19 @@ impl House {
         self.browser.step("GET", &format!("/auth/authorize?{}", self.query(others)), None)
     }
 
-    fn sign_in(&self, page: &Answer, username: &str) -> Answer {
+    pub fn sign_in(&self, page: &Answer, username: &str) -> Answer {
         self.browser.submit(page, "sign-in", &[("username", username), ("password", PASSWORD)])
     }
 
     /// Paula asks for an app and chooses Amy: the page for consent.
-    fn at_consent(&self, others: &[(&str, &str)]) -> Answer {
+    pub fn at_consent(&self, others: &[(&str, &str)]) -> Answer {
         let page = self.sign_in(&self.ask(others), "paula");
         let found = self.browser.submit(&page, "patient", &[("name", "am sha"), ("decision", "search")]);
         self.browser.submit(&found, "patient", &[("patient", "amy")])
     }
 
     /// The token of what the app is sent back with.
-    fn tokens(&self, answer: &Answer) -> Value {
+    pub fn tokens(&self, answer: &Answer) -> Value {
         let sent = sent(answer);
         self.smart.exchange("app", &sent["code"]).expect(200).json()
     }
@@ -130,7 +130,7 @@ fn all_of(scopes: &str) -> Vec<(String, &'static str)> {
 }
 
 /// Says yes to these scopes.
-fn allow(house: &House, page: &Answer, scopes: &str) -> Answer {
+pub fn allow(house: &House, page: &Answer, scopes: &str) -> Answer {
     let ticked = all_of(scopes);
     let mut fields = ticked.iter().map(|(name, value)| (name.as_str(), *value)).collect::<Vec<_>>();
     fields.push(("decision", "allow"));

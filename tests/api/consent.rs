@@ -19,10 +19,10 @@ pub fn consent(id: &str, patient: &str, base: &str, exceptions: &[Value]) -> Val
         "policyRule": {"coding": [{"system": ACT_CODE, "code": base}]},
         "provision": {}
     });
-    if !exceptions.is_empty() {
-        made["provision"]["provision"] = exceptions.into();
-    } else {
+    if exceptions.is_empty() {
         made.as_object_mut().unwrap().remove("provision");
+    } else {
+        made["provision"]["provision"] = exceptions.into();
     }
     made
 }
@@ -146,31 +146,33 @@ fn what_is_not_understood_permits_nothing() {
     let server = Server::guarded();
     let admin = hospital(&server);
     let doctor = clinician(&server, "a");
-    let permit = json!({"type": "permit"});
-    let mut cases = Vec::new();
-    let mut add = |change: &dyn Fn(&mut Value)| {
-        let mut made = consent("c", "eve", "OPTIN", std::slice::from_ref(&permit));
-        change(&mut made);
-        cases.push(made);
+    let modifier = || json!([{"url": "urn:x", "valueBoolean": true}]);
+    let with = |place: &str, value: Value| {
+        let mut made = consent("c", "eve", "OPTIN", &[json!({"type": "permit"})]);
+        let (parent, name) = place.rsplit_once('/').unwrap();
+        made.pointer_mut(parent).unwrap()[name] = value;
+        made
     };
-    add(&|made| made["modifierExtension"] = json!([{"url": "urn:x", "valueBoolean": true}]));
-    add(&|made| {
-        made["provision"]["provision"][0]["modifierExtension"] = json!([{"url": "urn:x", "valueBoolean": true}])
-    });
-    add(&|made| made["policyRule"]["coding"][0]["code"] = "GRANTORCHOICE".into());
-    add(&|made| made["provision"]["actor"] = json!([actor("Practitioner/b")]));
-    add(&|made| {
-        made["policyRule"]["coding"] =
-            json!([{"system": ACT_CODE, "code": "OPTIN"}, {"system": ACT_CODE, "code": "OPTOUT"}])
-    });
-    add(&|made| made["provision"]["provision"] = json!([{"type": "permit"}, {"type": "deny"}]));
-    for made in &mut cases {
-        if made["policyRule"]["coding"][0]["code"] == "GRANTORCHOICE" {
-            made["provision"] = json!({"purpose": []});
-            made.as_object_mut().unwrap().remove("provision");
-        }
-        admin.put("/Consent/c").json(&*made).send();
-        doctor.get("/Observation/of-eve").expect(404);
+    let rules = json!([{"system": ACT_CODE, "code": "OPTIN"}, {"system": ACT_CODE, "code": "OPTOUT"}]);
+    let cases = [
+        with("/modifierExtension", modifier()),
+        with("/provision/provision/0/modifierExtension", modifier()),
+        with("/provision/actor", json!([actor("Practitioner/b")])),
+        with("/policyRule/coding", rules),
+        with("/provision/provision", json!([{"type": "permit"}, {"type": "deny"}])),
+        with("/provision/provision", json!([{"actor": [actor("Practitioner/b")]}])),
+        with("/provision/period", json!({"start": "2025", "end": "2024"})),
+        // A base rule that is not known: the setting.
+        consent("c", "eve", "GRANTORCHOICE", &[]),
+        // Contradictory Consents: the most restrictive wins.
+        consent("d", "eve", "OPTOUT", &[]),
+    ];
+    doctor.get("/Observation/of-eve").expect(200);
+    for made in cases {
+        admin.put(&format!("/Consent/{}", made["id"].as_str().unwrap())).json(&made).send();
+        assert_eq!(doctor.get("/Observation/of-eve").send().status(), 404, "{made}");
+        admin.put("/Consent/c").json(consent("c", "eve", "OPTIN", &[])).send();
+        assert_eq!(doctor.get("/Observation/of-eve").send().status() == 200, made["id"] == "c", "{made}");
     }
 }
 

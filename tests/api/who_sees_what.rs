@@ -73,6 +73,7 @@ struct Counts {
     parted: usize,
     /// Tokens for which consents counted.
     narrowed: usize,
+    explained: usize,
 }
 
 struct Round {
@@ -123,6 +124,7 @@ impl Round {
         counts.versions += versions().count();
         counts.hidden += versions().filter(is_hidden).count();
         counts.narrowed += usize::from(self.rights.is_narrowed(&self.world));
+        self.explain(counts);
         for _ in 0..READS {
             let ask = self.maker().read();
             self.ask(&ask, counts);
@@ -140,7 +142,37 @@ impl Round {
         for _ in 0..CREATES {
             let ask = self.maker().create();
             self.ask(&ask, counts);
-            self.settle(&ask, counts);
+            if self.settle(&ask, counts) && self.have_parted() {
+                counts.parted += 1;
+                return;
+            }
+        }
+    }
+
+    /// `$consent-explain` says of each resource what the model says.
+    fn explain(&self, counts: &mut Counts) {
+        let Some(who) = self.rights.recipient.as_ref().filter(|_| self.rights.is_narrowed(&self.world)) else { return };
+        let recipient = who.reference.iter().map(|reference| format!("recipient={reference}"));
+        let roles = who.roles.iter().map(|role| format!("role=urn:pharos:role|{}", role.replace(' ', "%20")));
+        let purposes = who.purposes.iter().map(|purpose| format!("purpose={purpose}"));
+        let query = recipient.chain(roles).chain(purposes).collect::<Vec<_>>().join("&");
+        let live = || self.world.0.values().filter_map(|versions| versions.last()?.as_ref());
+        for patient in (1..=4).map(|number| format!("pat{number}")) {
+            let about: Vec<_> = live().filter(|content| consents::patients(content).contains(&patient)).collect();
+            let name = |content: &Value| format!("{}/{}", text(content, "resourceType"), text(content, "id"));
+            let asked: String = about.iter().map(|content| format!("&resource={}", name(content))).collect();
+            // Who gets their own data needs no consent, and hears so once.
+            if about.is_empty() || who.reference == Some(format!("Patient/{patient}")) {
+                continue;
+            }
+            let answer = self.admins[0].get(&format!("/Patient/{patient}/$consent-explain?{query}{asked}")).expect(200);
+            for (content, found) in about.iter().zip(answer.at("/parameter").as_array().unwrap()) {
+                let permits = consents::permits(&self.world, who, "access", content, &patient);
+                let decision = if permits { "permit" } else { "deny" };
+                let is_told = found["part"][1]["valueCode"] == decision;
+                assert!(is_told, "{}\n{} of {patient} should be {decision}: {found:#}", self.story, name(content));
+                counts.explained += 1;
+            }
         }
     }
 
@@ -209,7 +241,7 @@ impl Round {
         true
     }
 
-    /// Whether a change made something be seen that the twin does not have.
+    /// Whether a change made something be seen that the twin does not have, or something that the twin has be seen no more.
     fn have_parted(&self) -> bool {
         let twin = load(&self.admins[1]);
         let plain = |content: &Option<Value>| {
@@ -218,11 +250,16 @@ impl Round {
                 content
             })
         };
-        self.world.0.iter().any(|(name, versions)| {
+        let is_named = |name: &Name| !name.1.starts_with("id-");
+        let shows_more = self.world.0.iter().filter(|(name, _)| is_named(name)).any(|(name, versions)| {
             let twins = twin.0.get(name);
             let is_same = |at: usize| twins.and_then(|twins| twins.get(at)).map(plain) == Some(plain(&versions[at]));
             (0..versions.len()).any(|at| is_seen(&self.rights, &self.world, name, at + 1) && !is_same(at))
-        })
+        });
+        // A Binary that nothing has attached any more is seen, unless there is a document that is not.
+        let sees = |world: &World, name: &Name| LETTERS.iter().any(|letter| self.rights.reaches(world, *letter, name));
+        shows_more
+            || twin.0.keys().filter(|name| is_named(name)).any(|name| sees(&twin, name) && !sees(&self.world, name))
     }
 }
 

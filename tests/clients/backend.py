@@ -22,6 +22,7 @@ import requests
 from cryptography.hazmat.primitives.asymmetric import ec
 from fhirclient.client import FHIRClient
 from fhirclient.models.allergyintolerance import AllergyIntolerance
+from fhirclient.models.auditevent import AuditEvent
 from fhirclient.models.observation import Observation
 from fhirclient.models.patient import Patient
 from fhirclient.server import FHIRNotFoundException, FHIRPermissionDeniedException, FHIRUnauthorizedException
@@ -30,7 +31,7 @@ from fhirpy.base.exceptions import ForbiddenError, OperationOutcome, ResourceNot
 
 DATA = Path(__file__).with_name("data.json")
 ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
-READER_SCOPE = "system/Patient.rs system/Observation.rs"
+READER_SCOPE = "system/Patient.rs system/Observation.rs system/AuditEvent.rs"
 
 # PHAROS_* are settings of the server, and it refuses those that it doesn't know.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("PHAROS_")}
@@ -188,6 +189,10 @@ def with_fhirclient(server, key):
     check("fhirclient hears of what is not there", lambda: raises(FHIRNotFoundException, lambda: read(Patient, "nobody")))
     check("fhirclient is refused another type", lambda: raises(FHIRPermissionDeniedException, lambda: found(AllergyIntolerance)))
     check("fhirclient is refused a write", lambda: raises(FHIRPermissionDeniedException, lambda: Patient().create(client.server)))
+
+    seen_by = lambda patient: AuditEvent.where({"patient": patient, "action": "R"}).perform_resources_iter(client.server)
+    requestors = lambda patient: {agent.altId for event in seen_by(patient) for agent in event.agent if agent.requestor}
+    check("fhirclient asks who has seen a record", lambda: requestors("Patient/ada") == {"reader"})
 
     again = smart(server, assertion)
     again.prepare()

@@ -1,11 +1,12 @@
 // The npm package `fhirclient` (SMART JS) in headless Chromium, as a public client on an origin of its own, against
-// the real program: sign-in, choice of a patient, consent, data, refresh.
+// the real program: sign-in, choice of a patient, consent, data, refresh. Then somebody who oversees the audit ledger looks at its page,
+// with scripts switched off.
 //
-// PHAROS_BIN is the program, PHAROS_CLIENTS the folder into which tests/clients/install put the packages, and
+// PHAROS_SHOTS names a folder for pictures of that page, where somebody wants to look at it. PHAROS_BIN is the program, PHAROS_CLIENTS the folder into which tests/clients/install put the packages, and
 // PHAROS_CHROMIUM the browser. Prints a line for each check and ends with `N passed, N failed`.
 
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
@@ -42,10 +43,10 @@ async function check(title, act) {
 
 /** What a user does on the server's pages, in a browser without cookies. */
 class Visit {
-  static async start(browser, server) {
+  static async start(browser, server, settings = {}) {
     const visit = new Visit();
     visit.server = server;
-    visit.context = await browser.newContext();
+    visit.context = await browser.newContext(settings);
     visit.page = await visit.context.newPage();
     return visit;
   }
@@ -54,11 +55,11 @@ class Visit {
     return this.page.getByRole("heading", { name: text }).waitFor();
   }
 
-  async signIn() {
+  async signIn(name = "grace", password = PASSWORD) {
     await this.heading("Sign in");
     assert.equal(new URL(this.page.url()).origin, this.server, "the page of the server");
-    await this.page.getByLabel("User name").fill("grace");
-    await this.page.getByLabel("Password").fill(PASSWORD);
+    await this.page.getByLabel("User name").fill(name);
+    await this.page.getByLabel("Password").fill(password);
     await this.page.getByRole("button", { name: "Sign in" }).click();
   }
 
@@ -219,6 +220,98 @@ async function ehr(visit, pharos) {
   });
 }
 
+/** What somebody who oversees the ledger sees of what the checks before have done. */
+async function oversight(visit) {
+  const { page } = visit;
+  const complaints = [];
+  page.on("console", (message) => { if (message.type() === "error") complaints.push(message.text()); });
+  const figure = async (name) => Number(await page.locator(".figures div", { hasText: name }).locator("dd").innerText());
+  const row = (table, text) => page.getByRole("region", { name: table, exact: true }).getByRole("row").filter({ hasText: text });
+  const picture = async (name, width) => {
+    await page.setViewportSize({ width, height: 900 });
+    const overflows = await page.locator("html").evaluate((html) => html.scrollWidth > html.clientWidth);
+    if (process.env.PHAROS_SHOTS) await page.screenshot({ path: join(process.env.PHAROS_SHOTS, `${name}-${width}.png`), fullPage: true });
+    assert.equal(overflows, false, `${name} is wider than ${width} pixels`);
+  };
+  const sent = async (button) => {
+    const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: button }).click()]);
+    return readFileSync(await download.path(), "utf8");
+  };
+
+  await check("oversight: a clinician has no part in it", async () => {
+    await page.goto(`${visit.server}/auth/audit`);
+    await visit.signIn();
+    await visit.heading("Your apps");
+    assert.equal(await page.getByRole("link", { name: "Audit ledger" }).count(), 0);
+    assert.equal((await page.goto(`${visit.server}/auth/audit`)).status(), 403);
+    await page.goto(`${visit.server}/auth/apps`);
+    await page.getByRole("button", { name: "Sign out" }).click();
+  });
+  complaints.length = 0;
+  await check("oversight: a compliance officer finds the page after a sign-in that failed first", async () => {
+    await visit.signIn("olive", "not the password of olive");
+    await page.getByRole("alert").waitFor();
+    complaints.length = 0; // The browser reports the 401.
+    await visit.signIn("olive");
+    await page.getByRole("link", { name: "Audit ledger" }).click();
+    await visit.heading("Audit ledger");
+    assert.ok(await figure("accesses") > 10);
+    assert.equal(await figure("failed sign-ins"), 1);
+    assert.ok(await figure("refusals") >= 3);
+    await picture("ledger", 1280);
+    await picture("ledger", 360);
+    await page.setViewportSize({ width: 1280, height: 900 });
+  });
+  await check("oversight: counts over time are a picture with words, and a table", async () => {
+    await page.getByRole("img", { name: /Accesses over time.* accesses in all/ }).waitFor();
+    await page.getByRole("img", { name: /Failed sign-ins over time.*1 failed sign-ins in all/ }).waitFor();
+    await page.getByText("The figures of Failed sign-ins over time").click();
+    assert.equal(await row("Failed sign-ins over time", new Date().toISOString().slice(0, 10)).getByRole("cell").innerText(), "1");
+  });
+  await check("oversight: who has seen a patient's record", async () => {
+    await row("By patient", "ada").getByRole("button").click();
+    await visit.heading("Who has seen the record of patient ada");
+    await row("By user", "grace").first().waitFor();
+    assert.equal(await row("By patient", "charles").count(), 0);
+    const entries = await row("Entries", "").allInnerTexts();
+    assert.ok(entries.length > 10 && entries.slice(1).every((text) => text.includes("ada")), entries.join("; "));
+    assert.equal(new URL(page.url()).search, "", "no patient in the address");
+    await picture("patient", 1280);
+  });
+  await check("oversight: the refusals alone", async () => {
+    await page.getByRole("link", { name: "Start anew" }).click();
+    await page.getByLabel("Outcome").selectOption("refused");
+    await page.getByRole("button", { name: "Show" }).click();
+    await page.getByText("No patient’s data was given out").waitFor();
+    assert.equal(await figure("accesses"), 0);
+    assert.ok(await row("Entries", "refused").count() >= 3);
+  });
+  await check("oversight: a period that is none is said to be none", async () => {
+    await page.getByLabel("From").fill("2020-02-01");
+    await page.getByRole("button", { name: "Show" }).click();
+    assert.match(await page.getByRole("alert").innerText(), /A period has/);
+    complaints.length = 0; // The browser reports the 422.
+    await page.getByRole("link", { name: "Start anew" }).click();
+  });
+  await check("oversight: the chain is verified", async () => {
+    await page.getByRole("button", { name: "Verify the chain" }).click();
+    assert.match(await page.getByRole("status").innerText(), /The chain is whole: \d+ AuditEvents/);
+    await picture("verified", 1280);
+  });
+  await check("oversight: the entries as files", async () => {
+    const lines = (await sent("CSV")).trimEnd().split("\r\n");
+    assert.match(lines[0], /^id,recorded,event,status,user,/);
+    assert.ok(lines.length > 10 && lines.some((line) => line.includes(",sign-in,401,")));
+    const events = (await sent("AuditEvents")).trimEnd().split("\n").map((line) => JSON.parse(line));
+    assert.ok(events.length >= lines.length - 1 && events.every((event) => event.resourceType === "AuditEvent"));
+  });
+  await check("oversight: in the dark", async () => {
+    await page.emulateMedia({ colorScheme: "dark" });
+    await picture("dark", 1280);
+  });
+  await check("oversight: the browser had nothing to complain about", () => assert.deepEqual(complaints, []));
+}
+
 /** The server with its data, the app on an origin of its own, and the browser; then all checks. */
 async function main(folder, endings) {
   const pharos = new Pharos(need("PHAROS_BIN"), folder);
@@ -229,6 +322,7 @@ async function main(folder, endings) {
   endings.push(() => app.stop());
 
   pharos.addUser("grace", "Clinical Director", "Practitioner/grace", PASSWORD);
+  pharos.addUser("olive", "Compliance Officer", "Practitioner/olive", PASSWORD);
   pharos.addApp("chart", "Chart", `${app.origin}/`, `${app.origin}/launch?app=ehr`, `launch ${SCOPES.standalone}`);
   pharos.addService("loader", "system/*.cruds");
   pharos.addService("ehr", "make_launch");
@@ -245,6 +339,9 @@ async function main(folder, endings) {
     await part(visit, argument);
     await visit.end();
   }
+  const visit = await Visit.start(browser, server, { javaScriptEnabled: false });
+  await oversight(visit);
+  await visit.end();
 }
 
 const folder = mkdtempSync(join(tmpdir(), "pharos-clients-"));

@@ -4,12 +4,12 @@
 //! and tells each answered commit on its standard output, until it is killed. Before each commit a client uses up its code and
 //! gets the next one, as when a refresh token is rotated.
 
-use crate::workload::{Oracle, Rng, changes, first_seed, step};
+use crate::workload::{Oracle, Rng, commit, first_seed, step};
 use pharos::auth::keeper::{Expect, Keep, Keeper};
 use pharos::clock::{Micros, SystemClock};
+use pharos::store::Backend;
 use pharos::store::contract::keeper::{put, remove};
 use pharos::store::embedded::{Embedded, Options, check};
-use pharos::store::{Backend, Commit};
 use pharos::tenant::TenantId;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -36,8 +36,7 @@ fn writer_process() {
 async fn write_on(store: Arc<Embedded>, seed: u64, client: String) {
     for n in 0.. {
         store.keep(TENANT, next_code(&client, n)).await.unwrap();
-        let changes = changes(&step(seed, &client, n));
-        let commit = Commit { tenant: TENANT, changes, guards: Vec::new(), read_at: Micros(i64::MIN), entry: None };
+        let commit = commit(&*store.view(TENANT).unwrap(), TENANT, &step(seed, &client, n));
         store.commit(commit).await.unwrap();
         writeln!(std::io::stdout().lock(), "ack {client} {n}").unwrap();
     }

@@ -3,7 +3,7 @@
  * Files in the folder named by PHAROS_FAULTS steer it; it touches only files under PHAROS_FAULTS_ROOT.
  *   hang       syncs wait until the file is gone
  *   fail-sync  syncs fail with EIO
- *   full       writes to journals fail with ENOSPC
+ *   full       writes to journals, and to the files of the ledger, fail with ENOSPC
  *   synced/    for each inode what is known to be on disk: "<inode> <position> <size>" lines in `log`, and the whole content
  *              of small files as it was at the last sync
  */
@@ -112,7 +112,9 @@ ssize_t write(int fd, const void *bytes, size_t length) {
     char path[PATH_MAX];
     if (ordered("full") && in_root(fd, path)) {
         size_t end = strlen(path);
-        if (end > 4 && strcmp(path + end - 4, ".jnl") == 0) {
+        const char *name = strrchr(path, '/');
+        int is_journal = end > 4 && strcmp(path + end - 4, ".jnl") == 0;
+        if (is_journal || (name && strncmp(name, "/ledger-", 8) == 0)) {
             errno = ENOSPC;
             return -1;
         }

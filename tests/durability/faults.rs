@@ -2,7 +2,7 @@
 
 use crate::disk::Disk;
 use pharos::auth::keeper::{Keep, Keeper, KeeperError};
-use pharos::clock::{Micros, SystemClock};
+use pharos::clock::SystemClock;
 use pharos::store::contract::keeper::keep;
 use pharos::store::contract::{self, put};
 use pharos::store::embedded::{Embedded, Options, check};
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 const TENANT: TenantId = TenantId(3);
 
 /// Runs `body` in another process, on a disk that obeys.
-fn on_a_bad_disk(test: &str, body: impl FnOnce(&Options, &Disk)) {
+pub fn on_a_bad_disk(test: &str, body: impl FnOnce(&Options, &Disk)) {
     if let Ok(folder) = std::env::var("PHAROS_TEST_FOLDER") {
         let folder = std::path::PathBuf::from(folder);
         let options = Options { disk_limit: Duration::from_millis(200), ..Options::at(folder.join("root/store")) };
@@ -163,7 +163,7 @@ fn below_the_floor_of_free_space_the_store_is_read_only() {
 fn a_full_queue_is_busy_and_a_closed_store_is_closed() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&Options { most_waiting: 0, ..Options::at(folder.path().join("store")) });
-    let commit = Commit { tenant: TENANT, changes: Vec::new(), guards: Vec::new(), read_at: Micros(0), entry: None };
+    let commit = Commit::of(TENANT);
     let error = contract::wait(store.commit(commit)).unwrap_err();
     assert!(matches!(error, CommitError::Store(StoreError::Busy)), "{error}");
     let error = keep(&store, TENANT, vec![record("a")]).unwrap_err();

@@ -21,9 +21,12 @@ mod disk;
 mod faults;
 mod http_kill;
 mod keeper;
+#[cfg(target_os = "linux")]
+mod ledger;
 mod model;
 #[cfg(target_os = "linux")]
 mod power;
+mod purge_kill;
 #[path = "../api/support/mod.rs"]
 mod support;
 mod workload;

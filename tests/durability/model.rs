@@ -1,10 +1,10 @@
 //! Random histories of several clients, held against an oracle, with the store closed and opened again in between.
 
-use crate::workload::{Oracle, Rng, changes, first_seed, step, verify_all};
+use crate::workload::{Oracle, Rng, commit, first_seed, step, verify_all};
 use futures_util::future::join_all;
 use pharos::clock::{FixedClock, Micros};
+use pharos::store::Backend;
 use pharos::store::embedded::{Embedded, Options, check};
-use pharos::store::{Backend, Commit};
 use pharos::tenant::TenantId;
 
 const CLIENTS: [&str; 4] = ["a", "b", "c", "d"];
@@ -30,16 +30,19 @@ fn one_history(seed: u64) {
     for life in 0..3 {
         let store = Embedded::open(options.clone(), FixedClock::at(Micros(life * 1000))).unwrap();
         for _ in 0..10 {
-            let mut waiting = Vec::new();
+            let (mut waiting, mut committed) = (Vec::new(), Vec::new());
             for _ in 0..=rng.below(12) {
                 let client = rng.below(4) as usize;
                 let ops = step(seed, CLIENTS[client], steps[client]);
                 steps[client] += 1;
                 oracle.apply(&ops);
-                let read_at = Micros(i64::MIN);
-                waiting.push(store.commit(Commit { tenant, changes: changes(&ops), guards: Vec::new(), read_at, entry: None }));
+                // What is erased depends on what is there.
+                if ops.iter().any(|op| op.is_erasure) {
+                    committed.extend(runtime.block_on(join_all(waiting.drain(..))).into_iter().map(Result::unwrap));
+                }
+                waiting.push(store.commit(commit(&*store.view(tenant).unwrap(), tenant, &ops)));
             }
-            let committed: Vec<_> = runtime.block_on(join_all(waiting)).into_iter().map(Result::unwrap).collect();
+            committed.extend(runtime.block_on(join_all(waiting)).into_iter().map(Result::unwrap));
             assert!(committed.is_sorted_by(|a, b| a.time < b.time), "time rises, whatever the clock says");
         }
         let view = store.view(tenant).unwrap();

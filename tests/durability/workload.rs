@@ -2,8 +2,9 @@
 
 use pharos::clock::Micros;
 use pharos::key::KeyRange;
-use pharos::store::contract::{delete, put};
-use pharos::store::{Change, View};
+use pharos::store::contract::{delete, erase, put};
+use pharos::store::{Change, Commit, View};
+use pharos::tenant::TenantId;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// SplitMix64: small, and the same everywhere.
@@ -38,6 +39,8 @@ pub struct Op {
     pub type_name: &'static str,
     pub id: String,
     pub content: Option<(String, BTreeSet<String>)>,
+    /// Whether the resource is erased instead, if there is one.
+    pub is_erasure: bool,
 }
 
 /// What a client does in one step: one commit on one to three of its own resources.
@@ -54,12 +57,22 @@ pub fn step(seed: u64, client: &str, step: u64) -> Vec<Op> {
         let keys = (0..rng.below(5)).map(|_| format!("k\0v{}", rng.below(KEYS))).collect();
         let text = format!("{client} {step} {}", "x".repeat(rng.below(900) as usize));
         let content = (rng.below(5) > 0).then_some((text, keys));
-        ops.push(Op { type_name, id, content });
+        ops.push(Op { type_name, id, content, is_erasure: rng.below(12) == 0 });
     }
     ops
 }
 
-pub fn changes(ops: &[Op]) -> Vec<Change> {
+/// The commit of a step, by what is there.
+pub fn commit(view: &dyn View, tenant: TenantId, ops: &[Op]) -> Commit {
+    let erasure = |op: &Op| {
+        let current = view.current(view.find(op.type_name, &op.id).unwrap()?).unwrap().unwrap();
+        Some(erase::whole(op.type_name, &op.id, current.version))
+    };
+    let erasures = ops.iter().filter(|op| op.is_erasure).filter_map(erasure).collect();
+    Commit { changes: changes(ops), erasures, ..Commit::of(tenant) }
+}
+
+fn changes(ops: &[Op]) -> Vec<Change> {
     let change = |op: &Op| match &op.content {
         Some((text, keys)) => {
             let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
@@ -67,7 +80,7 @@ pub fn changes(ops: &[Op]) -> Vec<Change> {
         }
         None => delete(op.type_name, &op.id),
     };
-    ops.iter().map(change).collect()
+    ops.iter().filter(|op| !op.is_erasure).map(change).collect()
 }
 
 /// One version: `None` is a deletion, else the text and the keys.
@@ -80,6 +93,10 @@ pub struct Oracle(pub BTreeMap<(&'static str, String), Vec<OneVersion>>);
 impl Oracle {
     pub fn apply(&mut self, ops: &[Op]) {
         for op in ops {
+            if op.is_erasure {
+                self.0.remove(&(op.type_name, op.id.clone()));
+                continue;
+            }
             let versions = self.0.entry((op.type_name, op.id.clone())).or_default();
             if op.content.is_some() || matches!(versions.last(), Some(Some(_))) {
                 versions.push(op.content.clone());

@@ -32,6 +32,13 @@ impl Inside {
     }
 }
 
+impl Inside {
+    /// Records what was changed as a whole.
+    pub(in crate::cli) fn note(&self, what: &'static str, name: &str, note: String) -> Result<(), Failure> {
+        self.runtime.block_on(serve::note(&self.app, self.grant.tenant(), what, name, note))
+    }
+}
+
 impl Target for Inside {
     fn answer(&self, bundle: &[u8]) -> Result<Vec<u8>, Reason> {
         let refused = |error: Error| Reason {

@@ -59,6 +59,25 @@ pub static ROTATION: Schema = LazyLock::new(|| {
     jsonschema::validator_for(&schema).ok()
 });
 
+pub static HOLD: Schema = LazyLock::new(|| {
+    let schema = json!({
+        "type": "object",
+        "properties": { "reason": { "type": "string", "minLength": 1, "maxLength": 1_000 } },
+        "required": ["reason"],
+        "additionalProperties": false,
+    });
+    jsonschema::validator_for(&schema).ok()
+});
+
+pub static RETENTION: Schema = LazyLock::new(|| {
+    let schema = json!({
+        "type": "object",
+        "properties": { "dry_run": { "type": "boolean" } },
+        "additionalProperties": false,
+    });
+    jsonschema::validator_for(&schema).ok()
+});
+
 fn password() -> Value {
     json!({ "type": "string", "maxLength": 1_000 })
 }

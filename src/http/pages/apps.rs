@@ -1,11 +1,14 @@
 //! `/auth/apps`: what somebody granted, and its end.
 
-use super::{Answer, Failure, Person, TENANT, Visit, Who, go_to, html, words};
+use super::{Answer, Failure, Person, TENANT, Visit, Who, audit, go_to, html, words};
+use crate::audit::{Event, Record};
+use crate::auth::agent::Agent;
 use crate::auth::keeper::Keeper;
-use crate::auth::records::{self, Authorization, Client, Record};
+use crate::auth::records::{self, Authorization, Client, Record as _};
 use crate::clock::Micros;
 use actix_web::http::StatusCode;
 use askama::Template;
+use std::borrow::Cow;
 
 /// The most that are shown.
 const MOST: usize = 200;
@@ -17,6 +20,7 @@ struct Apps<'a> {
     csrf: &'a str,
     list: Vec<App>,
     note: Option<&'static str>,
+    may_audit: bool,
 }
 
 struct App {
@@ -37,7 +41,8 @@ pub async fn show(visit: Visit) -> Answer {
     let mut apps = own.iter().map(|own| App::of(keeper, own)).collect::<Result<Vec<_>, _>>()?;
     apps.reverse();
     let note = (visit.field("done") == "1").then_some("The app’s access has ended.");
-    html(StatusCode::OK, &Apps { who: Some(person.who()), csrf: &person.session.csrf, list: apps, note })
+    let may_audit = audit::may_see(&visit, &person)?;
+    html(StatusCode::OK, &Apps { who: Some(person.who()), csrf: &person.session.csrf, list: apps, note, may_audit })
 }
 
 /// Ends one.
@@ -47,7 +52,15 @@ pub async fn revoke(visit: Visit) -> Answer {
     if !is_own(&person, id) {
         return Err(Failure::page(404, "There is no such access", "It may have ended already."));
     }
-    visit.auth().revoke_authorization(TENANT, id).await?;
+    let auth = visit.auth();
+    let own = records::get::<Authorization>(&*auth.keeper, TENANT, id)?.map(|(own, _)| own);
+    auth.revoke_authorization(TENANT, id).await?;
+    let agent = Agent { authorization: Some(id.into()), ..Agent::user(&person.user) };
+    let mut record = Record::of(Event::Revocation, Cow::Owned(agent)).saying("ended by the user");
+    if let Some(own) = own {
+        record = record.named(own.client_id);
+    }
+    visit.record(record).await?;
     Ok(go_to("apps?done=1"))
 }
 

@@ -1,12 +1,13 @@
 //! `/auth/consent`: what an app is granted.
 
-use super::journey::{Journey, deny, journey};
+use super::journey::{Journey, decision, deny, journey};
 use super::patient::Emergency;
 use super::patients::{self, Patient};
 use super::words::{self, Group};
 use super::{Answer, Failure, TENANT, Visit, Who, at, go_to, leading_to};
 use crate::auth::authorization;
 use crate::auth::consent::{context_of, wants_patient};
+use crate::auth::error::OAuthError;
 use crate::auth::records::{Client, LaunchContext};
 use crate::auth::secret::hash;
 use actix_web::http::StatusCode;
@@ -54,7 +55,7 @@ pub async fn answer(visit: Visit) -> Answer {
         Err(response) => return Ok(response),
     };
     match visit.field("decision") {
-        "deny" => deny(&visit, &journey.id, &journey.pending).await,
+        "deny" => deny(&visit, &journey.id, &journey.pending, &journey.person).await,
         "allow" => allow(&visit, &journey).await,
         _ => Err(Failure::page(400, "This form can’t be taken", "It says neither yes nor no.")),
     }
@@ -73,6 +74,10 @@ async fn allow(visit: &Visit, journey: &Journey) -> Answer {
         let error = "Choose at least one thing, or don’t allow the app anything.";
         return form(visit, journey, StatusCode::UNPROCESSABLE_ENTITY, Some(error)).await;
     }
+    let patient = context.patient.as_ref().map(|id| format!("Patient/{id}"));
+    let break_glass = if journey.is_emergency(visit)? { pending.break_glass.clone() } else { None };
+    let mut record = decision(pending, person, break_glass.as_deref()).saying(format!("allowed: {scopes}"));
+    record.content.target = patient.map(Into::into);
     let consent = authorization::Consent {
         pending: &journey.id,
         user: &person.user.id,
@@ -80,9 +85,11 @@ async fn allow(visit: &Visit, journey: &Journey) -> Answer {
         auth_time: person.session.created,
         scopes,
         context,
-        break_glass: if journey.is_emergency(visit)? { pending.break_glass.clone() } else { None },
+        break_glass,
     };
-    match auth.issue_code(TENANT, consent).await {
+    let issued = auth.issue_code(TENANT, consent).await;
+    visit.record(record.ended(issued.as_ref().err().map_or(200, OAuthError::status))).await?;
+    match issued {
         Ok(code) => Ok(go_to(&auth.success(TENANT, pending, &code))),
         Err(error) if error.log.is_some() || error.code == "invalid_request" => Err(error.into()),
         Err(error) => Ok(go_to(&auth.refusal(TENANT, &pending.redirect_uri, pending.state.as_deref(), &error))),

@@ -1,7 +1,8 @@
 //! `/auth/emergency`: access beyond one's own patients, with a reason that is recorded with each access.
 
-use super::journey::{Journey, journey};
+use super::journey::{Journey, decision, journey};
 use super::{Answer, Failure, TENANT, Visit, Who, at, go_to, html};
+use crate::audit::Event;
 use actix_web::http::StatusCode;
 use askama::Template;
 
@@ -34,11 +35,18 @@ pub async fn answer(visit: Visit) -> Answer {
     };
     let reason = visit.field("reason").trim();
     if visit.field("decision") == "end" {
+        let mut record = decision(&journey.pending, &journey.person, None);
+        record.shape.event = Event::EmergencyEnd;
+        visit.record(record).await?;
         journey.pending.break_glass = None;
         if !journey.pending.by_launch {
             journey.pending.context.patient = None;
         }
     } else if REASON.contains(&reason.chars().count()) {
+        // Recorded before it is in force.
+        let mut record = decision(&journey.pending, &journey.person, Some(reason));
+        record.shape.event = Event::Emergency;
+        visit.record(record).await?;
         journey.pending.break_glass = Some(reason.to_owned());
         journey.pending.user = Some(journey.person.user.id.clone());
         tracing::warn!(user = journey.person.user.id, client = journey.client.client_id, "emergency access begins");

@@ -1,9 +1,12 @@
 //! A request of an app on its way to an answer: who decides about it, and what has to come first.
 
 use super::{Answer, Failure, Person, TENANT, Visit, Who, leading_to, sign_in_at};
+use crate::audit::{Event, Record};
+use crate::auth::agent::Agent;
 use crate::auth::records::{self, Client, Pending};
 use actix_web::http::StatusCode;
 use askama::Template;
+use std::borrow::Cow;
 
 /// A request with the person who decides about it.
 pub struct Journey {
@@ -41,15 +44,28 @@ pub(super) async fn journey(visit: &Visit) -> Result<Result<Journey, actix_web::
 /// A launch is for the user who made it, and what somebody has begun to decide is for them.
 async fn other_user(visit: &Visit, id: &str, pending: &Pending, client: &Client, person: &Person) -> Answer {
     if visit.field("decision") == "deny" && visit.request.method() == actix_web::http::Method::POST {
-        return deny(visit, id, pending).await;
+        return deny(visit, id, pending, person).await;
     }
     let page = OtherUser { who: Some(person.who()), pending: id, client: &client.name };
     leading_to(StatusCode::FORBIDDEN, &page, Some(&pending.redirect_uri))
 }
 
 /// The answer of a user who says no.
-pub(super) async fn deny(visit: &Visit, id: &str, pending: &Pending) -> Answer {
-    Ok(super::go_to(&visit.auth().deny(TENANT, id, pending).await?))
+pub(super) async fn deny(visit: &Visit, id: &str, pending: &Pending, person: &Person) -> Answer {
+    let address = visit.auth().deny(TENANT, id, pending).await?;
+    let record = decision(pending, person, None).ended(StatusCode::FORBIDDEN.as_u16());
+    visit.record(record.saying(format!("denied: {}", pending.scopes))).await?;
+    Ok(super::go_to(&address))
+}
+
+/// The record of what somebody decides about an app's request, or asks for with it.
+pub(super) fn decision(pending: &Pending, person: &Person, emergency: Option<&str>) -> Record<'static> {
+    let agent = Agent {
+        client: Some(pending.client_id.as_str().into()),
+        emergency: emergency.map(Into::into),
+        ..Agent::user(&person.user)
+    };
+    Record::of(Event::Authorization, Cow::Owned(agent))
 }
 
 impl Journey {

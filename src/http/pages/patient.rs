@@ -45,7 +45,7 @@ pub async fn answer(visit: Visit) -> Answer {
         Err(response) => return Ok(response),
     };
     if visit.field("decision") == "deny" {
-        return deny(&visit, &journey.id, &journey.pending).await;
+        return deny(&visit, &journey.id, &journey.pending, &journey.person).await;
     }
     let Some(id) = visit.form.get("patient") else {
         let error = (visit.field("decision") == "choose").then(|| "Choose one of the patients.".to_owned());

@@ -67,7 +67,11 @@ fn escaped(text: &str) -> String {
 ///
 /// # Errors
 /// 400 for what can't be looked for, such as a day that is none.
-pub(super) async fn find(visit: &Visit, who: (Grant, Arc<Agent>), wanted: &Wanted<'_>) -> Result<(Vec<Patient>, bool), Failure> {
+pub(super) async fn find(
+    visit: &Visit,
+    who: (Grant, Arc<Agent>),
+    wanted: &Wanted<'_>,
+) -> Result<(Vec<Patient>, bool), Failure> {
     let call = Call::Search { type_name: Some("Patient".to_owned()) };
     let Some(body) = perform(visit, who, call, wanted.query()).await? else { return Ok((Vec::new(), false)) };
     let bundle = parse(&body, usize::MAX).map_err(|error| Failure::internal(&error.to_string()))?;
@@ -111,6 +115,7 @@ async fn perform(
             query,
             conditions: Conditions::default(),
             prefer: None,
+            respond_async: false,
             handling: Handling::Strict,
             body: None,
             provenance: None,

@@ -1,9 +1,12 @@
 //! `/auth/setup`: the first administrator.
 
 use super::{Answer, Failure, TENANT, Visit, Who, enter, html, with_cookie};
+use crate::audit::{Event, Record};
+use crate::auth::agent::Agent;
 use crate::auth::sign_in::Refusal;
 use actix_web::http::StatusCode;
 use askama::Template;
+use std::borrow::Cow;
 
 #[derive(Template)]
 #[template(path = "setup.html")]
@@ -42,9 +45,20 @@ pub async fn set_up(visit: Visit) -> Answer {
     if password != visit.field("again") {
         return again("The two passwords are not the same.".to_owned());
     }
+    let made = |agent| Record::of(Event::Administration("user".into()), Cow::Owned(agent));
     match visit.auth().set_up(TENANT, code, username, password).await {
-        Ok(signed_in) => Ok(enter(&visit, &signed_in.cookie, "account")),
-        Err(Refusal::Expired | Refusal::Wrong) => again("The code is not the one, or no longer good.".to_owned()),
+        Ok(signed_in) => {
+            let agent = Agent::user(&signed_in.user);
+            let note = "the first administrator";
+            visit.record(made(agent.clone()).named(signed_in.user.id.clone()).saying(note)).await?;
+            visit.record(Record::of(Event::SignIn, Cow::Owned(agent)).saying(note)).await?;
+            Ok(enter(&visit, &signed_in.cookie, "account"))
+        }
+        Err(Refusal::Expired | Refusal::Wrong) => {
+            let status = StatusCode::UNAUTHORIZED.as_u16();
+            visit.record(made(Agent::default()).ended(status).saying("the code of the first start: not right")).await?;
+            again("The code is not the one, or no longer good.".to_owned())
+        }
         Err(Refusal::Password(weakness)) => again(weakness.to_string()),
         Err(Refusal::Failed(error)) if error.category.status() == 422 => {
             again(error.issues.first().map_or_else(String::new, |issue| issue.diagnostics.to_string()))

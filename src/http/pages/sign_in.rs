@@ -1,13 +1,19 @@
 //! `/auth/sign-in`, `/auth/code`, `/auth/password`, `/auth/sign-out`
 
 use super::{Answer, Failure, TENANT, Visit, Who, at, enter, go_to, html, with_cookie};
-use crate::auth::records::{self, Client};
+use crate::audit::{Event, Record};
+use crate::auth::agent::Agent;
+use crate::auth::records::{self, Client, User};
 use crate::auth::sign_in::{Refusal, Step};
 use crate::auth::totp::Enrolment;
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{RETRY_AFTER, SET_COOKIE};
 use askama::Template;
+use std::borrow::Cow;
+
+/// What the ledger says of a password that somebody chose.
+pub(super) const ANOTHER_PASSWORD: &str = "another password";
 
 #[derive(Template)]
 #[template(path = "sign_in.html")]
@@ -102,10 +108,13 @@ pub async fn sign_in(visit: Visit) -> Answer {
     visit.guard()?;
     let (username, password) = (visit.field("username"), visit.field("password"));
     match visit.auth().sign_in(TENANT, username, password, visit.from()).await {
-        Ok(step) => next(&visit, &step),
-        Err(refusal) => refused(&visit, refusal, "The name or the password is not right.", |status, text| {
-            form(&visit, status, Some(text), None)
-        }),
+        Ok(step) => next(&visit, &step, "password").await,
+        Err(refusal) => {
+            let user = visit.auth().user_by_name(TENANT, username)?;
+            let attempt = Attempt { event: Event::SignIn, by: "password", user: user.as_ref() };
+            let wrong = "The name or the password is not right.";
+            refused(&visit, attempt, refusal, wrong, |status, text| form(&visit, status, Some(text), None)).await
+        }
     }
 }
 
@@ -114,14 +123,18 @@ pub async fn code(visit: Visit) -> Answer {
     let (csrf, _) = visit.guard()?;
     let (ticket, code) = (visit.field("ticket"), visit.field("code"));
     match visit.auth().second_factor(TENANT, ticket, code, visit.from()).await {
-        Ok(step) => next(&visit, &step),
+        Ok(step) => next(&visit, &step, "password and code").await,
         Err(refusal) => {
-            refused(&visit, refusal, "The code is not right. Try the one that is shown now.", |status, text| {
+            let user = visit.auth().user_of_ticket(TENANT, ticket)?;
+            let attempt = Attempt { event: Event::SignIn, by: "code", user: user.as_ref() };
+            let wrong = "The code is not right. Try the one that is shown now.";
+            let again = |status, text| {
                 let secret = visit.form.get("secret").zip(visit.form.get("url"));
                 let enrolment = secret.map(|(secret, url)| Shown::of(secret, url));
                 let pending = visit.form.get("pending");
                 html(status, &Code { who: None, csrf: &csrf, pending, ticket, error: Some(text), enrolment })
-            })
+            };
+            refused(&visit, attempt, refusal, wrong, again).await
         }
     }
 }
@@ -135,8 +148,17 @@ pub async fn password(visit: Visit) -> Answer {
         return again(StatusCode::UNPROCESSABLE_ENTITY, "The two passwords are not the same.".to_owned());
     }
     match visit.auth().choose_password(TENANT, ticket, new).await {
-        Ok(step) => next(&visit, &step),
-        Err(refusal) => refused(&visit, refusal, "", again),
+        Ok(step) => {
+            if let Step::SignedIn(signed_in) = &step {
+                let agent = Agent::user(&signed_in.user);
+                visit.record(Record::of(Event::Account, Cow::Owned(agent)).saying(ANOTHER_PASSWORD)).await?;
+            }
+            next(&visit, &step, "password, which was changed").await
+        }
+        Err(refusal) => {
+            let attempt = Attempt { event: Event::Account, by: "ticket", user: None };
+            refused(&visit, attempt, refusal, "", again).await
+        }
     }
 }
 
@@ -149,6 +171,7 @@ fn password_form(visit: &Visit, csrf: &str, ticket: &str, status: StatusCode, er
 pub async fn sign_out(visit: Visit) -> Answer {
     if let Some(person) = visit.somebody().await? {
         visit.auth().sign_out(TENANT, &person.cookie).await?;
+        visit.record(Record::of(Event::SignOut, Cow::Owned(Agent::user(&person.user)))).await?;
     }
     let pending = visit.form.get("pending");
     let mut response = go_to(&pending.map_or_else(|| "sign-in?out=1".to_owned(), |_| at("sign-in", pending)));
@@ -158,12 +181,14 @@ pub async fn sign_out(visit: Visit) -> Answer {
     Ok(response)
 }
 
-/// The page of the next step.
-fn next(visit: &Visit, step: &Step) -> Answer {
+/// The page of the next step, after what was proven by `by`.
+async fn next(visit: &Visit, step: &Step, by: &'static str) -> Answer {
     let pending = visit.form.get("pending");
     let (csrf, _) = visit.guard()?;
     match step {
         Step::SignedIn(signed_in) => {
+            let agent = Agent::user(&signed_in.user);
+            visit.record(Record::of(Event::SignIn, Cow::Owned(agent)).saying(by)).await?;
             let address = if pending.is_some() { at("consent", pending) } else { at("apps", None) };
             Ok(enter(visit, &signed_in.cookie, &address))
         }
@@ -178,13 +203,43 @@ fn next(visit: &Visit, step: &Step) -> Answer {
     }
 }
 
+/// What somebody tried to prove.
+pub(super) struct Attempt<'a> {
+    /// What for.
+    pub(super) event: Event,
+    /// By what.
+    pub(super) by: &'static str,
+    /// The account, where there is one.
+    pub(super) user: Option<&'a User>,
+}
+
+impl Attempt<'_> {
+    /// The record of an attempt that proved nothing; `None` for what was no attempt.
+    fn record(&self, refusal: &Refusal) -> Option<Record<'static>> {
+        let (event, status, why) = match refusal {
+            Refusal::Wrong => (self.event.clone(), StatusCode::UNAUTHORIZED, "not right"),
+            Refusal::Wait { .. } => {
+                (Event::Lockout, StatusCode::TOO_MANY_REQUESTS, "not looked at after too many failures")
+            }
+            Refusal::Expired | Refusal::Password(_) | Refusal::Failed(_) => return None,
+        };
+        let agent = self.user.map_or_else(Agent::default, Agent::user);
+        let note = format!("{}: {why}", self.by);
+        Some(Record::of(event, Cow::Owned(agent)).ended(status.as_u16()).saying(note))
+    }
+}
+
 /// The form again, with what is wrong with it, or another page.
-pub(super) fn refused(
+pub(super) async fn refused(
     visit: &Visit,
+    attempt: Attempt<'_>,
     refusal: Refusal,
     wrong: &str,
     again: impl FnOnce(StatusCode, String) -> Answer,
 ) -> Answer {
+    if let Some(record) = attempt.record(&refusal) {
+        visit.record(record).await?;
+    }
     match refusal {
         Refusal::Wrong => again(StatusCode::UNAUTHORIZED, wrong.to_owned()),
         Refusal::Password(weakness) => again(StatusCode::UNPROCESSABLE_ENTITY, weakness.to_string()),

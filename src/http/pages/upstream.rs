@@ -1,8 +1,11 @@
 //! `/auth/upstream/{name}` and `/auth/upstream/{name}/callback`: the way to another provider and back.
 
 use super::{Answer, Failure, TENANT, Visit, at, enter, go_to, with_cookie};
+use crate::audit::{Event, Record};
+use crate::auth::agent::Agent;
 use crate::auth::upstream::UpstreamError;
 use actix_web::web::Path;
+use std::borrow::Cow;
 
 /// The longest id of a request that waits, in bytes: no record has a longer one.
 const LONGEST_ID: usize = 255;
@@ -21,10 +24,33 @@ pub async fn start(visit: Visit, name: Path<String>) -> Answer {
 pub async fn callback(visit: Visit, name: Path<String>) -> Answer {
     let cookie = visit.cookie(visit.auth().upstream_cookie_name());
     let arrival = visit.auth().finish_upstream(TENANT, &name, &visit.form, cookie.as_deref()).await;
-    let arrival = arrival.map_err(|error| failure(&name, error))?;
+    let arrival = match arrival {
+        Ok(arrival) => arrival,
+        Err(error) => {
+            if let Some((status, why)) = refusal(&error) {
+                visit.record(signed_in(&name, Agent::default()).ended(status).saying(why)).await?;
+            }
+            return Err(failure(&name, error));
+        }
+    };
+    visit.record(signed_in(&name, Agent::user(&arrival.signed_in.user))).await?;
     let pending = arrival.pending.as_deref();
     let page = if pending.is_some() { at("consent", pending) } else { at("apps", None) };
     Ok(enter(&visit, &arrival.signed_in.cookie, &format!("../../{page}")))
+}
+
+/// The record of a sign-in through a provider.
+fn signed_in(provider: &str, agent: Agent) -> Record<'_> {
+    Record::of(Event::SignIn, Cow::Owned(agent)).named(provider).saying("another provider")
+}
+
+/// What the ledger says of a sign-in that failed: a status and why, where it is the one who tried.
+const fn refusal(error: &UpstreamError) -> Option<(u16, &'static str)> {
+    match error {
+        UpstreamError::Refused(_) => Some((403, "another provider: what it answered lets nobody in")),
+        UpstreamError::Expired => Some((400, "another provider: not begun in this browser, or too late")),
+        UpstreamError::Unknown | UpstreamError::Unreachable(_) | UpstreamError::Failed(_) => None,
+    }
 }
 
 /// The page for what went wrong. The log hears more than the browser.

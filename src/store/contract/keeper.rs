@@ -240,7 +240,7 @@ fn tenants_share_nothing(keeper: &dyn Keeper, tenant: TenantId) -> Result<(), Br
 
 fn the_epoch_tells(keeper: &dyn Keeper, tenant: TenantId) -> Result<(), Breach> {
     let mut last = keeper.epoch(tenant);
-    let passing = ["code", "jti", "attempt"].map(|kind| put(kind, "a", ""));
+    let passing = ["code", "jti", "attempt", "job"].map(|kind| put(kind, "a", ""));
     let quiet = [passing.to_vec(), vec![remove("user", "never")], vec![remove("code", "a")]];
     for changes in quiet {
         keep(keeper, tenant, changes)?;

@@ -4,8 +4,10 @@ use super::folder::{self, Mark, MarkFile};
 use super::open::{Unverified, open_unverified, set_copies_aside};
 use super::record::{Head, Header, open_keys, open_record, unpack_history};
 use super::tables::{Tables, failed};
-use super::{Options, block, io_error, kept, layout, log, view};
+use super::{Options, block, erase, io_error, kept, layout, log, view};
 use crate::clock::Micros;
+use super::ledger::Walk;
+use crate::store::ledger::Form;
 use crate::store::seal::Sealer;
 use crate::store::{Rid, StoreError, StoreResult};
 use crate::tenant::TenantId;
@@ -31,6 +33,8 @@ pub struct Report {
     pub log_entries: u64,
     /// Records that are no resources.
     pub kept: u64,
+    /// AuditEvents of the ledger.
+    pub ledger: u64,
     /// What is wrong, a sentence each, without patient data; the first hundred.
     pub problems: Vec<String>,
     /// How many more problems there are.
@@ -55,7 +59,7 @@ impl Report {
 
 /// Checks a store that no process has open: every body and key list opens; every id leads to its record and every record
 /// back; histories have no gaps; postings are those of the key lists; the log has every version; records that are no resources
-/// open, and expire when the index says; the markers show no hole.
+/// open, and expire when the index says; the ledger's chain is whole; the markers show no hole.
 ///
 /// Nothing is changed, except what opening fjall itself does after an unclean stop (the journals are copied before).
 ///
@@ -74,6 +78,7 @@ pub fn check(options: &Options) -> StoreResult<Report> {
         let mut check = Check {
             tables: &opened.tables,
             sealer: &opened.sealer,
+            form: &*options.form,
             tenant,
             report: &mut report,
             sums: Sums::default(),
@@ -137,6 +142,7 @@ impl Sum {
 #[derive(Default)]
 struct Sums {
     ids: u64,
+    erased: u64,
     old_versions: u64,
     postings: Sum,
     log: FxHashMap<Box<str>, Sum>,
@@ -146,6 +152,7 @@ struct Sums {
 struct Check<'c> {
     tables: &'c Tables,
     sealer: &'c Sealer,
+    form: &'c dyn Form,
     tenant: TenantId,
     report: &'c mut Report,
     sums: Sums,
@@ -178,6 +185,7 @@ impl Check<'_> {
         }
         self.ids()?;
         self.history()?;
+        self.ledger()?;
         self.postings(head.generation)?;
         self.log()?;
         if let Some((time, rid)) = self.sums.newest
@@ -202,12 +210,18 @@ impl Check<'_> {
         let newest = self.sums.newest.get_or_insert((header.time, rid));
         *newest = (newest.0.max(header.time), newest.1.max(rid));
         self.sums.ids += 1;
-        self.sums.old_versions += header.version - 1;
+        let mark = Self::get(&self.tables.records, layout::erased(self.tenant, rid))?;
+        self.sums.erased += u64::from(mark.is_some());
+        let oldest = erase::oldest(mark.as_deref())?;
+        if oldest > header.version {
+            self.problem(&format!("the mark of erased versions of resource {} is beyond its versions", rid.0));
+        }
+        self.sums.old_versions += header.version.saturating_sub(oldest);
         let id = Self::get(&self.tables.index, layout::id(self.tenant, header.type_name, header.id))?;
         if id.map(|bytes| view::rid_of(&bytes)).transpose()? != Some(rid) {
             self.problem(&format!("the id of resource {} leads elsewhere", rid.0));
         }
-        for version in 1..header.version {
+        for version in oldest..header.version {
             match Self::get(&self.tables.history, layout::history(self.tenant, rid, version))? {
                 Some(old) => {
                     let (record, keys) = unpack_history(&old)?;
@@ -250,10 +264,25 @@ impl Check<'_> {
     }
 
     fn history(&mut self) -> StoreResult<()> {
+        let marks = count(&self.tables.records, layout::all_erased(self.tenant))?;
+        if marks != self.sums.erased {
+            self.problem(&format!("{marks} marks of erased versions are kept for {} resources", self.sums.erased));
+        }
         let count = count(&self.tables.history, layout::all_history(self.tenant))?;
         if count != self.sums.old_versions {
             self.problem(&format!("{count} old versions are kept, {} should be", self.sums.old_versions));
         }
+        Ok(())
+    }
+
+    fn ledger(&mut self) -> StoreResult<()> {
+        let Self { tables, sealer, form, tenant, .. } = *self;
+        let (sums, report) = (&mut self.sums, &mut *self.report);
+        let found = Walk { tables, sealer, form, tenant }.check(
+            |key, rid| sums.postings.add((form.type_name(), key, rid.0)),
+            |what| report.problem(format!("tenant {}: {what}", tenant.0)),
+        )?;
+        self.report.ledger += found;
         Ok(())
     }
 
@@ -334,7 +363,8 @@ pub fn rebuild(options: &Options, extractors: Option<super::rebuild::Extractors<
     }
     let Unverified { mut opened, found } = open_unverified(options, lock)?;
     for tenant in tenants(&opened.tables)? {
-        super::rebuild::tenant(&opened.tables, &opened.sealer, tenant, extractors)?;
+        let walk = Walk { tables: &opened.tables, sealer: &opened.sealer, form: &*options.form, tenant };
+        super::rebuild::tenant(walk, extractors)?;
     }
     super::checkpoint::flush(&opened.tables, || None)?;
     opened.mark.set(Mark { is_clean: true, synced: found.last, checkpoint: found.last })?;

@@ -2,9 +2,9 @@
 
 use super::Shared;
 use super::group::{Group, Lane, Prepared};
-use super::{kept, ledger};
 use super::queue::{Answer, Outcome, Queue};
 use super::tables::{Tables, failed};
+use super::{kept, ledger};
 use crate::clock::Micros;
 use crate::store::{StoreError, StoreResult};
 use crate::tenant::TenantId;
@@ -92,6 +92,7 @@ impl Committer {
         let slots = self.shared.options.most_groups_in_journals;
         self.shared.checkpoints.make_room(number, slots)?;
         let renewed = std::mem::take(&mut group.kept.renewed);
+        let gone = group.gone();
         let mut staged = std::mem::take(&mut group.staged);
         for (row, entry) in (self.next_row..).zip(&mut staged) {
             entry.row = Some(row);
@@ -102,6 +103,7 @@ impl Committer {
         for tenant in renewed {
             epochs.grow(tenant);
         }
+        tables.forget(&gone);
         self.number = number;
         let mut mark = mark.lock().unwrap_or_else(PoisonError::into_inner);
         let synced = super::folder::Mark { synced: number, ..mark.get() };

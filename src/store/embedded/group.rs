@@ -1,12 +1,13 @@
 //! One group of commits: checked one after the other, each seeing those before it, then written as one batch.
 
+mod erasing;
+
+use super::erase::Erasures;
 use super::kept::KeptEdits;
 use super::ledger::{Fold, Staged, seal_staged};
 use super::log::LogOfCommit;
 use super::postings::{PostingEdits, Scope};
-use super::record::{
-    Head, Header, pack_history, pack_keys, pack_patients, seal_keys, seal_record, with_added_keys,
-};
+use super::record::{Head, Header, pack_history, pack_keys, pack_patients, seal_keys, seal_record, with_added_keys};
 use super::tables::{Tables, failed};
 use super::touched::{Touched, TouchedType};
 use super::view::{keys_of, rid_of};
@@ -18,24 +19,27 @@ use crate::key::KeyList;
 use crate::store::ledger::Entry;
 use crate::store::seal::Sealer;
 use crate::store::{
-    Change, Commit, CommitError, Committed, Content, Expect, LogEntry, NewKeys, Rid, StoreError, StoreResult, Written,
+    Change, Commit, CommitError, Committed, Content, Erasure, Expect, LogEntry, NewKeys, Rid, StoreError, StoreResult,
+    Written,
 };
 use crate::tenant::TenantId;
 use fjall::{OwnedWriteBatch, PersistMode, Slice};
 use rustc_hash::{FxHashMap, FxHashSet};
+use std::sync::Arc;
 
 /// A commit whose key lists are packed already, which the callers do in parallel.
 pub(super) struct Prepared {
     pub commit_of: TenantId,
     pub changes: Vec<(Change, Packed)>,
     pub new_keys: Vec<(NewKeys, Vec<u8>)>,
+    pub erasures: Vec<Erasure>,
     pub keeps: Vec<Keep>,
     pub guards: Vec<crate::store::Guard>,
     pub read_at: Micros,
     /// Recorded if the commit happens.
     pub entry: Option<Entry>,
     /// What the ledger folds; nothing else then.
-    pub fold: Option<Fold>,
+    pub fold: Option<Arc<Fold>>,
 }
 
 /// What is made of the content of a change before it is committed; empty for a deletion.
@@ -55,8 +59,8 @@ impl From<Commit> for Prepared {
             (change, packed.unwrap_or_default())
         };
         let changes = commit.changes.into_iter().map(pack).collect();
-        let Commit { tenant, guards, read_at, entry, .. } = commit;
-        Self { changes, guards, read_at, entry, ..Self::of(tenant) }
+        let Commit { tenant, erasures, keeps, guards, read_at, entry, .. } = commit;
+        Self { changes, erasures, keeps, guards, read_at, entry, ..Self::of(tenant) }
     }
 }
 
@@ -66,6 +70,7 @@ impl Prepared {
             commit_of: tenant,
             changes: Vec::new(),
             new_keys: Vec::new(),
+            erasures: Vec::new(),
             keeps: Vec::new(),
             guards: Vec::new(),
             read_at: Micros(i64::MIN),
@@ -75,7 +80,7 @@ impl Prepared {
     }
 
     /// What makes ledgers longer.
-    pub(super) fn with_fold(fold: Fold) -> Self {
+    pub(super) fn with_fold(fold: Arc<Fold>) -> Self {
         Self { fold: Some(fold), ..Self::of(TenantId(0)) }
     }
 
@@ -95,7 +100,12 @@ impl Prepared {
 
     /// How many resources and other records it touches.
     pub(super) const fn len(&self) -> usize {
-        self.changes.len() + self.new_keys.len() + self.keeps.len()
+        self.changes.len() + self.new_keys.len() + self.erasures.len() + self.keeps.len()
+    }
+
+    /// Whether it changes records that are no resources, and nothing else.
+    const fn is_of_kept_only(&self) -> bool {
+        self.changes.is_empty() && self.new_keys.is_empty() && self.erasures.is_empty() && !self.keeps.is_empty()
     }
 }
 
@@ -133,11 +143,12 @@ pub(super) struct Group<'c> {
     states: FxHashMap<Vec<u8>, State>,
     history: Vec<(Vec<u8>, Vec<u8>)>,
     new_ids: Vec<(Vec<u8>, Rid)>,
+    erasures: Erasures,
     postings: PostingEdits,
     pub kept: KeptEdits,
     /// What the commits record.
     pub staged: Vec<Staged>,
-    fold: Option<Fold>,
+    fold: Option<Arc<Fold>>,
     changed: FxHashSet<TenantId>,
     /// The first number that this group gave out.
     bases: FxHashMap<TenantId, Rid>,
@@ -152,6 +163,7 @@ impl<'c> Group<'c> {
             states: FxHashMap::default(),
             history: Vec::new(),
             new_ids: Vec::new(),
+            erasures: Erasures::default(),
             postings: PostingEdits::default(),
             kept: KeptEdits::default(),
             staged: Vec::new(),
@@ -177,11 +189,15 @@ impl<'c> Group<'c> {
             self.fold = commit.fold;
             return Ok(Ok(Committed { time: now, written: Vec::new() }));
         }
-        if !commit.keeps.is_empty() {
-            let kept = self.kept.add(self.tables, self.sealer, tenant, &commit.keeps, now);
-            return Ok(kept.map(|()| Committed { time: now, written: Vec::new() }));
+        if commit.is_of_kept_only() {
+            let kept = self.keep(&commit, now).map(|()| Committed { time: now, written: Vec::new() });
+            if kept.is_ok() {
+                self.stage(tenant, commit.entry);
+            }
+            return Ok(kept);
         }
-        let checked = match self.check(&commit) {
+        let checked = self.check(&commit).and_then(|checked| Ok((checked, self.plan(&commit)?)));
+        let (checked, planned) = match checked.and_then(|checked| self.keep(&commit, now).map(|()| checked)) {
             Ok(checked) => checked,
             Err(error) => return Ok(Err(error)),
         };
@@ -189,7 +205,7 @@ impl<'c> Group<'c> {
         let time = now.max(Micros(lane.head.time.0.saturating_add(1)));
         let mut writing = Writing { tenant, time, log: LogOfCommit::default(), touched: Vec::new() };
         let mut written = Vec::with_capacity(checked.len());
-        let mut is_changed = false;
+        let mut is_changed = !planned.is_empty();
         for (index, ((change, packed), checked)) in commit.changes.into_iter().zip(checked).enumerate() {
             is_changed |= !checked.is_idle;
             written.push(self.write(&mut writing, index, change, &packed, checked)?);
@@ -199,8 +215,10 @@ impl<'c> Group<'c> {
             is_changed |= done.changed;
             written.push(done);
         }
-        let entry = commit.entry.map(|entry| Staged { tenant, entry, row: Some(0) });
-        self.staged.extend(entry);
+        for planned in planned {
+            self.erase(&mut writing, planned)?;
+        }
+        self.stage(tenant, commit.entry);
         let lane = self.lane(tenant)?;
         lane.head.time = time;
         if is_changed {
@@ -211,8 +229,18 @@ impl<'c> Group<'c> {
         Ok(Ok(Committed { time, written }))
     }
 
+    /// Lets the ledger have what a commit records.
+    fn stage(&mut self, tenant: TenantId, entry: Option<Entry>) {
+        self.staged.extend(entry.map(|entry| Staged { tenant, entry, row: Some(0) }));
+    }
+
     fn lane(&mut self, tenant: TenantId) -> StoreResult<&mut Lane> {
         lane(self.tables, self.lanes, tenant)
+    }
+
+    /// The keys of the ids that the group makes free.
+    pub(super) fn gone(&self) -> Vec<Vec<u8>> {
+        self.erasures.gone()
     }
 
     fn check(&mut self, commit: &Prepared) -> Result<Vec<Checked>, CommitError> {
@@ -248,6 +276,9 @@ impl<'c> Group<'c> {
     fn state(&self, tenant: TenantId, id_key: &[u8]) -> StoreResult<Option<State>> {
         if let Some(state) = self.states.get(id_key) {
             return Ok(Some(state.clone()));
+        }
+        if self.erasures.is_gone(id_key) {
+            return Ok(None);
         }
         let get = |keyspace: &fjall::Keyspace, key: &[u8]| keyspace.get(key).map_err(|error| failed(&error));
         let Some(rid) = get(&self.tables.index, id_key)? else { return Ok(None) };
@@ -380,6 +411,8 @@ impl<'c> Group<'c> {
         for (key, value) in self.history {
             batch.insert(history, key, value);
         }
+        let new_ids: FxHashSet<&[u8]> = self.new_ids.iter().map(|(key, _)| &**key).collect();
+        self.erasures.write_to(self.tables, |id_key| new_ids.contains(id_key), &mut batch)?;
         for (key, rid) in self.new_ids {
             batch.insert(index, key, rid.0.to_be_bytes());
         }

@@ -6,6 +6,7 @@
 //! | records | head | `h` | [`super::record::Head`] |
 //! | records | current | `c` rid | a record |
 //! | records | keys | `k` rid | version, sealed key list |
+//! | records | erased | `e` rid | the oldest version that is kept, where older ones were erased |
 //! | records | kept | `s` kind 0 id | a record that is no resource: [`super::kept`] |
 //! | records | expiry | tenant `u32::MAX`, `x` time, then the key of a kept record | nothing |
 //! | history | history | `v` rid version | a record and its sealed key list |
@@ -39,6 +40,7 @@ const LOG: u8 = b'l';
 const IDS: u8 = b'i';
 const POSTINGS: u8 = b'p';
 const MARKS: u8 = b'm';
+const ERASED: u8 = b'e';
 const KEPT: u8 = b's';
 const EXPIRY: u8 = b'x';
 const LEDGER: u8 = b'a';
@@ -74,6 +76,16 @@ pub(super) fn current(tenant: TenantId, rid: Rid) -> [u8; 13] {
 
 pub(super) fn keys(tenant: TenantId, rid: Rid) -> [u8; 13] {
     numbered(tenant, KEYS, rid)
+}
+
+/// Where it stands which versions of a resource were erased.
+pub(super) fn erased(tenant: TenantId, rid: Rid) -> [u8; 13] {
+    numbered(tenant, ERASED, rid)
+}
+
+/// What all old versions of a resource start with.
+pub(super) fn history_of(tenant: TenantId, rid: Rid) -> [u8; 13] {
+    numbered(tenant, HISTORY, rid)
 }
 
 pub(super) fn history(tenant: TenantId, rid: Rid, version: u64) -> Vec<u8> {
@@ -190,6 +202,11 @@ pub(super) fn log_scope_of(key: &[u8]) -> Option<&str> {
 /// What all current records of a tenant start with.
 pub(super) fn all_current(tenant: TenantId) -> Vec<u8> {
     table(tenant, CURRENT, 0)
+}
+
+/// What all marks of erased versions of a tenant start with.
+pub(super) fn all_erased(tenant: TenantId) -> Vec<u8> {
+    table(tenant, ERASED, 0)
 }
 
 /// What all old versions of a tenant start with.

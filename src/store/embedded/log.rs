@@ -39,7 +39,7 @@ impl LogOfCommit {
     }
 }
 
-fn pack(entries: &[LogEntry], first: u32) -> Vec<u8> {
+pub(super) fn pack(entries: &[LogEntry], first: u32) -> Vec<u8> {
     let mut out = Vec::with_capacity(entries.len() * 5);
     for entry in entries {
         varint::push(u64::from(entry.index - first), &mut out);

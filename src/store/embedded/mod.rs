@@ -4,6 +4,7 @@ mod block;
 mod check;
 mod checkpoint;
 mod committer;
+mod erase;
 mod folder;
 mod group;
 mod kept;
@@ -22,8 +23,8 @@ mod varint;
 mod view;
 mod watch;
 
-use super::seal::Sealer;
 use super::ledger::{Blocks, Entry, Form, Head, Ledger, Opaque};
+use super::seal::Sealer;
 use super::{Backend, Commit, CommitError, Committed, NewKeys, StoreError, StoreResult, View};
 use crate::auth::keeper::{Epochs, Keep, Keeper, KeeperError, Kept, check_form};
 use crate::clock::Clock;
@@ -214,12 +215,33 @@ impl Backend for Embedded {
     }
 
     fn commit(&self, commit: Commit) -> BoxFuture<'static, Result<Committed, CommitError>> {
-        self.submit(commit.into())
+        match check_form(&commit.keeps) {
+            Ok(()) => self.submit(commit.into()),
+            Err(error) => Box::pin(async move { Err(StoreError::Closed(error.to_string()).into()) }),
+        }
     }
 
     fn reindex(&self, tenant: TenantId, keys: Vec<NewKeys>) -> BoxFuture<'static, Result<usize, CommitError>> {
         let answered = self.submit(Prepared::with_new_keys(tenant, keys));
         Box::pin(async { Ok(answered.await?.written.iter().filter(|written| written.changed).count()) })
+    }
+
+    fn compact(&self) -> StoreResult<()> {
+        let Shared { tables, queue, .. } = &*self.shared;
+        checkpoint::flush(tables, || queue.failure())?;
+        tables
+            .all()
+            .into_iter()
+            .try_for_each(|keyspace| keyspace.major_compact().map_err(|error| tables::failed(&error)))
+    }
+
+    fn seal_file(&self, tenant: TenantId, name: &str, plain: &[u8]) -> StoreResult<Vec<u8>> {
+        let Shared { sealer, clock, .. } = &*self.shared;
+        sealer.seal_file(tenant, name, clock.now(), plain)
+    }
+
+    fn open_file(&self, tenant: TenantId, name: &str, sealed: &[u8]) -> StoreResult<Vec<u8>> {
+        self.shared.sealer.open_file(tenant, name, sealed)
     }
 
     fn is_local(&self) -> bool {

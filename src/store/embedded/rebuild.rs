@@ -1,6 +1,7 @@
 //! Makes what can be derived from the records anew: postings (in a new generation), ids, and the head of a tenant.
 
 use super::check::{entries, rid_in};
+use super::ledger::Walk;
 use super::postings::Scope;
 use super::record::{Head, Header, open_keys, open_record, pack_keys, seal_keys, with_added_keys};
 use super::tables::{Tables, failed};
@@ -25,12 +26,8 @@ const PART: usize = 4096;
 const REMOVED_TOGETHER: usize = 10_000;
 
 /// Rebuilds one tenant. The old generation is in use until the new one is whole.
-pub(super) fn tenant(
-    tables: &Tables,
-    sealer: &Sealer,
-    tenant: TenantId,
-    extractors: Option<Extractors<'_>>,
-) -> StoreResult<()> {
+pub(super) fn tenant(ledger: Walk<'_>, extractors: Option<Extractors<'_>>) -> StoreResult<()> {
+    let Walk { tables, sealer, tenant, .. } = ledger;
     let stored = tables.records.get(layout::head(tenant)).map_err(|error| failed(&error))?;
     let old = stored.and_then(|bytes| Head::unpack(&bytes).ok()).unwrap_or(Head::FIRST);
     let generation = old.generation.wrapping_add(1);
@@ -55,6 +52,15 @@ pub(super) fn tenant(
         }
     }
     part.write()?;
+    ledger.postings(generation, |writes| {
+        let mut batch = durable(tables);
+        for (key, value) in writes {
+            if let Some(value) = value {
+                batch.insert(&tables.index, key, value);
+            }
+        }
+        batch.commit().map_err(|error| failed(&error))
+    })?;
     remove_ids_without_records(tables, tenant)?;
     let mut switch = durable(tables);
     switch.insert(&tables.records, layout::head(tenant), head.pack());

@@ -175,7 +175,8 @@ pub(super) fn pack_patients(patients: &[Box<str>]) -> Vec<u8> {
     out
 }
 
-fn unpack_patients(mut packed: &[u8]) -> Box<[Box<str>]> {
+/// The reverse of [`pack_patients`].
+pub(super) fn unpack_patients(mut packed: &[u8]) -> Box<[Box<str>]> {
     std::iter::from_fn(|| Some(std::str::from_utf8(varint::take_bytes(&mut packed)?).ok()?.into())).collect()
 }
 

@@ -5,6 +5,7 @@ use fjall::config::{BlockSizePolicy, BloomConstructionPolicy, FilterPolicy, Filt
 use fjall::{Database, Keyspace, KeyspaceCreateOptions};
 use quick_cache::sync::Cache;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -17,9 +18,11 @@ pub(super) struct Tables {
     pub history: Keyspace,
     /// Ids and postings.
     pub index: Keyspace,
-    /// Numbers of resources by the key of their id. An id has the same number for ever, so nothing here can be out of date;
-    /// a snapshot older than the resource finds no record under the number.
-    pub numbers: Cache<Box<[u8]>, Rid>,
+    /// Numbers of resources by the key of their id. An id has the same number until the resource is erased; a snapshot older than
+    /// the resource finds no record under the number.
+    numbers: Cache<Box<[u8]>, Rid>,
+    /// Grows with each group that makes ids free, before they leave the cache.
+    freed: AtomicU64,
 }
 
 /// Ids whose numbers are kept at hand, about 100 bytes each.
@@ -53,7 +56,39 @@ impl Tables {
             index: keyspace("index", 4, 32)?,
             db,
             numbers: Cache::new(NUMBERS),
+            freed: AtomicU64::new(0),
         })
+    }
+
+    /// What a view has to remember, from before its snapshot is taken, to use the cache of numbers.
+    pub(super) fn freed(&self) -> u64 {
+        self.freed.load(Ordering::SeqCst)
+    }
+
+    /// The number of an id, if the cache has it. Not for a view from before ids were made free: its numbers may be others.
+    pub(super) fn number(&self, id_key: &[u8], freed: u64) -> Option<Rid> {
+        self.numbers.get(id_key).filter(|_| self.freed() == freed)
+    }
+
+    /// Puts the number of an id into the cache, unless ids were made free since the view was opened.
+    pub(super) fn remember(&self, id_key: Vec<u8>, rid: Rid, freed: u64) {
+        let key: Box<[u8]> = id_key.into();
+        self.numbers.insert(key.clone(), rid);
+        // Looked at afterwards: who frees the id removes it from the cache after it has counted.
+        if self.freed() != freed {
+            self.numbers.remove(&key);
+        }
+    }
+
+    /// Forgets ids that are free now.
+    pub(super) fn forget(&self, ids: &[Vec<u8>]) {
+        if ids.is_empty() {
+            return;
+        }
+        self.freed.fetch_add(1, Ordering::SeqCst);
+        for id in ids {
+            self.numbers.remove(&id[..]);
+        }
     }
 
     /// Every keyspace.

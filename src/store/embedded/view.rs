@@ -1,15 +1,15 @@
 //! A snapshot of one tenant.
 
 use super::ledger::{Entries, Place};
-use super::record::{Head, Header, open_keys, open_record, unpack_history, with_added_keys};
+use super::record::{Head, Header, open_keys, open_record, unpack_history, unpack_patients, with_added_keys};
 use super::tables::{Tables, failed};
-use super::{block, layout, log::LogBack};
+use super::{block, erase, layout, log::LogBack};
 use crate::clock::Micros;
 use crate::key::range::after_prefix;
 use crate::key::{KeyList, KeyRange, Tail};
 use crate::store::ledger::number_of;
 use crate::store::seal::Sealer;
-use crate::store::{LogEntry, Position, Posting, Postings, Rid, Runs, StoreError, StoreResult, Version, View};
+use crate::store::{LogEntry, Outline, Position, Posting, Postings, Rid, Runs, StoreError, StoreResult, Version, View};
 use crate::tenant::TenantId;
 use fjall::{Keyspace, Readable, Slice};
 use std::collections::BTreeSet;
@@ -23,12 +23,15 @@ pub(super) struct TenantView {
     snapshot: fjall::Snapshot,
     tenant: TenantId,
     head: OnceLock<StoreResult<Head>>,
+    /// See [`Tables::freed`].
+    freed: u64,
 }
 
 impl TenantView {
     pub(super) fn new(tables: Arc<Tables>, sealer: Arc<Sealer>, entries: Arc<Entries>, tenant: TenantId) -> Self {
+        let freed = tables.freed();
         let snapshot = tables.db.snapshot();
-        Self { tables, sealer, entries, snapshot, tenant, head: OnceLock::new() }
+        Self { tables, sealer, entries, snapshot, tenant, head: OnceLock::new(), freed }
     }
 
     fn get(&self, keyspace: &Keyspace, key: impl AsRef<[u8]>) -> StoreResult<Option<Slice>> {
@@ -97,12 +100,12 @@ impl View for TenantView {
             return Ok(Entries::is_there(self.ledger(), number)?.then(|| Rid::of_entry(number)));
         }
         let key = layout::id(self.tenant, type_name, id);
-        if let Some(rid) = self.tables.numbers.get(&key[..]) {
+        if let Some(rid) = self.tables.number(&key, self.freed) {
             return Ok(Some(rid));
         }
         let Some(bytes) = self.get(&self.tables.index, &key)? else { return Ok(None) };
         let rid = rid_of(&bytes)?;
-        self.tables.numbers.insert(key.into(), rid);
+        self.tables.remember(key, rid, self.freed);
         Ok(Some(rid))
     }
 
@@ -130,6 +133,29 @@ impl View for TenantView {
         }
         let old = self.get(&self.tables.history, layout::history(self.tenant, rid, version))?;
         old.map(|old| open_record(&self.sealer, self.tenant, rid, unpack_history(&old)?.0)).transpose()
+    }
+
+    fn oldest(&self, rid: Rid) -> StoreResult<u64> {
+        erase::oldest(self.get(&self.tables.records, layout::erased(self.tenant, rid))?.as_deref())
+    }
+
+    fn resources(&self, from: Rid) -> Box<dyn Iterator<Item = StoreResult<Outline>> + '_> {
+        let rows = layout::current(self.tenant, from)..=layout::current(self.tenant, Rid(u64::MAX));
+        Box::new(self.snapshot.range(&self.tables.records, rows).map(|row| {
+            let (key, record) = row.into_inner().map_err(|error| failed(&error))?;
+            let (header, _) = Header::unpack(&record)?;
+            let rid = rid_of(key.last_chunk::<8>().map_or(&[][..], |number| &number[..]))?;
+            Ok(Outline {
+                rid,
+                type_name: header.type_name.into(),
+                id: header.id.into(),
+                version: header.version,
+                oldest: if header.version > 1 { self.oldest(rid)? } else { 1 },
+                time: header.time,
+                is_deleted: header.body.is_none(),
+                patients: unpack_patients(header.patients),
+            })
+        }))
     }
 
     fn keys(&self, rid: Rid) -> StoreResult<Option<KeyList>> {

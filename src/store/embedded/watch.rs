@@ -58,6 +58,11 @@ impl Watch {
         })
     }
 
+    /// Whether the disk does not answer.
+    pub(super) fn is_hung(&self) -> bool {
+        self.is_hung.load(Ordering::Acquire)
+    }
+
     pub(super) fn end(&self) {
         *self.is_ending.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.ending.notify_all();

@@ -7,8 +7,8 @@ use pharos::app::{App, Secrets};
 use pharos::audit::form::AuditEvents;
 use pharos::clock::{FixedClock, Micros};
 use pharos::config::Config;
-use pharos::store::Store;
 use pharos::store::embedded::{Embedded, Options};
+use pharos::store::{Backend, Store};
 use std::net::TcpListener;
 use std::ops::Deref;
 use std::sync::{Arc, mpsc};
@@ -45,6 +45,11 @@ impl Server {
 
     /// The same, with other settings.
     pub fn with(change: impl FnOnce(&mut Config)) -> Self {
+        Self::over(change, |store| store)
+    }
+
+    /// The same, on a store that stands before the one on disk.
+    pub fn over(change: impl FnOnce(&mut Config), wrap: impl FnOnce(Arc<dyn Backend>) -> Arc<dyn Backend>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -57,7 +62,7 @@ impl Server {
         options.form = Arc::new(AuditEvents::new(&config.base_url()));
         let embedded = Embedded::open(options, clock.clone()).unwrap();
         let secrets = Secrets { cursors: [7; 32], checkpoints: [8; 32] };
-        let app = Arc::new(App::new(config, Store::new(Arc::new(embedded)), &secrets, clock).unwrap());
+        let app = Arc::new(App::new(config, Store::new(wrap(Arc::new(embedded))), &secrets, clock).unwrap());
         let (handle, thread) = serve(Arc::clone(&app), listener);
         let client = Client::new(format!("http://{address}/fhir"));
         Self { client, app, handle, thread: Some(thread), _folder: folder }
@@ -90,6 +95,7 @@ impl Drop for Server {
         // The order to stop is sent when `stop` is called; the future only waits for it to be done.
         drop(self.handle.stop(false));
         let stopped = self.thread.take().is_none_or(|thread| thread.join().is_ok());
+        self.app.stop();
         let closed = self.app.store().close();
         if !std::thread::panicking() {
             assert!(stopped && closed.is_ok(), "the server did not end well: {closed:?}");

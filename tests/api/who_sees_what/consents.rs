@@ -38,16 +38,23 @@ pub fn active(world: &World) -> impl Iterator<Item = &Value> {
 
 /// Whether all patients whom a resource is about permit an action: `access`, `collect` or `correct`.
 pub fn permit(world: &World, who: &Recipient, action: &str, content: &Value) -> bool {
-    let patients = match text(content, "resourceType") {
+    patients(content).iter().all(|patient| permits(world, who, action, content, patient))
+}
+
+/// Whom a resource is about.
+pub fn patients(content: &Value) -> Vec<String> {
+    match text(content, "resourceType") {
         "Patient" => vec![text(content, "id").to_owned()],
         _ => patients_of(content),
-    };
-    patients.iter().all(|patient| {
-        let reference = format!("Patient/{patient}");
-        let is_own = who.is_person && who.reference.as_deref() == Some(&*reference);
-        let ask = Ask { world, who, action, content, identity: Identity::of(world, who) };
-        is_own || active(world).filter(|it| it["patient"]["reference"] == *reference).all(|it| ask.is_permitted(it))
-    })
+    }
+}
+
+/// Whether one patient permits an action.
+pub fn permits(world: &World, who: &Recipient, action: &str, content: &Value, patient: &str) -> bool {
+    let reference = format!("Patient/{patient}");
+    let is_own = who.is_person && who.reference.as_deref() == Some(&*reference);
+    let ask = Ask { world, who, action, content, identity: Identity::of(world, who) };
+    is_own || active(world).filter(|it| it["patient"]["reference"] == *reference).all(|it| ask.is_permitted(it))
 }
 
 /// What is known of a recipient.
@@ -158,7 +165,7 @@ impl Ask<'_> {
         };
         let data_period = match &provision["dataPeriod"] {
             Value::Null => Met::Yes,
-            period => sure(is_within(period, &self.day())),
+            period => self.took_place_in(period),
         };
         [
             period,
@@ -319,6 +326,22 @@ impl Ask<'_> {
                 references(self.content, &[element]).iter().any(|one| one == reference)
             }
         })
+    }
+
+    /// Whether what a resource tells of took place in a period: a Consent may take longer.
+    fn took_place_in(&self, period: &Value) -> Met {
+        let span = &self.content["provision"]["period"];
+        if text(self.content, "resourceType") != "Consent" || span.is_null() {
+            return sure(is_within(period, &self.day()));
+        }
+        let bound = |of: &Value, name: &str, open: &str| of[name].as_str().unwrap_or(open).to_owned();
+        let [from, own_from] = [period, span].map(|of| bound(of, "start", "0000"));
+        let [to, own_to] = [period, span].map(|of| bound(of, "end", "9999"));
+        match () {
+            () if from <= own_from && own_to <= to => Met::Yes,
+            () if own_from <= to && from <= own_to => Met::Maybe,
+            () => Met::No,
+        }
     }
 
     /// When what a resource tells of took place, or when it was stored.

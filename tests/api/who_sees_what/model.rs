@@ -59,7 +59,7 @@ struct Right {
 pub struct Rights {
     sides: Vec<Vec<Right>>,
     /// For whom patients' consents count: not in an emergency.
-    recipient: Option<Recipient>,
+    pub recipient: Option<Recipient>,
 }
 
 /// A role as the model knows it.
@@ -129,12 +129,12 @@ impl Rights {
 
     /// Whether it reaches all of a type, whatever patients consent to.
     pub fn all(&self, world: &World, letter: char, type_name: &str) -> bool {
-        let is_open = is_nobodys(type_name) || (type_name == "Consent" && self.keeps_consents());
+        let is_open = is_nobodys(type_name) || (["AuditEvent", "Consent"].contains(&type_name) && self.keeps_privacy());
         self.all_by_scopes(letter, type_name) && (is_open || !self.is_narrowed(world))
     }
 
     /// Who may write Consents, and a person who may read the ledger.
-    fn keeps_consents(&self) -> bool {
+    fn keeps_privacy(&self) -> bool {
         ['c', 'u', 'd'].iter().any(|letter| self.covers(*letter, "Consent"))
             || (self.recipient.as_ref().is_some_and(|who| who.is_person)
                 && ['r', 's'].iter().any(|letter| self.covers(*letter, "AuditEvent")))
@@ -173,7 +173,7 @@ impl Rights {
     /// What must not be seen can't be changed either.
     fn is_consented(&self, world: &World, letter: char, content: &Value) -> bool {
         let Some(who) = &self.recipient else { return true };
-        if text(content, "resourceType") == "Consent" && self.keeps_consents() {
+        if ["AuditEvent", "Consent"].contains(&text(content, "resourceType")) && self.keeps_privacy() {
             return true;
         }
         let actions: &[&str] = match letter {

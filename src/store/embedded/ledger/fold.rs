@@ -2,6 +2,7 @@
 
 use super::staging::{Staged, Unfolded};
 use crate::clock::Micros;
+use crate::key::KeyList;
 use crate::store::embedded::postings::{PostingEdits, Scope, Write};
 use crate::store::embedded::record::Head as TenantHead;
 use crate::store::embedded::tables::{Tables, failed};
@@ -10,8 +11,7 @@ use crate::store::ledger::{BlockHeader, Entry, Form, Head, hash_of};
 use crate::store::seal::{Place, Purpose, Sealer};
 use crate::store::{Rid, StoreError, StoreResult};
 use crate::tenant::TenantId;
-use crate::key::KeyList;
-use fjall::OwnedWriteBatch;
+use fjall::{Keyspace, OwnedWriteBatch};
 use std::collections::BTreeMap;
 
 /// Entries of one block: one that is read costs all of its block.
@@ -60,19 +60,26 @@ impl Fold {
         Ok(fold)
     }
 
+    /// Whether it is in the chains: the heads are as it leaves them.
+    pub(super) fn has_happened(&self, history: &Keyspace) -> StoreResult<bool> {
+        let (key, value) = self.history.last().map_or((&[][..], &[][..]), |(key, value)| (key, value));
+        let stored = history.get(key).map_err(|error| failed(&error))?;
+        Ok(stored.is_some_and(|stored| *stored == *value))
+    }
+
     /// Adds it to a batch.
-    pub(in crate::store::embedded) fn write_to(self, tables: &Tables, batch: &mut OwnedWriteBatch) {
-        for (key, value) in self.history {
-            batch.insert(&tables.history, key, value);
+    pub(in crate::store::embedded) fn write_to(&self, tables: &Tables, batch: &mut OwnedWriteBatch) {
+        for (key, value) in &self.history {
+            batch.insert(&tables.history, &key[..], &value[..]);
         }
-        for (key, value) in self.index {
+        for (key, value) in &self.index {
             match value {
-                Some(value) => batch.insert(&tables.index, key, value),
-                None => batch.remove(&tables.index, key),
+                Some(value) => batch.insert(&tables.index, &key[..], &value[..]),
+                None => batch.remove(&tables.index, &key[..]),
             }
         }
-        for row in self.rows {
-            batch.remove(&tables.history, layout::staged(row));
+        for row in &self.rows {
+            batch.remove(&tables.history, layout::staged(*row));
         }
         batch.insert(&tables.history, layout::folded(), self.number.to_be_bytes());
     }

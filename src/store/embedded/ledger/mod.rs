@@ -14,23 +14,28 @@
 //! | history, tenant `u32::MAX`, `w` number | an entry that was staged with a commit |
 //! | history, tenant `u32::MAX`, `y` | the last entry of the files that is folded |
 
+mod check;
 mod fold;
 mod read;
 mod staging;
 
+pub(super) use check::Walk;
 pub(super) use fold::Fold;
 pub(super) use read::{Entries, Place, blocks, head};
 pub(super) use staging::{Staged, Staging, next_row, seal_staged};
 
 use super::Shared;
 use super::group::Prepared;
-use crate::store::{StoreError, StoreResult};
+use crate::store::{CommitError, StoreError, StoreResult};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long a staged entry waits to be synced, at most: half of what is promised.
 const SYNC_EVERY: Duration = Duration::from_millis(25);
 /// How long a staged entry waits to be folded, at most.
 const FOLD_EVERY: Duration = Duration::from_secs(1);
+/// How often a disk that does not answer is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// As many are folded at once without waiting.
 const FOLD_AT: usize = 4096;
 
@@ -50,12 +55,29 @@ pub(super) fn run(shared: &Shared) {
 fn fold_all(shared: &Shared) -> StoreResult<()> {
     let unfolded = shared.staging.take();
     let through = unfolded.number;
-    let fold = Fold::of(&shared.tables, &shared.sealer, &*shared.entries.form, unfolded)?;
-    let outcome = shared.queue.add(Prepared::with_fold(fold), usize::MAX)?;
-    let outcome = outcome.blocking_recv();
-    outcome.map_err(|_| StoreError::Closed("the committer ended".into()))?.map_err(|error| match error {
-        crate::store::CommitError::Store(error) => error,
-        other => StoreError::Closed(other.to_string()),
-    })?;
+    let fold = Arc::new(Fold::of(&shared.tables, &shared.sealer, &*shared.entries.form, unfolded)?);
+    while let Err(error) = commit(shared, &fold) {
+        tracing::warn!(%error, "the ledger waits for the disk");
+        wait_for_disk(shared)?;
+        // It may have happened after all.
+        if fold.has_happened(&shared.tables.history)? {
+            break;
+        }
+    }
     shared.staging.folded(through)
+}
+
+fn commit(shared: &Shared, fold: &Arc<Fold>) -> Result<(), CommitError> {
+    let outcome = shared.queue.add(Prepared::with_fold(Arc::clone(fold)), usize::MAX)?;
+    let outcome = outcome.blocking_recv();
+    outcome.unwrap_or_else(|_| Err(StoreError::Closed("the committer ended".into()).into())).map(drop)
+}
+
+/// Waits until a disk that did not answer does so again.
+fn wait_for_disk(shared: &Shared) -> StoreResult<()> {
+    while shared.watch.is_hung() {
+        shared.queue.closed().map_or(Ok(()), Err)?;
+        std::thread::sleep(LOOK_EVERY);
+    }
+    shared.queue.closed().map_or(Ok(()), Err)
 }

@@ -2,10 +2,10 @@
 
 use super::fold;
 use crate::key::KeyList;
+use crate::store::body::Body;
 use crate::store::embedded::layout;
 use crate::store::embedded::record::with_added_keys;
 use crate::store::embedded::tables::failed;
-use crate::store::body::Body;
 use crate::store::ledger::{Block, Entry, Form, Head, id_of};
 use crate::store::seal::Sealer;
 use crate::store::{Method, Rid, StoreError, StoreResult, Version};
@@ -77,9 +77,7 @@ impl Entries {
 
     /// Its search keys.
     pub(in crate::store::embedded) fn keys(&self, place: Place<'_>, number: u64) -> StoreResult<Option<KeyList>> {
-        self.with(place, number, |entry, part| {
-            Ok(with_added_keys(&self.form.keys(number, entry, part)?, entry.time))
-        })
+        self.with(place, number, |entry, part| Ok(with_added_keys(&self.form.keys(number, entry, part)?, entry.time)))
     }
 
     /// Whether there is one with this number.

@@ -1,0 +1,230 @@
+//! The runner: one part of one job after the other.
+
+use super::queue::Waiting;
+use super::{Job, Jobs, Lease, Part, State, Turn};
+use crate::auth::grant::Grant;
+use crate::auth::keeper::KeeperError;
+use crate::clock::Micros;
+use crate::error::{Category, Error, Result};
+use crate::store::{CommitError, StoreError};
+use crate::tenant::TenantId;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// How long a lease lasts: far longer than a part takes.
+const LEASE: i64 = 60_000_000;
+/// How often the runner looks for jobs that it was not told of: those of ended leases, of other processes, and scheduled ones.
+const POLL: Duration = Duration::from_secs(5);
+/// What the thread adds to its niceness, so that the system lets requests go first.
+const NICENESS: i32 = 10;
+
+/// The thread that runs jobs.
+pub(super) struct Runner(JoinHandle<()>);
+
+/// What comes after a turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// Another turn.
+    Again,
+    /// Nothing, or nothing before the next look around.
+    Nothing,
+}
+
+impl Jobs {
+    /// Runs jobs in a thread of their own until [`Jobs::stop`]; does nothing where they run already.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start(self: &Arc<Self>) -> Result<()> {
+        let mut runner = self.runner.lock().unwrap_or_else(PoisonError::into_inner);
+        if runner.is_some() {
+            return Ok(());
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(Error::internal)?;
+        let jobs = Arc::clone(self);
+        let run = move || {
+            if let Err(error) = rustix::process::nice(NICENESS) {
+                tracing::debug!(%error, "jobs run with the priority of requests");
+            }
+            runtime.block_on(jobs.run());
+        };
+        let thread = std::thread::Builder::new().name("pharos-jobs".into()).spawn(run).map_err(Error::internal)?;
+        *runner = Some(Runner(thread));
+        Ok(())
+    }
+
+    /// Ends the thread after the part it is at. What was not done goes on at the next start.
+    pub fn stop(&self) {
+        self.waiting().is_stopping = true;
+        self.arrival.notify_all();
+        let runner = self.runner.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(Runner(thread)) = runner
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread of the jobs ended abnormally");
+        }
+    }
+
+    async fn run(&self) {
+        let mut looked: Option<Instant> = None;
+        while !matches!(self.store.health(), Err(StoreError::Closed(_))) {
+            if looked.is_none_or(|looked| looked.elapsed() >= POLL) {
+                self.look_around().await;
+                looked = Some(Instant::now());
+            }
+            let next = {
+                let is_idle = |waiting: &mut Waiting| !waiting.is_stopping && waiting.fair.is_empty();
+                let waited = self.arrival.wait_timeout_while(self.waiting(), POLL, is_idle);
+                let (mut waiting, _) = waited.unwrap_or_else(PoisonError::into_inner);
+                if waiting.is_stopping {
+                    return;
+                }
+                waiting.fair.pop()
+            };
+            if let Some((tenant, id)) = next {
+                self.turn_and_queue(tenant, id).await;
+            }
+        }
+    }
+
+    /// Queues what waits in the store, and what is due.
+    pub(super) async fn look_around(&self) {
+        let tenants: Vec<_> = self.waiting().tenants.iter().copied().collect();
+        for tenant in tenants {
+            for schedule in &self.schedules {
+                if let Err(error) = self.keep_schedule(tenant, schedule, self.clock.now()).await {
+                    tracing::warn!(?error, kind = schedule.kind, "a scheduled job can't be asked for");
+                }
+            }
+            match self.all(tenant) {
+                Ok(jobs) => {
+                    let under_way = jobs.into_iter().map(|(job, _)| job).filter(|job| !job.state.is_ended());
+                    under_way
+                        .filter(|job| self.may_take(job, self.clock.now()))
+                        .for_each(|job| self.queue(tenant, job.id));
+                }
+                Err(error) => tracing::warn!(?error, "the jobs of a tenant can't be read"),
+            }
+        }
+    }
+
+    /// Gives a job turns until it has ended or can't go on now: for the command line.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn run_to_end(&self, tenant: TenantId, id: &str) -> Result<Option<Job>> {
+        while self.turn(tenant, id).await? == Next::Again {}
+        self.get(tenant, id)
+    }
+
+    async fn turn_and_queue(&self, tenant: TenantId, id: String) {
+        match self.turn(tenant, &id).await {
+            Ok(Next::Again) => self.queue(tenant, id),
+            Ok(Next::Nothing) => {}
+            Err(error) => tracing::warn!(?error, job = id, "a job had no turn"),
+        }
+    }
+
+    /// Whether this process may work at a job: nobody does, or who did is gone. Only one process can have a local store open.
+    fn may_take(&self, job: &Job, now: Micros) -> bool {
+        job.lease.as_ref().is_none_or(|lease| lease.is_free_for(self.process(), now, self.store.is_local()))
+    }
+
+    /// One turn of one job.
+    async fn turn(&self, tenant: TenantId, id: &str) -> Result<Next> {
+        let Some((mut job, version)) = self.versioned(tenant, id)? else { return Ok(Next::Nothing) };
+        let now = self.clock.now();
+        if job.state.is_ended() || !self.may_take(&job, now) {
+            return Ok(Next::Nothing);
+        }
+        if job.is_cancelled {
+            self.end(&mut job, State::Cancelled);
+            return self.save(tenant, &job, version).await;
+        }
+        let Some(work) = self.works.iter().find(|work| work.kind() == job.kind) else {
+            return self.fail(tenant, job, version, "This version of the server has no such work.".into()).await;
+        };
+        let is_mine = job.lease.as_ref().is_some_and(|lease| lease.process == self.process());
+        job.lease = Some(Lease { process: self.process().to_owned(), until: now.0.saturating_add(LEASE) });
+        if !is_mine {
+            // Taken first, so that no other process begins the same part.
+            job.state = State::Active;
+            job.started.get_or_insert(now.0);
+            return self.save(tenant, &job, version).await;
+        }
+        let grant = Grant::unrestricted(tenant);
+        let turn = Turn { job: &job, store: &self.store, grant: grant.clone(), now };
+        let step = std::panic::catch_unwind(AssertUnwindSafe(|| work.step(&turn)));
+        match step.unwrap_or_else(|_| Err(Error::internal("a job panicked"))) {
+            Ok(part) => self.commit(grant, job, version, part).await,
+            Err(error) if error.category == Category::Unavailable => self.postpone(tenant, job, version, &error).await,
+            Err(error) => {
+                tracing::warn!(?error, job = job.id, kind = job.kind, "a job failed");
+                let text = error.issues.iter().map(|issue| &*issue.diagnostics).collect::<Vec<_>>().join(" ");
+                self.fail(tenant, job, version, text).await
+            }
+        }
+    }
+
+    /// Commits a part and the job's record as one.
+    async fn commit(&self, grant: Grant, mut job: Job, version: u64, part: Part) -> Result<Next> {
+        let Part { mut commit, position, report, done, total, is_last } = part;
+        let before = job.clone();
+        (job.position, job.report, job.total, job.failure) = (position, report, total, None);
+        job.done += done;
+        job.changed = Some(self.clock.now().0);
+        if is_last {
+            self.end(&mut job, State::Done);
+        }
+        commit.keeps.push(self.kept(&job, version)?);
+        let tenant = grant.tenant();
+        match (self.commits)(grant, commit).await {
+            Ok(_) => {
+                self.changed.notify_waiters();
+                Ok(if is_last { Next::Nothing } else { Next::Again })
+            }
+            Err(CommitError::Stale { .. } | CommitError::Touched) => Ok(Next::Again),
+            // Whether it happened, the record tells at the next turn.
+            Err(CommitError::Store(
+                error @ (StoreError::OutcomeUnknown(_)
+                | StoreError::Busy
+                | StoreError::ReadOnly(_)
+                | StoreError::Closed(_)),
+            )) => {
+                tracing::warn!(%error, job = job.id, "the part of a job could not be committed");
+                Ok(Next::Nothing)
+            }
+            Err(CommitError::Store(error)) => {
+                tracing::error!(%error, job = job.id, kind = job.kind, "a job failed");
+                let text = "The store can't read what this job is about: `pharos check` names it.";
+                self.fail(tenant, before, version, text.into()).await
+            }
+        }
+    }
+
+    async fn postpone(&self, tenant: TenantId, mut job: Job, version: u64, error: &Error) -> Result<Next> {
+        tracing::warn!(?error, job = job.id, kind = job.kind, "a job can't go on now");
+        job.failure = error.issues.first().map(|issue| issue.diagnostics.clone().into_owned());
+        self.save(tenant, &job, version).await.map(|_| Next::Nothing)
+    }
+
+    async fn fail(&self, tenant: TenantId, mut job: Job, version: u64, why: String) -> Result<Next> {
+        job.failure = Some(why);
+        self.end(&mut job, State::Failed);
+        self.save(tenant, &job, version).await
+    }
+
+    /// Keeps the record. Where another changed it, the next turn sees what is wanted.
+    async fn save(&self, tenant: TenantId, job: &Job, version: u64) -> Result<Next> {
+        match self.store.keeper().keep(tenant, vec![self.kept(job, version)?]).await {
+            Ok(()) => {
+                self.changed.notify_waiters();
+                Ok(if job.state.is_ended() { Next::Nothing } else { Next::Again })
+            }
+            Err(KeeperError::Stale(_)) => Ok(Next::Again),
+            Err(error) => Err(error.into()),
+        }
+    }
+}

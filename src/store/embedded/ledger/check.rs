@@ -1,0 +1,91 @@
+//! Walking the chains of a stopped store: to check them, and to make their postings anew.
+
+use super::{blocks, fold, head};
+use crate::store::StoreResult;
+use crate::store::embedded::layout;
+use crate::store::embedded::postings::{PostingEdits, Write};
+use crate::store::embedded::record::with_added_keys;
+use crate::store::embedded::tables::Tables;
+use crate::store::ledger::{BlockHeader, Form, Head, hash_of};
+use crate::store::seal::Sealer;
+use crate::store::Rid;
+use crate::tenant::TenantId;
+
+/// Blocks whose postings are gathered before they are written.
+const PART: usize = 64;
+
+/// A tenant's ledger in a stopped store.
+#[derive(Clone, Copy)]
+pub(in crate::store::embedded) struct Walk<'w> {
+    pub tables: &'w Tables,
+    pub sealer: &'w Sealer,
+    pub form: &'w dyn Form,
+    pub tenant: TenantId,
+}
+
+impl Walk<'_> {
+    /// Follows the chain. Each posting that there has to be is given to `posting`, and each sentence of what is wrong to `problem`.
+    /// Answers how many numbers the entries take.
+    pub(in crate::store::embedded) fn check(
+        &self,
+        mut posting: impl FnMut(&[u8], Rid),
+        mut problem: impl FnMut(String),
+    ) -> StoreResult<u64> {
+        let stored = head(&self.tables.history, self.tenant)?;
+        let mut found = Head::FIRST;
+        for block in blocks(self.stored(), self.sealer, self.tenant, true) {
+            let block = block?;
+            let header = BlockHeader::unpack(&block.bytes)?.0;
+            if (header.first, header.before) != (found.next, found.hash) || block.place != header.first {
+                problem(format!("the ledger's chain is broken at entry {}", found.next.min(block.place)));
+            }
+            match block.entries {
+                Ok(entries) => {
+                    let mut number = header.first;
+                    for entry in entries {
+                        for keys in self.form.all_keys(number, &entry)? {
+                            with_added_keys(&keys, entry.time).iter().for_each(|key| posting(key, Rid::of_entry(number)));
+                            number += 1;
+                        }
+                    }
+                    if number != header.first + u64::from(header.count) {
+                        problem(format!("the block of the ledger at entry {} has another number of entries", header.first));
+                    }
+                }
+                Err(error) => problem(format!("the ledger from entry {} on: {error}", block.place)),
+            }
+            found = Head { next: header.first + u64::from(header.count), hash: hash_of(self.tenant, &block.bytes) };
+        }
+        if found != stored {
+            problem(format!("the ledger ends at entry {}, and not where its head says", found.next));
+        }
+        Ok(found.next)
+    }
+
+    /// Makes the postings of a generation, part by part.
+    pub(in crate::store::embedded) fn postings(
+        &self,
+        generation: u16,
+        mut write: impl FnMut(Vec<Write>) -> StoreResult<()>,
+    ) -> StoreResult<()> {
+        let mut edits = PostingEdits::default();
+        let mut gathered = 0;
+        for block in blocks(self.stored(), self.sealer, self.tenant, true) {
+            let block = block?;
+            // What does not open, the check names.
+            let Ok(entries) = block.entries else { continue };
+            let scope = (self.tenant, generation);
+            fold::index(&mut edits, self.form, scope, (block.place, block.place), &entries)?;
+            gathered += 1;
+            if gathered == PART {
+                write(std::mem::take(&mut edits).into_writes(&self.tables.index)?)?;
+                gathered = 0;
+            }
+        }
+        write(edits.into_writes(&self.tables.index)?)
+    }
+
+    fn stored(&self) -> fjall::Iter {
+        self.tables.history.prefix(layout::all_ledger(self.tenant))
+    }
+}
