@@ -160,7 +160,7 @@ impl Round {
         for patient in (1..=4).map(|number| format!("pat{number}")) {
             let about: Vec<_> = live().filter(|content| consents::patients(content).contains(&patient)).collect();
             let name = |content: &Value| format!("{}/{}", text(content, "resourceType"), text(content, "id"));
-            let asked: String = about.iter().map(|content| format!("&resource={}", name(content))).collect();
+            let asked: String = about.iter().flat_map(|content| ["&resource=".to_owned(), name(content)]).collect();
             // Who gets their own data needs no consent, and hears so once.
             if about.is_empty() || who.reference == Some(format!("Patient/{patient}")) {
                 continue;

@@ -184,7 +184,7 @@ fn a_hung_disk_is_refused_and_caught_up_with() {
         settle(&store);
         record(&store, "taken").unwrap();
         disk.order("hang");
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_mins(1);
         let refused = loop {
             match record(&store, "waiting") {
                 Err(error) => break error,
@@ -238,10 +238,12 @@ fn by_hand(options: &Options, change: impl FnOnce(&fjall::Keyspace)) {
     history.rotate_memtable_and_wait().unwrap();
 }
 
+/// What somebody does to the files.
+type Hand<'h> = &'h dyn Fn(&fjall::Keyspace);
+
 #[test]
 fn what_hands_alter_is_found_and_named() {
     let get = |history: &fjall::Keyspace, first| history.get(key(first)).unwrap().unwrap().to_vec();
-    type Hand<'h> = &'h dyn Fn(&fjall::Keyspace);
     let hands: [(&str, u64, Hand<'_>); 6] = [
         ("altered", 20, &|history| {
             let mut block = get(history, 20);
