@@ -51,7 +51,11 @@ static void note(int fd, off_t position, const struct stat *stat, const char *co
     const char *folder = getenv("PHAROS_FAULTS");
     char path[PATH_MAX], line[128];
     if (!folder) return;
-    if (length >= 0) {
+    if (length < 0) {
+        /* The number may have been that of a small file, which was deleted: its content is not this one's. */
+        snprintf(path, sizeof path, "%s/synced/%lu", folder, (unsigned long)stat->st_ino);
+        unlink(path);
+    } else {
         snprintf(path, sizeof path, "%s/synced/%lu.new", folder, (unsigned long)stat->st_ino);
         int copy = open(path, O_CREAT | O_TRUNC | O_WRONLY, 0600);
         if (copy >= 0) {
