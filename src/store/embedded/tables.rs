@@ -41,6 +41,7 @@ impl Tables {
                 KeyspaceCreateOptions::default()
                     .max_memtable_size(memtable_mib * MIB)
                     .data_block_size_policy(BlockSizePolicy::all(block_kib * 1024))
+                    // In one piece they are as large as hundreds of blocks, and push those out of the cache.
                     .filter_policy(FilterPolicy::new([FilterPolicyEntry::Bloom(BloomConstructionPolicy::BitsPerKey(
                         10.0,
                     ))]))
