@@ -1,7 +1,7 @@
 //! The three keyspaces in fjall and what its errors mean.
 
 use crate::store::{Rid, StoreError, StoreResult};
-use fjall::config::{BlockSizePolicy, BloomConstructionPolicy, FilterPolicy, FilterPolicyEntry};
+use fjall::config::{BlockSizePolicy, BloomConstructionPolicy, FilterPolicy, FilterPolicyEntry, PartitioningPolicy};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions};
 use quick_cache::sync::Cache;
 use std::path::Path;
@@ -42,6 +42,8 @@ impl Tables {
                     .max_memtable_size(memtable_mib * MIB)
                     .data_block_size_policy(BlockSizePolicy::all(block_kib * 1024))
                     // In one piece they are as large as hundreds of blocks, and push those out of the cache.
+                    .index_block_partitioning_policy(PartitioningPolicy::all(true))
+                    .filter_block_partitioning_policy(PartitioningPolicy::all(true))
                     .filter_policy(FilterPolicy::new([FilterPolicyEntry::Bloom(BloomConstructionPolicy::BitsPerKey(
                         10.0,
                     ))]))
