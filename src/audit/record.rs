@@ -184,7 +184,10 @@ impl<'a> Record<'a> {
     ///
     /// # Errors
     /// When it can't be written as JSON, which none can't.
-    pub fn entry(self, time: Micros) -> StoreResult<Entry> {
+    pub fn entry(mut self, time: Micros) -> StoreResult<Entry> {
+        for text in [&mut self.content.query, &mut self.content.note, &mut self.shape.name] {
+            cut(text);
+        }
         let failed = |error: serde_json::Error| StoreError::Io(format!("a record of the ledger: {error}"));
         let too_long = |_| StoreError::Io("a record of the ledger is too long".into());
         let mut bytes = vec![0; LENGTHS];
@@ -201,6 +204,17 @@ impl<'a> Record<'a> {
 }
 
 const LENGTHS: usize = 8;
+
+/// The longest text of a record, in bytes. A form can be as long as a body, and anybody may send one.
+pub const LONGEST_TEXT: usize = 16 * 1024;
+
+/// Cuts a text that is too long: it ends in `…` then.
+fn cut(text: &mut Option<Cow<'_, str>>) {
+    let Some(long) = text.as_mut().filter(|text| text.len() > LONGEST_TEXT) else { return };
+    let mut kept = long.get(..long.floor_char_boundary(LONGEST_TEXT)).unwrap_or_default().to_owned();
+    kept.push('…');
+    *long = Cow::Owned(kept);
+}
 
 /// How many resources an entry is served as: one, or where it names several patients, one for all of it and one for each of them.
 /// So who may see what concerns one patient learns of no other.
@@ -263,6 +277,9 @@ mod tests {
         assert_eq!(back.content, record.content);
         assert_eq!(parts(&entry.bytes).unwrap(), 1);
         assert_eq!(back.shape.agent, record.shape.agent);
+        record.content.query = Some("ä".repeat(LONGEST_TEXT).into());
+        let cut = Record::read(&record.entry(Micros(5)).unwrap()).unwrap().content.query.unwrap();
+        assert!(cut.len() <= LONGEST_TEXT + 3 && cut.ends_with("ä…"));
         assert!(Record::read(&Entry { time: Micros(0), bytes: b"\0\0\0\x01\0\0\0\x09{}".as_slice().into() }).is_err());
     }
 }

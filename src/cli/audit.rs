@@ -1,9 +1,8 @@
 //! `pharos audit`: the audit ledger of a store that no server has open. With a running server, ask `AuditEvent/$verify`.
 
-use super::{Failure, Settings, serve};
+use super::{Failure, OfTenant};
 use crate::app::App;
 use crate::audit::ledger::Verification;
-use crate::http;
 use crate::store::ledger::id_of;
 use crate::tenant::TenantId;
 use clap::{Args, Subcommand};
@@ -14,11 +13,8 @@ use std::path::PathBuf;
 pub struct Audit {
     #[command(subcommand)]
     action: Action,
-    /// The number of the tenant; the default tenant if not given.
-    #[arg(long, value_name = "T", global = true)]
-    tenant: Option<u32>,
     #[command(flatten)]
-    settings: Settings,
+    of: OfTenant,
 }
 
 #[derive(Debug, Subcommand)]
@@ -41,20 +37,13 @@ struct Verify {
 /// # Errors
 /// When the store can't be opened, or the ledger is not sound.
 pub fn run(command: Audit) -> Result<(), Failure> {
-    let config = command.settings.load()?;
-    serve::log_to_stderr(config.log_format);
-    let app = serve::open(config)?;
-    let tenant = command.tenant.map_or(TenantId::DEFAULT, TenantId);
-    let result = match command.action {
-        Action::Verify(verify) => self::verify(&app, tenant, &verify),
+    command.of.with(async |app, tenant| match command.action {
+        Action::Verify(verify) => self::verify(app, tenant, &verify).await,
         Action::Key => {
             show(&app.ledger.signer().jwk().to_string());
             Ok(())
         }
-    };
-    app.stop();
-    app.store().close()?;
-    result
+    })
 }
 
 #[allow(clippy::print_stdout)]
@@ -62,7 +51,7 @@ fn show(line: &str) {
     println!("{line}");
 }
 
-fn verify(app: &App, tenant: TenantId, verify: &Verify) -> Result<(), Failure> {
+async fn verify(app: &App, tenant: TenantId, verify: &Verify) -> Result<(), Failure> {
     let outside = match &verify.checkpoints {
         Some(path) => {
             let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
@@ -70,7 +59,7 @@ fn verify(app: &App, tenant: TenantId, verify: &Verify) -> Result<(), Failure> {
         }
         None => None,
     };
-    let Verification { chain, checkpoints } = http::run(app.ledger.verify(tenant, outside))?;
+    let Verification { chain, checkpoints } = app.ledger.verify(tenant, outside).await?;
     show(&format!("Entries: {}, in {} blocks; checkpoints: {checkpoints}", chain.head.next, chain.blocks));
     if let Some((first, last)) = chain.span {
         show(&format!("From {} to {}", first.to_instant(), last.to_instant()));

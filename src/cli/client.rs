@@ -1,7 +1,7 @@
 //! `pharos client`: the apps and services that may ask for tokens.
 
 use super::user::said;
-use super::{Failure, Settings, serve};
+use super::{Failure, OfTenant, serve};
 use crate::app::App;
 use crate::auth::error::OAuthError;
 use crate::auth::registration::{Registrant, metadata};
@@ -19,11 +19,8 @@ const PAGE: usize = 500;
 pub struct Client {
     #[command(subcommand)]
     action: Action,
-    /// The number of the tenant; the default tenant if not given.
-    #[arg(long, value_name = "T", global = true)]
-    tenant: Option<u32>,
     #[command(flatten)]
-    settings: Settings,
+    of: OfTenant,
 }
 
 #[derive(Debug, Subcommand)]
@@ -131,15 +128,7 @@ impl Add {
 /// # Errors
 /// When the store can't be opened, there is no such client, or what is said of a new one is refused.
 pub fn run(command: Client) -> Result<(), Failure> {
-    let config = command.settings.load()?;
-    serve::log_to_stderr(config.log_format);
-    let app = serve::open(config)?;
-    let tenant = command.tenant.map_or(TenantId::DEFAULT, TenantId);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let result = runtime.block_on(act(&app, tenant, command.action));
-    app.stop();
-    app.store().close()?;
-    result
+    command.of.with(async |app, tenant| act(app, tenant, command.action).await)
 }
 
 #[allow(clippy::print_stdout)]

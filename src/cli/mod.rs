@@ -12,7 +12,9 @@ mod retention;
 mod serve;
 mod user;
 
+use crate::app::App;
 use crate::config::{Config, ConfigError};
+use crate::tenant::TenantId;
 use clap::{Args, Parser, Subcommand};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -84,6 +86,31 @@ impl Settings {
         config.insecure_open |= self.insecure_open;
         config.check()?;
         Ok(config)
+    }
+}
+
+/// A tenant of a store that no server has open.
+#[derive(Debug, Args)]
+pub(crate) struct OfTenant {
+    /// The number of the tenant; the default tenant if not given.
+    #[arg(long, value_name = "T", global = true)]
+    tenant: Option<u32>,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+impl OfTenant {
+    /// Opens the store, does the work, and closes the store whatever came of it.
+    fn with<T>(self, work: impl AsyncFnOnce(&App, TenantId) -> Result<T, Failure>) -> Result<T, Failure> {
+        let config = self.settings.load()?;
+        serve::log_to_stderr(config.log_format);
+        let app = serve::open(config)?;
+        let tenant = self.tenant.map_or(TenantId::DEFAULT, TenantId);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let result = runtime.block_on(work(&app, tenant));
+        app.stop();
+        app.store().close()?;
+        result
     }
 }
 

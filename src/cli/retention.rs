@@ -1,7 +1,7 @@
 //! `pharos retention`: the rules, and legal holds, on a store that no server has open.
 
 use super::user::said;
-use super::{Failure, Settings, serve};
+use super::{Failure, OfTenant};
 use crate::app::App;
 use crate::auth::agent::Agent;
 use crate::auth::grant::Grant;
@@ -23,11 +23,8 @@ const PAGE: usize = 500;
 pub struct Retention {
     #[command(subcommand)]
     action: Action,
-    /// The number of the tenant; the default tenant if not given.
-    #[arg(long, value_name = "T", global = true)]
-    tenant: Option<u32>,
     #[command(flatten)]
-    settings: Settings,
+    of: OfTenant,
 }
 
 #[derive(Debug, Subcommand)]
@@ -79,15 +76,8 @@ struct Read {
 /// # Errors
 /// When the store can't be opened or fails, or there is no such hold.
 pub fn run(command: Retention) -> Result<(), Failure> {
-    let config = command.settings.load()?;
-    serve::log_to_stderr(config.log_format);
-    let app = serve::open(config)?;
-    let tenant = command.tenant.map_or(TenantId::DEFAULT, TenantId);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let result = runtime.block_on(perform(&app, tenant, command.action));
-    app.stop();
-    app.store().close()?;
-    std::io::stdout().lock().write_all(&result?)?;
+    let done = command.of.with(async |app, tenant| perform(app, tenant, command.action).await)?;
+    std::io::stdout().lock().write_all(&done)?;
     Ok(())
 }
 

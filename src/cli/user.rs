@@ -1,7 +1,7 @@
 //! `pharos user`: the accounts of a store that no server has open.
 
 use super::load::describe;
-use super::{Failure, Settings, serve};
+use super::{Failure, OfTenant, serve};
 use crate::app::App;
 use crate::auth::records::User;
 use crate::auth::user::NewUser;
@@ -18,11 +18,8 @@ const LONGEST_LINE: u64 = 4_096;
 pub struct Users {
     #[command(subcommand)]
     action: Action,
-    /// The number of the tenant; the default tenant if not given.
-    #[arg(long, value_name = "T", global = true)]
-    tenant: Option<u32>,
     #[command(flatten)]
-    settings: Settings,
+    of: OfTenant,
 }
 
 #[derive(Debug, Subcommand)]
@@ -103,15 +100,8 @@ struct Password {
 /// When the store can't be opened, there is no such user, or a rule forbids the change.
 #[allow(clippy::print_stdout)]
 pub fn run(command: Users) -> Result<(), Failure> {
-    let config = command.settings.load()?;
-    serve::log_to_stderr(config.log_format);
-    let app = serve::open(config)?;
-    let tenant = command.tenant.map_or(TenantId::DEFAULT, TenantId);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let result = runtime.block_on(perform(&app, tenant, command.action));
-    app.stop();
-    app.store().close()?;
-    println!("{}", result?);
+    let done = command.of.with(async |app, tenant| perform(app, tenant, command.action).await)?;
+    println!("{done}");
     Ok(())
 }
 

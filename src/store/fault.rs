@@ -16,7 +16,7 @@ use crate::tenant::TenantId;
 use futures_util::future::BoxFuture;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// How often what happens, in calls of a thousand.
 #[derive(Debug, Clone, Copy, Default)]
@@ -35,6 +35,8 @@ pub struct Odds {
 pub struct Faulty {
     inner: Arc<dyn Backend>,
     dice: Arc<Dice>,
+    /// While it is set, the ledger takes no entry.
+    pub is_deaf: Arc<AtomicBool>,
 }
 
 struct Dice {
@@ -100,7 +102,8 @@ impl Faulty {
     /// The faults that the seed decides on, over `inner`.
     #[must_use]
     pub fn new(inner: Arc<dyn Backend>, seed: u64, odds: Odds) -> Self {
-        Self { inner, dice: Arc::new(Dice { odds, state: AtomicU64::new(seed) }) }
+        let dice = Arc::new(Dice { odds, state: AtomicU64::new(seed) });
+        Self { inner, dice, is_deaf: Arc::default() }
     }
 }
 
@@ -152,8 +155,8 @@ impl Backend for Faulty {
 
 impl Ledger for Faulty {
     fn record(&self, tenant: TenantId, entry: Entry) -> StoreResult<u64> {
-        if self.dice.hits(self.dice.odds.refused) {
-            return Err(StoreError::Closed("by the dice".into()));
+        if self.is_deaf.load(Ordering::Relaxed) || self.dice.hits(self.dice.odds.refused) {
+            return Err(StoreError::Closed("a fault made on purpose".into()));
         }
         self.inner.record(tenant, entry)
     }

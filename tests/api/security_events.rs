@@ -3,7 +3,6 @@
 
 use crate::authorize::{House, PASSWORD, SCOPES, allow};
 use crate::support::browser::Browser;
-use crate::support::deaf::Deaf;
 use crate::support::smart::{SECRET, Smart, TENANT, basic, text};
 use crate::support::tokens::{Person, block_on};
 use crate::support::{Answer, Client, Process, Server, free_address};
@@ -14,11 +13,12 @@ use pharos::clock::SystemClock;
 use pharos::config::Registration;
 use pharos::store::Store;
 use pharos::store::embedded::{Embedded, Options};
+use pharos::store::fault::{Faulty, Odds};
 use serde_json::{Value, json};
 use std::io::Write;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 const BAD_PASSWORD: &str = "wooden cups of nine kings";
 
@@ -352,9 +352,15 @@ fn what_administrators_change_and_who_is_not_one() {
 
 #[test]
 fn what_can_not_be_recorded_does_not_happen() {
-    let is_deaf = Arc::new(AtomicBool::new(false));
-    let heard = Arc::clone(&is_deaf);
-    let server = Server::over(|config| config.insecure_open = false, |inner| Arc::new(Deaf { inner, is_deaf: heard }));
+    let mut is_deaf = Arc::default();
+    let server = Server::over(
+        |config| config.insecure_open = false,
+        |inner| {
+            let faulty = Faulty::new(inner, 0, Odds::default());
+            is_deaf = Arc::clone(&faulty.is_deaf);
+            Arc::new(faulty)
+        },
+    );
     add(&server, "nora", "Provider");
     let browser = Browser::new(server.base());
     let page = browser.open("/auth/sign-in");

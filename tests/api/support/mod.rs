@@ -11,7 +11,6 @@
 mod answer;
 pub mod browser;
 mod client;
-pub mod deaf;
 mod process;
 mod server;
 pub mod smart;

@@ -16,6 +16,8 @@ use tokio::sync::watch;
 
 /// Entries that may wait to be folded: more are refused.
 const MOST_WAITING: usize = 200_000;
+/// The same in bytes.
+const MOST_WAITING_BYTES: usize = 256 << 20;
 /// How long a sync may take before entries are refused.
 const LONGEST_LAG: Duration = Duration::from_secs(5);
 /// The header of a staged entry: its length after this, its tenant, its number and its time.
@@ -41,6 +43,8 @@ pub(in crate::store::embedded) struct Unfolded {
 #[derive(Default)]
 struct State {
     waiting: Vec<Staged>,
+    /// The length of their entries together.
+    bytes: usize,
     /// Since when the first of them waits.
     since: Option<Instant>,
     /// Since when something is not synced.
@@ -133,7 +137,8 @@ impl Staging {
         if state.is_ending {
             return Some(StoreError::Closed("the ledger has ended".into()));
         }
-        let is_behind = state.waiting.len() >= MOST_WAITING || is_late(state.unsynced) || is_late(state.syncing);
+        let is_full = state.waiting.len() >= MOST_WAITING || state.bytes >= MOST_WAITING_BYTES;
+        let is_behind = is_full || is_late(state.unsynced) || is_late(state.syncing);
         is_behind.then(|| StoreError::Closed("the ledger is behind; requests go on when it has caught up".into()))
     }
 
@@ -170,6 +175,7 @@ impl Staging {
         state.unsynced.get_or_insert(now);
         let is_first = state.since.is_none();
         state.since.get_or_insert(now);
+        state.bytes += entry.bytes.len();
         state.waiting.push(Staged { tenant, entry, row: None });
         let is_due = is_first || state.waiting.len() == super::FOLD_AT || was_synced;
         drop(state);
@@ -186,6 +192,7 @@ impl Staging {
         }
         let mut state = self.lock();
         state.since.get_or_insert_with(Instant::now);
+        state.bytes += entries.iter().map(|staged| staged.entry.bytes.len()).sum::<usize>();
         state.waiting.extend(entries);
         drop(state);
         self.change.notify_all();
@@ -264,7 +271,7 @@ impl Staging {
     /// Takes all that waits, and turns to the other file.
     pub(super) fn take(&self) -> Unfolded {
         let mut state = self.lock();
-        (state.active, state.length) = (1 - state.active, 0);
+        (state.active, state.length, state.bytes) = (1 - state.active, 0, 0);
         state.since = None;
         state.is_folding = true;
         Unfolded { entries: std::mem::take(&mut state.waiting), number: state.number }
@@ -307,6 +314,9 @@ impl Staging {
             let mut state = this.lock();
             if let Some(error) = state.failure.clone() {
                 return Err(error);
+            }
+            if state.is_ending {
+                return Err(StoreError::Closed("the ledger has ended".into()));
             }
             state.is_wanted = true;
             // A fold that is under way may have begun before: the one after it has all.
