@@ -4,9 +4,9 @@ use super::event::{self, Facet, Own};
 use super::record::{Content, Record, Shape, objects, parts, read};
 use crate::fhir::tree::{Object, Value};
 use crate::key::bytes::Parts;
-use crate::key::{Extractor, KeyList, date, id_key, reference};
+use crate::key::{Extractor, KeyList, KeyRange, date, id_key, reference};
 use crate::store::StoreResult;
-use crate::store::ledger::{Entry, Form, id_of};
+use crate::store::ledger::{Entry, Form, PartKeys, id_of};
 use quick_cache::sync::Cache;
 use std::sync::Arc;
 
@@ -41,7 +41,7 @@ impl AuditEvents {
 
     /// The keys of its shape, and those of what is its own: `date`, `entity` and `patient`. No search parameter looks at anything else of
     /// that, and none at two elements together.
-    fn keys_of(&self, shape: &[u8], own: Own<'_>) -> StoreResult<KeyList> {
+    fn keys_of(&self, shape: &[u8], own: Own<'_>) -> StoreResult<PartKeys> {
         let Own { id, time, content, part } = own;
         let mut all: Vec<Box<[u8]>> = vec![id_key(id).into()];
         all.extend(keys(b"date", |parts| date::parts(parts, &Value::from(time.to_instant()))));
@@ -61,7 +61,10 @@ impl AuditEvents {
         }
         all.sort_unstable();
         all.dedup();
-        Ok(self.keys_of_shape(shape, Facet::of(content, part))?.with(all))
+        let shared = self.keys_of_shape(shape, Facet::of(content, part))?;
+        // Who acts may be a patient, too.
+        all.retain(|key| !shared.any_in(&KeyRange::exactly(key)));
+        Ok(PartKeys { shared, own: all })
     }
 }
 
@@ -83,10 +86,11 @@ impl Form for AuditEvents {
     fn keys(&self, number: u64, entry: &Entry, part: u32) -> StoreResult<KeyList> {
         let (shape, content) = objects(&entry.bytes)?;
         let content: Content<'static> = read(content)?;
-        self.keys_of(shape, Own { id: &id_of(number), time: entry.time, content: &content, part })
+        let own = Own { id: &id_of(number), time: entry.time, content: &content, part };
+        Ok(self.keys_of(shape, own)?.joined())
     }
 
-    fn all_keys(&self, first: u64, entry: &Entry) -> StoreResult<Vec<KeyList>> {
+    fn all_keys(&self, first: u64, entry: &Entry) -> StoreResult<Vec<PartKeys>> {
         let (shape, content) = objects(&entry.bytes)?;
         let content: Content<'static> = read(content)?;
         let parts = 0..parts(&entry.bytes)?;

@@ -96,6 +96,8 @@ proptest! {
         prop_assert_eq!(all.len(), form.parts(&entry).unwrap() as usize);
         prop_assert_eq!(all.len(), if patients.len() > 1 { patients.len() + 1 } else { 1 });
         for (part, keys) in (0_u32..).zip(all) {
+            prop_assert!(!keys.own.iter().any(|key| keys.shared.iter().any(|shared| *shared == **key)));
+            let keys = keys.joined();
             let number = 7 + u64::from(part);
             let resource = form.resource(number, &entry, part).unwrap();
             let issues = validate::structure(&resource);

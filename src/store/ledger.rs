@@ -15,6 +15,7 @@ use crate::key::KeyList;
 use crate::tenant::TenantId;
 use aws_lc_rs::digest::{Context, SHA256};
 use futures_util::future::BoxFuture;
+use std::sync::Arc;
 
 /// The bit of a resource number that says: an entry of a ledger.
 const ENTRY: u64 = 1 << 63;
@@ -59,12 +60,29 @@ pub trait Form: Send + Sync {
     ///
     /// # Errors
     /// As [`Form::parts`].
-    fn all_keys(&self, first: u64, entry: &Entry) -> StoreResult<Vec<KeyList>>;
+    fn all_keys(&self, first: u64, entry: &Entry) -> StoreResult<Vec<PartKeys>>;
     /// The ids of the patients that a part is about.
     ///
     /// # Errors
     /// As [`Form::parts`].
     fn patients(&self, entry: &Entry, part: u32) -> StoreResult<Box<[Box<str>]>>;
+}
+
+/// The search keys of a part.
+#[derive(Debug, Clone)]
+pub struct PartKeys {
+    /// Those that many parts have: the same list for all of them.
+    pub shared: Arc<KeyList>,
+    /// The others; none of them is among the shared.
+    pub own: Vec<Box<[u8]>>,
+}
+
+impl PartKeys {
+    /// All of them.
+    #[must_use]
+    pub fn joined(self) -> KeyList {
+        self.shared.with(self.own)
+    }
 }
 
 /// The form of a store that nobody gave one: bytes that say nothing.
@@ -89,8 +107,8 @@ impl Form for Opaque {
         Ok(KeyList::new(vec![crate::key::id_key(&id_of(number)).into()]))
     }
 
-    fn all_keys(&self, first: u64, entry: &Entry) -> StoreResult<Vec<KeyList>> {
-        Ok(vec![self.keys(first, entry, 0)?])
+    fn all_keys(&self, first: u64, _: &Entry) -> StoreResult<Vec<PartKeys>> {
+        Ok(vec![PartKeys { shared: Arc::default(), own: vec![crate::key::id_key(&id_of(first)).into()] }])
     }
 
     fn patients(&self, _: &Entry, _: u32) -> StoreResult<Box<[Box<str>]>> {

@@ -78,6 +78,13 @@ impl PostingEdits {
         }
     }
 
+    /// Adds a posting of each of these numbers, of one base that this group gave out.
+    pub(super) fn add_all(&mut self, scope: Scope<'_>, key: &[u8], rids: &[Rid]) {
+        let edits = self.blocks.entry(layout::block(scope, key)).or_default();
+        edits.edits.extend(rids.iter().map(|rid| (*rid, true)));
+        edits.is_new = true;
+    }
+
     fn edit(&mut self, scope: Scope<'_>, key: &[u8], edit: (Rid, bool), is_new: bool) {
         let edits = self.blocks.entry(layout::block(scope, key)).or_default();
         edits.edits.push(edit);

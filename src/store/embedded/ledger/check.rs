@@ -4,15 +4,15 @@ use super::{blocks, fold, head};
 use crate::store::Rid;
 use crate::store::StoreResult;
 use crate::store::embedded::layout;
-use crate::store::embedded::postings::{PostingEdits, Write};
+use crate::store::embedded::postings::Write;
 use crate::store::embedded::record::with_added_keys;
 use crate::store::embedded::tables::Tables;
 use crate::store::ledger::{BlockHeader, Form, Head, hash_of};
 use crate::store::seal::Sealer;
 use crate::tenant::TenantId;
 
-/// Blocks whose postings are gathered before they are written.
-const PART: usize = 64;
+/// Postings that are gathered before they are written.
+const PART: usize = 20_000;
 
 /// A tenant's ledger in a stopped store.
 #[derive(Clone, Copy)]
@@ -44,7 +44,7 @@ impl Walk<'_> {
                     let mut number = header.first;
                     for entry in entries {
                         for keys in self.form.all_keys(number, &entry)? {
-                            with_added_keys(&keys, entry.time)
+                            with_added_keys(&keys.joined(), entry.time)
                                 .iter()
                                 .for_each(|key| posting(key, Rid::of_entry(number)));
                             number += 1;
@@ -73,21 +73,19 @@ impl Walk<'_> {
         generation: u16,
         mut write: impl FnMut(Vec<Write>) -> StoreResult<()>,
     ) -> StoreResult<()> {
-        let mut edits = PostingEdits::default();
-        let mut gathered = 0;
+        let mut gathered = Vec::new();
         for block in blocks(self.stored(), self.sealer, self.tenant, true) {
             let block = block?;
             // What does not open, the check names.
             let Ok(entries) = block.entries else { continue };
-            let scope = (self.tenant, generation);
-            fold::index(&mut edits, self.form, scope, (block.place, block.place), &entries)?;
-            gathered += 1;
-            if gathered == PART {
-                write(std::mem::take(&mut edits).into_writes(&self.tables.index)?)?;
-                gathered = 0;
+            let mut index = fold::Index::new(self.form, (self.tenant, generation), block.place);
+            index.add(block.place, &entries)?;
+            gathered.extend(index.into_writes(&self.tables.index)?);
+            if gathered.len() >= PART {
+                write(std::mem::take(&mut gathered))?;
             }
         }
-        write(edits.into_writes(&self.tables.index)?)
+        write(gathered)
     }
 
     fn stored(&self) -> fjall::Iter {

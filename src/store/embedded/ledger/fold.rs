@@ -3,19 +3,24 @@
 use super::staging::{Staged, Unfolded};
 use crate::clock::Micros;
 use crate::key::KeyList;
+use crate::key::last_updated::{ALL, last_updated_key};
 use crate::store::embedded::postings::{PostingEdits, Scope, Write};
 use crate::store::embedded::record::Head as TenantHead;
 use crate::store::embedded::tables::{Tables, failed};
 use crate::store::embedded::{block as posting_block, layout, varint};
-use crate::store::ledger::{BlockHeader, Entry, Form, Head, hash_of};
+use crate::store::ledger::{BlockHeader, Entry, Form, Head, PartKeys, hash_of};
 use crate::store::seal::{Place, Purpose, Sealer};
 use crate::store::{Rid, StoreError, StoreResult};
 use crate::tenant::TenantId;
 use fjall::{Keyspace, OwnedWriteBatch};
+use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Entries of one block: one that is read costs all of its block.
 const BLOCK: usize = 64;
+/// Blocks whose postings are gathered together: about as many numbers as have one base, so that what is gathered stays small.
+const RUN: usize = 8;
 /// zstd's level for blocks.
 const LEVEL: i32 = 1;
 
@@ -41,22 +46,23 @@ impl Fold {
             fold.rows.extend(row);
             tenants.entry(tenant.0).or_default().push(entry);
         }
-        let mut edits = PostingEdits::default();
         for (tenant, entries) in tenants {
             let tenant = TenantId(tenant);
             let mut head = super::head(&tables.history, tenant)?;
-            let first = head.next;
             let scope = (tenant, generation(tables, tenant)?);
-            for block in entries.chunks(BLOCK) {
-                let count = index(&mut edits, form, scope, (first, head.next), block)?;
-                let bytes = seal(sealer, tenant, head, count, block)?;
-                fold.history.push((layout::ledger(tenant, head.next), bytes));
-                let bytes = fold.history.last().map_or(&[][..], |(_, bytes)| bytes);
-                head = Head { next: head.next + u64::from(count), hash: hash_of(tenant, bytes) };
+            for run in entries.chunks(RUN * BLOCK) {
+                let mut index = Index::new(form, scope, head.next);
+                for block in run.chunks(BLOCK) {
+                    let count = index.add(head.next, block)?;
+                    let bytes = seal(sealer, tenant, head, count, block)?;
+                    let hash = hash_of(tenant, &bytes);
+                    fold.history.push((layout::ledger(tenant, head.next), bytes));
+                    head = Head { next: head.next + u64::from(count), hash };
+                }
+                fold.index.extend(index.into_writes(&tables.index)?);
             }
             fold.history.push((layout::ledger_head(tenant), head.pack()));
         }
-        fold.index = edits.into_writes(&tables.index)?;
         Ok(fold)
     }
 
@@ -90,26 +96,58 @@ fn generation(tables: &Tables, tenant: TenantId) -> StoreResult<u16> {
     Ok(stored.map_or(Ok(TenantHead::FIRST), |bytes| TenantHead::unpack(&bytes))?.generation)
 }
 
-/// Adds the postings of entries of which the first has the number `next`, and answers how many numbers they take. None of them is in a
-/// block of postings that is stored: those of this run begin with the number `first`.
-pub(in crate::store::embedded) fn index(
-    edits: &mut PostingEdits,
-    form: &dyn Form,
-    (tenant, generation): (TenantId, u16),
-    (first, next): (u64, u64),
-    entries: &[Entry],
-) -> StoreResult<u32> {
-    let none = KeyList::default();
-    let mut number = next;
-    for entry in entries {
-        for keys in form.all_keys(number, entry)? {
-            let base = Rid::of_entry(number - (number - first) % posting_block::SPAN);
-            let scope = Scope { tenant, generation, type_name: form.type_name(), base };
-            edits.replace(scope, true, Rid::of_entry(number), entry.time, &none, Some(&keys));
-            number += 1;
-        }
+/// The postings of a run of entries. None of them is in a block of postings that is stored: the numbers of the run have bases of their
+/// own.
+pub(super) struct Index<'f> {
+    form: &'f dyn Form,
+    tenant: TenantId,
+    generation: u16,
+    /// The number with which the run begins.
+    first: u64,
+    edits: PostingEdits,
+    /// By base and by the place of the list in memory: the parts that share a list of keys.
+    sharing: FxHashMap<(Rid, *const KeyList), (Arc<KeyList>, Vec<Rid>)>,
+}
+
+impl<'f> Index<'f> {
+    pub(super) fn new(form: &'f dyn Form, (tenant, generation): (TenantId, u16), first: u64) -> Self {
+        let (edits, sharing) = (PostingEdits::default(), FxHashMap::default());
+        Self { form, tenant, generation, first, edits, sharing }
     }
-    u32::try_from(number - next).map_err(|_| StoreError::Io("a block is too long".into()))
+
+    fn scope(&self, base: Rid) -> Scope<'f> {
+        let Self { form, tenant, generation, .. } = *self;
+        Scope { tenant, generation, type_name: form.type_name(), base }
+    }
+
+    /// Adds entries of which the first has the number `next`, and answers how many numbers they take.
+    pub(super) fn add(&mut self, next: u64, entries: &[Entry]) -> StoreResult<u32> {
+        let mut number = next;
+        for entry in entries {
+            for PartKeys { shared, own } in self.form.all_keys(number, entry)? {
+                let (rid, base) = (Rid::of_entry(number), number - (number - self.first) % posting_block::SPAN);
+                let scope = self.scope(Rid::of_entry(base));
+                for key in own.iter().chain([&last_updated_key(entry.time)]) {
+                    self.edits.add_all(scope, key, &[rid]);
+                }
+                let sharing = self.sharing.entry((scope.base, Arc::as_ptr(&shared)));
+                sharing.or_insert_with(|| (shared, Vec::new())).1.push(rid);
+                number += 1;
+            }
+        }
+        u32::try_from(number - next).map_err(|_| StoreError::Io("a block is too long".into()))
+    }
+
+    /// What to write.
+    pub(super) fn into_writes(mut self, index: &Keyspace) -> StoreResult<Vec<Write>> {
+        for ((base, _), (keys, rids)) in std::mem::take(&mut self.sharing) {
+            let scope = self.scope(base);
+            for key in keys.iter().chain([ALL]) {
+                self.edits.add_all(scope, key, &rids);
+            }
+        }
+        self.edits.into_writes(index)
+    }
 }
 
 const fn place(tenant: TenantId, first: u64) -> Place {
