@@ -10,6 +10,7 @@ use crate::auth::rate::{Rates, customer};
 use crate::auth::records::User;
 use crate::auth::scope::{ResourceScope, Scopes};
 use crate::auth::server::Server;
+use crate::auth::tenants::Tenants;
 use crate::clock::{Clock, Micros};
 use crate::config::{Config, TrustedIssuer};
 use crate::error::{Category, Error, Result};
@@ -46,11 +47,10 @@ pub struct App {
     store: Store,
     clock: Arc<dyn Clock>,
     limits: Arc<crate::config::Limits>,
-    base: Arc<str>,
     cursors: Arc<Cursors>,
     conformances: Arc<Conformances>,
     clients: Rates,
-    tenants: Rates,
+    of_tenants: Rates,
     registrations: Rates,
     stopping: AtomicBool,
 }
@@ -76,9 +76,7 @@ impl App {
     pub fn new(config: Config, store: Store, secrets: &Secrets, clock: Arc<dyn Clock>) -> Result<Self> {
         config.check().map_err(|error| Error::internal(error.to_string()))?;
         let cursors = Arc::new(Cursors::new(&secrets.cursors, config.limits.cursor_lifetime_s)?);
-        let base: Arc<str> = Arc::from(config.base_url());
         let limits = Arc::new(config.limits.clone());
-        let conformances = Arc::new(Conformances::new(store.clone(), KeyMaking::new(&config)));
         let unread =
             |entry: &&TrustedIssuer| entry.scopes.as_deref().is_some_and(|most| Scopes::parse_all(most).is_none());
         if let Some(entry) = config.auth.trusted_issuers.iter().find(unread) {
@@ -86,6 +84,8 @@ impl App {
         }
         let auth = Server::new(store.keeper(), Arc::clone(&clock), config.auth.clone(), &config.public_url());
         let auth = Arc::new(auth);
+        let (making, tenants) = (KeyMaking::new(&config), Arc::clone(&auth.tenants));
+        let conformances = Arc::new(Conformances::new(store.clone(), making, tenants));
         let signer = Signer::new(&secrets.checkpoints).map_err(Error::internal)?;
         let ledger = Ledger::new(&config.audit, config.insecure_open, store.clone(), Arc::clone(&clock), signer);
         let jobs = Arc::new(jobs(&config, &store, &clock, &conformances, ledger.is_kept())?);
@@ -93,14 +93,13 @@ impl App {
             ledger: Arc::new(ledger),
             jobs,
             clients: Rates::per_second(limits.client_requests_per_s),
-            tenants: Rates::per_second(limits.tenant_requests_per_s),
+            of_tenants: Rates::per_second(limits.tenant_requests_per_s),
             registrations: Rates::new(REGISTRATIONS_WINDOW / REGISTRATIONS, REGISTRATIONS_WINDOW),
             config,
             auth,
             store,
             clock,
             limits,
-            base,
             cursors,
             conformances,
             stopping: AtomicBool::new(false),
@@ -156,8 +155,9 @@ impl App {
     }
 
     fn count_tenant(&self, tenant: TenantId) -> Result<()> {
-        let counted = self.tenants.count(tenant);
-        counted.map_err(|wait_s| too_many("The clients of this server send", "limits.tenant_requests_per_s", wait_s))
+        let own = self.auth.tenants.of(tenant).tenant.limits.requests_per_s;
+        let counted = self.of_tenants.count_at_most(tenant, own.unwrap_or(self.limits.tenant_requests_per_s));
+        counted.map_err(|wait_s| too_many("The clients of this tenant send", "limits.tenant_requests_per_s", wait_s))
     }
 
     /// Counts a client that somebody registers without an administrator's token.
@@ -195,7 +195,7 @@ impl App {
     /// 422 where it does not: such a scope would give nothing.
     pub fn check_restriction(&self, tenant: TenantId, scope: &ResourceScope) -> Result<()> {
         let registry = self.conformances.of(tenant)?.registry();
-        let restrictions = Compiler { registry: &registry, options: &self.restriction_options() };
+        let restrictions = Compiler { registry: &registry, options: &self.restriction_options(tenant) };
         let means = |name: &str| restrictions.compile(name, &scope.restriction).is_some();
         let types = r4().resource_types();
         let is_good = scope.restriction.is_empty()
@@ -227,7 +227,7 @@ impl App {
 
     fn reach_of(&self, tenant: TenantId, user: &User, scopes: &str, is_emergency: bool) -> Result<Grant> {
         let registry = self.conformances.of(tenant)?.registry();
-        let restrictions = Compiler { registry: &registry, options: &self.restriction_options() };
+        let restrictions = Compiler { registry: &registry, options: &self.restriction_options(tenant) };
         self.auth.reach(tenant, user, &Scopes::parse(scopes), is_emergency, &restrictions)
     }
 
@@ -238,16 +238,16 @@ impl App {
         }
         let proven = self.auth.prove(tenant, token).await?;
         let registry = self.conformances.of(tenant)?.registry();
-        let restrictions = Compiler { registry: &registry, options: &self.restriction_options() };
+        let restrictions = Compiler { registry: &registry, options: &self.restriction_options(tenant) };
         self.auth.bearer(tenant, token, proven, &restrictions)
     }
 
     /// How the search restrictions of scopes are read.
-    fn restriction_options(&self) -> Options {
+    fn restriction_options(&self, tenant: TenantId) -> Options {
         Options {
             limits: Limits { chain_depth: self.config.limits.chain_depth, ..Limits::default() },
             now: self.clock.now(),
-            base: Some((*self.base).into()),
+            base: Some((*self.auth.tenants.of(tenant).base).into()),
             ..Options::default()
         }
     }
@@ -261,7 +261,7 @@ impl App {
             store: self.store.clone(),
             clock: Arc::clone(&self.clock),
             limits: Arc::clone(&self.limits),
-            base: Arc::clone(&self.base),
+            base: Arc::clone(&self.auth.tenants.of(grant.tenant()).base),
             cursors: Arc::clone(&self.cursors),
             conformance: self.conformances.of(grant.tenant())?,
             conformances: Arc::clone(&self.conformances),
@@ -274,6 +274,12 @@ impl App {
             jobs: Arc::clone(&self.jobs),
         };
         Ok(Context { grant: consenting::grant(&context)?, ..context })
+    }
+
+    /// Which tenants there are.
+    #[must_use]
+    pub fn tenants(&self) -> &Tenants {
+        &self.auth.tenants
     }
 
     /// The door to data.

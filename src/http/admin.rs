@@ -12,7 +12,8 @@ mod roles;
 mod users;
 
 use super::request::{bearer, text};
-use super::{Shared, body};
+use super::tenant::split;
+use super::{Shared, body, tenant};
 use crate::app::App;
 use crate::audit::{Event, Record};
 use crate::auth::agent::Agent;
@@ -129,7 +130,7 @@ async fn recorded(request: &HttpRequest, shared: &Shared, agent: &Agent, result:
     if is_read && ![401, 403].contains(&status) {
         return result;
     }
-    let path = segments(request.path()).unwrap_or_default();
+    let path = segments(split(request.path()).1).unwrap_or_default();
     let path = path.iter().skip(2).map(String::as_str).collect::<Vec<_>>();
     let (what, id) = match path[..] {
         // A hold is recorded with the commit that sets or lifts it.
@@ -168,9 +169,9 @@ async fn answer(
     shared: &Shared,
     agent: &mut Arc<Agent>,
 ) -> Result<Answer> {
-    let (app, headers, tenant) = (&*shared.app, request.headers(), TenantId::DEFAULT);
+    let (app, headers, tenant) = (&*shared.app, request.headers(), tenant::of(request)?);
     let bearer = app.authorize_admin(tenant, bearer(headers)?.as_deref(), agent).await?;
-    let path = segments(request.path())?;
+    let path = segments(split(request.path()).1)?;
     let path = path.iter().skip(2).map(String::as_str).collect::<Vec<_>>();
     let call = Call {
         app,
