@@ -1,5 +1,7 @@
 //! The wired parts: what every request is served with.
 
+mod tenants;
+
 use crate::audit::checkpoint::Signer;
 use crate::audit::{Ledger, Trail};
 use crate::auth::access::Restrictions;
@@ -20,14 +22,16 @@ use crate::interaction::call::Call;
 use crate::interaction::conformance::{Conformances, KeyMaking};
 use crate::interaction::consenting;
 use crate::interaction::cursor::Cursors;
+use crate::interaction::quota::{Measure, Quotas};
 use crate::jobs::{Commits, Jobs, Schedule, Work};
 use crate::retention::compaction::Compaction;
 use crate::retention::enforce::{self, Enforce};
 use crate::retention::hold::Holds;
 use crate::retention::purge::Purge;
 use crate::retention::rules::Rules;
+use crate::retention::tenant::EraseTenant;
 use crate::search::{Compiler, Limits, Options};
-use crate::store::{Commit, Store};
+use crate::store::{Commit, Rid, Store};
 use crate::tenant::TenantId;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -52,6 +56,7 @@ pub struct App {
     clients: Rates,
     of_tenants: Rates,
     registrations: Rates,
+    quotas: Arc<Quotas>,
     stopping: AtomicBool,
 }
 
@@ -88,13 +93,17 @@ impl App {
         let conformances = Arc::new(Conformances::new(store.clone(), making, tenants));
         let signer = Signer::new(&secrets.checkpoints).map_err(Error::internal)?;
         let ledger = Ledger::new(&config.audit, config.insecure_open, store.clone(), Arc::clone(&clock), signer);
-        let jobs = Arc::new(jobs(&config, &store, &clock, &conformances, ledger.is_kept())?);
+        let jobs = jobs(&config, &store, &clock, &conformances, (&auth.tenants, ledger.is_kept()))?;
+        let (jobs, measured) = (Arc::new(jobs), store.clone());
+        let measure: Measure = Box::new(move |tenant| stored_bytes(&measured, tenant));
+        let quotas = Quotas::new(Arc::clone(&auth.tenants), limits.tenant_storage_bytes, measure);
         Ok(Self {
             ledger: Arc::new(ledger),
             jobs,
             clients: Rates::per_second(limits.client_requests_per_s),
             of_tenants: Rates::per_second(limits.tenant_requests_per_s),
             registrations: Rates::new(REGISTRATIONS_WINDOW / REGISTRATIONS, REGISTRATIONS_WINDOW),
+            quotas: Arc::new(quotas),
             config,
             auth,
             store,
@@ -272,6 +281,7 @@ impl App {
             trail,
             ledger: Arc::clone(&self.ledger),
             jobs: Arc::clone(&self.jobs),
+            quotas: Arc::clone(&self.quotas),
         };
         Ok(Context { grant: consenting::grant(&context)?, ..context })
     }
@@ -331,7 +341,7 @@ fn jobs(
     store: &Store,
     clock: &Arc<dyn Clock>,
     conformances: &Arc<Conformances>,
-    is_recorded: bool,
+    (tenants, is_recorded): (&Arc<Tenants>, bool),
 ) -> Result<Jobs> {
     let settings = &config.retention;
     let rules = Rules::new(settings.rules.clone())
@@ -342,14 +352,30 @@ fn jobs(
         schedules.push(Schedule { kind: enforce::KIND, every_s: settings.interval_s, parameters });
     }
     let enforce = Enforce { rules: Arc::new(rules), archive_folder: settings.archive_folder.clone() };
-    let works: Vec<Box<dyn Work>> = vec![Box::new(enforce), Box::new(Purge), Box::new(Compaction)];
+    let erase = EraseTenant { tenants: Arc::clone(tenants) };
+    let works: Vec<Box<dyn Work>> = vec![Box::new(enforce), Box::new(Purge), Box::new(Compaction), Box::new(erase)];
     let conformances = Arc::clone(conformances);
     let commits: Commits = Box::new(move |grant, commit| {
         let conformances = Arc::clone(&conformances);
         let commit = Commit { entry: commit.entry.filter(|_| is_recorded), ..commit };
         Box::pin(async move { Conformances::commit(&conformances, &grant, commit).await })
     });
-    Ok(Jobs::new(store.clone(), Arc::clone(clock), &config.limits, works, commits).with_schedules(schedules))
+    let jobs = Jobs::new(store.clone(), Arc::clone(clock), &config.limits, works, commits);
+    Ok(jobs.with_schedules(schedules).with_tenants(Arc::clone(tenants)))
+}
+
+/// The bytes of all versions of a tenant's resources.
+fn stored_bytes(store: &Store, tenant: TenantId) -> Result<u64> {
+    let records = store.open(&Grant::unrestricted(tenant))?;
+    let mut bytes = 0;
+    for outline in records.view().resources(Rid(0)) {
+        let outline = outline?;
+        for number in outline.oldest..=outline.version {
+            let body = records.view().version(outline.rid, number)?.and_then(|version| version.body);
+            bytes += body.map_or(0, |body| body.packed.len() as u64);
+        }
+    }
+    Ok(bytes)
 }
 
 fn too_many(who: &str, limit: &str, wait_s: u32) -> Error {

@@ -93,6 +93,7 @@ pub(super) fn serve(app: &Arc<App>, listener: TcpListener, announce: impl FnOnce
     let of_server = |event| app.ledger.note(TenantId::DEFAULT, Record::of(event, Cow::Owned(Agent::default())));
     let (result, told) = http::run(async {
         of_server(Event::Start).await.map_err(said)?;
+        app.finish_deletions().await.map_err(said)?;
         let served = match http::server(Arc::clone(app), listener, metrics, true) {
             Ok(server) => {
                 announce(address);
@@ -140,7 +141,11 @@ async fn checkpoints(app: Arc<App>) {
 }
 
 async fn checkpoint(app: &App) {
-    if let Err(error) = app.ledger.checkpoint(&[TenantId::DEFAULT]).await {
+    let made = match app.tenants().all() {
+        Ok(all) => app.ledger.checkpoint(&all.iter().map(|registered| registered.id()).collect::<Vec<_>>()).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = made {
         tracing::error!(?error, "a checkpoint of the ledger could not be made");
     }
 }

@@ -178,6 +178,11 @@ pub trait Work: Send + Sync {
     /// What the kind is called.
     fn kind(&self) -> &'static str;
 
+    /// Whether it is done in tenants that were deleted, too.
+    fn is_for_deleted(&self) -> bool {
+        false
+    }
+
     /// Decides on the next part: some 10 to 100 ms of work. It runs on the job thread and may block. What it rests on is told to the
     /// commit (guards, expected versions, records that have to be absent); a part that is refused is decided on anew.
     ///
