@@ -143,7 +143,7 @@ pub struct Limits {
     pub jobs_per_tenant: usize,
     /// The bytes that a tenant may store: of all versions of its resources, as they are kept; no limit when 0.
     pub tenant_storage_bytes: u64,
-    /// The tenants beside those that were deleted.
+    /// The tenants, beside the default tenant and those that were deleted.
     pub tenants: usize,
     /// The time that a job which has ended can be asked about, in seconds.
     pub job_lifetime_s: u64,

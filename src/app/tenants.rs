@@ -3,7 +3,7 @@
 use super::App;
 use crate::audit::{Event, Record};
 use crate::auth::agent::Agent;
-use crate::error::{Category, Error, Result};
+use crate::error::Result;
 use crate::jobs::Job;
 use crate::retention::{hold, tenant as erasure};
 use crate::tenant::{State, Tenant};
@@ -84,17 +84,5 @@ impl App {
         let agent = Agent { name: Some("the operators of the installation".into()), ..Agent::default() };
         let record = Record::of(Event::Administration("tenant".into()), Cow::Owned(agent));
         self.ledger.note(tenant.id(), record.named(tenant.name.as_str()).saying(what)).await
-    }
-
-    /// Whether a tenant of this name can be worked on at the command line: also one that is suspended.
-    ///
-    /// # Errors
-    /// 404; 410 where it was deleted.
-    pub fn tenant_to_work_on(&self, name: &str) -> Result<Tenant> {
-        let registered = self.tenants().named(name)?;
-        if registered.tenant.state == State::Deleted {
-            return Err(Error::new(Category::Gone, "deleted", "This tenant was deleted."));
-        }
-        Ok(registered.tenant.clone())
     }
 }

@@ -54,20 +54,7 @@ impl Server {
         let documents = Remote::new(&config, Arc::clone(&fetcher));
         let (keys, bearers) = (KeyCache::default(), Bearers::default());
         let (origins, slowing) = (Origins::default(), Slowing::default());
-        Self {
-            keeper,
-            clock,
-            config,
-            public_url,
-            tenants,
-            keys,
-            fetcher,
-            remote,
-            documents,
-            bearers,
-            origins,
-            slowing,
-        }
+        Self { keeper, clock, config, public_url, tenants, keys, fetcher, remote, documents, bearers, origins, slowing }
     }
 
     /// The FHIR base of a tenant, without a slash at the end: issuer and audience of its tokens, and the `aud` of its launches.

@@ -119,8 +119,16 @@ impl Registered {
                 let text = "This tenant is suspended: it answers nobody until who runs this server resumes it.";
                 Err(Error::new(Category::Forbidden, "suppressed", text))
             }
-            State::Deleted => Err(Error::new(Category::Gone, "deleted", "This tenant was deleted.")),
+            State::Deleted => Err(deleted()),
         }
+    }
+
+    /// Whether there is still something of it to work on.
+    ///
+    /// # Errors
+    /// 410 where it was deleted.
+    pub fn check_not_deleted(&self) -> Result<()> {
+        if self.tenant.state == State::Deleted { Err(deleted()) } else { Ok(()) }
     }
 }
 
@@ -187,7 +195,7 @@ impl Tenants {
         Ok(kept.unwrap_or_else(|| (registered.tenant.clone(), 0)))
     }
 
-    /// Makes a tenant. `most` is how many there may be that are not deleted.
+    /// Makes a tenant. `most` is how many there may be beside the default tenant and those that were deleted.
     ///
     /// # Errors
     /// 400 for what can't be said of one; 409 where the name is or was another's; 403 where there are as many as may be.
@@ -202,7 +210,9 @@ impl Tenants {
                 let text = "There is, or was, a tenant of this name; no name is given out twice.";
                 return Err(Error::new(Category::Conflict, "duplicate", text).at("/name"));
             }
-            if all.iter().filter(|other| other.tenant.state != State::Deleted).count() >= most {
+            let counts =
+                |other: &&Arc<Registered>| other.id() != TenantId::DEFAULT && other.check_not_deleted().is_ok();
+            if all.iter().filter(counts).count() >= most {
                 let text = "There are as many tenants as limits.tenants allows.";
                 return Err(Error::new(Category::Forbidden, "too-costly", text));
             }
@@ -262,7 +272,7 @@ impl Tenants {
             return Err(changed());
         }
         if tenant.state == State::Deleted {
-            return Err(Error::new(Category::Gone, "deleted", "This tenant was deleted."));
+            return Err(deleted());
         }
         let tenant = change(tenant)?;
         let expect = if current == 0 { Expect::Absent } else { Expect::Version(current) };
@@ -281,7 +291,8 @@ impl Tenants {
             let text = format!("The tenant does not fit its schema: {}.", error.kind().keyword());
             return Err(Error::invalid(text).at(error.instance_path().to_string()));
         }
-        let said: Said = serde_json::from_value(given.clone()).map_err(|_| Error::invalid("A member can't be read."))?;
+        let said: Said =
+            serde_json::from_value(given.clone()).map_err(|_| Error::invalid("A member can't be read."))?;
         for (member, named, there) in [
             ("/identity_providers", &said.identity_providers, &self.providers),
             ("/trusted_issuers", &said.trusted_issuers, &self.issuers),
@@ -379,6 +390,10 @@ pub fn shown(registered: &Registered) -> Map<String, Value> {
     add("created", if tenant.created == 0 { Value::Null } else { json!(Micros(tenant.created).to_instant()) });
     add("base", json!(&**base));
     members
+}
+
+fn deleted() -> Error {
+    Error::new(Category::Gone, "deleted", "This tenant was deleted.")
 }
 
 fn changed() -> Error {

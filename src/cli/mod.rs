@@ -103,8 +103,16 @@ pub(crate) struct OfTenant {
 }
 
 impl OfTenant {
-    /// Opens the store, does the work, and closes the store whatever came of it.
+    /// Opens the store, does the work, and closes the store whatever came of it. A tenant that was deleted has no work.
     fn with<T>(self, work: impl AsyncFnOnce(&App, TenantId) -> Result<T, Failure>) -> Result<T, Failure> {
+        self.with_any(async |app, tenant| {
+            app.tenants().of(tenant).check_not_deleted().map_err(user::said)?;
+            work(app, tenant).await
+        })
+    }
+
+    /// The same where the tenant may have been deleted: its ledger stays.
+    fn with_any<T>(self, work: impl AsyncFnOnce(&App, TenantId) -> Result<T, Failure>) -> Result<T, Failure> {
         let config = self.settings.load()?;
         serve::log_to_stderr(config.log_format);
         let app = serve::open(config)?;
@@ -119,10 +127,10 @@ impl OfTenant {
     }
 }
 
-/// The tenant of this name, suspended or not; the default tenant if there is no name.
+/// The tenant of this name, whatever its state; the default tenant if there is no name.
 fn tenant_named(app: &App, name: Option<&str>) -> Result<TenantId, Failure> {
     let Some(name) = name else { return Ok(TenantId::DEFAULT) };
-    Ok(app.tenant_to_work_on(name).map_err(user::said)?.id())
+    Ok(app.tenants().named(name).map_err(user::said)?.id())
 }
 
 /// Why a command ended badly: a sentence for the person at the terminal.

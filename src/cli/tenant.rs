@@ -155,8 +155,9 @@ async fn perform(app: &App, action: Action) -> Result<String, Failure> {
         Action::Suspend(named) => set_state(app, &named.name, State::Suspended, "suspend").await,
         Action::Resume(named) => set_state(app, &named.name, State::Active, "resume").await,
         Action::SetUpCode(named) => {
-            let tenant = app.tenant_to_work_on(&named.name).map_err(said)?;
-            code(app, tenant.id()).await
+            let registered = app.tenants().named(&named.name).map_err(said)?;
+            registered.check_not_deleted().map_err(said)?;
+            code(app, registered.id()).await
         }
         Action::Delete(given) => delete(app, given).await,
     }

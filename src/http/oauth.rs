@@ -32,12 +32,7 @@ pub(super) type Answer<T> = Result<T, OAuthError>;
 type Of = web::ReqData<TenantId>;
 
 /// `POST /auth/token`
-pub async fn token(
-    request: HttpRequest,
-    payload: web::Payload,
-    shared: web::Data<Shared>,
-    tenant: Of,
-) -> HttpResponse {
+pub async fn token(request: HttpRequest, payload: web::Payload, shared: web::Data<Shared>, tenant: Of) -> HttpResponse {
     let tenant = *tenant;
     let answering = async {
         let mut told = Told::default();

@@ -4,6 +4,7 @@ use super::target::{Reason, Target};
 use super::{Failure, Settings};
 use crate::app::App;
 use crate::auth::grant::Grant;
+use crate::cli::user::said;
 use crate::cli::{serve, tenant_named};
 use crate::error::Error;
 use crate::fhir::parse::parse;
@@ -25,6 +26,7 @@ impl Inside {
         serve::log_to_stderr(config.log_format);
         let app = serve::open(config)?;
         let tenant = tenant_named(&app, tenant)?;
+        app.tenants().of(tenant).check_not_deleted().map_err(said)?;
         let grant = Grant::unrestricted(tenant);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         Ok(Self { app, grant, runtime })

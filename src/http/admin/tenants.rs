@@ -100,6 +100,7 @@ fn read(call: &Call<'_>, name: &str) -> Result<Answer> {
 async fn set_up_code(call: &Call<'_>, tenant: TenantId) -> Result<Map<String, Value>> {
     let auth = &call.app.auth;
     let code = auth.new_set_up_code(tenant).await?;
-    let said = code.map(|code| json!({ "code": code, "page": auth.endpoint(tenant, "setup"), "lifetime_s": set_up::CODE_S }));
+    let said =
+        code.map(|code| json!({ "code": code, "page": auth.endpoint(tenant, "setup"), "lifetime_s": set_up::CODE_S }));
     Ok(said.map(|said| ("set_up".to_owned(), said)).into_iter().collect())
 }

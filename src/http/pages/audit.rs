@@ -146,7 +146,8 @@ async fn find(visit: &Visit, person: &Person, filter: &Filter) -> Result<Found, 
         summary.map_err(|_| Error::internal("a summary of the ledger panicked"))?
     };
     let found = found.await.inspect(|summary| trail.disclose_patients(&summary.shown_patients()));
-    let found = app.ledger.close(visit.tenant, &trail, found, |content| interaction::tell(&call, &filter.query(), content));
+    let found =
+        app.ledger.close(visit.tenant, &trail, found, |content| interaction::tell(&call, &filter.query(), content));
     Ok(Found::of(found.await?))
 }
 

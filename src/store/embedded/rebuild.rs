@@ -46,7 +46,11 @@ pub(super) fn tenant(ledger: Walk<'_>, extractors: Option<Extractors<'_>>) -> St
     let extract = match extractors {
         Some(extractors) => {
             let search_parameters = search_parameters(tables, sealer, tenant)?;
-            Some(extractors(&Ground { tenant, tenants: &registry(tables, sealer)?, search_parameters: &search_parameters }))
+            Some(extractors(&Ground {
+                tenant,
+                tenants: &registry(tables, sealer)?,
+                search_parameters: &search_parameters,
+            }))
         }
         None => None,
     };
