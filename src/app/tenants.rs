@@ -4,7 +4,7 @@ use super::App;
 use crate::audit::{Event, Record};
 use crate::auth::agent::Agent;
 use crate::error::Result;
-use crate::jobs::Job;
+use crate::jobs::{Job, State as JobState};
 use crate::retention::{hold, tenant as erasure};
 use crate::tenant::{State, Tenant};
 use serde_json::Value;
@@ -71,8 +71,14 @@ impl App {
     pub async fn finish_deletions(&self) -> Result<()> {
         for registered in self.tenants().all()? {
             let tenant = &registered.tenant;
-            if tenant.state == State::Deleted && self.erasure_of(tenant)?.is_none() {
-                self.jobs.submit_only(tenant.id(), erasure::KIND).await?;
+            if tenant.state != State::Deleted {
+                continue;
+            }
+            match self.erasure_of(tenant)?.map(|job| job.state) {
+                None | Some(JobState::Failed | JobState::Cancelled) => {
+                    self.jobs.submit_only(tenant.id(), erasure::KIND).await?;
+                }
+                Some(JobState::Queued | JobState::Active | JobState::Done) => {}
             }
         }
         Ok(())

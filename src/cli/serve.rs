@@ -21,6 +21,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 
+/// How often the erasure of deleted tenants is looked after.
+const DELETIONS_LOOKED_AFTER: Duration = Duration::from_hours(1);
+
 /// Serves until SIGTERM or SIGINT.
 pub fn run(settings: Settings) -> Result<(), Failure> {
     let config = settings.load()?;
@@ -93,13 +96,14 @@ pub(super) fn serve(app: &Arc<App>, listener: TcpListener, announce: impl FnOnce
     let of_server = |event| app.ledger.note(TenantId::DEFAULT, Record::of(event, Cow::Owned(Agent::default())));
     let (result, told) = http::run(async {
         of_server(Event::Start).await.map_err(said)?;
-        app.finish_deletions().await.map_err(said)?;
         let served = match http::server(Arc::clone(app), listener, metrics, true) {
             Ok(server) => {
                 announce(address);
                 let checkpoints = tokio::task::spawn_local(checkpoints(Arc::clone(app)));
+                let deletions = tokio::task::spawn_local(deletions(Arc::clone(app)));
                 let served = server.await;
                 checkpoints.abort();
+                deletions.abort();
                 served
             }
             Err(error) => Err(error),
@@ -137,6 +141,17 @@ async fn checkpoints(app: Arc<App>) {
     loop {
         interval.tick().await;
         checkpoint(&app).await;
+    }
+}
+
+/// Sees to it, at the start and again and again, that of deleted tenants nothing is left.
+async fn deletions(app: Arc<App>) {
+    let mut interval = tokio::time::interval(DELETIONS_LOOKED_AFTER);
+    loop {
+        interval.tick().await;
+        if let Err(error) = app.finish_deletions().await {
+            tracing::error!(?error, "the erasure of deleted tenants could not be looked after");
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long a measurement of a tenant that seems full counts.
-const MEASURED_ANEW: Duration = Duration::from_secs(60);
+const MEASURED_ANEW: Duration = Duration::from_mins(1);
 
 /// Measures how many bytes a tenant stores.
 pub type Measure = Box<dyn Fn(TenantId) -> Result<u64> + Send + Sync>;
