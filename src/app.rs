@@ -23,7 +23,7 @@ use crate::interaction::conformance::{Conformances, KeyMaking};
 use crate::interaction::consenting;
 use crate::interaction::cursor::Cursors;
 use crate::interaction::quota::{Measure, Quotas};
-use crate::jobs::{Commits, Jobs, Schedule, Work};
+use crate::jobs::{Commits, IsFor, Jobs, Schedule, Work};
 use crate::retention::compaction::Compaction;
 use crate::retention::enforce::{self, Enforce};
 use crate::retention::hold::Holds;
@@ -347,11 +347,14 @@ fn jobs(
     let rules = Rules::new(settings.rules.clone())
         .map_err(|name| Error::internal(format!("retention.rules: R4 has no resource type {name}")))?;
     let mut schedules = Vec::new();
-    if settings.interval_s > 0 && !rules.is_empty() {
+    if settings.interval_s > 0 {
         let parameters = serde_json::json!(enforce::Parameters::default());
-        schedules.push(Schedule { kind: enforce::KIND, every_s: settings.interval_s, parameters });
+        let (has_rules, known) = (!rules.is_empty(), Arc::clone(tenants));
+        let is_for: IsFor = Arc::new(move |tenant| has_rules || !known.of(tenant).tenant.retention.is_empty());
+        schedules.push(Schedule { kind: enforce::KIND, every_s: settings.interval_s, parameters, is_for });
     }
-    let enforce = Enforce { rules: Arc::new(rules), archive_folder: settings.archive_folder.clone() };
+    let archive_folder = settings.archive_folder.clone();
+    let enforce = Enforce { rules: Arc::new(rules), archive_folder, tenants: Arc::clone(tenants) };
     let erase = EraseTenant { tenants: Arc::clone(tenants) };
     let works: Vec<Box<dyn Work>> = vec![Box::new(enforce), Box::new(Purge), Box::new(Compaction), Box::new(erase)];
     let conformances = Arc::clone(conformances);

@@ -4,6 +4,7 @@ mod name;
 
 pub use name::Name;
 
+use crate::config::RetentionRule;
 use serde::{Deserialize, Serialize};
 
 /// The number of a tenant: the first part of every key in the store. No number is used twice.
@@ -69,6 +70,9 @@ pub struct Tenant {
     /// Which of `auth.trusted_issuers` are trusted here. Where it is not set: as for `identity_providers`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trusted_issuers: Option<Vec<String>>,
+    /// Its own rules of retention, before those of the settings.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub retention: Vec<RetentionRule>,
     /// When it was made, in microseconds since 1970.
     pub created: i64,
 }
@@ -86,6 +90,7 @@ impl Tenant {
             limits: Limits::default(),
             identity_providers: None,
             trusted_issuers: None,
+            retention: Vec::new(),
             created,
         }
     }

@@ -6,8 +6,9 @@
 use super::keeper::{Expect, KeeperError, SharedKeeper};
 use super::records::{self, Record};
 use crate::clock::Micros;
-use crate::config;
+use crate::config::{self, RetentionRule};
 use crate::error::{Category, Error, Result};
+use crate::fhir::definitions::r4;
 use crate::tenant::{Limits, Name, State, Tenant, TenantId};
 use jsonschema::Validator;
 use rustc_hash::FxHashMap;
@@ -45,6 +46,17 @@ static SCHEMA: LazyLock<Option<Validator>> = LazyLock::new(|| {
             "items": { "type": "string", "minLength": 1, "maxLength": longest },
         })
     };
+    let rule = json!({
+        "type": "object",
+        "properties": {
+            "types": { "type": "array", "maxItems": 200, "items": { "type": "string", "maxLength": 64 } },
+            "what": { "enum": ["old-versions", "deleted", "current"] },
+            "keep_days": { "type": ["integer", "null"], "minimum": 0, "maximum": 1_000_000 },
+            "then": { "enum": ["purge", "keep"] },
+        },
+        "required": ["what", "then"],
+        "additionalProperties": false,
+    });
     let limit = |least: u64, most: u64| json!({ "type": ["integer", "null"], "minimum": least, "maximum": most });
     jsonschema::validator_for(&json!({
         "type": "object",
@@ -63,6 +75,7 @@ static SCHEMA: LazyLock<Option<Validator>> = LazyLock::new(|| {
             },
             "identity_providers": names(100),
             "trusted_issuers": names(2000),
+            "retention": { "type": "array", "maxItems": 50, "items": rule },
         },
         "additionalProperties": false,
     }))
@@ -79,6 +92,7 @@ struct Said {
     limits: Limits,
     identity_providers: Option<Vec<String>>,
     trusted_issuers: Option<Vec<String>>,
+    retention: Vec<RetentionRule>,
 }
 
 /// A tenant with its addresses.
@@ -302,6 +316,7 @@ impl Tenants {
                 return Err(Error::invalid(text).at(member));
             }
         }
+        check_retention(&said.retention)?;
         Ok(said)
     }
 
@@ -350,6 +365,7 @@ impl Said {
             limits: self.limits,
             identity_providers: self.identity_providers.clone(),
             trusted_issuers: self.trusted_issuers.clone(),
+            retention: self.retention.clone(),
             ..tenant
         }
     }
@@ -387,9 +403,24 @@ pub fn shown(registered: &Registered) -> Map<String, Value> {
     add("limits", json!(tenant.limits));
     add("identity_providers", json!(tenant.identity_providers));
     add("trusted_issuers", json!(tenant.trusted_issuers));
+    add("retention", json!(tenant.retention));
     add("created", if tenant.created == 0 { Value::Null } else { json!(Micros(tenant.created).to_instant()) });
     add("base", json!(&**base));
     members
+}
+
+/// Rules that a tenant can have. What is archived goes into a folder of the settings, so that only they have rules for it.
+fn check_retention(rules: &[RetentionRule]) -> Result<()> {
+    let refused = |text: String| Err(Error::invalid(text).at("/retention"));
+    let as_settings = config::Retention { rules: rules.to_vec(), ..config::Retention::default() };
+    if let Some((_, reason)) = as_settings.fault() {
+        return refused(format!("Of the rules, {reason}."));
+    }
+    let is_type = |name: &String| r4().is_resource_type(name);
+    if rules.iter().flat_map(|rule| &rule.types).all(is_type) {
+        return Ok(());
+    }
+    refused("A rule names what is no resource type.".to_owned())
 }
 
 fn deleted() -> Error {

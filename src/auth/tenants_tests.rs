@@ -72,6 +72,16 @@ fn what_is_said_of_a_tenant_is_checked() {
         (json!({ "name": "a", "identity_providers": ["other"] }), "/identity_providers"),
         (json!({ "name": "a", "trusted_issuers": ["https://i.example"] }), "/trusted_issuers"),
         (json!({ "name": "a", "limits": { "speed": 1 } }), "/limits"),
+        (json!({ "name": "a", "retention": [{ "what": "deleted", "then": "purge" }] }), "/retention"),
+        (json!({ "name": "a", "retention": [{ "what": "current", "then": "purge", "keep_days": 1 }] }), "/retention"),
+        (
+            json!({ "name": "a", "retention": [{ "types": ["Flags"], "what": "deleted", "then": "keep" }] }),
+            "/retention",
+        ),
+        (
+            json!({ "name": "a", "retention": [{ "what": "deleted", "then": "archive", "keep_days": 1 }] }),
+            "/retention/0/then",
+        ),
         (json!({ "name": "a", "state": "deleted" }), ""),
         (json!({ "name": "a", "number": 7 }), ""),
     ] {

@@ -146,7 +146,7 @@ async fn perform(app: &App, action: Action) -> Result<String, Failure> {
         Action::Set(given) => {
             let name = given.tenant.name.clone();
             let before = told(app, &name)?;
-            let kept = ["display_name", "region", "limits", "identity_providers", "trusted_issuers"];
+            let kept = ["display_name", "region", "limits", "identity_providers", "trusted_issuers", "retention"];
             let kept = kept.iter().filter_map(|member| Some(((*member).to_owned(), before.get(*member)?.clone())));
             app.configure_tenant(&name, None, &given.over(kept.collect())).await.map_err(said)?;
             note(app, &name, "set").await?;

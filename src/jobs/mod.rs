@@ -16,7 +16,7 @@ mod schedule;
 mod tests;
 
 pub use queue::{Commits, Jobs, New};
-pub use schedule::Schedule;
+pub use schedule::{IsFor, Schedule};
 
 use crate::auth::agent::Agent;
 use crate::auth::grant::Grant;

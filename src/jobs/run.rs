@@ -1,7 +1,7 @@
 //! The runner: one part of one job after the other.
 
 use super::queue::Waiting;
-use super::{Job, Jobs, Lease, Part, State, Turn};
+use super::{Job, Jobs, Lease, Part, Schedule, State, Turn};
 use crate::auth::grant::Grant;
 use crate::auth::keeper::KeeperError;
 use crate::clock::Micros;
@@ -101,7 +101,8 @@ impl Jobs {
             if state == TenantState::Suspended {
                 continue;
             }
-            for schedule in self.schedules.iter().filter(|_| state == TenantState::Active) {
+            let is_due = |schedule: &&Schedule| state == TenantState::Active && (schedule.is_for)(tenant);
+            for schedule in self.schedules.iter().filter(is_due) {
                 if let Err(error) = self.keep_schedule(tenant, schedule, self.clock.now()).await {
                     tracing::warn!(?error, kind = schedule.kind, "a scheduled job can't be asked for");
                 }

@@ -462,8 +462,20 @@ fn the_command_line_and_the_metrics_know_tenants_by_name() {
     assert!(run(&["tenant", "suspend", "acme"]).0 && run(&["tenant", "list"]).1.contains("acme\t1\tsuspended\tAcme"));
     assert!(run(&["tenant", "resume", "acme"]).0);
 
-    let address = free_address();
-    let server = Process::start(["serve", "--insecure-open", "--store", &store, "--listen", &address.to_string()]);
+    let (address, settings) = (free_address(), folder.path().join("pharos.toml"));
+    let checkpoints = folder.path().join("checkpoints");
+    std::fs::write(&settings, format!("[audit]\nenabled = true\ncheckpoint_file = \"{}\"\n", checkpoints.display()))
+        .unwrap();
+    let server = Process::start([
+        "serve",
+        "--insecure-open",
+        "--config",
+        settings.to_str().unwrap(),
+        "--store",
+        &store,
+        "--listen",
+        &address.to_string(),
+    ]);
     server.lines_until("serving");
     let acme = Client::new(format!("http://{address}/t/acme/fhir"));
     assert_eq!(acme.get("/Patient").expect(200).resources().len(), 1);
@@ -476,6 +488,10 @@ fn the_command_line_and_the_metrics_know_tenants_by_name() {
     assert!(!metrics.contains("nobody"), "only names that somebody gave: {metrics}");
     server.terminate();
     assert!(server.wait().success());
+    let signed = std::fs::read_to_string(&checkpoints).unwrap();
+    let lanes = crate::support::smart::claims(&signed.lines().last().unwrap().into())["lanes"].clone();
+    let of: Vec<_> = lanes.as_array().unwrap().iter().map(|lane| lane["tenant"].as_u64().unwrap()).collect();
+    assert_eq!(of, [0, 1], "a checkpoint is over the ledgers of all tenants");
 
     assert!(!run(&["tenant", "delete", "acme", "--really", "other"]).0);
     let (deleted, said) = run(&["tenant", "delete", "acme", "--really", "acme"]);
@@ -483,4 +499,27 @@ fn the_command_line_and_the_metrics_know_tenants_by_name() {
     assert!(run(&["audit", "verify", "--tenant", "acme"]).0, "its ledger stays");
     assert!(!run(&["load", bundle.to_str().unwrap(), "--tenant", "acme"]).0);
     assert!(run(&["check"]).0);
+}
+
+#[test]
+fn a_tenant_has_its_own_rules_of_retention() {
+    let house = House::start();
+    let rule = json!([{ "types": ["Patient"], "what": "old-versions", "keep_days": 0, "then": "purge" }]);
+    house.create(&json!({ "name": "a", "retention": rule }));
+    house.create(&json!({ "name": "b" }));
+    for (tenant, name, left) in [(TenantId(1), "a", 1), (TenantId(2), "b", 2)] {
+        let client = house.client(tenant, name, ALL);
+        for status in [201, 200] {
+            let version = json!({ "resourceType": "Patient", "id": "p", "active": status == 200 });
+            client.put("/Patient/p").json(version).expect(status);
+        }
+        let person = Person { roles: &["Admin"], ..Person::default() };
+        let token = house.server.token_in(tenant, "admin", Some(&person));
+        let admin = Client::bearing(format!("{}/t/{name}/auth/admin", house.root()), &token);
+        assert_eq!(admin.get("/retention").expect(200).at("/own_rules").as_array().unwrap().len(), 2 - left);
+        let job = admin.post("/retention").expect(202).id();
+        let ended = house.server.app().jobs.wait(tenant, &job, Duration::from_mins(1));
+        assert_eq!(crate::support::tokens::block_on(ended).unwrap().unwrap().state, JobState::Done);
+        assert_eq!(client.get("/Patient/p/_history").expect(200).resources().len(), left, "{name}");
+    }
 }
