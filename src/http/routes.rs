@@ -40,11 +40,11 @@ fn auth(config: &mut web::ServiceConfig) {
 async fn below(request: HttpRequest, payload: web::Payload, shared: web::Data<Shared>) -> HttpResponse {
     let (copy, parts) = (request.clone(), shared.clone());
     let answering = async {
-        let Some(rest) = split(request.path()).1.strip_prefix("/fhir") else { return nothing() };
-        match rest {
-            "/.well-known/smart-configuration" => well_known(&request, &shared, oauth::smart_configuration),
-            "/.well-known/openid-configuration" => well_known(&request, &shared, oauth::openid_configuration),
-            _ if rest.is_empty() || rest.starts_with('/') => request::fhir(request, payload, shared).await,
+        let (_, path) = split(request.path());
+        match path.strip_prefix("/fhir") {
+            Some("/.well-known/smart-configuration") => well_known(&request, &shared, oauth::smart_configuration),
+            Some("/.well-known/openid-configuration") => well_known(&request, &shared, oauth::openid_configuration),
+            Some(rest) if rest.is_empty() || rest.starts_with('/') => request::fhir(request, payload, shared).await,
             _ => nothing(),
         }
     };
