@@ -6,7 +6,7 @@ use pharos::auth::grant::Grant;
 use pharos::jobs::State as JobState;
 use pharos::retention::tenant as erasure;
 use pharos::store::Rid;
-use pharos::tenant::TenantId;
+use pharos::tenant::{State, TenantId};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -439,8 +439,11 @@ fn a_tenant_stores_no_more_than_its_limit() {
 fn the_command_line_and_the_metrics_know_tenants_by_name() {
     let folder = tempfile::tempdir().unwrap();
     let store = format!("file:{}", folder.path().join("data").display());
+    // The ledger's entries name the server, and so does their index: all commands have to call it the same.
+    let address = free_address();
+    let url = format!("http://{address}");
     let run = |arguments: &[&str]| {
-        let process = Process::start(arguments.iter().copied().chain(["--store", &store]));
+        let process = Process::start(arguments.iter().copied().chain(["--store", &store, "--public-url", &url]));
         let is_good = process.wait().success();
         // What it said is passed on by another thread.
         std::thread::sleep(Duration::from_millis(100));
@@ -462,7 +465,7 @@ fn the_command_line_and_the_metrics_know_tenants_by_name() {
     assert!(run(&["tenant", "suspend", "acme"]).0 && run(&["tenant", "list"]).1.contains("acme\t1\tsuspended\tAcme"));
     assert!(run(&["tenant", "resume", "acme"]).0);
 
-    let (address, settings) = (free_address(), folder.path().join("pharos.toml"));
+    let settings = folder.path().join("pharos.toml");
     let checkpoints = folder.path().join("checkpoints");
     std::fs::write(&settings, format!("[audit]\nenabled = true\ncheckpoint_file = \"{}\"\n", checkpoints.display()))
         .unwrap();
@@ -522,4 +525,21 @@ fn a_tenant_has_its_own_rules_of_retention() {
         assert_eq!(crate::support::tokens::block_on(ended).unwrap().unwrap().state, JobState::Done);
         assert_eq!(client.get("/Patient/p/_history").expect(200).resources().len(), left, "{name}");
     }
+}
+
+#[test]
+fn a_deletion_that_was_interrupted_is_finished() {
+    let house = House::start();
+    let (tenant, acme) = house.tenant("acme");
+    acme.put("/Patient/p").json(json!({ "resourceType": "Patient", "id": "p" })).expect(201);
+    let app = house.server.app();
+    // As far as it comes where the power goes right after the tenant is marked.
+    crate::support::tokens::block_on(app.tenants().set_state("acme", None, State::Deleted)).unwrap();
+    assert!(app.erasure_of(&app.tenants().of(tenant).tenant).unwrap().is_none());
+    crate::support::tokens::block_on(app.finish_deletions()).unwrap();
+    let ended = crate::support::tokens::block_on(app.jobs.wait(tenant, erasure::KIND, Duration::from_mins(1)));
+    assert_eq!(ended.unwrap().unwrap().state, JobState::Done);
+    let records = app.store().open(&Grant::unrestricted(tenant)).unwrap();
+    assert_eq!(records.view().resources(Rid(0)).count(), 0);
+    assert!(app.store().keeper().list(tenant, "client", "", None, 9).unwrap().is_empty());
 }

@@ -319,7 +319,7 @@ fn requests_of_one_tenant_find_nothing_of_another() {
     let world = World::new();
     let before = world.all_of_b();
     assert!(before.matches("b-secret").count() > 40, "B has something to hide");
-    let mut runner = TestRunner::new(Config { cases: CASES, ..Config::default() });
+    let mut runner = TestRunner::new(Config { cases: CASES, failure_persistence: None, ..Config::default() });
     let (found, seen, started) = (Cell::new(0_u32), Cell::new(0_u32), Instant::now());
     let asked = prop_oneof![7 => reads(), 1 => bundles(), 2 => writes()];
     let result = runner.run(&asked, |asked| {
