@@ -31,7 +31,7 @@ use crate::clock::Clock;
 use crate::tenant::TenantId;
 pub use check::{Report, check, rebuild};
 pub use folder::SCHEMA;
-pub use rebuild::{Extract, Extractors};
+pub use rebuild::{Extract, Extractors, Ground};
 
 use checkpoint::Checkpoints;
 use committer::Committer;

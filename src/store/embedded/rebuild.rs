@@ -5,20 +5,31 @@ use super::ledger::Walk;
 use super::postings::Scope;
 use super::record::{Head, Header, OpenKeys, open_keys, open_record, pack_keys, seal_keys, with_added_keys};
 use super::tables::{Tables, failed};
-use super::{block, layout};
+use super::{block, kept, layout};
+use crate::auth::records::{self, Record};
 use crate::clock::Micros;
 use crate::key::KeyList;
 use crate::store::seal::Sealer;
 use crate::store::{Rid, StoreResult, Version};
-use crate::tenant::TenantId;
+use crate::tenant::{Tenant, TenantId};
 use fjall::{OwnedWriteBatch, PersistMode};
 use std::collections::BTreeMap;
 
 /// Gives the search keys of a resource from its JSON, without those that the commit adds.
 pub type Extract<'e> = Box<dyn Fn(&[u8]) -> KeyList + 'e>;
 
-/// Makes the [`Extract`] of a tenant from its SearchParameters: their ids, and their JSON.
-pub type Extractors<'e> = &'e dyn Fn(&[(String, Vec<u8>)]) -> Extract<'e>;
+/// What the search keys of a tenant depend on beside the resources.
+pub struct Ground<'g> {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The records of all tenants, as far as they can be read.
+    pub tenants: &'g [Tenant],
+    /// The ids and the JSON of its SearchParameters.
+    pub search_parameters: &'g [(String, Vec<u8>)],
+}
+
+/// Makes the [`Extract`] of a tenant.
+pub type Extractors<'e> = &'e dyn Fn(&Ground<'_>) -> Extract<'e>;
 
 /// Resources whose postings are gathered before they are written.
 const PART: usize = 4096;
@@ -33,7 +44,14 @@ pub(super) fn tenant(ledger: Walk<'_>, extractors: Option<Extractors<'_>>) -> St
     let generation = old.generation.wrapping_add(1);
     remove(tables, &layout::all_postings(tenant, generation))?;
     let extract = match extractors {
-        Some(extractors) => Some(extractors(&search_parameters(tables, sealer, tenant)?)),
+        Some(extractors) => {
+            let search_parameters = search_parameters(tables, sealer, tenant)?;
+            Some(extractors(&Ground {
+                tenant,
+                tenants: &registry(tables, sealer)?,
+                search_parameters: &search_parameters,
+            }))
+        }
         None => None,
     };
     let mut head = Head { generation, ..old };
@@ -78,6 +96,17 @@ fn search_parameters(tables: &Tables, sealer: &Sealer, tenant: TenantId) -> Stor
         if is_one && let Some((version, json)) = json_of(sealer, tenant, rid_in(&key), &record) {
             found.push((version.id.into(), json));
         }
+    }
+    Ok(found)
+}
+
+/// The records of the tenants, as far as they can be read.
+fn registry(tables: &Tables, sealer: &Sealer) -> StoreResult<Vec<Tenant>> {
+    let place = TenantId::INSTALLATION;
+    let mut found = Vec::new();
+    for entry in entries(&tables.records, layout::kept(place, Tenant::KIND, "")) {
+        let (key, value) = entry?;
+        found.extend(kept::open(sealer, place, &key, &value).ok().and_then(|kept| records::read(&kept.bytes).ok()));
     }
     Ok(found)
 }
