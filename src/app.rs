@@ -10,6 +10,8 @@ use crate::auth::rate::{Rates, customer};
 use crate::auth::records::User;
 use crate::auth::scope::{ResourceScope, Scopes};
 use crate::auth::server::Server;
+use crate::bulk::Exports;
+use crate::bulk::export::Export;
 use crate::clock::{Clock, Micros};
 use crate::config::{Config, TrustedIssuer};
 use crate::error::{Category, Error, Result};
@@ -43,6 +45,8 @@ pub struct App {
     pub ledger: Arc<Ledger>,
     /// Long work.
     pub jobs: Arc<Jobs>,
+    /// Where exports are kept.
+    pub exports: Arc<Exports>,
     store: Store,
     clock: Arc<dyn Clock>,
     limits: Arc<crate::config::Limits>,
@@ -88,10 +92,12 @@ impl App {
         let auth = Arc::new(auth);
         let signer = Signer::new(&secrets.checkpoints).map_err(Error::internal)?;
         let ledger = Ledger::new(&config.audit, config.insecure_open, store.clone(), Arc::clone(&clock), signer);
-        let jobs = Arc::new(jobs(&config, &store, &clock, &conformances, ledger.is_kept())?);
+        let exports = Arc::new(Exports::new(&config.bulk, config.exports_path()));
+        let jobs = Arc::new(jobs(&config, &store, &clock, &conformances, (&exports, ledger.is_kept()))?);
         Ok(Self {
             ledger: Arc::new(ledger),
             jobs,
+            exports,
             clients: Rates::per_second(limits.client_requests_per_s),
             tenants: Rates::per_second(limits.tenant_requests_per_s),
             registrations: Rates::new(REGISTRATIONS_WINDOW / REGISTRATIONS, REGISTRATIONS_WINDOW),
@@ -272,6 +278,7 @@ impl App {
             trail,
             ledger: Arc::clone(&self.ledger),
             jobs: Arc::clone(&self.jobs),
+            exports: Arc::clone(&self.exports),
         };
         Ok(Context { grant: consenting::grant(&context)?, ..context })
     }
@@ -287,6 +294,14 @@ impl App {
     pub fn holds(&self, tenant: TenantId) -> Holds<'_> {
         let (store, grant) = (&self.store, Grant::unrestricted(tenant));
         Holds { store, grant, is_recorded: self.ledger.is_kept() }
+    }
+
+    /// Removes what is left of exports that are over.
+    ///
+    /// # Errors
+    /// When the store or the disk fails.
+    pub async fn sweep_exports(&self, tenant: TenantId) -> Result<usize> {
+        self.exports.sweep(&self.store, tenant, self.clock.now()).await
     }
 
     /// Now.
@@ -325,7 +340,7 @@ fn jobs(
     store: &Store,
     clock: &Arc<dyn Clock>,
     conformances: &Arc<Conformances>,
-    is_recorded: bool,
+    (exports, is_recorded): (&Arc<Exports>, bool),
 ) -> Result<Jobs> {
     let settings = &config.retention;
     let rules = Rules::new(settings.rules.clone())
@@ -336,7 +351,8 @@ fn jobs(
         schedules.push(Schedule { kind: enforce::KIND, every_s: settings.interval_s, parameters });
     }
     let enforce = Enforce { rules: Arc::new(rules), archive_folder: settings.archive_folder.clone() };
-    let works: Vec<Box<dyn Work>> = vec![Box::new(enforce), Box::new(Purge), Box::new(Compaction)];
+    let export = Export { exports: Arc::clone(exports) };
+    let works: Vec<Box<dyn Work>> = vec![Box::new(enforce), Box::new(Purge), Box::new(Compaction), Box::new(export)];
     let conformances = Arc::clone(conformances);
     let commits: Commits = Box::new(move |grant, commit| {
         let conformances = Arc::clone(&conformances);

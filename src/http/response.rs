@@ -4,7 +4,7 @@ use crate::serve::Reply;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_LOCATION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderName, HeaderValue,
-    LAST_MODIFIED, LOCATION, RETRY_AFTER, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+    EXPIRES, LAST_MODIFIED, LOCATION, RETRY_AFTER, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use actix_web::{HttpResponse, HttpResponseBuilder};
 
@@ -24,6 +24,9 @@ pub fn send(reply: Reply, request_id: Option<&str>) -> HttpResponse {
     builder.insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"));
     if let Some(version) = reply.version {
         builder.insert_header((ETAG, format!("W/\"{version}\"")));
+    }
+    if let Some(time) = reply.expires {
+        builder.insert_header((EXPIRES, time.to_http_date()));
     }
     if let Some(time) = reply.last_modified {
         builder.insert_header((LAST_MODIFIED, time.to_http_date()));
