@@ -136,7 +136,11 @@ impl Step<'_> {
             let Position { list: nth, chunk, at, .. } = self.position;
             let rids = pins::read(&*self.turn.store.keeper(), self.turn.tenant(), &self.turn.job.id, nth, chunk)?;
             for group in rids.get(at..).unwrap_or_default().chunks(DELETIONS) {
-                if list.is_deleted { self.deleted(&mut writing, group)? } else { self.resources(&mut writing, group)? }
+                if list.is_deleted {
+                    self.deleted(&mut writing, group)?
+                } else {
+                    self.resources(&mut writing, group)?
+                }
                 self.position.at += group.len();
                 self.done += group.len();
                 let is_full = writing.bytes() >= self.most;

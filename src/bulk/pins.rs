@@ -97,7 +97,8 @@ pub fn removals(job: &str, lists: &[List]) -> Vec<Keep> {
         let id = id(job, nth, chunk);
         Keep { kind: KIND, id, expect: Expect::Any, bytes: None, expires: None }
     };
-    let of_list = |(nth, list): (usize, &List)| (0..list.chunks).map(move |chunk| remove(nth, chunk)).collect::<Vec<_>>();
+    let of_list =
+        |(nth, list): (usize, &List)| (0..list.chunks).map(move |chunk| remove(nth, chunk)).collect::<Vec<_>>();
     lists.iter().enumerate().flat_map(of_list).collect()
 }
 

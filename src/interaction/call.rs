@@ -226,6 +226,16 @@ impl Call {
         allow(verb, &[(Verb::Get, call.clone()), (Verb::Post, call)])
     }
 
+    /// Whether it can't be an entry of a Bundle: what it is answered with is no resource.
+    #[must_use]
+    pub fn stands_alone(&self) -> bool {
+        match self {
+            Self::Bundle | Self::Job { .. } | Self::JobFile { .. } => true,
+            Self::Operation { name, .. } => name == "export",
+            _ => false,
+        }
+    }
+
     /// The resource that is written under an id known beforehand: type and id.
     #[must_use]
     pub fn updates(&self) -> Option<(&str, &str)> {

@@ -193,6 +193,7 @@ pub fn answer_for(
         body,
         issues,
         pending: None,
+        made: None,
     })
 }
 

@@ -64,7 +64,8 @@ static OTHERS: LazyLock<Vec<Operation>> = LazyLock::new(|| {
     let of_all = export("http://hl7.org/fhir/uv/bulkdata/OperationDefinition/export", "system", Vec::new());
     let of_patients =
         export("http://hl7.org/fhir/uv/bulkdata/OperationDefinition/patient-export", "type", vec!["Patient"]);
-    let of_group = export("http://hl7.org/fhir/uv/bulkdata/OperationDefinition/group-export", "instance", vec!["Group"]);
+    let of_group =
+        export("http://hl7.org/fhir/uv/bulkdata/OperationDefinition/group-export", "instance", vec!["Group"]);
     vec![consent_explain, docref, of_all, of_group, of_patients, purge, reindex, verify]
 });
 

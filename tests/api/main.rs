@@ -19,6 +19,7 @@ mod demo;
 mod docref;
 mod everything;
 mod examples;
+mod export;
 mod fhirpath_suite;
 mod harness;
 mod history;

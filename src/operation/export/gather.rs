@@ -3,13 +3,13 @@
 use super::wanted::Wanted;
 use super::{Level, deleted, members, provenance};
 use crate::auth::compartment::{patient_codes, ties_to};
+use crate::clock::Micros;
 use crate::error::Result;
 use crate::interaction::Context;
 use crate::key::bytes::END;
 use crate::key::last_updated::last_updated_key;
 use crate::key::range::{Bound, Step, Test};
 use crate::key::{Expr, KeyRange, id_key, prefix_of};
-use crate::clock::Micros;
 use crate::search::{self, Budget, Target};
 use crate::store::{Records, Rid};
 use std::collections::BTreeMap;

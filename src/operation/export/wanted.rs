@@ -93,7 +93,12 @@ impl Reading<'_> {
     /// The values of a parameter whose values are lists.
     fn list(&self, name: &str) -> Vec<String> {
         let values = self.pairs.iter().filter(|(own, _)| own == name);
-        values.flat_map(|(_, value)| value.split(',')).map(str::trim).filter(|one| !one.is_empty()).map(str::to_owned).collect()
+        values
+            .flat_map(|(_, value)| value.split(','))
+            .map(str::trim)
+            .filter(|one| !one.is_empty())
+            .map(str::to_owned)
+            .collect()
     }
 
     /// The value of a parameter that may be given once.
@@ -119,7 +124,8 @@ impl Reading<'_> {
             "organizeOutputBy",
             "allowPartialManifests",
         ];
-        let unknown: Vec<_> = self.pairs.iter().map(|(name, _)| name.clone()).filter(|name| !KNOWN.contains(&&**name)).collect();
+        let unknown: Vec<_> =
+            self.pairs.iter().map(|(name, _)| name.clone()).filter(|name| !KNOWN.contains(&&**name)).collect();
         for name in unknown {
             let error = parameters::unknown("$export", &name);
             let text = error.issues.first().map(|issue| issue.diagnostics.to_string()).unwrap_or_default();
@@ -198,11 +204,15 @@ impl Reading<'_> {
     }
 
     fn filters(&mut self, types: &[String]) -> Result<BTreeMap<String, Expr>> {
-        let values: Vec<_> = self.pairs.iter().filter(|(name, _)| name == "_typeFilter").map(|(_, value)| value.clone()).collect();
+        let values: Vec<_> =
+            self.pairs.iter().filter(|(name, _)| name == "_typeFilter").map(|(_, value)| value.clone()).collect();
         let mut filters: BTreeMap<String, Expr> = BTreeMap::new();
         for query in values.iter().flat_map(|value| queries(value)) {
             let Some((type_name, criteria)) = query.split_once('?') else {
-                return Err(refused("_typeFilter", "`_typeFilter` must be a search of one type: Observation?status=final."));
+                return Err(refused(
+                    "_typeFilter",
+                    "`_typeFilter` must be a search of one type: Observation?status=final.",
+                ));
             };
             if !types.iter().any(|name| name == type_name) {
                 let shown = crate::interaction::shown(type_name);
@@ -220,7 +230,10 @@ impl Reading<'_> {
     fn filter(&mut self, type_name: &str, criteria: &[(String, String)]) -> Result<Expr> {
         if let Some((name, _)) = criteria.iter().find(|(name, _)| search::is_of_results(name)) {
             let shown = crate::interaction::shown(name);
-            return Err(refused("_typeFilter", format!("`_typeFilter` chooses resources only: `{shown}` can't be in it.")));
+            return Err(refused(
+                "_typeFilter",
+                format!("`_typeFilter` chooses resources only: `{shown}` can't be in it."),
+            ));
         }
         let context = self.context;
         let handling = if self.is_lenient { Handling::Lenient } else { Handling::Strict };
@@ -273,14 +286,14 @@ impl Reading<'_> {
                 "RelevantProvenanceResources" => wanted = Some(Associated::Relevant),
                 "LatestProvenanceResources" => wanted = wanted.or(Some(Associated::Latest)),
                 _ => {
-                    let text = "`includeAssociatedData` must be LatestProvenanceResources or RelevantProvenanceResources.";
+                    let text =
+                        "`includeAssociatedData` must be LatestProvenanceResources or RelevantProvenanceResources.";
                     self.refuse("includeAssociatedData", "not-supported", text.to_owned())?;
                 }
             }
         }
         let is_excluded = is_named && !types.iter().any(|name| name == "Provenance");
-        let is_covered =
-            self.context.grant.allowed_by_scopes("Provenance", Letters::SEARCH) != Allowed::Nothing;
+        let is_covered = self.context.grant.allowed_by_scopes("Provenance", Letters::SEARCH) != Allowed::Nothing;
         Ok(match wanted {
             Some(_) if !is_covered => return Err(reach::insufficient_scope()),
             Some(wanted) => wanted,
@@ -297,7 +310,8 @@ fn refused(name: &'static str, text: impl Into<std::borrow::Cow<'static, str>>) 
 /// The searches in one value: a comma ends one where another begins behind it.
 fn queries(value: &str) -> Vec<&str> {
     let begins = |text: &str| text.split_once('?').is_some_and(|(name, _)| definitions::r4().is_resource_type(name));
-    let mut ends: Vec<usize> = value.match_indices(',').map(|(at, _)| at).filter(|at| value.get(at + 1..).is_some_and(begins)).collect();
+    let mut ends: Vec<usize> =
+        value.match_indices(',').map(|(at, _)| at).filter(|at| value.get(at + 1..).is_some_and(begins)).collect();
     ends.push(value.len());
     let mut from = 0;
     let part = |end: usize| {
