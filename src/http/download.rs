@@ -9,8 +9,7 @@ use crate::interaction::Download;
 use crate::serve::{Reply, Shape};
 use actix_web::body::SizedStream;
 use actix_web::http::header::{
-    ACCEPT_ENCODING, ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_NONE_MATCH,
-    IF_RANGE, RANGE,
+    ACCEPT_ENCODING, ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_NONE_MATCH, IF_RANGE, RANGE,
 };
 use actix_web::http::{Method, StatusCode};
 use actix_web::web::Bytes;
@@ -53,7 +52,7 @@ pub fn send(request: &HttpRequest, download: &Download, request_id: &str) -> Htt
     }
     let size = wanted.end - wanted.start;
     if request.method() == Method::HEAD {
-        return response.insert_header((CONTENT_LENGTH, size)).no_chunking(size).finish();
+        return response.body(SizedStream::new(size, stream::empty::<Result<Bytes>>()));
     }
     match download.place.read(&download.file, wanted) {
         Ok(chunks) => response.body(SizedStream::new(size, Box::pin(parts(chunks)))),

@@ -83,7 +83,9 @@ fn exported(context: &Context, job: &Job) -> Result<Answer> {
         return Err(Error::new(Category::Internal, "exception", text));
     }
     let asked = bulk::asked(job)?;
-    covers(context, &asked)?;
+    if !context.grant.is_admin() {
+        covers(context, &asked)?;
+    }
     let manifest = manifest(&asked, &export::report(job)?, &url(context, &job.id));
     let json = serde_json::to_vec(&manifest).map_err(Error::internal)?;
     Ok(Answer { made: Some(Made::Manifest(json, context.exports.expires(job))), ..Answer::empty(Status::Ok) })

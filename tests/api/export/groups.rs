@@ -25,7 +25,7 @@ fn a_group_is_its_members_now() {
     put(&server, &group("inner", &["Patient/d", "Group/ab"]));
     let exported = server.export("/Group/ab/$export?_type=Patient,Observation");
     assert_eq!(exported.names(), ["Observation/of-c", "Patient/c", "Patient/d", "Patient/e"]);
-    put(&server, &group("nobody", &[]));
+    put(&server, &json!({"resourceType": "Group", "id": "nobody", "type": "person", "actual": true}));
     assert_eq!(server.export("/Group/nobody/$export").manifest["output"], json!([]));
     server.delete("/Group/nobody").expect(204);
     server.get("/Group/nobody/$export").expect(410);

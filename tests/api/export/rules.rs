@@ -116,6 +116,7 @@ fn nobody_else_sees_a_job_or_its_files() {
     other.delete(&exported.path).expect(404);
     let admin = server.as_user("admin user/*.cruds", &Person { roles: &["Admin"], ..Person::default() });
     admin.get(&exported.path).expect(200);
+    admin.get(&file).expect(403);
     for name in ["2.Patient.ndjson", "1.Patient.ndjson.who", "..", "%2e%2e%2fdata", "1.Patient.ndjson%00", ""] {
         let answer = client.get(&format!("{}/{name}", exported.path)).send();
         assert!([200, 404].contains(&answer.status()) && !answer.text().contains("Family"), "{name}: {answer}");
