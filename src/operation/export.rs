@@ -39,12 +39,15 @@ pub enum Level<'l> {
 }
 
 impl Level<'_> {
-    fn path(self) -> String {
-        match self {
+    /// The URL of a kick-off with these parameters, relative to the base.
+    fn url(self, pairs: &[(String, String)]) -> String {
+        let path = match self {
             Level::System => "$export".to_owned(),
             Level::Patient => "Patient/$export".to_owned(),
             Level::Group(id) => format!("Group/{id}/$export"),
-        }
+        };
+        let pairs = form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
+        if pairs.is_empty() { path } else { format!("{path}?{pairs}") }
     }
 }
 
@@ -58,7 +61,8 @@ pub async fn export(context: &Context, mut request: Request<'_>, level: Level<'_
     if request.verb == Verb::Head {
         return Err(method_not_allowed());
     }
-    let (tenant, id, url) = (context.grant.tenant(), context.clock.new_id(), url(context, &request, level));
+    let (tenant, id) = (context.grant.tenant(), context.clock.new_id());
+    let url = format!("{}/{}", context.base, level.url(&request.query));
     let wanted = Wanted::read(context, &mut request, level)?;
     context.jobs.check_room(tenant)?;
     if wanted.types.iter().any(|name| name == crate::interaction::LEDGER) {
@@ -81,13 +85,6 @@ pub async fn export(context: &Context, mut request: Request<'_>, level: Level<'_
 
 fn after(context: &Context, micros: i64) -> Micros {
     Micros(context.clock.now().0.saturating_add(micros))
-}
-
-/// The URL of the request.
-fn url(context: &Context, request: &Request<'_>, level: Level<'_>) -> String {
-    let pairs = form_urlencoded::Serializer::new(String::new()).extend_pairs(&request.query).finish();
-    let query = if pairs.is_empty() { pairs } else { format!("?{pairs}") };
-    format!("{}/{}{query}", context.base, level.path())
 }
 
 /// Decides what is to be exported, keeps it, and asks for the job.

@@ -25,6 +25,7 @@ mod harness;
 mod history;
 mod hostile;
 mod job;
+mod jobs_page;
 mod lastn;
 mod limits;
 mod meta;

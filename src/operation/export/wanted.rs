@@ -67,6 +67,8 @@ impl Wanted {
         }
         let is_lenient = request.handling == Handling::Lenient;
         let pairs = parameters::pairs(request)?;
+        // The ledger tells what was asked in a body, too.
+        context.trail.add_inner(|| level.url(&pairs));
         let mut reading = Reading { context, level, is_lenient, pairs, notes: Vec::new() };
         reading.check()?;
         let (types, is_named) = reading.types()?;

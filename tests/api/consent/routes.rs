@@ -294,6 +294,7 @@ fn every_route_is_known() {
         "/health/live",
         "/health/ready",
         "/introspect",
+        "/jobs",
         "/keys",
         "/launch",
         "/metrics",
