@@ -137,16 +137,17 @@ impl Step<'_> {
             let rids = pins::read(&*self.turn.store.keeper(), self.turn.tenant(), &self.turn.job.id, nth, chunk)?;
             for group in rids.get(at..).unwrap_or_default().chunks(DELETIONS) {
                 if list.is_deleted {
-                    self.deleted(&mut writing, group)?
+                    self.deleted(&mut writing, group)?;
                 } else {
-                    self.resources(&mut writing, group)?
+                    self.resources(&mut writing, group)?;
                 }
                 self.position.at += group.len();
                 self.done += group.len();
                 let is_full = writing.bytes() >= self.most;
                 if is_full || self.done >= RESOURCES || self.bytes + writing.bytes() - before >= BYTES {
                     self.bytes += writing.bytes() - before;
-                    return self.leave(writing.finish()?, is_full);
+                    self.leave(writing.finish()?, is_full);
+                    return Ok(());
                 }
             }
             (self.position.chunk, self.position.at) = (chunk + 1, 0);
@@ -154,17 +155,17 @@ impl Step<'_> {
         self.bytes += writing.bytes() - before;
         let (list, file) = (self.position.list + 1, writing.finish()?);
         self.position = Position { list, ..Position::default() };
-        self.leave(file, true)
+        self.leave(file, true);
+        Ok(())
     }
 
     /// Keeps a file for the next step, or as one that is whole. One that holds nothing is none.
-    fn leave(&mut self, file: File, is_whole: bool) -> Result<()> {
+    fn leave(&mut self, file: File, is_whole: bool) {
         if !is_whole {
             self.position.file = Some(file);
         } else if file.count > 0 {
             self.report.files.push(file);
         }
-        Ok(())
     }
 
     fn resources(&mut self, writing: &mut Writing<'_>, rids: &[Rid]) -> Result<()> {
@@ -211,7 +212,8 @@ impl Step<'_> {
             writing.add(&write::to_vec(&outcome::outcome(&[issue])), &[])?;
         }
         let file = writing.finish()?;
-        self.leave(file, true)
+        self.leave(file, true);
+        Ok(())
     }
 
     fn part(&self, is_last: bool) -> Result<Part> {

@@ -96,11 +96,15 @@ fn exported(context: &Context, job: &Job) -> Result<Answer> {
 /// # Errors
 /// 403 where it does not.
 fn covers(context: &Context, asked: &Asked) -> Result<()> {
-    let is_covered = |(type_name, reach): (&Box<str>, &String)| match reach::of_type(&context.grant, type_name) {
-        Some(own) => own == reach::WHOLE || own == *reach,
+    let is_covered = |type_name: &str, reach: &str| match reach::of_type(&context.grant, type_name) {
+        Some(own) => own == reach::WHOLE || own == reach,
         None => false,
     };
-    if asked.reach.iter().all(is_covered) { Ok(()) } else { Err(reach::insufficient_scope()) }
+    if asked.reach.iter().all(|(type_name, reach)| is_covered(type_name, reach)) {
+        Ok(())
+    } else {
+        Err(reach::insufficient_scope())
+    }
 }
 
 /// A job that is to be seen.

@@ -94,12 +94,11 @@ pub fn cover(context: &Context, request: &Request<'_>) -> Result<()> {
             (Target::Instance(..), "consent-explain") => any("Consent", Letters::READ),
             (_, "purge") if grant.is_admin() => Ok(()),
             (_, "purge") => Err(not_an_administrator()),
+            // What it may have of each type is decided with the types.
+            (_, "export") | (Target::System, "meta") => Ok(()),
             (Target::Instance(type_name, _), "meta-add" | "meta-delete") => any(type_name, Letters::UPDATE),
             (Target::Instance(type_name, _), _) => any(type_name, Letters::READ),
-            // What of each type, is decided with the types.
-            (Target::Type(_), "export") => Ok(()),
             (Target::Type(type_name), _) => any(type_name, Letters::SEARCH),
-            (Target::System, "meta" | "export") => Ok(()),
             (Target::System, _) if grant.is_whole() => Ok(()),
             (Target::System, _) => Err(insufficient_scope()),
         },

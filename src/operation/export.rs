@@ -115,12 +115,12 @@ async fn begin(
         context.store.keeper().keep(tenant, some).await?;
     }
     keeps.push(spare::stay(id, until)?);
-    let reached = |name: &Box<str>| Some((name.clone(), reach::of_type(&context.grant, name)?));
+    let reached = |list: &List| Some((list.type_name.clone(), reach::of_type(&context.grant, &list.type_name)?));
     let asked = Asked {
         request,
         base: context.base.to_string(),
         moment,
-        reach: lists.iter().map(|list| &list.type_name).filter_map(reached).collect::<BTreeMap<_, _>>(),
+        reach: lists.iter().filter_map(reached).collect::<BTreeMap<_, _>>(),
         lists,
         elements: wanted.elements,
         notes: wanted.notes,

@@ -19,7 +19,7 @@ from backend import ENVIRONMENT, Key, add_client, check, counts, served, token
 
 TYPES = ["AllergyIntolerance", "Condition", "DiagnosticReport", "DocumentReference", "Encounter", "Immunization"]
 TYPES += ["MedicationRequest", "Observation", "Patient", "Procedure"]
-SCOPE = " ".join(f"system/{name}.rs" for name in [*TYPES, "Group"])
+SCOPE = " ".join(f"system/{name}.rs" for name in TYPES)
 
 
 def private_jwks(key):
@@ -114,7 +114,9 @@ def main():
         add_client(program, store, Path(folder), key, "exporter", SCOPE)
         add_client(program, store, Path(folder), key, "loader", "system/*.cruds")
         load = [program, "load", bundles, "--store", store]
-        subprocess.run(load, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=ENVIRONMENT)
+        loaded = subprocess.run(load, capture_output=True, text=True, env=ENVIRONMENT)
+        if loaded.returncode != 0:
+            sys.exit(f"the Bundles could not be loaded:\n{loaded.stderr}")
         with served(program, store) as server:
             checks(server, key, keys, folder)
     print(f"{counts['passed']} passed, {counts['failed']} failed")

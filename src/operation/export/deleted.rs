@@ -36,8 +36,8 @@ pub fn deleted(
                 continue;
             }
             let Some(version) = view.current(entry.rid)?.filter(|version| version.body.is_none()) else { continue };
-            let is_whose = |id: &Box<str>| patients.is_none_or(|patients| patients.contains_key(&**id));
-            let is_inside = level == Level::System || version.patients.iter().any(is_whose);
+            let is_whose = |id: &str| patients.is_none_or(|patients| patients.contains_key(id));
+            let is_inside = level == Level::System || version.patients.iter().any(|id| is_whose(id));
             let is_in_time = wanted.until.is_none_or(|until| version.time.0 < until);
             if is_inside && is_in_time && was_wanted(context, records, wanted, &version)? {
                 rids.push(entry.rid);

@@ -89,7 +89,7 @@ fn of_operation(operation: &Operation, level: &str) -> Vec<Probe> {
     match (operation.code, level) {
         ("export", "system") => vec![get("/$export")],
         ("export", "type") => vec![get("/Patient/$export")],
-        ("export", "instance") => vec![get("/Group/of-eve/$export")],
+        ("export", "instance") => vec![get("/Group/some/$export")],
         ("everything", "type") => vec![get("/Patient/$everything")],
         ("everything", "instance") if operation.resources == ["Patient"] => vec![get("/Patient/eve/$everything")],
         ("everything", "instance") => vec![get("/Encounter/of-eve/$everything")],
@@ -161,7 +161,7 @@ fn fill(server: &Server) -> Client {
         ),
         ("Encounter/of-eve", json!({"status": "finished", "class": {"code": "AMB"}, "subject": of_eve})),
         (
-            "Group/of-eve",
+            "Group/some",
             json!({"type": "person", "actual": true, "name": MARK, "member": [{"entity": {"reference": "Patient/eve"}}]}),
         ),
         ("Binary/of-eve", binary(of_eve.clone())),
@@ -206,8 +206,8 @@ fn exported(client: &Client, begun: Answer) -> Answer {
         return begun;
     }
     let exported = client.exported(&begun);
-    let files = exported.urls("output", None).into_iter().map(|url| client.get(&url).expect(200));
-    let marked: Option<Answer> = files.filter(|file| file.text().contains(MARK)).last();
+    let mut files = exported.urls("output", None).into_iter().map(|url| client.get(&url).expect(200));
+    let marked = files.find(|file| file.text().contains(MARK));
     marked.unwrap_or(exported.answer)
 }
 
