@@ -272,7 +272,8 @@ impl Config {
     /// The folder of the files of exports, where the settings name none.
     #[must_use]
     pub fn exports_path(&self) -> PathBuf {
-        let mut path = self.store_path().unwrap_or_default().into_os_string();
+        let Ok(path) = self.store_path() else { return PathBuf::from("pharos-exports") };
+        let mut path = path.into_os_string();
         path.push("-exports");
         path.into()
     }

@@ -80,6 +80,7 @@ impl Work for Export {
             job: turn.job.id.as_str().into(),
             folder: self.exports.folder_of(turn.tenant(), &turn.job.id),
         };
+        place.check_room(self.exports.free_floor)?;
         let mut step = Step {
             turn,
             asked: &asked,

@@ -1,8 +1,8 @@
 //! The files of an export: NDJSON in chunks, each compressed and sealed under the tenant's key, so that a part of a file can be read
 //! without the rest.
 //!
-//! A chunk is two lengths of four bytes (sealed, plain) and the sealed bytes, which are bound to the job, the file's name and the
-//! chunk's place in it: no chunk can stand for another. Beside each file stands a list of the patients whose data it holds
+//! A chunk is two lengths of four bytes (sealed, plain) and the sealed bytes, which are bound to the job, the file's name,
+//! the chunk's place in it and its length: no chunk can stand for another. Beside each file stands a list of the patients whose data it holds
 //! (`.who`), for the ledger. What was written after the length that the job's record knows is of a part that was not committed: it is
 //! written again.
 
@@ -86,8 +86,9 @@ pub struct Place {
 }
 
 impl Place {
-    fn bound(&self, name: &str, at: u64) -> String {
-        format!("{}/{name}/{at}", self.job)
+    /// What a chunk is bound to.
+    fn bound(&self, name: &str, at: u64, plain_len: usize) -> String {
+        format!("{}/{name}/{at}/{plain_len}", self.job)
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -96,15 +97,31 @@ impl Place {
 
     fn seal(&self, name: &str, at: u64, plain: &[u8]) -> Result<Vec<u8>> {
         let packed = zstd::bulk::compress(plain, LEVEL).map_err(Error::internal)?;
-        let sealed = self.store.seal_file(&self.grant, &self.bound(name, at), &packed)?;
+        let sealed = self.store.seal_file(&self.grant, &self.bound(name, at, plain.len()), &packed)?;
         let length = |bytes: &[u8]| u32::try_from(bytes.len()).map_err(Error::internal);
         Ok([&length(&sealed)?.to_be_bytes()[..], &length(plain)?.to_be_bytes(), &sealed].concat())
     }
 
     fn open(&self, name: &str, at: u64, sealed: &[u8], plain_len: usize) -> Result<Vec<u8>> {
-        let packed = self.store.open_file(&self.grant, &self.bound(name, at), sealed)?;
+        let packed = self.store.open_file(&self.grant, &self.bound(name, at, plain_len), sealed)?;
         let plain = zstd::bulk::decompress(&packed, plain_len).map_err(Error::internal)?;
         if plain.len() == plain_len { Ok(plain) } else { Err(damaged()) }
+    }
+
+    /// Refuses to write where less space is left than this, in bytes: the store may live on the same disk, and has to go on.
+    ///
+    /// # Errors
+    /// [`Category::Unavailable`](crate::error::Category::Unavailable).
+    pub fn check_room(&self, floor: u64) -> Result<()> {
+        let room = || {
+            fs::create_dir_all(&self.folder)?;
+            let about = rustix::fs::statvfs(&self.folder)?;
+            Ok(about.f_bavail.saturating_mul(about.f_frsize))
+        };
+        match room().map_err(|error: io::Error| unwritten(self, &error))? {
+            free if free >= floor => Ok(()),
+            _ => Err(unwritten(self, &io::Error::other("less space is left than bulk.free_floor_mib"))),
+        }
     }
 
     /// The ids of the patients whose data a file holds, each once.

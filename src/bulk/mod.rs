@@ -27,6 +27,9 @@ use std::time::Duration;
 const POLLS_INTERVAL: Duration = Duration::from_millis(500);
 const POLLS_WINDOW: Duration = Duration::from_secs(10);
 
+/// Seconds to wait for a place among the exports of a tenant.
+const RETRY_AFTER_S: u32 = 600;
+
 /// An export that is not done after so long can't go on, in microseconds.
 pub const LONGEST: i64 = 7 * 86_400_000_000;
 
@@ -79,6 +82,8 @@ pub struct Exports {
     folder: PathBuf,
     lifetime: i64,
     file_bytes: u64,
+    kept: usize,
+    free_floor: u64,
     polls: Rates,
 }
 
@@ -90,6 +95,8 @@ impl Exports {
             folder: settings.folder.clone().unwrap_or(folder),
             lifetime: i64::try_from(settings.lifetime_s.saturating_mul(1_000_000)).unwrap_or(i64::MAX),
             file_bytes: settings.file_bytes,
+            kept: settings.kept_exports,
+            free_floor: settings.free_floor_mib.saturating_mul(1 << 20),
             polls: Rates::new(POLLS_INTERVAL, POLLS_WINDOW),
         }
     }
@@ -119,6 +126,22 @@ impl Exports {
     #[must_use]
     pub fn is_kept(&self, job: &Job, now: Micros) -> bool {
         !job.is_cancelled && job.state != State::Cancelled && self.expires(job).is_none_or(|expires| now < expires)
+    }
+
+    /// Whether another export may be asked for, where these jobs are there.
+    ///
+    /// # Errors
+    /// 429 where as many are kept as `bulk.kept_exports` allows.
+    pub fn check_room(&self, jobs: &[Job], now: Micros) -> Result<()> {
+        let is_kept = |job: &&Job| job.kind == export::KIND && job.state != State::Failed && self.is_kept(job, now);
+        if jobs.iter().filter(is_kept).count() < self.kept {
+            return Ok(());
+        }
+        let text =
+            "There are as many exports as bulk.kept_exports allows: delete one whose files are not needed any more.";
+        let mut error = Error::new(Category::TooManyRequests, "throttled", text);
+        error.retry_after_s = Some(RETRY_AFTER_S);
+        Err(error)
     }
 
     /// Counts that somebody asked for the status of a job.

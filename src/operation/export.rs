@@ -65,6 +65,7 @@ pub async fn export(context: &Context, mut request: Request<'_>, level: Level<'_
     let url = format!("{}/{}", context.base, level.url(&request.query));
     let wanted = Wanted::read(context, &mut request, level)?;
     context.jobs.check_room(tenant)?;
+    context.exports.check_room(&context.jobs.list(tenant)?, context.clock.now())?;
     if wanted.types.iter().any(|name| name == crate::interaction::LEDGER) {
         // What was done a moment ago is to be found.
         context.store.settled().await?;

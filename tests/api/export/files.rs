@@ -132,6 +132,27 @@ fn a_disk_that_does_not_take_the_files_is_waited_for() {
 }
 
 #[test]
+fn an_export_leaves_room_for_the_store() {
+    let server = Server::with(|config| config.bulk.free_floor_mib = u64::MAX);
+    fill(&server);
+    server.app().jobs.stop();
+    let path = job_path(&server, &server.get("/$export").expect(202));
+    let job = block_on(server.app().jobs.run_to_end(TENANT, &path[7..])).unwrap().unwrap();
+    assert!(job.failure.unwrap().contains("when there is room"));
+}
+
+#[test]
+fn only_so_many_exports_are_kept() {
+    let server = Server::with(|config| config.bulk.kept_exports = 2);
+    fill(&server);
+    let first = server.export("/$export");
+    server.export("/$export");
+    server.get("/$export").expect(429).says("bulk.kept_exports");
+    server.delete(&first.path).expect(202);
+    server.get("/$export").expect(202);
+}
+
+#[test]
 fn a_file_that_was_tampered_with_is_not_sent() {
     let server = Server::start();
     fill(&server);
