@@ -2,14 +2,12 @@
 
 use super::wanted::Wanted;
 use super::{Level, deleted, members, provenance};
-use crate::auth::compartment::{patient_codes, ties_to};
+use crate::auth::compartment::{of_any_patient, ties_to};
 use crate::clock::Micros;
 use crate::error::Result;
 use crate::interaction::Context;
-use crate::key::bytes::END;
 use crate::key::last_updated::last_updated_key;
-use crate::key::range::{Bound, Step, Test};
-use crate::key::{Expr, KeyRange, id_key, prefix_of};
+use crate::key::{Expr, KeyRange, id_key};
 use crate::search::{self, Budget, Target};
 use crate::store::{Records, Rid};
 use std::collections::BTreeMap;
@@ -108,19 +106,4 @@ fn of_patients(
     rids.sort_unstable();
     rids.dedup();
     Ok(rids)
-}
-
-/// The resources of a type that belong to any patient: those that refer to one.
-fn of_any_patient(type_name: &str) -> Expr {
-    if type_name == "Patient" {
-        return Expr::All;
-    }
-    let to_a_patient = |code: &&str| {
-        let prefix = [&prefix_of(code)[..], b"r"].concat();
-        // A key of a reference is the id, then the type.
-        let at = vec![Step::Bytes(prefix.len()), Step::Texts(1)];
-        let patient = |end: u8| [b"Patient", &[end][..]].concat().into();
-        KeyRange::prefix(&prefix).bounded(Bound { at, test: Test::Between(patient(END), patient(END + 1)) })
-    };
-    Expr::any(patient_codes(type_name).iter().map(to_a_patient))
 }
