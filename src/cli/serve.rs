@@ -21,6 +21,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 
+/// How often the erasure of deleted tenants is looked after.
+const DELETIONS_LOOKED_AFTER: Duration = Duration::from_hours(1);
+
 /// Serves until SIGTERM or SIGINT.
 pub fn run(settings: Settings) -> Result<(), Failure> {
     let config = settings.load()?;
@@ -98,9 +101,11 @@ pub(super) fn serve(app: &Arc<App>, listener: TcpListener, announce: impl FnOnce
                 announce(address);
                 let checkpoints = tokio::task::spawn_local(checkpoints(Arc::clone(app)));
                 let sweeping = tokio::task::spawn_local(sweeping(Arc::clone(app)));
+                let deletions = tokio::task::spawn_local(deletions(Arc::clone(app)));
                 let served = server.await;
                 checkpoints.abort();
                 sweeping.abort();
+                deletions.abort();
                 served
             }
             Err(error) => Err(error),
@@ -141,8 +146,23 @@ async fn checkpoints(app: Arc<App>) {
     }
 }
 
+/// Sees to it, at the start and again and again, that of deleted tenants nothing is left.
+async fn deletions(app: Arc<App>) {
+    let mut interval = tokio::time::interval(DELETIONS_LOOKED_AFTER);
+    loop {
+        interval.tick().await;
+        if let Err(error) = app.finish_deletions().await {
+            tracing::error!(?error, "the erasure of deleted tenants could not be looked after");
+        }
+    }
+}
+
 async fn checkpoint(app: &App) {
-    if let Err(error) = app.ledger.checkpoint(&[TenantId::DEFAULT]).await {
+    let made = match app.tenants().all() {
+        Ok(all) => app.ledger.checkpoint(&all.iter().map(|registered| registered.id()).collect::<Vec<_>>()).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = made {
         tracing::error!(?error, "a checkpoint of the ledger could not be made");
     }
 }
@@ -156,8 +176,10 @@ async fn sweeping(app: Arc<App>) {
     let mut interval = tokio::time::interval(Duration::from_secs(seconds));
     loop {
         interval.tick().await;
-        if let Err(error) = app.sweep_exports(TenantId::DEFAULT).await {
-            tracing::warn!(?error, "what is left of exports could not be removed");
+        for registered in app.tenants().all().unwrap_or_default() {
+            if let Err(error) = app.sweep_exports(registered.id()).await {
+                tracing::warn!(?error, "what is left of exports could not be removed");
+            }
         }
     }
 }
