@@ -13,6 +13,8 @@ use crate::auth::records::User;
 use crate::auth::scope::{ResourceScope, Scopes};
 use crate::auth::server::Server;
 use crate::auth::tenants::Tenants;
+use crate::bulk::Exports;
+use crate::bulk::export::Export;
 use crate::clock::{Clock, Micros};
 use crate::config::{Config, TrustedIssuer};
 use crate::error::{Category, Error, Result};
@@ -48,6 +50,8 @@ pub struct App {
     pub ledger: Arc<Ledger>,
     /// Long work.
     pub jobs: Arc<Jobs>,
+    /// Where exports are kept.
+    pub exports: Arc<Exports>,
     store: Store,
     clock: Arc<dyn Clock>,
     limits: Arc<crate::config::Limits>,
@@ -93,13 +97,15 @@ impl App {
         let conformances = Arc::new(Conformances::new(store.clone(), making, tenants));
         let signer = Signer::new(&secrets.checkpoints).map_err(Error::internal)?;
         let ledger = Ledger::new(&config.audit, config.insecure_open, store.clone(), Arc::clone(&clock), signer);
-        let jobs = jobs(&config, &store, &clock, &conformances, (&auth.tenants, ledger.is_kept()))?;
+        let exports = Arc::new(Exports::new(&config.bulk, config.exports_path()));
+        let jobs = jobs(&config, &store, &clock, &conformances, (&auth.tenants, &exports, ledger.is_kept()))?;
         let (jobs, measured) = (Arc::new(jobs), store.clone());
         let measure: Measure = Box::new(move |tenant| stored_bytes(&measured, tenant));
         let quotas = Quotas::new(Arc::clone(&auth.tenants), limits.tenant_storage_bytes, measure);
         Ok(Self {
             ledger: Arc::new(ledger),
             jobs,
+            exports,
             clients: Rates::per_second(limits.client_requests_per_s),
             of_tenants: Rates::per_second(limits.tenant_requests_per_s),
             registrations: Rates::new(REGISTRATIONS_WINDOW / REGISTRATIONS, REGISTRATIONS_WINDOW),
@@ -281,6 +287,7 @@ impl App {
             trail,
             ledger: Arc::clone(&self.ledger),
             jobs: Arc::clone(&self.jobs),
+            exports: Arc::clone(&self.exports),
             quotas: Arc::clone(&self.quotas),
         };
         Ok(Context { grant: consenting::grant(&context)?, ..context })
@@ -303,6 +310,14 @@ impl App {
     pub fn holds(&self, tenant: TenantId) -> Holds<'_> {
         let (store, grant) = (&self.store, Grant::unrestricted(tenant));
         Holds { store, grant, is_recorded: self.ledger.is_kept() }
+    }
+
+    /// Removes what is left of exports that are over.
+    ///
+    /// # Errors
+    /// When the store or the disk fails.
+    pub async fn sweep_exports(&self, tenant: TenantId) -> Result<usize> {
+        self.exports.sweep(&self.store, tenant, self.clock.now()).await
     }
 
     /// Now.
@@ -341,7 +356,7 @@ fn jobs(
     store: &Store,
     clock: &Arc<dyn Clock>,
     conformances: &Arc<Conformances>,
-    (tenants, is_recorded): (&Arc<Tenants>, bool),
+    (tenants, exports, is_recorded): (&Arc<Tenants>, &Arc<Exports>, bool),
 ) -> Result<Jobs> {
     let settings = &config.retention;
     let rules = Rules::new(settings.rules.clone())
@@ -356,7 +371,9 @@ fn jobs(
     let archive_folder = settings.archive_folder.clone();
     let enforce = Enforce { rules: Arc::new(rules), archive_folder, tenants: Arc::clone(tenants) };
     let erase = EraseTenant { tenants: Arc::clone(tenants) };
-    let works: Vec<Box<dyn Work>> = vec![Box::new(enforce), Box::new(Purge), Box::new(Compaction), Box::new(erase)];
+    let export = Export { exports: Arc::clone(exports) };
+    let works: Vec<Box<dyn Work>> =
+        vec![Box::new(enforce), Box::new(Purge), Box::new(Compaction), Box::new(erase), Box::new(export)];
     let conformances = Arc::clone(conformances);
     let commits: Commits = Box::new(move |grant, commit| {
         let conformances = Arc::clone(&conformances);

@@ -5,12 +5,14 @@
 
 mod audit;
 mod auth;
+mod bulk;
 mod consent;
 mod network;
 mod retention;
 
 pub use audit::Audit;
 pub use auth::{Auth, Claims, Provider, Registration, TrustedIssuer};
+pub use bulk::Bulk;
 pub use consent::{Consent, Rule};
 pub use network::Network;
 pub use retention::{Retention, RetentionRule, Then, What};
@@ -81,6 +83,8 @@ pub struct Config {
     pub consent: Consent,
     /// What is kept for how long.
     pub retention: Retention,
+    /// Bulk Data.
+    pub bulk: Bulk,
     /// The limits.
     pub limits: Limits,
 }
@@ -167,6 +171,7 @@ impl Default for Config {
             audit: Audit::default(),
             consent: Consent::default(),
             retention: Retention::default(),
+            bulk: Bulk::default(),
             limits: Limits::default(),
         }
     }
@@ -268,6 +273,15 @@ impl Config {
         let path = self.store.strip_prefix("file:").filter(|path| !path.is_empty());
         path.map(PathBuf::from)
             .ok_or_else(|| ConfigError::Value { setting: "store", reason: "must be file: and a folder".to_owned() })
+    }
+
+    /// The folder of the files of exports, where the settings name none.
+    #[must_use]
+    pub fn exports_path(&self) -> PathBuf {
+        let Ok(path) = self.store_path() else { return PathBuf::from("pharos-exports") };
+        let mut path = path.into_os_string();
+        path.push("-exports");
+        path.into()
     }
 
     /// `public_url` or what stands for it, without a slash at the end.

@@ -9,6 +9,8 @@ pub mod app;
 pub mod audit;
 /// Who may do what.
 pub mod auth;
+/// Bulk Data: exports as jobs, and their files.
+pub mod bulk;
 /// The command line: one file per subcommand.
 pub mod cli;
 /// What patients consent to, as sets in the algebra of search keys.

@@ -12,7 +12,7 @@ use crate::fhir::tree::Value;
 use crate::fhir::{outcome, write};
 use crate::interaction::call::{Call, Verb};
 use crate::interaction::condition::Conditions;
-use crate::interaction::{self, Answer, Request, Return, Status};
+use crate::interaction::{self, Answer, Download, Made, Request, Return, Status};
 use crate::tenant::TenantId;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -106,8 +106,12 @@ pub struct Reply {
     pub progress: Option<String>,
     /// `Retry-After`, in seconds.
     pub retry_after_s: Option<u32>,
+    /// `Expires`.
+    pub expires: Option<Micros>,
     /// The body, empty for none.
     pub body: Vec<u8>,
+    /// A file to be sent as the body.
+    pub download: Option<Download>,
 }
 
 /// `application/fhir+json` in UTF-8.
@@ -193,6 +197,15 @@ impl Reply {
             None if !answer.issues.is_empty() => write::to_vec(&outcome::outcome(&answer.issues)),
             body => body.unwrap_or_default(),
         };
+        let (mut expires, mut download) = (None, None);
+        match answer.made {
+            // It is no resource: https://hl7.org/fhir/uv/bulkdata/export.html#response---complete-status
+            Some(Made::Manifest(json, until)) => {
+                (content_type, body, expires) = ("application/json".to_owned(), json, until);
+            }
+            Some(Made::File(file)) => download = Some(file),
+            None => {}
+        }
         if shape.raw_binary && !body.is_empty() {
             (content_type, body) = binary::content(&body)?;
         } else if shape.pretty && !body.is_empty() {
@@ -210,7 +223,9 @@ impl Reply {
             retry_after_s: answer.pending.as_ref().map(|pending| pending.retry_after_s),
             content_location: answer.pending.as_ref().and_then(|pending| pending.content_location.clone()),
             progress: answer.pending.and_then(|pending| pending.progress),
+            expires,
             body,
+            download,
         })
     }
 
@@ -232,7 +247,9 @@ impl Reply {
             content_location: None,
             progress: None,
             retry_after_s: error.retry_after_s,
+            expires: None,
             body: if shape.pretty { write::to_vec_pretty(&outcome) } else { write::to_vec(&outcome) },
+            download: None,
         }
     }
 }

@@ -14,6 +14,7 @@ mod check;
 mod client;
 mod crud;
 mod drive;
+mod export;
 mod import;
 mod limits;
 mod read;
@@ -50,6 +51,8 @@ enum Workload {
     ReadMix,
     /// Every kind of search on all types of what is on the server, with values from there.
     Search,
+    /// An export of all that is in `--store`, beside reading the same bodies.
+    Export,
     /// Starts a server, and measures its figures and the limits beside them.
     Limits,
 }
@@ -88,7 +91,8 @@ struct Flags {
     /// The server's binary, for `limits` and `search --store`; the one beside this tool if not given.
     #[arg(long)]
     binary: Option<PathBuf>,
-    /// The folder of a store, for `search`: a server is started on it, and the limits are measured, too.
+    /// The folder of a store: for `export`, which opens it; for `search`, where a server is started on it, and the limits are
+    /// measured, too.
     #[arg(long, conflicts_with = "url")]
     store: Option<PathBuf>,
     /// Different queries of each kind of `search`.
@@ -149,6 +153,7 @@ async fn run(flags: &Flags) -> Result<u64, Failure> {
             flags.go(&base, stop, worker).await
         }
         Workload::Search => flags.search(base).await?,
+        Workload::Export => flags.export().await?,
         Workload::Limits => flags.limits().await?,
     };
     report.print();
@@ -228,6 +233,14 @@ impl Flags {
         let measured = Measured { tally: tally::Tally::default(), elapsed: begin.elapsed() };
         let (resources, kinds, ratios) = (usize::try_from(found.resources).ok(), found.kinds, found.ratios);
         Ok(Report { resources, kinds, ratios, ..self.report(measured) })
+    }
+
+    async fn export(&self) -> Result<Report, Failure> {
+        let begin = Instant::now();
+        let folder = self.store.as_deref().ok_or("--store names the folder of the store")?;
+        let (resources, ratios) = export::measure(folder).await?;
+        let measured = Measured { tally: tally::Tally::default(), elapsed: begin.elapsed() };
+        Ok(Report { resources: Some(resources), ratios, ..self.report(measured) })
     }
 
     fn report(&self, measured: Measured) -> Report {

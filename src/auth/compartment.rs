@@ -12,6 +12,8 @@
 //! - anything else: nothing.
 
 use crate::fhir::definitions;
+use crate::key::bytes::END;
+use crate::key::range::{Bound, Step, Test};
 use crate::key::ties::{ABOUT, HOLDING_ANYTHING};
 use crate::key::{Expr, KeyList, KeyRange, id_in, id_key, prefix_of, reference};
 use rustc_hash::FxHashMap;
@@ -149,6 +151,22 @@ pub fn patient_codes(type_name: &str) -> &'static [&'static str] {
 pub fn ties_to(type_name: &str, patient: &str) -> Vec<KeyRange> {
     let prefixes = TIES.get(type_name).filter(|_| type_name != "Patient").into_iter().flatten();
     prefixes.map(|prefix| reference::matching_resource("Patient", patient).under(prefix)).collect()
+}
+
+/// The resources of a type that belong to any patient: those that refer to one; none where a type has no such ties.
+#[must_use]
+pub fn of_any_patient(type_name: &str) -> Expr {
+    if type_name == "Patient" {
+        return Expr::All;
+    }
+    let to_a_patient = |code: &&str| {
+        let prefix = [&prefix_of(code)[..], b"r"].concat();
+        // A key of a reference is the id, then the type.
+        let at = vec![Step::Bytes(prefix.len()), Step::Texts(1)];
+        let patient = |end: u8| [b"Patient", &[end][..]].concat().into();
+        KeyRange::prefix(&prefix).bounded(Bound { at, test: Test::Between(patient(END), patient(END + 1)) })
+    };
+    Expr::any(patient_codes(type_name).iter().map(to_a_patient))
 }
 
 /// What the keys start with that tie a resource of a type to a patient.

@@ -89,7 +89,8 @@ pub trait Keeper: Send + Sync {
     /// [`KeeperError::Stale`]; [`KeeperError::Failed`], after which the changes may have happened or not.
     fn keep(&self, tenant: TenantId, changes: Vec<Keep>) -> BoxFuture<'static, Result<(), KeeperError>>;
 
-    /// A number that grows with every change of a tenant's records of a kind other than `code`, `jti`, `attempt`, `checkpoint` and `job`, so that what was
+    /// A number that grows with every change of a tenant's records of a kind other than those that come and go with single requests or
+    /// jobs (`code`, `jti`, `attempt`, `checkpoint`, `job`, `pin`, `spared`, `spare-gate`), so that what was
     /// derived from them can be held in memory until it changes. That a record expires changes nothing here: who holds one looks at
     /// [`Kept::expires`].
     fn epoch(&self, tenant: TenantId) -> u64;
@@ -99,7 +100,7 @@ pub trait Keeper: Send + Sync {
 pub type SharedKeeper = Arc<dyn Keeper>;
 
 /// Kinds that come and go with single requests or change with every step of some work, and that nothing is derived from.
-const PASSING: [&str; 5] = ["code", "jti", "attempt", "checkpoint", "job"];
+const PASSING: [&str; 8] = ["code", "jti", "attempt", "checkpoint", "job", "pin", "spared", "spare-gate"];
 const LONGEST_ID: usize = 255;
 
 /// Refuses changes that no keeper takes.

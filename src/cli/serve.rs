@@ -100,9 +100,11 @@ pub(super) fn serve(app: &Arc<App>, listener: TcpListener, announce: impl FnOnce
             Ok(server) => {
                 announce(address);
                 let checkpoints = tokio::task::spawn_local(checkpoints(Arc::clone(app)));
+                let sweeping = tokio::task::spawn_local(sweeping(Arc::clone(app)));
                 let deletions = tokio::task::spawn_local(deletions(Arc::clone(app)));
                 let served = server.await;
                 checkpoints.abort();
+                sweeping.abort();
                 deletions.abort();
                 served
             }
@@ -162,6 +164,23 @@ async fn checkpoint(app: &App) {
     };
     if let Err(error) = made {
         tracing::error!(?error, "a checkpoint of the ledger could not be made");
+    }
+}
+
+/// Removes what is left of exports that are over, again and again.
+async fn sweeping(app: Arc<App>) {
+    let seconds = app.config.bulk.sweep_interval_s;
+    if seconds == 0 {
+        return;
+    }
+    let mut interval = tokio::time::interval(Duration::from_secs(seconds));
+    loop {
+        interval.tick().await;
+        for registered in app.tenants().all().unwrap_or_default() {
+            if let Err(error) = app.sweep_exports(registered.id()).await {
+                tracing::warn!(?error, "what is left of exports could not be removed");
+            }
+        }
     }
 }
 

@@ -15,6 +15,8 @@ pub enum BundleType {
     History,
     /// The answer to a batch.
     BatchResponse,
+    /// What is to be done as one.
+    Transaction,
     /// The answer to a transaction.
     TransactionResponse,
     /// Anything gathered (`$everything` uses `searchset`; a document is stored, not made).
@@ -29,6 +31,7 @@ impl BundleType {
             Self::Searchset => "searchset",
             Self::History => "history",
             Self::BatchResponse => "batch-response",
+            Self::Transaction => "transaction",
             Self::TransactionResponse => "transaction-response",
             Self::Collection => "collection",
         }

@@ -5,6 +5,7 @@ mod admin;
 mod body;
 mod content;
 mod cors;
+mod download;
 mod guard;
 mod ledger;
 pub mod negotiate;

@@ -10,6 +10,7 @@ mod authorize;
 mod consent;
 mod emergency;
 mod failure;
+mod jobs;
 mod journey;
 mod patient;
 mod patients;

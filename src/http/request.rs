@@ -2,7 +2,7 @@
 
 use super::prefer::Prefer;
 use super::response::{REQUEST_ID, send};
-use super::{Shared, address, content, negotiate, series};
+use super::{Shared, address, content, download, negotiate, series};
 use crate::error::{Category, Error, Result};
 use crate::interaction::call::{Call, Verb, allowed, method_not_allowed, segments};
 use crate::interaction::condition::{Conditions, EntityTags, parse_http_date};
@@ -46,7 +46,10 @@ pub async fn fhir(request: HttpRequest, payload: web::Payload, shared: web::Data
         micros = started.elapsed().as_micros(),
         "served"
     );
-    send(reply, Some(&request_id))
+    match reply.download.take() {
+        Some(file) => download::send(&request, &file, &request_id),
+        None => send(reply, Some(&request_id)),
+    }
 }
 
 /// The name of the interaction, for the metrics, and what to answer.
@@ -166,6 +169,9 @@ fn shape(headers: &HeaderMap, call: &Call, query: &[(String, String)]) -> Result
     let value = |name: &str| query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
     let accept = all(headers, header::ACCEPT);
     let pretty = value("_pretty").map_or(Ok(false), negotiate::pretty)?;
+    if matches!(call, Call::JobFile { .. }) {
+        return Ok(Shape { pretty, ..Shape::default() });
+    }
     let asks_for_part = value("_summary").or_else(|| value("_elements")).is_some();
     if !asks_for_part && is_raw_binary(call, accept.as_deref(), value("_format")) {
         return Ok(Shape { pretty, raw_binary: true, ..Shape::default() });

@@ -3,8 +3,8 @@
 use crate::serve::Reply;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_LOCATION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderName, HeaderValue,
-    LAST_MODIFIED, LOCATION, RETRY_AFTER, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+    ALLOW, CACHE_CONTROL, CONTENT_LOCATION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, EXPIRES, HeaderName,
+    HeaderValue, LAST_MODIFIED, LOCATION, RETRY_AFTER, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use actix_web::{HttpResponse, HttpResponseBuilder};
 
@@ -16,14 +16,12 @@ const PROGRESS: HeaderName = HeaderName::from_static("x-progress");
 
 /// Sends a reply.
 pub fn send(reply: Reply, request_id: Option<&str>) -> HttpResponse {
-    let status = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut builder = HttpResponseBuilder::new(status);
-    // Patient data is for the client alone, and asked for anew each time: an entity tag makes that cheap.
-    builder.insert_header((CACHE_CONTROL, "private, no-cache"));
-    builder.insert_header((VARY, "accept, authorization, origin, prefer"));
-    builder.insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"));
+    let mut builder = private(StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR));
     if let Some(version) = reply.version {
         builder.insert_header((ETAG, format!("W/\"{version}\"")));
+    }
+    if let Some(time) = reply.expires {
+        builder.insert_header((EXPIRES, time.to_http_date()));
     }
     if let Some(time) = reply.last_modified {
         builder.insert_header((LAST_MODIFIED, time.to_http_date()));
@@ -54,6 +52,15 @@ pub fn send(reply: Reply, request_id: Option<&str>) -> HttpResponse {
     }
     builder.insert_header((CONTENT_TYPE, reply.content_type));
     builder.body(reply.body)
+}
+
+/// Patient data is for the client alone, and asked for anew each time: an entity tag makes that cheap.
+pub fn private(status: StatusCode) -> HttpResponseBuilder {
+    let mut builder = HttpResponseBuilder::new(status);
+    builder.insert_header((CACHE_CONTROL, "private, no-cache"));
+    builder.insert_header((VARY, "accept, authorization, origin, prefer"));
+    builder.insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"));
+    builder
 }
 
 /// A Binary may be a page that somebody stored: a browser shows it, but runs nothing of it under the server's own address.

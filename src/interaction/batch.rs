@@ -72,6 +72,9 @@ async fn one(context: &Context, index: usize, entry: Result<Entry<'_>>) -> (usiz
         Ok(entry) if matches!(entry.request.call, Call::Bundle) => {
             Err(at_entry(Error::invalid("A Bundle can't be nested in a batch."), index))
         }
+        Ok(entry) if entry.request.call.stands_alone() => {
+            Err(at_entry(Error::invalid("This needs a request of its own: it can't be in a batch."), index))
+        }
         Ok(entry) => {
             let head = entry.request.verb == Verb::Head;
             note(context, &entry.request);

@@ -122,6 +122,11 @@ pub enum Call {
     Job {
         id: String,
     },
+    /// A file that a job has made.
+    JobFile {
+        id: String,
+        name: String,
+    },
     Operation {
         target: Target,
         name: String,
@@ -143,6 +148,9 @@ impl Call {
             ["_jobs", id] => {
                 let job = Self::Job { id: (*id).to_owned() };
                 allow(verb, &[(Verb::Get, job.clone()), (Verb::Delete, job)])
+            }
+            ["_jobs", id, name] => {
+                allow(verb, &[(Verb::Get, Self::JobFile { id: (*id).to_owned(), name: (*name).to_owned() })])
             }
             [name] if name.starts_with('$') => Self::operation(verb, Target::System, name),
             [type_name, rest @ ..] => {
@@ -218,6 +226,16 @@ impl Call {
         allow(verb, &[(Verb::Get, call.clone()), (Verb::Post, call)])
     }
 
+    /// Whether it can't be an entry of a Bundle: what it is answered with is no resource.
+    #[must_use]
+    pub fn stands_alone(&self) -> bool {
+        match self {
+            Self::Bundle | Self::Job { .. } | Self::JobFile { .. } => true,
+            Self::Operation { name, .. } => name == "export",
+            _ => false,
+        }
+    }
+
     /// The resource that is written under an id known beforehand: type and id.
     #[must_use]
     pub fn updates(&self) -> Option<(&str, &str)> {
@@ -257,9 +275,12 @@ impl Call {
                 Some(type_name)
             }
             Self::Search { type_name } | Self::CompartmentSearch { type_name, .. } => type_name.as_deref(),
-            Self::Capabilities | Self::Bundle | Self::Job { .. } | Self::History { .. } | Self::Operation { .. } => {
-                None
-            }
+            Self::Capabilities
+            | Self::Bundle
+            | Self::Job { .. }
+            | Self::JobFile { .. }
+            | Self::History { .. }
+            | Self::Operation { .. } => None,
         }
     }
 
@@ -269,6 +290,7 @@ impl Call {
         match self {
             Self::Capabilities => None,
             Self::Operation { name, .. } => Some(Event::Operation(name.clone().into())),
+            Self::JobFile { .. } => Some(Event::Export),
             other => Some(Event::Interaction(other.code().into())),
         }
     }
@@ -283,6 +305,7 @@ impl Call {
             Self::Update { type_name, id } | Self::Patch { type_name, id } | Self::Delete { type_name, id } => {
                 (format!("{type_name}/{id}"), true)
             }
+            Self::JobFile { id, name } => (format!("_jobs/{id}/{name}"), false),
             other => match other.reads() {
                 Some((type_name, id)) => (format!("{type_name}/{id}"), true),
                 None => (other.type_name().unwrap_or_default().to_owned(), false),
@@ -308,6 +331,7 @@ impl Call {
             Self::History { .. } => "history-instance",
             Self::Bundle => "batch",
             Self::Job { .. } => "job",
+            Self::JobFile { .. } => "job-file",
             Self::Operation { .. } => "operation",
         }
     }

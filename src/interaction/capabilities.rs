@@ -28,6 +28,9 @@ const INTERACTIONS: [&str; 9] =
 const LEDGER_INTERACTIONS: [&str; 3] = ["read", "vread", "search-type"];
 const SYSTEM_INTERACTIONS: [&str; 4] = ["transaction", "batch", "search-system", "history-system"];
 
+/// What is fulfilled whatever is installed.
+const BULK_DATA: &str = "http://hl7.org/fhir/uv/bulkdata/CapabilityStatement/bulk-data";
+
 /// The day on which what is stated here last changed.
 const DATE: &str = "2026-11-22";
 
@@ -59,7 +62,8 @@ fn state(context: &Context, mode: Mode, installed: &Installed) -> Vec<u8> {
         let interactions = if type_name == LEDGER { &LEDGER_INTERACTIONS[..] } else { &INTERACTIONS };
         ResourceSupport { type_name, interactions, supported_profiles }
     };
-    let instantiates: Vec<&str> = installed.instantiates.iter().map(String::as_str).collect();
+    let instantiates: Vec<&str> =
+        std::iter::once(BULK_DATA).chain(installed.instantiates.iter().map(String::as_str)).collect();
     let further = further(context.conformance.parameters());
     let operations = operation::built();
     let compartments: Vec<&str> = definitions.compartments().iter().map(|compartment| compartment.url).collect();

@@ -57,5 +57,6 @@ pub(super) fn already_there(context: &Context, prefer: Return, version: &Version
         body,
         issues: Vec::new(),
         pending: None,
+        made: None,
     })
 }

@@ -1,9 +1,12 @@
-//! How a job is that a request began, and its end: <https://hl7.org/fhir/R4/async.html>,
-//! <https://build.fhir.org/async-bundle.html>.
+//! How a job is that a request began, what it has made, and its end: <https://hl7.org/fhir/R4/async.html>,
+//! <https://build.fhir.org/async-bundle.html>, <https://hl7.org/fhir/uv/bulkdata/export.html#bulk-data-status-request>.
 
 use super::call::Verb;
-use super::{Answer, Context, Pending, Request, Status};
-use crate::error::{Error, Issue, Result};
+use super::{Answer, Context, Download, Made, Pending, Request, Status, reach};
+use crate::bulk::files::Place;
+use crate::bulk::manifest::manifest;
+use crate::bulk::{self, Asked, export};
+use crate::error::{Category, Error, Issue, Result};
 use crate::fhir::bundle::{BundleType, BundleWriter, Entry, EntryResponse};
 use crate::fhir::outcome::outcome;
 use crate::jobs::{Job, State};
@@ -18,20 +21,29 @@ const LATEST_S: u64 = 60;
 /// administrators, see a job.
 ///
 /// # Errors
-/// 404 for one that is not there, that is somebody else's, or that was cancelled.
+/// 404 for one that is not there, that is somebody else's, or that was cancelled; 429 for who asks how an export is too often.
 pub async fn job(context: &Context, request: &Request<'_>, id: &str) -> Result<Answer> {
     let tenant = context.grant.tenant();
-    let job = context.jobs.get(tenant, id)?.filter(|job| is_to_be_seen(context, job)).ok_or_else(Error::not_found)?;
+    let job = find(context, id)?;
     if request.verb == Verb::Delete {
         if job.state.is_ended() {
             context.jobs.forget(tenant, id).await?;
         } else {
             context.jobs.cancel(tenant, id).await?;
         }
+        if job.kind == export::KIND && job.state.is_ended() {
+            context.exports.remove(&context.store, tenant, id, Some(&job)).await?;
+        }
         return Ok(Answer::empty(Status::Accepted));
     }
     if !job.state.is_ended() {
+        if job.kind == export::KIND {
+            context.exports.count_poll(tenant, id)?;
+        }
         return Ok(Answer { pending: Some(pending(&job)), ..Answer::empty(Status::Accepted) });
+    }
+    if job.kind == export::KIND {
+        return exported(context, &job);
     }
     let (status, issues) = match purge::outcome(&job) {
         Ok(issues) => ("200 OK", issues),
@@ -40,11 +52,76 @@ pub async fn job(context: &Context, request: &Request<'_>, id: &str) -> Result<A
     Ok(Answer::ok(bundle(context, status, &issues)))
 }
 
+/// A file of an export. Who has it is told in the ledger with all patients whose data is in it.
+///
+/// # Errors
+/// 404 for one that is not there, or of a job that is not to be seen; 403 where the token reaches less than the export did.
+pub fn file(context: &Context, request: &Request<'_>, id: &str, name: &str) -> Result<Answer> {
+    let job = find(context, id)?;
+    if job.kind != export::KIND || job.state != State::Done {
+        return Err(Error::not_found());
+    }
+    let report = export::report(&job)?;
+    let file = report.files.into_iter().find(|file| &*file.name == name).ok_or_else(Error::not_found)?;
+    covers(context, &bulk::asked(&job)?)?;
+    let place = Place {
+        store: context.store.clone(),
+        grant: context.grant.clone(),
+        job: id.into(),
+        folder: context.exports.folder_of(context.grant.tenant(), id),
+    };
+    if request.verb != Verb::Head {
+        context.trail.disclose_patients(&place.patients(&file)?);
+    }
+    Ok(Answer { made: Some(Made::File(Download { place, file })), ..Answer::empty(Status::Ok) })
+}
+
+/// What an export has come to.
+fn exported(context: &Context, job: &Job) -> Result<Answer> {
+    if job.state == State::Failed {
+        let text = job.failure.clone().unwrap_or_default();
+        return Err(Error::new(Category::Internal, "exception", text));
+    }
+    let asked = bulk::asked(job)?;
+    if !context.grant.is_admin() {
+        covers(context, &asked)?;
+    }
+    let manifest = manifest(&asked, &export::report(job)?, &url(context, &job.id));
+    let json = serde_json::to_vec(&manifest).map_err(Error::internal)?;
+    Ok(Answer { made: Some(Made::Manifest(json, context.exports.expires(job))), ..Answer::empty(Status::Ok) })
+}
+
+/// Whether what a token reaches covers an export: <https://hl7.org/fhir/uv/bulkdata/export.html#privacy-and-security-considerations>.
+///
+/// # Errors
+/// 403 where it does not.
+fn covers(context: &Context, asked: &Asked) -> Result<()> {
+    let is_covered = |type_name: &str, reach: &str| match reach::of_type(&context.grant, type_name) {
+        Some(own) => own == reach::WHOLE || own == reach,
+        None => false,
+    };
+    if asked.reach.iter().all(|(type_name, reach)| is_covered(type_name, reach)) {
+        Ok(())
+    } else {
+        Err(reach::insufficient_scope())
+    }
+}
+
+/// A job that is to be seen.
+fn find(context: &Context, id: &str) -> Result<Job> {
+    let job = context.jobs.get(context.grant.tenant(), id)?;
+    job.filter(|job| is_to_be_seen(context, job)).ok_or_else(Error::not_found)
+}
+
 fn is_to_be_seen(context: &Context, job: &Job) -> bool {
     let (agent, owner) = (context.trail.agent(), &job.owner);
     let is_own = owner.client.is_some() && owner.client == agent.client && owner.user == agent.user;
-    let is_answered_here = job.kind == retention::purge::KIND;
-    is_answered_here && !job.is_cancelled && job.state != State::Cancelled && (is_own || context.grant.is_admin())
+    let is_there = match job.kind.as_str() {
+        retention::purge::KIND => !job.is_cancelled && job.state != State::Cancelled,
+        export::KIND => context.exports.is_kept(job, context.clock.now()),
+        _ => false,
+    };
+    is_there && (is_own || context.grant.is_admin())
 }
 
 /// A Bundle with one entry: what the request would have been answered.

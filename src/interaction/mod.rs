@@ -29,6 +29,8 @@ use crate::audit::record::Content;
 use crate::audit::{Ledger, Trail};
 use crate::auth::grant::Grant;
 use crate::auth::server::Server;
+use crate::bulk::Exports;
+use crate::bulk::files::{File, Place};
 use crate::clock::{Clock, Micros};
 use crate::config::{Handling, Limits};
 use crate::consent::decide::Defaults;
@@ -80,6 +82,8 @@ pub struct Context {
     pub ledger: Arc<Ledger>,
     /// Long work.
     pub jobs: Arc<Jobs>,
+    /// Where exports are kept.
+    pub exports: Arc<Exports>,
     /// How much each tenant may store.
     pub quotas: Arc<Quotas>,
 }
@@ -148,6 +152,26 @@ pub struct Answer {
     pub issues: Vec<Issue>,
     /// Where and when the outcome can be asked for, where there is none yet.
     pub pending: Option<Pending>,
+    /// What a job has made, instead of a resource.
+    pub made: Option<Made>,
+}
+
+/// What a job has made.
+#[derive(Debug, Clone)]
+pub enum Made {
+    /// The manifest, in JSON, and until when its files can be had.
+    Manifest(Vec<u8>, Option<Micros>),
+    /// A file.
+    File(Download),
+}
+
+/// A file to be sent.
+#[derive(Debug, Clone)]
+pub struct Download {
+    /// Where it is.
+    pub place: Place,
+    /// Which one.
+    pub file: File,
 }
 
 /// What a client hears of a job that has not ended: <https://hl7.org/fhir/R4/async.html>.
@@ -181,7 +205,7 @@ impl Answer {
     /// An answer without a body.
     #[must_use]
     pub const fn empty(status: Status) -> Self {
-        Self { status, version: None, location: None, body: None, issues: Vec::new(), pending: None }
+        Self { status, version: None, location: None, body: None, issues: Vec::new(), pending: None, made: None }
     }
 }
 
@@ -220,6 +244,7 @@ pub fn perform<'r>(context: &'r Context, request: Request<'r>) -> BoxFuture<'r, 
             Call::History { target } => history::history(context, &request, target),
             Call::Bundle => batch::bundle(context, request).await,
             Call::Job { id } => job::job(context, &request, id).await,
+            Call::JobFile { id, name } => job::file(context, &request, id, name),
             Call::Operation { .. } => operation::call(context, request).await,
         }
     })

@@ -13,7 +13,9 @@
 use super::call::{Call, Target};
 use super::{Context, Request, gone};
 use crate::auth::access::Allowed;
+use crate::auth::grant::Grant;
 use crate::auth::scope::Letters;
+use crate::auth::secret::hash;
 use crate::error::{Category, Error, Result};
 use crate::key::last_updated::ALL;
 use crate::key::ties::ATTACHMENT;
@@ -57,6 +59,7 @@ pub fn cover(context: &Context, request: &Request<'_>) -> Result<()> {
     match &request.call {
         // Whose job it is, is looked at with the job.
         Call::Job { .. }
+        | Call::JobFile { .. }
         | Call::Capabilities
         | Call::Bundle
         | Call::Search { type_name: None }
@@ -91,13 +94,28 @@ pub fn cover(context: &Context, request: &Request<'_>) -> Result<()> {
             (Target::Instance(..), "consent-explain") => any("Consent", Letters::READ),
             (_, "purge") if grant.is_admin() => Ok(()),
             (_, "purge") => Err(not_an_administrator()),
+            // What it may have of each type is decided with the types.
+            (_, "export") | (Target::System, "meta") => Ok(()),
             (Target::Instance(type_name, _), "meta-add" | "meta-delete") => any(type_name, Letters::UPDATE),
             (Target::Instance(type_name, _), _) => any(type_name, Letters::READ),
             (Target::Type(type_name), _) => any(type_name, Letters::SEARCH),
-            (Target::System, "meta") => Ok(()),
             (Target::System, _) if grant.is_whole() => Ok(()),
             (Target::System, _) => Err(insufficient_scope()),
         },
+    }
+}
+
+/// What [`of_type`] says of a type that is reached whole.
+pub const WHOLE: &str = "whole";
+
+/// What scopes and roles let be searched of a type, in a form that can be kept and held against what another token may: [`WHOLE`], or
+/// the hash of the set. Nothing where that is nothing.
+#[must_use]
+pub fn of_type(grant: &Grant, type_name: &str) -> Option<String> {
+    match grant.allowed_by_scopes(type_name, Letters::SEARCH) {
+        Allowed::Nothing => None,
+        Allowed::Everything => Some(WHOLE.to_owned()),
+        Allowed::Part(expr) => Some(hash(&format!("{expr:?}"))),
     }
 }
 

@@ -120,6 +120,9 @@ fn check(context: &Context, entry: &Entry<'_>) -> Result<()> {
             writing::check_in_transaction(resource, type_name)
         }
         (Call::Bundle, _) => Err(Error::invalid("A Bundle can't be nested in a transaction.")),
+        (call, _) if call.stands_alone() => {
+            Err(Error::invalid("This needs a request of its own: it can't be in a transaction."))
+        }
         (Call::Operation { .. }, _) if entry.request.verb == Verb::Post => {
             Err(Error::new(Category::NotImplemented, "not-supported", "Operations in a transaction are not supported."))
         }

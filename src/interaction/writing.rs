@@ -197,6 +197,7 @@ pub fn answer_for(
         body,
         issues,
         pending: None,
+        made: None,
     })
 }
 

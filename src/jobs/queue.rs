@@ -152,7 +152,28 @@ impl Jobs {
     /// # Errors
     /// 429 where the tenant has as many as `limits.jobs_per_tenant`, or its own limit, allows that have not ended.
     pub async fn submit(&self, tenant: TenantId, new: New) -> Result<Job> {
+        self.submit_with(tenant, self.clock.new_id(), new, Vec::new()).await
+    }
+
+    /// Asks for a job with an id that is known beforehand, together with other changes of records.
+    ///
+    /// # Errors
+    /// As [`Jobs::submit`].
+    pub async fn submit_with(&self, tenant: TenantId, id: String, new: New, mut with: Vec<Keep>) -> Result<Job> {
         let _one_after_the_other = self.submitting.lock().await;
+        self.check_room(tenant)?;
+        let job = Job::new(id, new, self.clock.now());
+        with.push(records::put(&job.id, &job, Expect::Absent, None)?);
+        self.store.keeper().keep(tenant, with).await?;
+        self.queue(tenant, job.id.clone());
+        Ok(job)
+    }
+
+    /// Whether another job may be asked for: for who has much to do before.
+    ///
+    /// # Errors
+    /// As [`Jobs::submit`].
+    pub fn check_room(&self, tenant: TenantId) -> Result<()> {
         let under_way = self.all(tenant)?.iter().filter(|(job, _)| !job.state.is_ended()).count();
         if under_way >= self.most_of(tenant) {
             let text = "There are as many jobs as limits.jobs_per_tenant allows: wait until one has ended.";
@@ -160,10 +181,7 @@ impl Jobs {
             error.retry_after_s = Some(RETRY_AFTER_S);
             return Err(error);
         }
-        let job = Job::new(self.clock.new_id(), new, self.clock.now());
-        self.store.keeper().keep(tenant, vec![records::put(&job.id, &job, Expect::Absent, None)?]).await?;
-        self.queue(tenant, job.id.clone());
-        Ok(job)
+        Ok(())
     }
 
     /// Asks for a job of which a tenant has one at most, by the server itself and whatever the limits. One that is at work begins anew.

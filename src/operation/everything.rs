@@ -7,15 +7,13 @@
 mod wanted;
 
 use super::parameters;
-use crate::auth::compartment::{compartment as inside, shared};
+use crate::auth::compartment::{compartment as inside, of_any_patient, shared};
 use crate::auth::scope::Letters;
 use crate::error::{Error, Result};
 use crate::fhir::definitions::{self, Compartment};
 use crate::interaction::searchset::{Links, Searchset, Warnings};
 use crate::interaction::{Answer, Context, Request, reach};
-use crate::key::bytes::END;
-use crate::key::range::{Bound, Step, Test};
-use crate::key::{Expr, KeyRange, prefix_of};
+use crate::key::Expr;
 use crate::search::{self, Cursor, Page, Query, ReferredPlace, Sources, Target};
 use crate::store::body::Body;
 use crate::store::{Records, Rid};
@@ -35,7 +33,8 @@ pub fn patient(context: &Context, mut request: Request<'_>, id: Option<&str>) ->
         let sources = sources.into_iter().map(|target| wanted.in_care_dates(target)).collect();
         Sets { sources, referred: shared_types().chain([everything_of("Binary")]).collect(), walks: true }
     } else {
-        let sources = sources(around, &wanted, |name| of_any_patient(around, name));
+        let is_inside = |name: &str| name == around.code || !around.params(name).is_empty();
+        let sources = sources(around, &wanted, |name| is_inside(name).then(|| of_any_patient(name)));
         let sources: Vec<_> = sources.into_iter().map(|target| wanted.in_care_dates(target)).collect();
         let referred = shared_types().map(|target| referred_by(&sources, target)).collect();
         Sets { sources, referred, walks: false }
@@ -199,22 +198,6 @@ fn everything_of(type_name: &str) -> Target {
 fn shared_types() -> impl Iterator<Item = Target> {
     let names = definitions::r4().resource_types().iter();
     names.filter_map(|name| Some(Target { type_name: (*name).into(), expr: shared(name)? }))
-}
-
-/// The resources of a type that are in the compartment of any patient: those that refer to one.
-fn of_any_patient(around: &Compartment, type_name: &str) -> Option<Expr> {
-    if type_name == around.code {
-        return Some(Expr::All);
-    }
-    let to_a_patient = |code: &&str| {
-        let prefix = [&prefix_of(code)[..], b"r"].concat();
-        // A key of a reference is the id, then the type.
-        let at = vec![Step::Bytes(prefix.len()), Step::Texts(1)];
-        let patient = |end: u8| [b"Patient", &[end][..]].concat().into();
-        KeyRange::prefix(&prefix).bounded(Bound { at, test: Test::Between(patient(END), patient(END + 1)) })
-    };
-    let codes = around.params(type_name);
-    (!codes.is_empty()).then(|| Expr::any(codes.iter().filter(|code| **code != "{def}").map(to_a_patient)))
 }
 
 /// Of a set, what any of the sources refers to.

@@ -3,6 +3,7 @@
 pub mod consent_explain;
 pub mod docref;
 pub mod everything;
+pub mod export;
 pub mod lastn;
 pub mod meta;
 pub mod parameters;
@@ -14,6 +15,7 @@ use crate::error::{Category, Error, Result};
 use crate::fhir::definitions::{self, Operation};
 use crate::interaction::call::{Call, Target};
 use crate::interaction::{Answer, Context, LEDGER, Request};
+use export::Level;
 use std::sync::LazyLock;
 
 /// The operations of R4 that are built, on all levels and types of their definitions.
@@ -27,7 +29,7 @@ const BUILT: [&str; 6] = [
 ];
 
 /// The operations that are built and are not R4's own.
-static OTHERS: LazyLock<[Operation; 5]> = LazyLock::new(|| {
+static OTHERS: LazyLock<Vec<Operation>> = LazyLock::new(|| {
     let docref = Operation {
         url: "http://hl7.org/fhir/us/core/OperationDefinition/docref",
         code: "docref",
@@ -58,7 +60,13 @@ static OTHERS: LazyLock<[Operation; 5]> = LazyLock::new(|| {
         levels: vec!["instance"],
         resources: vec!["Patient"],
     };
-    [consent_explain, docref, purge, reindex, verify]
+    let export = |url, level, resources| Operation { url, code: "export", levels: vec![level], resources };
+    let of_all = export("http://hl7.org/fhir/uv/bulkdata/OperationDefinition/export", "system", Vec::new());
+    let of_patients =
+        export("http://hl7.org/fhir/uv/bulkdata/OperationDefinition/patient-export", "type", vec!["Patient"]);
+    let of_group =
+        export("http://hl7.org/fhir/uv/bulkdata/OperationDefinition/group-export", "instance", vec!["Group"]);
+    vec![consent_explain, docref, of_all, of_group, of_patients, purge, reindex, verify]
 });
 
 /// The definitions of the operations that are built.
@@ -94,6 +102,13 @@ pub async fn call(context: &Context, request: Request<'_>) -> Result<Answer> {
             purge::purge(context, request, id).await
         }
         ("reindex", Target::System) => reindex::reindex(context, &request),
+        ("export", Target::System) => export::export(context, request, Level::System).await,
+        ("export", Target::Type(type_name)) if type_name == "Patient" => {
+            export::export(context, request, Level::Patient).await
+        }
+        ("export", Target::Instance(type_name, id)) if type_name == "Group" => {
+            export::export(context, request, Level::Group(id)).await
+        }
         ("meta", Target::System) => meta::in_use(context, None),
         ("meta", Target::Type(type_name)) => meta::in_use(context, Some(type_name)),
         ("meta", Target::Instance(type_name, id)) => meta::meta(context, type_name, id),

@@ -2,7 +2,7 @@
 
 use super::gather::Gathering;
 use super::rules::Rules;
-use super::{LOOKED_AT, Report, archive, compaction};
+use super::{LOOKED_AT, Report, archive, compaction, spare};
 use crate::auth::tenants::Tenants;
 use crate::error::{Error, Result};
 use crate::jobs::{Job, Part, Turn, Work};
@@ -38,9 +38,14 @@ impl Work for Enforce {
     }
 
     fn step(&self, turn: &Turn<'_>) -> Result<Part> {
-        let records = turn.store.open(&turn.grant)?;
         let rules = self.rules.after(&self.tenants.of(turn.tenant()).tenant.retention);
         let parameters: Parameters = serde_json::from_value(turn.job.parameters.clone()).map_err(Error::internal)?;
+        let quiet = spare::quiet(&*turn.store.keeper(), turn.tenant())?;
+        if quiet.is_none() && !parameters.is_dry_run {
+            let text = "An export is under way: what is to be erased may be in it, and is erased when it is over.";
+            return Err(Error::unavailable(text, "waits for an export"));
+        }
+        let records = turn.store.open(&turn.grant)?;
         let mut report = report_of(turn.job)?;
         report.is_dry_run = parameters.is_dry_run;
         let from = turn.job.position.as_u64().unwrap_or_default();
@@ -70,6 +75,9 @@ impl Work for Enforce {
         let has_erased = !gathering.report.erased.is_empty() && !gathering.report.is_dry_run;
         let mut part = turn.part();
         part.commit = gathering.into_commit(None, name.as_deref())?;
+        if !part.commit.erasures.is_empty() {
+            part.commit.keeps.extend(quiet);
+        }
         let is_last = next.is_none();
         if is_last && has_erased {
             part.commit.keeps.push(Job::only_one(compaction::KIND, turn.now)?);

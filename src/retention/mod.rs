@@ -11,6 +11,7 @@ mod gather;
 pub mod hold;
 pub mod purge;
 pub mod rules;
+pub mod spare;
 pub mod tenant;
 #[cfg(test)]
 mod tests;

@@ -23,7 +23,7 @@ pub const KIND: &str = "tenant-erasure";
 const TOGETHER: usize = 500;
 
 /// The kinds of kept records that a tenant has, jobs last; `tests/tidy.rs` holds that none is missing.
-const KINDS: [&str; 23] = [
+const KINDS: [&str; 26] = [
     "authorization",
     "client",
     "code",
@@ -34,11 +34,14 @@ const KINDS: [&str; 23] = [
     "key",
     "launch",
     "pending",
+    "pin",
     "revoked",
     "role",
     "schedule",
     "session",
     "setup",
+    "spare-gate",
+    "spared",
     "ticket",
     "unvouched",
     "upstream",

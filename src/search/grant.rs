@@ -89,7 +89,8 @@ impl Restrictions for Compiler<'_> {
 }
 
 /// Whether a parameter shapes the answer and chooses nothing.
-fn is_of_results(name: &str) -> bool {
+#[must_use]
+pub fn is_of_results(name: &str) -> bool {
     const OF_RESULTS: [&str; 13] = [
         "_contained",
         "_containedType",

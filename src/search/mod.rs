@@ -33,6 +33,7 @@ mod scan;
 mod stored;
 mod text;
 mod value;
+mod walk;
 mod words;
 
 #[cfg(test)]
@@ -53,7 +54,7 @@ pub use by_patient::with_stored;
 pub use criteria::is_special;
 pub use cursor::Cursor;
 pub use engine::references;
-pub use grant::{Compiler, holds, is_uncovered};
+pub use grant::{Compiler, holds, is_of_results, is_uncovered};
 pub use guard::{find_up_to, members, would_match};
 pub use labels::keys_in_use;
 pub use latest::{Grouping, LatestPlace, latest};
@@ -64,6 +65,7 @@ pub use query::{
 pub use referred::{ReferredPlace, Sources, referred};
 pub use registry::Registry;
 pub use stored::Stored;
+pub use walk::walk;
 
 /// How much one search may ask for. Each has a setting of the same name.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -75,15 +75,14 @@ class Key:
         return jwt.encode(claims | {"jti": uuid.uuid4().hex}, self.private, "ES384", headers={"kid": "one"})
 
 
-def add_clients(program, store, folder, key):
-    """Registers a client that writes and one that reads, before the server opens the store."""
+def add_client(program, store, folder, key, client_id, scope):
+    """Registers a backend service, before the server opens the store."""
     keys = folder / "keys.json"
     keys.write_text(json.dumps(key.jwks()))
-    for client_id, scope in [("loader", "system/*.cruds"), ("reader", READER_SCOPE)]:
-        command = [program, "client", "add", "--store", store, "--id", client_id, "--name", client_id]
-        command += ["--auth-method", "private_key_jwt", "--jwks", keys]
-        command += ["--grant-type", "client_credentials", "--scope", scope]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=ENVIRONMENT)
+    command = [program, "client", "add", "--store", store, "--id", client_id, "--name", client_id]
+    command += ["--auth-method", "private_key_jwt", "--jwks", keys]
+    command += ["--grant-type", "client_credentials", "--scope", scope]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=ENVIRONMENT)
 
 
 @contextmanager
@@ -217,7 +216,8 @@ def main():
         sys.exit("PHAROS_BIN is not set: it is the path of the program")
     with tempfile.TemporaryDirectory() as folder:
         key, store = Key(), f"file:{folder}/data"
-        add_clients(program, store, Path(folder), key)
+        add_client(program, store, Path(folder), key, "loader", "system/*.cruds")
+        add_client(program, store, Path(folder), key, "reader", READER_SCOPE)
         with served(program, store) as server:
             bearer = {"Authorization": f"Bearer {token(server, key, 'loader', 'system/*.cruds')}"}
             headers = bearer | {"Content-Type": "application/fhir+json"}

@@ -220,6 +220,61 @@ async function ehr(visit, pharos) {
   });
 }
 
+/** What an administrator sees of a job that is held up, and its end. */
+async function operation(visit, pharos) {
+  const { page } = visit;
+  const complaints = [];
+  page.on("console", (message) => { if (message.type() === "error") complaints.push(message.text()); });
+  const rows = (table) => page.getByRole("region", { name: table, exact: true }).getByRole("row");
+  await check("operation: an administrator finds the page of jobs, on which nothing is under way", async () => {
+    await page.goto(`${visit.server}/auth/apps`);
+    await visit.signIn("root");
+    await page.getByRole("link", { name: "Jobs" }).click();
+    await visit.heading("Jobs");
+    await page.getByText("Nothing is under way.").waitFor();
+  });
+  await check("operation: an export whose folder can't be written is seen to be held up, and why", async () => {
+    await pharos.beginExport("loader");
+    await page.getByRole("link", { name: "Your apps" }).click();
+    await page.getByRole("link", { name: "Jobs" }).click();
+    for (let n = 0; n < 100 && (await rows("Under way").filter({ hasText: "held up" }).count()) === 0; n++) {
+      await page.waitForTimeout(100);
+      await page.goto(`${visit.server}/auth/jobs`);
+    }
+    const row = rows("Under way").filter({ hasText: "Export" });
+    assert.match(await row.innerText(), /loader.*held up.*can’t be written|loader.*held up.*can't be written/s);
+    await picture(page, "jobs", 1280);
+    await picture(page, "jobs", 360);
+    await page.setViewportSize({ width: 1280, height: 900 });
+    await page.emulateMedia({ colorScheme: "dark" });
+    await picture(page, "jobs-dark", 1280);
+  });
+  await check("operation: the page stands still where that is wanted", async () => {
+    assert.equal(await page.locator("meta[http-equiv=refresh]").count(), 1);
+    await page.getByRole("link", { name: "Let it stand still" }).click();
+    assert.equal(await page.locator("meta[http-equiv=refresh]").count(), 0);
+  });
+  await check("operation: a job is cancelled", async () => {
+    await page.getByRole("button", { name: /^Cancel/ }).click();
+    assert.match(await page.getByRole("status").innerText(), /The job is cancelled/);
+    for (let n = 0; n < 100 && (await rows("Ended").filter({ hasText: "cancelled" }).count()) === 0; n++) {
+      await page.waitForTimeout(100);
+      await page.goto(`${visit.server}/auth/jobs`);
+    }
+    await page.getByText("Nothing is under way.").waitFor();
+    await picture(page, "jobs-ended", 1280);
+  });
+  await check("operation: the browser had nothing to complain about", () => assert.deepEqual(complaints, []));
+}
+
+/** Checks that a page fits, and keeps a picture of it. */
+async function picture(page, name, width) {
+  await page.setViewportSize({ width, height: 900 });
+  const overflows = await page.locator("html").evaluate((html) => html.scrollWidth > html.clientWidth);
+  if (process.env.PHAROS_SHOTS) await page.screenshot({ path: join(process.env.PHAROS_SHOTS, `${name}-${width}.png`), fullPage: true });
+  assert.equal(overflows, false, `${name} is wider than ${width} pixels`);
+}
+
 /** What somebody who oversees the ledger sees of what the checks before have done. */
 async function oversight(visit) {
   const { page } = visit;
@@ -227,12 +282,6 @@ async function oversight(visit) {
   page.on("console", (message) => { if (message.type() === "error") complaints.push(message.text()); });
   const figure = async (name) => Number(await page.locator(".figures div", { hasText: name }).locator("dd").innerText());
   const row = (table, text) => page.getByRole("region", { name: table, exact: true }).getByRole("row").filter({ hasText: text });
-  const picture = async (name, width) => {
-    await page.setViewportSize({ width, height: 900 });
-    const overflows = await page.locator("html").evaluate((html) => html.scrollWidth > html.clientWidth);
-    if (process.env.PHAROS_SHOTS) await page.screenshot({ path: join(process.env.PHAROS_SHOTS, `${name}-${width}.png`), fullPage: true });
-    assert.equal(overflows, false, `${name} is wider than ${width} pixels`);
-  };
   const sent = async (button) => {
     const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: button }).click()]);
     return readFileSync(await download.path(), "utf8");
@@ -258,8 +307,8 @@ async function oversight(visit) {
     assert.ok(await figure("accesses") > 10);
     assert.equal(await figure("failed sign-ins"), 1);
     assert.ok(await figure("refusals") >= 3);
-    await picture("ledger", 1280);
-    await picture("ledger", 360);
+    await picture(page, "ledger", 1280);
+    await picture(page, "ledger", 360);
     await page.setViewportSize({ width: 1280, height: 900 });
   });
   await check("oversight: counts over time are a picture with words, and a table", async () => {
@@ -276,7 +325,7 @@ async function oversight(visit) {
     const entries = await row("Entries", "").allInnerTexts();
     assert.ok(entries.length > 10 && entries.slice(1).every((text) => text.includes("ada")), entries.join("; "));
     assert.equal(new URL(page.url()).search, "", "no patient in the address");
-    await picture("patient", 1280);
+    await picture(page, "patient", 1280);
   });
   await check("oversight: the refusals alone", async () => {
     await page.getByRole("link", { name: "Start anew" }).click();
@@ -296,7 +345,7 @@ async function oversight(visit) {
   await check("oversight: the chain is verified", async () => {
     await page.getByRole("button", { name: "Verify the chain" }).click();
     assert.match(await page.getByRole("status").innerText(), /The chain is whole: \d+ AuditEvents/);
-    await picture("verified", 1280);
+    await picture(page, "verified", 1280);
   });
   await check("oversight: the entries as files", async () => {
     const lines = (await sent("CSV")).trimEnd().split("\r\n");
@@ -307,7 +356,7 @@ async function oversight(visit) {
   });
   await check("oversight: in the dark", async () => {
     await page.emulateMedia({ colorScheme: "dark" });
-    await picture("dark", 1280);
+    await picture(page, "dark", 1280);
   });
   await check("oversight: the browser had nothing to complain about", () => assert.deepEqual(complaints, []));
 }
@@ -323,10 +372,12 @@ async function main(folder, endings) {
 
   pharos.addUser("grace", "Clinical Director", "Practitioner/grace", PASSWORD);
   pharos.addUser("olive", "Compliance Officer", "Practitioner/olive", PASSWORD);
+  pharos.addUser("root", "Admin", "Practitioner/root", PASSWORD);
   pharos.addApp("chart", "Chart", `${app.origin}/`, `${app.origin}/launch?app=ehr`, `launch ${SCOPES.standalone}`);
   pharos.addService("loader", "system/*.cruds");
   pharos.addService("ehr", "make_launch");
-  const server = await pharos.serve();
+  // No folder can be made below a file: so exports are held up, and can be looked at.
+  const server = await pharos.serve({ PHAROS_BULK__FOLDER: join(folder, "keys.json", "exports") });
   endings.push(() => pharos.stop());
   await pharos.load("loader");
 
@@ -339,9 +390,11 @@ async function main(folder, endings) {
     await part(visit, argument);
     await visit.end();
   }
-  const visit = await Visit.start(browser, server, { javaScriptEnabled: false });
-  await oversight(visit);
-  await visit.end();
+  for (const [part, argument] of [[oversight, undefined], [operation, pharos]]) {
+    const visit = await Visit.start(browser, server, { javaScriptEnabled: false });
+    await part(visit, argument);
+    await visit.end();
+  }
 }
 
 const folder = mkdtempSync(join(tmpdir(), "pharos-clients-"));

@@ -60,10 +60,10 @@ export class Pharos {
     this.#run(["client", "add", "--id", id, "--name", id, "--scope", scope, ...proof]);
   }
 
-  /** Serves on a free port, and gives the address. */
-  async serve() {
+  /** Serves on a free port, with these settings, and gives the address. */
+  async serve(settings = {}) {
     const words = ["serve", "--store", this.store, "--listen", "127.0.0.1:0"];
-    const env = { ...environment, PHAROS_LOG_FORMAT: "json" };
+    const env = { ...environment, PHAROS_LOG_FORMAT: "json", ...settings };
     this.#process = spawn(this.program, words, { env, stdio: ["ignore", "ignore", "pipe"] });
     this.address = await new Promise((resolve, reject) => {
       this.#process.once("error", reject);
@@ -96,6 +96,13 @@ export class Pharos {
     const answer = await fetch(endpoint, { method: "POST", body });
     if (!answer.ok) throw new Error(`no token for ${client}: ${await answer.text()}`);
     return (await answer.json()).access_token;
+  }
+
+  /** Begins an export of all patients. */
+  async beginExport(client) {
+    const headers = { Authorization: `Bearer ${await this.token(client, "system/*.rs")}`, Prefer: "respond-async" };
+    const answer = await fetch(`${this.address}/fhir/Patient/$export`, { headers });
+    if (answer.status !== 202) throw new Error(`$export: ${answer.status} ${await answer.text()}`);
   }
 
   /** Sends JSON with a token, and gives the answer's JSON. */

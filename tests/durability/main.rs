@@ -17,6 +17,7 @@ mod crash;
 mod damage;
 #[cfg(target_os = "linux")]
 mod disk;
+mod export_kill;
 #[cfg(target_os = "linux")]
 mod faults;
 mod http_kill;

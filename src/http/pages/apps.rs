@@ -1,6 +1,6 @@
 //! `/auth/apps`: what somebody granted, and its end.
 
-use super::{Answer, Failure, Person, Visit, Who, audit, go_to, html, words};
+use super::{Answer, Failure, Person, Visit, Who, audit, go_to, html, jobs, words};
 use crate::audit::{Event, Record};
 use crate::auth::agent::Agent;
 use crate::auth::keeper::Keeper;
@@ -22,6 +22,7 @@ struct Apps<'a> {
     list: Vec<App>,
     note: Option<&'static str>,
     may_audit: bool,
+    may_see_jobs: bool,
 }
 
 struct App {
@@ -43,7 +44,9 @@ pub async fn show(visit: Visit) -> Answer {
     apps.reverse();
     let note = (visit.field("done") == "1").then_some("The app’s access has ended.");
     let may_audit = audit::may_see(&visit, &person)?;
-    html(StatusCode::OK, &Apps { who: Some(person.who()), csrf: &person.session.csrf, list: apps, note, may_audit })
+    let may_see_jobs = jobs::may_see(&visit, &person)?;
+    let (who, csrf) = (Some(person.who()), &*person.session.csrf);
+    html(StatusCode::OK, &Apps { who, csrf, list: apps, note, may_audit, may_see_jobs })
 }
 
 /// Ends one.

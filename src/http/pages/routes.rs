@@ -1,6 +1,8 @@
 //! The addresses of the pages, below `/auth`.
 
-use super::{Answer, Failure, account, apps, audit, authorize, consent, emergency, patient, setup, sign_in, upstream};
+use super::{
+    Answer, Failure, account, apps, audit, authorize, consent, emergency, jobs, patient, setup, sign_in, upstream,
+};
 use actix_web::http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
 use actix_web::web::{self, ServiceConfig, get, post};
 use actix_web::{HttpResponse, Resource, Route};
@@ -19,6 +21,7 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(page("/consent", [get().to(consent::show), post().to(consent::answer)]))
         .service(page("/apps", [get().to(apps::show), post().to(apps::revoke)]))
         .service(page("/audit", [get().to(audit::show), post().to(audit::act)]))
+        .service(page("/jobs", [get().to(jobs::show), post().to(jobs::cancel)]))
         .service(page("/account", [get().to(account::show), post().to(account::change)]))
         .service(page("/upstream/{name}", [get().to(upstream::start)]))
         .service(page("/upstream/{name}/callback", [get().to(upstream::callback)]))

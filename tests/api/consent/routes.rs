@@ -87,6 +87,9 @@ fn interactions() -> Vec<Probe> {
 /// Requests for an operation on one level, for a type.
 fn of_operation(operation: &Operation, level: &str) -> Vec<Probe> {
     match (operation.code, level) {
+        ("export", "system") => vec![get("/$export")],
+        ("export", "type") => vec![get("/Patient/$export")],
+        ("export", "instance") => vec![get("/Group/some/$export")],
         ("everything", "type") => vec![get("/Patient/$everything")],
         ("everything", "instance") if operation.resources == ["Patient"] => vec![get("/Patient/eve/$everything")],
         ("everything", "instance") => vec![get("/Encounter/of-eve/$everything")],
@@ -134,10 +137,11 @@ const fn number(call: &Call) -> usize {
         Call::Bundle => 15,
         Call::Operation { .. } => 16,
         Call::Job { .. } => 17,
+        Call::JobFile { .. } => 18,
     }
 }
 
-/// Without that of a job, which tells how far it is, and nothing of patients.
+/// Without those of a job, which tells how far it is, and nothing of patients; and of its files, which are had with `$export`.
 const NUMBERS: usize = 17;
 
 fn fill(server: &Server) -> Client {
@@ -156,6 +160,10 @@ fn fill(server: &Server) -> Client {
             }),
         ),
         ("Encounter/of-eve", json!({"status": "finished", "class": {"code": "AMB"}, "subject": of_eve})),
+        (
+            "Group/some",
+            json!({"type": "person", "actual": true, "name": MARK, "member": [{"entity": {"reference": "Patient/eve"}}]}),
+        ),
         ("Binary/of-eve", binary(of_eve.clone())),
         ("Binary/loose-of-eve", json!({"contentType": "text/plain", "data": "bWFyay5vZi5ldmU="})),
         (
@@ -177,6 +185,9 @@ fn fill(server: &Server) -> Client {
 
 fn ask(client: &Client, (method, path, body): &Probe) -> Answer {
     let request = client.request(method, path);
+    if path.contains("$export") {
+        return exported(client, request.send());
+    }
     match body {
         Some(Value::Object(fields)) if path.ends_with("_search") => {
             let (name, value) = fields.iter().next().unwrap();
@@ -187,6 +198,17 @@ fn ask(client: &Client, (method, path, body): &Probe) -> Answer {
         Some(body) => request.json(body).send(),
         None => request.send(),
     }
+}
+
+/// The file of an export that has the mark, or its manifest.
+fn exported(client: &Client, begun: Answer) -> Answer {
+    if begun.status() != 202 {
+        return begun;
+    }
+    let exported = client.exported(&begun);
+    let mut files = exported.urls("output", None).into_iter().map(|url| client.get(&url).expect(200));
+    let marked = files.find(|file| file.text().contains(MARK));
+    marked.unwrap_or(exported.answer)
 }
 
 /// Whether an answer tells that Eve is there.
@@ -272,6 +294,7 @@ fn every_route_is_known() {
         "/health/live",
         "/health/ready",
         "/introspect",
+        "/jobs",
         "/keys",
         "/launch",
         "/metrics",

@@ -11,6 +11,7 @@
 mod answer;
 pub mod browser;
 mod client;
+mod export;
 mod process;
 mod server;
 pub mod smart;
@@ -19,6 +20,7 @@ pub mod tree;
 
 pub use answer::Answer;
 pub use client::{Client, Request};
+pub use export::{Exported, job_path};
 pub use process::{Process, free_address};
 pub use server::Server;
 pub use tokens::Person;

@@ -55,6 +55,7 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let mut config = Config { listen: address, insecure_open: true, workers: 1, ..Config::default() };
         config.limits.shutdown_timeout_s = 1;
+        config.bulk.folder = Some(folder.path().join("exports"));
         change(&mut config);
 
         let clock = FixedClock::at(START);

@@ -1,0 +1,337 @@
+//! The files of an export: NDJSON in chunks, each compressed and sealed under the tenant's key, so that a part of a file can be read
+//! without the rest.
+//!
+//! A chunk is two lengths of four bytes (sealed, plain) and the sealed bytes, which are bound to the job, the file's name,
+//! the chunk's place in it and its length: no chunk can stand for another. Beside each file stands a list of the patients whose data it holds
+//! (`.who`), for the ledger. What was written after the length that the job's record knows is of a part that was not committed: it is
+//! written again.
+
+use crate::auth::grant::Grant;
+use crate::error::{Error, Result};
+use crate::store::Store;
+use rustc_hash::FxHashSet;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+/// Plain bytes of a chunk, about.
+const CHUNK: usize = 1 << 20;
+/// The two lengths before the sealed bytes.
+const HEAD: usize = 8;
+/// The quickest level of zstd's ordinary range.
+const LEVEL: i32 = 1;
+
+/// Folders that may be made with a file: that of all exports, of the tenant, of the job.
+const NEW_FOLDERS: usize = 3;
+
+/// What a file is told as in the manifest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// `output`
+    Output,
+    /// `deleted`
+    Deleted,
+    /// `error`
+    Error,
+}
+
+/// A file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct File {
+    /// Its name in the job's folder, and at the end of its URL.
+    pub name: Box<str>,
+    /// What it is.
+    pub kind: Kind,
+    /// The type of the resources in it.
+    pub type_name: Box<str>,
+    /// How many resources it holds.
+    pub count: u64,
+    /// Its length.
+    pub bytes: u64,
+    /// The length on disk.
+    sealed: u64,
+    /// The length of the list of patients.
+    who: u64,
+}
+
+impl File {
+    /// The n-th file of a job, which is still empty.
+    #[must_use]
+    pub fn new(nth: usize, kind: Kind, type_name: &str) -> Self {
+        let what = match kind {
+            Kind::Output => type_name,
+            Kind::Deleted => "deleted",
+            Kind::Error => "errors",
+        };
+        let name = format!("{nth}.{what}.ndjson").into();
+        Self { name, kind, type_name: type_name.into(), count: 0, bytes: 0, sealed: 0, who: 0 }
+    }
+}
+
+/// Where the files of a job are.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// What seals them.
+    pub store: Store,
+    /// The tenant's grant.
+    pub grant: Grant,
+    /// The job.
+    pub job: Box<str>,
+    /// The job's folder.
+    pub folder: PathBuf,
+}
+
+impl Place {
+    /// What a chunk is bound to.
+    fn bound(&self, name: &str, at: u64, plain_len: usize) -> String {
+        format!("{}/{name}/{at}/{plain_len}", self.job)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    fn seal(&self, name: &str, at: u64, plain: &[u8]) -> Result<Vec<u8>> {
+        let packed = zstd::bulk::compress(plain, LEVEL).map_err(Error::internal)?;
+        let sealed = self.store.seal_file(&self.grant, &self.bound(name, at, plain.len()), &packed)?;
+        let length = |bytes: &[u8]| u32::try_from(bytes.len()).map_err(Error::internal);
+        Ok([&length(&sealed)?.to_be_bytes()[..], &length(plain)?.to_be_bytes(), &sealed].concat())
+    }
+
+    fn open(&self, name: &str, at: u64, sealed: &[u8], plain_len: usize) -> Result<Vec<u8>> {
+        let packed = self.store.open_file(&self.grant, &self.bound(name, at, plain_len), sealed)?;
+        let plain = zstd::bulk::decompress(&packed, plain_len).map_err(Error::internal)?;
+        if plain.len() == plain_len { Ok(plain) } else { Err(damaged()) }
+    }
+
+    /// Refuses to write where less space is left than this, in bytes: the store may live on the same disk, and has to go on.
+    ///
+    /// # Errors
+    /// [`Category::Unavailable`](crate::error::Category::Unavailable).
+    pub fn check_room(&self, floor: u64) -> Result<()> {
+        let room = || {
+            fs::create_dir_all(&self.folder)?;
+            let about = rustix::fs::statvfs(&self.folder)?;
+            Ok(about.f_bavail.saturating_mul(about.f_frsize))
+        };
+        match room().map_err(|error: io::Error| unwritten(self, &error))? {
+            free if free >= floor => Ok(()),
+            _ => Err(unwritten(self, &io::Error::other("less space is left than bulk.free_floor_mib"))),
+        }
+    }
+
+    /// The ids of the patients whose data a file holds, each once.
+    ///
+    /// # Errors
+    /// When the list can't be read.
+    pub fn patients(&self, file: &File) -> Result<Vec<Box<str>>> {
+        let name = who(&file.name);
+        let mut chunks = Chunks::new(self, &name, file.who, 0..u64::MAX)?;
+        chunks.is_by_disk = true;
+        let mut found: BTreeSet<Box<str>> = BTreeSet::new();
+        for chunk in chunks {
+            let chunk = chunk?;
+            found.extend(String::from_utf8_lossy(&chunk).lines().map(Box::from));
+        }
+        Ok(found.into_iter().collect())
+    }
+
+    /// Some of a file's bytes, chunk by chunk.
+    ///
+    /// # Errors
+    /// When it can't be opened.
+    pub fn read(&self, file: &File, range: Range<u64>) -> Result<Chunks> {
+        Chunks::new(self, &file.name, file.sealed, range)
+    }
+}
+
+fn who(name: &str) -> String {
+    format!("{name}.who")
+}
+
+fn damaged() -> Error {
+    Error::internal("a file of an export is damaged")
+}
+
+/// A file that something is appended to.
+pub struct Writing<'w> {
+    place: &'w Place,
+    file: File,
+    handle: fs::File,
+    chunk: Vec<u8>,
+    patients: FxHashSet<Box<str>>,
+}
+
+impl<'w> Writing<'w> {
+    /// Goes on behind what is known of the file.
+    ///
+    /// # Errors
+    /// [`Category::Unavailable`](crate::error::Category::Unavailable) where the disk does not take it.
+    pub fn open(place: &'w Place, file: File) -> Result<Self> {
+        let handle = at_end(&place.folder, &file.name, file.sealed).map_err(|error| unwritten(place, &error))?;
+        Ok(Self { place, file, handle, chunk: Vec::with_capacity(CHUNK + CHUNK / 8), patients: FxHashSet::default() })
+    }
+
+    /// The length that the file has with what was added.
+    #[must_use]
+    pub const fn bytes(&self) -> u64 {
+        self.file.bytes + self.chunk.len() as u64
+    }
+
+    /// Adds a resource, and whose data it is.
+    ///
+    /// # Errors
+    /// As [`Writing::open`].
+    pub fn add(&mut self, line: &[u8], patients: &[Box<str>]) -> Result<()> {
+        self.chunk.extend_from_slice(line);
+        self.chunk.push(b'\n');
+        self.file.count += 1;
+        for patient in patients {
+            if !self.patients.contains(patient) {
+                self.patients.insert(patient.clone());
+            }
+        }
+        if self.chunk.len() >= CHUNK { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        if self.chunk.is_empty() {
+            return Ok(());
+        }
+        let sealed = self.place.seal(&self.file.name, self.file.bytes, &self.chunk)?;
+        self.handle.write_all(&sealed).map_err(|error| unwritten(self.place, &error))?;
+        self.file.sealed += sealed.len() as u64;
+        self.file.bytes += self.chunk.len() as u64;
+        self.chunk.clear();
+        Ok(())
+    }
+
+    /// Writes all of it to the disk.
+    ///
+    /// # Errors
+    /// As [`Writing::open`].
+    pub fn finish(mut self) -> Result<File> {
+        self.flush()?;
+        if !self.patients.is_empty() {
+            let name = who(&self.file.name);
+            let mut names: Vec<_> = self.patients.iter().map(|patient| &**patient).collect();
+            names.sort_unstable();
+            let sealed = self.place.seal(&name, self.file.who, names.join("\n").as_bytes())?;
+            let append = || {
+                let mut list = at_end(&self.place.folder, &name, self.file.who)?;
+                list.write_all(&sealed)?;
+                list.sync_data()
+            };
+            append().map_err(|error| unwritten(self.place, &error))?;
+            self.file.who += sealed.len() as u64;
+        }
+        self.handle.sync_data().map_err(|error| unwritten(self.place, &error))?;
+        Ok(self.file)
+    }
+}
+
+fn unwritten(place: &Place, error: &io::Error) -> Error {
+    let text = "The files of the export can't be written at the moment: it goes on when there is room for them.";
+    Error::unavailable(text, format!("{}: {error}", place.folder.display()))
+}
+
+/// Opens a file to go on behind so many bytes. A new one is there after a crash, too.
+fn at_end(folder: &Path, name: &str, length: u64) -> io::Result<fs::File> {
+    let path = folder.join(name);
+    let mut options = OpenOptions::new();
+    options.write(true).create(length == 0);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    if length == 0 {
+        fs::create_dir_all(folder)?;
+    }
+    let mut handle = options.open(&path)?;
+    if length == 0 {
+        for folder in folder.ancestors().take(NEW_FOLDERS) {
+            fs::File::open(folder)?.sync_all()?;
+        }
+    }
+    if handle.metadata()?.len() < length {
+        return Err(io::Error::other("a file of an export is shorter than it was"));
+    }
+    handle.set_len(length)?;
+    handle.seek(SeekFrom::End(0))?;
+    Ok(handle)
+}
+
+/// Reads a part of a file, chunk by chunk.
+pub struct Chunks {
+    place: Place,
+    name: Box<str>,
+    handle: Option<fs::File>,
+    /// How much of the file is left on disk.
+    left: u64,
+    /// Where the next chunk begins: in the file.
+    at: u64,
+    /// Where it begins on disk.
+    at_on_disk: u64,
+    wanted: Range<u64>,
+    /// Whether chunks are bound to where they begin on disk.
+    is_by_disk: bool,
+}
+
+impl Chunks {
+    fn new(place: &Place, name: &str, sealed: u64, wanted: Range<u64>) -> Result<Self> {
+        let handle = match fs::File::open(place.path(name)) {
+            Ok(handle) => Some(handle),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && sealed == 0 => None,
+            Err(error) => return Err(Error::internal(format!("a file of an export: {error}"))),
+        };
+        let (place, name) = (place.clone(), name.into());
+        Ok(Self { place, name, handle, left: sealed, at: 0, at_on_disk: 0, wanted, is_by_disk: false })
+    }
+
+    /// The next chunk, or nothing of one that is not wanted.
+    fn next_chunk(&mut self) -> Result<Option<Vec<u8>>> {
+        let Some(handle) = self.handle.as_mut() else { return Ok(None) };
+        let failed = |error: io::Error| Error::internal(format!("a file of an export: {error}"));
+        let mut head = [0; HEAD];
+        handle.read_exact(&mut head).map_err(failed)?;
+        let [a, b, c, d, plain @ ..] = head;
+        let (sealed_len, plain_len) = (u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes(plain));
+        let on_disk = HEAD as u64 + u64::from(sealed_len);
+        let (at, bound) = (self.at, if self.is_by_disk { self.at_on_disk } else { self.at });
+        self.left = self.left.checked_sub(on_disk).ok_or_else(damaged)?;
+        self.at += u64::from(plain_len);
+        self.at_on_disk += on_disk;
+        let (from, to) = (self.wanted.start.max(at), self.wanted.end.min(self.at));
+        if from >= to {
+            handle.seek_relative(i64::from(sealed_len)).map_err(failed)?;
+            return Ok(None);
+        }
+        let mut sealed = vec![0; sealed_len as usize];
+        handle.read_exact(&mut sealed).map_err(failed)?;
+        let mut plain = self.place.open(&self.name, bound, &sealed, plain_len as usize)?;
+        let cut = |at_in_file: u64| usize::try_from(at_in_file - at).unwrap_or(usize::MAX);
+        plain.truncate(cut(to));
+        plain.drain(..cut(from).min(plain.len()));
+        Ok(Some(plain))
+    }
+}
+
+impl Iterator for Chunks {
+    type Item = Result<Vec<u8>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while self.left > 0 && self.at < self.wanted.end {
+            match self.next_chunk() {
+                Ok(Some(plain)) => return Some(Ok(plain)),
+                Ok(None) => {}
+                Err(error) => {
+                    self.left = 0;
+                    return Some(Err(error));
+                }
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,167 @@
+//! Bulk Data: <https://hl7.org/fhir/uv/bulkdata/export.html>, version 3.0.0, which clients of 2.0 understand, too.
+//!
+//! An export is a job ([`export`]). What is to be exported is decided on one snapshot when it is asked for, under the grant of the
+//! request, and is written down as lists of resource numbers ([`pins`]) with the moment of that snapshot. The job then reads
+//! each resource as it was at that moment, from the current version or from history, and appends it to a file ([`files`]),
+//! sealed and chunk by chunk. When it is done, [`manifest`] tells which files there are.
+
+pub mod export;
+pub mod files;
+pub mod lines;
+pub mod manifest;
+pub mod pins;
+pub mod sweep;
+
+use crate::auth::rate::Rates;
+use crate::clock::Micros;
+use crate::config;
+use crate::error::{Category, Error, Result};
+use crate::jobs::{Job, State};
+use crate::tenant::TenantId;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How often the status of one export may be asked for, on average over [`POLLS_WINDOW`].
+const POLLS_INTERVAL: Duration = Duration::from_millis(500);
+const POLLS_WINDOW: Duration = Duration::from_secs(10);
+
+/// Seconds to wait for a place among the exports of a tenant.
+const RETRY_AFTER_S: u32 = 600;
+
+/// An export that is not done after so long can't go on, in microseconds.
+pub const LONGEST: i64 = 7 * 86_400_000_000;
+
+/// What is asked for: the parameters of the job.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Asked {
+    /// The URL of the request.
+    pub request: String,
+    /// The base URL, without a slash at the end.
+    pub base: String,
+    /// The moment of the snapshot, in microseconds since 1970.
+    pub moment: i64,
+    /// What is to be exported, in the order of the files.
+    pub lists: Vec<List>,
+    /// `_elements`.
+    #[serde(default)]
+    pub elements: Option<String>,
+    /// What the client is told in a file of errors.
+    #[serde(default)]
+    pub notes: Vec<Note>,
+    /// What the request might reach of each type, in a form that can be held against another request's.
+    #[serde(default)]
+    pub reach: BTreeMap<Box<str>, String>,
+}
+
+/// A list of what is to be exported.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct List {
+    /// The resource type.
+    pub type_name: Box<str>,
+    /// Whether the resources are told as deleted.
+    pub is_deleted: bool,
+    /// In how many pieces it is kept.
+    pub chunks: u32,
+    /// How many resources it has.
+    pub count: u64,
+}
+
+/// An issue of an OperationOutcome in a file of errors.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Note {
+    /// A code of <http://hl7.org/fhir/issue-type>.
+    pub code: Box<str>,
+    /// A sentence.
+    pub text: Box<str>,
+}
+
+/// Where exports are kept, and how.
+pub struct Exports {
+    folder: PathBuf,
+    lifetime: i64,
+    file_bytes: u64,
+    kept: usize,
+    free_floor: u64,
+    polls: Rates,
+}
+
+impl Exports {
+    /// By the settings; `folder` is used where they name none.
+    #[must_use]
+    pub fn new(settings: &config::Bulk, folder: PathBuf) -> Self {
+        Self {
+            folder: settings.folder.clone().unwrap_or(folder),
+            lifetime: i64::try_from(settings.lifetime_s.saturating_mul(1_000_000)).unwrap_or(i64::MAX),
+            file_bytes: settings.file_bytes,
+            kept: settings.kept_exports,
+            free_floor: settings.free_floor_mib.saturating_mul(1 << 20),
+            polls: Rates::new(POLLS_INTERVAL, POLLS_WINDOW),
+        }
+    }
+
+    /// The folder of a tenant's exports.
+    #[must_use]
+    pub fn folder_of_tenant(&self, tenant: TenantId) -> PathBuf {
+        self.folder.join(tenant.0.to_string())
+    }
+
+    /// The folder of one export.
+    #[must_use]
+    pub fn folder_of(&self, tenant: TenantId, job: &str) -> PathBuf {
+        self.folder_of_tenant(tenant).join(job)
+    }
+
+    /// Until when the files of an export that has ended can be had.
+    #[must_use]
+    pub const fn expires(&self, job: &Job) -> Option<Micros> {
+        match job.ended {
+            Some(ended) => Some(Micros(ended.saturating_add(self.lifetime))),
+            None => None,
+        }
+    }
+
+    /// Whether there is anything left of an export to be had, or to be waited for.
+    #[must_use]
+    pub fn is_kept(&self, job: &Job, now: Micros) -> bool {
+        !job.is_cancelled && job.state != State::Cancelled && self.expires(job).is_none_or(|expires| now < expires)
+    }
+
+    /// Whether another export may be asked for, where these jobs are there.
+    ///
+    /// # Errors
+    /// 429 where as many are kept as `bulk.kept_exports` allows.
+    pub fn check_room(&self, jobs: &[Job], now: Micros) -> Result<()> {
+        let is_kept = |job: &&Job| job.kind == export::KIND && job.state != State::Failed && self.is_kept(job, now);
+        if jobs.iter().filter(is_kept).count() < self.kept {
+            return Ok(());
+        }
+        let text =
+            "There are as many exports as bulk.kept_exports allows: delete one whose files are not needed any more.";
+        let mut error = Error::new(Category::TooManyRequests, "throttled", text);
+        error.retry_after_s = Some(RETRY_AFTER_S);
+        Err(error)
+    }
+
+    /// Counts that somebody asked for the status of a job.
+    ///
+    /// # Errors
+    /// 429 for who asks too often.
+    pub fn count_poll(&self, tenant: TenantId, job: &str) -> Result<()> {
+        self.polls.count((tenant, job)).map_err(|wait_s| {
+            let text = "The status is asked for too often: wait for as long as Retry-After says.";
+            let mut error = Error::new(Category::TooManyRequests, "throttled", text);
+            error.retry_after_s = Some(wait_s);
+            error
+        })
+    }
+}
+
+/// What a job was asked for.
+///
+/// # Errors
+/// When it can't be read.
+pub fn asked(job: &Job) -> Result<Asked> {
+    serde_json::from_value(job.parameters.clone()).map_err(Error::internal)
+}
