@@ -431,3 +431,23 @@ fn the_flood_of_one_tenant_does_not_slow_another() {
     assert!(refused >= 100, "{refused}");
     assert!(flooded < alone.max(Duration::from_millis(1)) * SLOWER, "{flooded:?} and not {alone:?}");
 }
+
+#[test]
+fn the_export_of_one_tenant_is_nothing_to_another() {
+    let world = World::new();
+    let of_b = world.b.export("/$export");
+    let files = of_b.urls("output", None);
+    assert!(!files.is_empty() && files.iter().all(|url| url.starts_with(world.b.base())), "{files:?}");
+    for url in files {
+        let answer = world.a.get(&url.replace("/t/b/", "/t/a/")).expect(404);
+        assert!(!answer.text().contains("b-secret"));
+        world.a.get(&url).expect(401);
+        world.b.get(&url).expect(200);
+    }
+    world.a.get(&of_b.path).expect(404);
+    world.a.delete(&of_b.path).expect(404);
+    let of_a = world.a.export("/$export");
+    let lines = of_a.lines("output");
+    assert!(!lines.is_empty() && !lines.iter().any(|line| line.to_string().contains("b-secret")));
+    world.b.get(&of_b.path).expect(200);
+}
