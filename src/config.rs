@@ -8,12 +8,14 @@ mod auth;
 mod consent;
 mod network;
 mod retention;
+mod tls;
 
 pub use audit::Audit;
 pub use auth::{Auth, Claims, Provider, Registration, TrustedIssuer};
 pub use consent::{Consent, Rule};
 pub use network::Network;
 pub use retention::{Retention, RetentionRule, Then, What};
+pub use tls::Tls;
 
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
@@ -56,7 +58,7 @@ pub struct Config {
     /// The file with the master key; `PATH.key` beside the store folder when not set.
     pub key_file: Option<PathBuf>,
     /// The address by which clients reach the server, without a path: `https://fhir.example.org`. Every URL that the server
-    /// makes starts with it. `http://` and the listening address when not set.
+    /// makes starts with it. `http://` (with TLS `https://`) and the listening address when not set.
     pub public_url: Option<String>,
     /// Answers everybody. Only on a loopback address.
     pub insecure_open: bool,
@@ -73,6 +75,8 @@ pub struct Config {
     pub search_content: bool,
     /// `text` or `json`.
     pub log_format: LogFormat,
+    /// Transport security.
+    pub tls: Tls,
     /// Authorization.
     pub auth: Auth,
     /// The audit ledger.
@@ -159,6 +163,7 @@ impl Default for Config {
             check_references: false,
             search_content: false,
             log_format: LogFormat::Text,
+            tls: Tls::default(),
             auth: Auth::default(),
             audit: Audit::default(),
             consent: Consent::default(),
@@ -251,6 +256,7 @@ impl Config {
         if let Some((setting, reason)) = self.auth.fault().or_else(|| self.retention.fault()) {
             return wrong(setting, reason);
         }
+        self.tls.check()?;
         self.store_path().map(|_| ())
     }
 
@@ -267,9 +273,10 @@ impl Config {
     /// `public_url` or what stands for it, without a slash at the end.
     #[must_use]
     pub fn public_url(&self) -> String {
-        self.public_url
-            .as_ref()
-            .map_or_else(|| format!("http://{}", self.listen), |url| url.trim_end_matches('/').to_owned())
+        self.public_url.as_ref().map_or_else(
+            || format!("{}://{}", if self.tls.is_on() { "https" } else { "http" }, self.listen),
+            |url| url.trim_end_matches('/').to_owned(),
+        )
     }
 
     /// The FHIR base URL of the default tenant, without a slash at the end.

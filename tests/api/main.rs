@@ -47,6 +47,7 @@ mod security_events;
 mod smart_discovery;
 mod support;
 mod synthea;
+mod tls;
 mod transaction;
 mod trusted_issuers;
 mod update;
