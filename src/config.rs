@@ -6,6 +6,7 @@
 mod audit;
 mod auth;
 mod consent;
+mod keys;
 mod network;
 mod retention;
 mod tls;
@@ -13,6 +14,7 @@ mod tls;
 pub use audit::Audit;
 pub use auth::{Auth, Claims, Provider, Registration, TrustedIssuer};
 pub use consent::{Consent, Rule};
+pub use keys::{AwsKmsKey, KeyProvider, Keys, PreviousKey, VaultKey};
 pub use network::Network;
 pub use retention::{Retention, RetentionRule, Then, What};
 pub use tls::Tls;
@@ -23,9 +25,9 @@ use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-/// Variables that begin with `PHAROS_` and set nothing here: the file's name, and what the tests are told.
-const NOT_SETTINGS: [&str; 7] =
-    ["config", "conformance", "load_token", "r4_package", "synthea", "test", "test_mongodb"];
+/// Variables that begin with `PHAROS_` and set nothing here: the file's name, the master key, and what the tests are told.
+const NOT_SETTINGS: [&str; 8] =
+    ["config", "conformance", "load_token", "master_key", "r4_package", "synthea", "test", "test_mongodb"];
 
 /// How the log is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,7 +57,7 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where the data is: `file:PATH`.
     pub store: String,
-    /// The file with the master key; `PATH.key` beside the store folder when not set.
+    /// The file with the master key, where `keys.provider` is `file`; `PATH.key` beside the store folder when not set.
     pub key_file: Option<PathBuf>,
     /// The address by which clients reach the server, without a path: `https://fhir.example.org`. Every URL that the server
     /// makes starts with it. `http://` (with TLS `https://`) and the listening address when not set.
@@ -75,6 +77,8 @@ pub struct Config {
     pub search_content: bool,
     /// `text` or `json`.
     pub log_format: LogFormat,
+    /// The master key.
+    pub keys: Keys,
     /// Transport security.
     pub tls: Tls,
     /// Authorization.
@@ -163,6 +167,7 @@ impl Default for Config {
             check_references: false,
             search_content: false,
             log_format: LogFormat::Text,
+            keys: Keys::default(),
             tls: Tls::default(),
             auth: Auth::default(),
             audit: Audit::default(),
@@ -257,6 +262,7 @@ impl Config {
             return wrong(setting, reason);
         }
         self.tls.check()?;
+        self.keys.check()?;
         self.store_path().map(|_| ())
     }
 

@@ -129,11 +129,11 @@ fn method_of(byte: u8) -> Option<Method> {
     [Method::Create, Method::Update, Method::Patch, Method::Delete].into_iter().find(|method| *method as u8 == byte)
 }
 
-const fn body_place(tenant: TenantId, rid: Rid, version: u64) -> Place {
+pub(super) const fn body_place(tenant: TenantId, rid: Rid, version: u64) -> Place {
     Place { purpose: Purpose::Body, tenant, rid, version }
 }
 
-const fn keys_place(tenant: TenantId, rid: Rid, version: u64) -> Place {
+pub(super) const fn keys_place(tenant: TenantId, rid: Rid, version: u64) -> Place {
     Place { purpose: Purpose::Keys, tenant, rid, version }
 }
 
