@@ -1,5 +1,7 @@
 //! The wired parts: what every request is served with.
 
+mod keys;
+
 use crate::audit::checkpoint::Signer;
 use crate::audit::{Ledger, Trail};
 use crate::auth::access::Restrictions;
@@ -19,6 +21,7 @@ use crate::interaction::call::Call;
 use crate::interaction::conformance::{Conformances, KeyMaking};
 use crate::interaction::consenting;
 use crate::interaction::cursor::Cursors;
+use crate::jobs::reseal::Reseal;
 use crate::jobs::{Commits, Jobs, Schedule, Work};
 use crate::retention::compaction::Compaction;
 use crate::retention::enforce::{self, Enforce};
@@ -336,7 +339,7 @@ fn jobs(
         schedules.push(Schedule { kind: enforce::KIND, every_s: settings.interval_s, parameters });
     }
     let enforce = Enforce { rules: Arc::new(rules), archive_folder: settings.archive_folder.clone() };
-    let works: Vec<Box<dyn Work>> = vec![Box::new(enforce), Box::new(Purge), Box::new(Compaction)];
+    let works: Vec<Box<dyn Work>> = vec![Box::new(enforce), Box::new(Purge), Box::new(Compaction), Box::new(Reseal)];
     let conformances = Arc::clone(conformances);
     let commits: Commits = Box::new(move |grant, commit| {
         let conformances = Arc::clone(&conformances);

@@ -13,6 +13,7 @@ mod serve;
 mod user;
 
 use crate::app::App;
+use crate::auth::agent::Agent;
 use crate::config::{Config, ConfigError};
 use crate::tenant::TenantId;
 use clap::{Args, Parser, Subcommand};
@@ -42,7 +43,7 @@ enum Command {
     Client(client::Client),
     /// Manage users.
     User(user::Users),
-    /// Replace the keys that sign tokens.
+    /// Replace the keys that sign and seal, and write the master key for escrow.
     Keys(keys::Keys),
     /// Verify the audit ledger of a store that no server has open.
     Audit(audit::Audit),
@@ -107,7 +108,10 @@ impl OfTenant {
         let app = serve::open(config)?;
         let tenant = self.tenant.map_or(TenantId::DEFAULT, TenantId);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let result = runtime.block_on(work(&app, tenant));
+        let result = runtime.block_on(async {
+            app.tell_unwrapped(&Agent::operator()).await.map_err(user::said)?;
+            work(&app, tenant).await
+        });
         app.stop();
         app.store().close()?;
         result

@@ -3,8 +3,10 @@
 use super::target::{Reason, Target};
 use super::{Failure, Settings};
 use crate::app::App;
+use crate::auth::agent::Agent;
 use crate::auth::grant::Grant;
 use crate::cli::serve;
+use crate::cli::user::said;
 use crate::error::Error;
 use crate::fhir::parse::parse;
 use crate::interaction::{Request, perform};
@@ -28,6 +30,7 @@ impl Inside {
         let tenant = tenant.map_or(TenantId::DEFAULT, TenantId);
         let grant = Grant::unrestricted(tenant);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        runtime.block_on(app.tell_unwrapped(&Agent::operator())).map_err(said)?;
         Ok(Self { app, grant, runtime })
     }
 }

@@ -55,8 +55,13 @@ pub(super) fn open_unverified(options: &Options, lock: folder::Lock) -> StoreRes
     let masters = Masters::of(&options.keys, &options.key_file, false)?;
     let common = if format.schema < SCHEMA { Some(common_key(folder, &format, &masters)?) } else { None };
     let ring = keyring(folder, masters)?;
-    if common.is_none() && !format.opens_with(&ring.sealer()) {
-        return Err(folder::other_key(folder));
+    if common.is_none() {
+        if !ring.knows(STORE) {
+            return Err(missing_keys(folder, "the store"));
+        }
+        if !format.opens_with(&ring.sealer()) {
+            return Err(folder::other_key(folder));
+        }
     }
     let mark = MarkFile::open(folder)?;
     let database = folder::database(folder);
@@ -74,13 +79,17 @@ pub(super) fn open_unverified(options: &Options, lock: folder::Lock) -> StoreRes
         folder::write_format(folder, &ring.sealer())?;
     }
     if let Some(tenant) = tenants.iter().find(|tenant| !ring.knows(**tenant)) {
-        return Err(StoreError::Closed(format!(
-            "the wrapped keys of tenant {} are missing in {}: restore them from a copy",
-            tenant.0,
-            folder::keys(folder).display()
-        )));
+        return Err(missing_keys(folder, &format!("tenant {}", tenant.0)));
     }
     Ok(Unverified { opened: Opened { tables, ring, mark, lock }, found })
+}
+
+fn missing_keys(folder: &Path, whose: &str) -> StoreError {
+    let keys = folder::keys(folder);
+    StoreError::Closed(format!(
+        "the wrapped keys of {whose} are missing in {}: restore them from a copy",
+        keys.display()
+    ))
 }
 
 fn keyring(folder: &Path, masters: Masters) -> StoreResult<Keyring> {

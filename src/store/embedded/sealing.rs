@@ -172,3 +172,7 @@ pub(super) fn rows_of(tables: &Tables, tenant: TenantId, most: usize) -> StoreRe
     }
     Ok(found)
 }
+
+#[cfg(test)]
+#[path = "sealing_tests.rs"]
+mod tests;
