@@ -24,28 +24,36 @@ pub(super) struct AwsKms {
     url: String,
     host: String,
     remote: Remote,
+    credentials: Ask,
+}
+
+/// Who asks now: credentials may be renewed.
+type Ask = Box<dyn Fn() -> Result<Credentials, MasterError> + Send + Sync>;
+
+/// The credentials of the environment.
+fn of_environment() -> Result<Credentials, MasterError> {
+    let variable =
+        |name: &str| std::env::var(name).map_err(|_| MasterError::Refused(format!("the variable {name} is not set")));
+    Ok(Credentials {
+        access_key: variable("AWS_ACCESS_KEY_ID")?,
+        secret_key: Zeroizing::new(variable("AWS_SECRET_ACCESS_KEY")?),
+        session_token: variable("AWS_SESSION_TOKEN").ok().map(Zeroizing::new),
+    })
 }
 
 impl AwsKms {
     pub(super) fn new(settings: &AwsKmsKey, timeout: Duration) -> StoreResult<Self> {
+        Self::with(settings, timeout, Box::new(of_environment))
+    }
+
+    pub(super) fn with(settings: &AwsKmsKey, timeout: Duration, credentials: Ask) -> StoreResult<Self> {
         let AwsKmsKey { region, key, endpoint } = settings.clone();
         let url = endpoint.unwrap_or_else(|| format!("https://kms.{region}.amazonaws.com"));
         let wrong = || StoreError::Closed("keys.aws_kms.endpoint: must be an address without a path".into());
         let parsed = url::Url::parse(&url).ok().filter(|url| url.path() == "/").ok_or_else(wrong)?;
         let host = parsed.host_str().ok_or_else(wrong)?;
         let host = parsed.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
-        Ok(Self { key, region, url: parsed.to_string(), host, remote: Remote::new(timeout) })
-    }
-
-    fn credentials() -> Result<Credentials, MasterError> {
-        let variable = |name: &str| {
-            std::env::var(name).map_err(|_| MasterError::Refused(format!("the variable {name} is not set")))
-        };
-        Ok(Credentials {
-            access_key: variable("AWS_ACCESS_KEY_ID")?,
-            secret_key: Zeroizing::new(variable("AWS_SECRET_ACCESS_KEY")?),
-            session_token: variable("AWS_SESSION_TOKEN").ok().map(Zeroizing::new),
-        })
+        Ok(Self { key, region, url: parsed.to_string(), host, remote: Remote::new(timeout), credentials })
     }
 
     /// Calls an action. The context is what the wrapped key is bound to; KMS writes it into CloudTrail.
@@ -55,7 +63,7 @@ impl AwsKms {
         let body = Zeroizing::new(body.to_string());
         let target = format!("TrentService.{action}");
         self.remote.ask(|| {
-            let by = Self::credentials()?;
+            let by = (self.credentials)()?;
             let date = amz_date(SystemClock.now());
             let mut headers = vec![("content-type", CONTENT_TYPE), ("host", &*self.host), ("x-amz-date", &*date)];
             headers.extend(by.session_token.as_ref().map(|token| ("x-amz-security-token", token.as_str())));

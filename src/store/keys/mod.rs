@@ -14,6 +14,8 @@ mod aws_kms;
 pub mod escrow;
 mod folder;
 mod local;
+#[cfg(test)]
+mod provider_tests;
 mod remote;
 mod ring;
 mod rows;
