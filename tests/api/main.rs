@@ -24,6 +24,7 @@ mod harness;
 mod history;
 mod hostile;
 mod job;
+mod keys;
 mod lastn;
 mod limits;
 mod meta;

@@ -69,7 +69,7 @@ pub async fn rotate(call: &Call<'_>) -> Result<Answer> {
         }
         What::Data => {
             let agent = (*call.agent).clone();
-            Ok(accepted(&call.app.rotate_data_key(call.tenant, agent, Parameters { drop_old }).await?))
+            Ok(accepted(call, &call.app.rotate_data_key(call.tenant, agent, Parameters { drop_old }).await?))
         }
         What::Ledger => call.app.rotate_ledger_key().await.map(|()| Answer::nothing()),
         What::Master => {
@@ -85,11 +85,11 @@ pub async fn reseal(call: &Call<'_>) -> Result<Answer> {
         return Err(not_allowed());
     }
     let parameters = if call.body.is_empty() { Parameters::default() } else { bodies::read(&RESEAL, &call.body)? };
-    Ok(accepted(&call.app.reseal(call.tenant, (*call.agent).clone(), parameters).await?))
+    Ok(accepted(call, &call.app.reseal(call.tenant, (*call.agent).clone(), parameters).await?))
 }
 
 /// 202 with the job that does it.
-fn accepted(job: &Job) -> Answer {
-    let location = Some(format!("/auth/admin/jobs/{}", job.id));
-    Answer { status: StatusCode::ACCEPTED, version: None, location, body: Some(shown(job)) }
+fn accepted(call: &Call<'_>, job: &Job) -> Answer {
+    let location = call.app.auth.endpoint(call.tenant, &format!("admin/jobs/{}", job.id));
+    Answer { status: StatusCode::ACCEPTED, location: Some(location), ..Answer::of(shown(job), None) }
 }
