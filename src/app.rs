@@ -72,7 +72,7 @@ const REGISTRATIONS: u32 = 10;
 const REGISTRATIONS_WINDOW: Duration = Duration::from_mins(10);
 
 impl App {
-    /// Puts the parts together. The secrets are the store's own, made of its master key.
+    /// Puts the parts together. The secrets are the store's own, made of its first key.
     ///
     /// # Errors
     /// When the settings contradict each other.

@@ -226,12 +226,21 @@ pub(super) fn seal_keys(
 
 /// Opens a key list as it was given to the commit: without the keys that the commit adds.
 pub(super) fn open_keys(sealer: &Sealer, tenant: TenantId, rid: Rid, value: &[u8]) -> StoreResult<(u64, KeyList)> {
-    let damaged = || StoreError::Damaged("a key list".into());
-    let mut text = value;
-    let version = varint::take(&mut text).ok_or_else(damaged)?;
+    let (version, text) = split_keys(value)?;
     let header = value.get(..value.len() - text.len()).unwrap_or_default();
     let packed = sealer.open(keys_place(tenant, rid, version), header, text)?;
-    Ok((version, unpack_keys(&packed).ok_or_else(damaged)?))
+    Ok((version, unpack_keys(&packed).ok_or_else(damaged_keys)?))
+}
+
+/// The version of a key list, and what is sealed behind the plain header.
+pub(super) fn split_keys(value: &[u8]) -> StoreResult<(u64, &[u8])> {
+    let mut text = value;
+    let version = varint::take(&mut text).ok_or_else(damaged_keys)?;
+    Ok((version, text))
+}
+
+fn damaged_keys() -> StoreError {
+    StoreError::Damaged("a key list".into())
 }
 
 /// All keys of a live version: those of its content and those that the commit added.

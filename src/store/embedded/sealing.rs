@@ -3,9 +3,9 @@
 //! A row is named by one byte for its keyspace, and its key. Current rows come before those of history: an update moves a row from here
 //! to there as it is sealed, and what is moved so is found when history's turn comes.
 
-use super::record::{Header, body_place, keys_place, unpack_history};
+use super::record::{Header, body_place, keys_place, split_keys, unpack_history};
 use super::tables::{Tables, failed};
-use super::{kept, layout, varint};
+use super::{kept, layout};
 use crate::store::seal::{Place, Sealer};
 use crate::store::{OldRows, Rid, StoreError, StoreResult};
 use crate::tenant::TenantId;
@@ -125,8 +125,7 @@ fn values(tenant: TenantId, key: &[u8], value: &[u8]) -> StoreResult<Vec<Sealed>
         })
     };
     let keys = |list: &[u8], start: usize| {
-        let mut text = list;
-        let version = varint::take(&mut text).ok_or_else(damaged)?;
+        let (version, text) = split_keys(list)?;
         let (bound, end) = (list.len() - text.len(), start + list.len());
         let place = keys_place(tenant, rid, version);
         Ok::<_, StoreError>(Sealed {

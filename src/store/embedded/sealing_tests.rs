@@ -1,11 +1,12 @@
-//! Re-sealing, destroying, and taking over a store of schema 2.
+//! Re-sealing, destroying, and taking over a store that has one key for all tenants.
 
+use super::super::folder::OLDEST_SCHEMA;
 use super::super::{Embedded, Options, SCHEMA, check};
 use super::*;
 use crate::clock::{Clock, FixedClock, Micros};
 use crate::store::contract::keeper::{keep, put as put_kept};
 use crate::store::contract::{commit, put, wait};
-use crate::store::keys::{About, Folder, KeyTable, LocalKey, Master, OwnersKeys, State, WrappedKey};
+use crate::store::keys::{About, Folder, KeyTable, LocalKey, Master, OwnersKeys, State, WrappedKey, hex};
 use crate::store::ledger::{Entry, Ledger};
 use crate::store::seal::{DataKey, Purpose, STORE};
 use crate::store::{Backend, Commit};
@@ -202,10 +203,9 @@ fn write_format(options: &Options, schema: u32, secret: &[u8; 32]) {
     std::fs::write(options.folder.join("format"), format).unwrap();
 }
 
-/// Has the key file's key be that of all, as it was in schema 2.
+/// Has the key file's key be that of all, as it was.
 fn share_one_key(options: &Options, owners: &[TenantId]) -> [u8; 32] {
     let secret: [u8; 32] = std::fs::read(&options.key_file).unwrap().try_into().unwrap();
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let key = DataKey::new(&secret).unwrap();
     let local = LocalKey::new(Zeroizing::new(secret), None).unwrap();
     for owner in owners {
@@ -227,7 +227,7 @@ fn share_one_key(options: &Options, owners: &[TenantId]) -> [u8; 32] {
 }
 
 #[test]
-fn a_store_of_schema_2_is_taken_over() {
+fn a_store_with_one_key_for_all_is_taken_over() {
     let folder = tempfile::tempdir().unwrap();
     let options = options(&folder);
     open(&options).unwrap().close().unwrap();
@@ -240,7 +240,7 @@ fn a_store_of_schema_2_is_taken_over() {
     let (before, derived) = (bodies(&store, TENANT).unwrap(), store.derive_key(b"links").unwrap());
     store.close().unwrap();
     drop(store);
-    write_format(&options, 2, &secret);
+    write_format(&options, OLDEST_SCHEMA, &secret);
     std::fs::remove_dir_all(options.folder.join("keys")).unwrap();
 
     // With another key file it is refused, and nothing is changed.

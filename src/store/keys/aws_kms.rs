@@ -57,9 +57,8 @@ impl AwsKms {
     }
 
     /// Calls an action. The context is what the wrapped key is bound to; KMS writes it into CloudTrail.
-    fn call(&self, action: &str, about: About, mut body: Value) -> Result<Value, MasterError> {
-        body["KeyId"] = self.key.as_str().into();
-        body["EncryptionContext"] = json!({ "pharos": about.text() });
+    fn call(&self, action: &str, about: About, (name, value): (&str, &str)) -> Result<Value, MasterError> {
+        let body = json!({ name: value, "KeyId": self.key, "EncryptionContext": { "pharos": about.text() } });
         let body = Zeroizing::new(body.to_string());
         let target = format!("TrentService.{action}");
         self.remote.ask(|| {
@@ -85,14 +84,14 @@ impl Master for AwsKms {
     }
 
     fn wrap(&self, about: About, key: &Secret) -> Result<Wrapped, MasterError> {
-        let answer = self.call("Encrypt", about, json!({ "Plaintext": STANDARD.encode(&**key) }))?;
+        let answer = self.call("Encrypt", about, ("Plaintext", &Zeroizing::new(STANDARD.encode(**key))))?;
         let bytes = answer.get("CiphertextBlob").and_then(Value::as_str).and_then(|text| STANDARD.decode(text).ok());
         let bytes = bytes.ok_or_else(|| MasterError::Damaged("its answer has no CiphertextBlob".into()))?;
         Ok(Wrapped { version: 1, bytes })
     }
 
     fn unwrap(&self, about: About, wrapped: &Wrapped) -> Result<Secret, MasterError> {
-        let mut answer = self.call("Decrypt", about, json!({ "CiphertextBlob": STANDARD.encode(&wrapped.bytes) }))?;
+        let mut answer = self.call("Decrypt", about, ("CiphertextBlob", &STANDARD.encode(&wrapped.bytes)))?;
         let Some(Value::String(plain)) = answer.get_mut("Plaintext").map(Value::take) else {
             return Err(MasterError::Damaged("its answer has no Plaintext".into()));
         };

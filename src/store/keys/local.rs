@@ -2,7 +2,7 @@
 //!
 //! A wrapped key is `nonce (12) ciphertext (32) tag (16)`: AES-256-GCM under a key that is derived (HKDF-SHA256) from the master key.
 
-use super::{About, Master, MasterError, Secret, Wrapped, rows::hex};
+use super::{About, Master, MasterError, Masters, Secret, Wrapped, hex};
 use crate::store::embedded::sync_folder;
 use crate::store::seal::{KEY_LEN, no_crypto};
 use crate::store::{StoreError, StoreResult};
@@ -38,15 +38,15 @@ fn waiting(path: &Path) -> PathBuf {
 ///
 /// # Errors
 /// When a file is absent, unreadable, or not 32 bytes long.
-pub(super) fn from_file(path: &Path, create: bool) -> StoreResult<(Arc<dyn Master>, Vec<Arc<dyn Master>>)> {
+pub(super) fn from_file(path: &Path, create: bool) -> StoreResult<Masters> {
     if create && !path.exists() {
         make_file(path, path)?;
     }
     let key: Arc<dyn Master> = Arc::new(LocalKey::new(read(path)?, Some(path.to_path_buf()))?);
     // A rotation did not come to its end.
     match read(&waiting(path)) {
-        Ok(new) => Ok((Arc::new(LocalKey::new(new, Some(path.to_path_buf()))?), vec![key])),
-        Err(_) => Ok((key, Vec::new())),
+        Ok(new) => Ok(Masters { current: Arc::new(LocalKey::new(new, Some(path.to_path_buf()))?), older: vec![key] }),
+        Err(_) => Ok(Masters { current: key, older: Vec::new() }),
     }
 }
 
@@ -192,8 +192,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("keys");
         assert!(from_file(&path, false).is_err());
-        let first = from_file(&path, true).unwrap().0.id();
-        assert_eq!(from_file(&path, true).unwrap().0.id(), first);
+        let first = from_file(&path, true).unwrap().current.id();
+        assert_eq!(from_file(&path, true).unwrap().current.id(), first);
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;

@@ -27,6 +27,7 @@ mod vault;
 pub use folder::Folder;
 pub use local::LocalKey;
 pub use ring::{KeyFacts, Keyring, Unwrapped};
+pub(in crate::store) use rows::hex;
 pub use rows::{OwnersKeys, State, WrappedKey};
 
 use crate::config::{KeyProvider, Keys};
@@ -133,17 +134,18 @@ impl Masters {
     /// Which can't be had, and why.
     pub fn of(keys: &Keys, key_file: &Path, create: bool) -> StoreResult<Self> {
         let timeout = Duration::from_millis(keys.timeout_ms);
-        let (current, mut older): (Arc<dyn Master>, Vec<Arc<dyn Master>>) = match keys.provider {
+        let only = |current| Self { current, older: Vec::new() };
+        let Self { current, mut older } = match keys.provider {
             KeyProvider::File => local::from_file(key_file, create)?,
-            KeyProvider::Environment => (Arc::new(LocalKey::from_variable(&keys.variable)?), Vec::new()),
-            KeyProvider::Vault => (Arc::new(vault::Vault::new(keys.vault.clone(), timeout)), Vec::new()),
-            KeyProvider::AwsKms => (Arc::new(aws_kms::AwsKms::new(&keys.aws_kms, timeout)?), Vec::new()),
+            KeyProvider::Environment => only(Arc::new(LocalKey::from_variable(&keys.variable)?)),
+            KeyProvider::Vault => only(Arc::new(vault::Vault::new(keys.vault.clone(), timeout))),
+            KeyProvider::AwsKms => only(Arc::new(aws_kms::AwsKms::new(&keys.aws_kms, timeout)?)),
         };
         if let Some(previous) = &keys.previous {
             older.push(match previous.provider {
                 KeyProvider::File => {
                     let missing = || StoreError::Closed("keys.previous.key_file: must be set".into());
-                    local::from_file(previous.key_file.as_deref().ok_or_else(missing)?, false)?.0
+                    local::from_file(previous.key_file.as_deref().ok_or_else(missing)?, false)?.current
                 }
                 KeyProvider::Environment => Arc::new(LocalKey::from_variable(&previous.variable)?),
                 KeyProvider::Vault => Arc::new(vault::Vault::new(previous.vault.clone(), timeout)),

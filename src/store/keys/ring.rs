@@ -1,7 +1,7 @@
 //! The data keys of all tenants: made, unwrapped, rotated, destroyed. What it has unwrapped, the [`Sealer`] holds.
 
+use super::hex;
 use super::local::random;
-use super::rows::hex;
 use super::{About, KeyTable, Master, MasterError, Masters, OwnersKeys, Secret, State, Wrapped, WrappedKey};
 use crate::clock::{Clock, Micros, SystemClock};
 use crate::store::seal::{DataKey, KEY_LEN, STORE, Sealer};
@@ -103,7 +103,7 @@ impl Keyring {
             return Ok(());
         }
         let mut ring = self.lock();
-        if self.sealer.has(owner) { Ok(()) } else { self.add(&mut ring, owner, &random()?).map(|_| ()) }
+        if self.sealer.has(owner) { Ok(()) } else { self.add(&mut ring, owner, &random()?) }
     }
 
     /// Takes over a store in which one key was that of all: it becomes the first key of the store and of each of these tenants, who get

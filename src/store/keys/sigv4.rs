@@ -1,7 +1,7 @@
 //! Signatures of requests to AWS, version 4.
 //! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html>
 
-use super::rows::hex;
+use super::hex;
 use crate::clock::Micros;
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::hmac::{HMAC_SHA256, Key, sign as hmac};
@@ -38,8 +38,8 @@ pub(super) fn amz_date(time: Micros) -> String {
 pub(super) fn authorization(by: &Credentials, scope: &Scope<'_>, date: &str, request: &Unsigned<'_>) -> String {
     let Unsigned { method, path, headers, body } = request;
     let names = headers.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(";");
-    let lines = headers.iter().map(|(name, value)| format!("{name}:{}\n", value.trim())).collect::<String>();
-    let canonical = format!("{method}\n{path}\n\n{lines}\n{names}\n{}", sha256(body));
+    let lines = headers.iter().map(|(name, value)| format!("{name}:{}", value.trim())).collect::<Vec<_>>().join("\n");
+    let canonical = format!("{method}\n{path}\n\n{lines}\n\n{names}\n{}", sha256(body));
     let day = date.get(..8).unwrap_or(date);
     let place = format!("{day}/{}/{}/aws4_request", scope.region, scope.service);
     let to_sign = format!("AWS4-HMAC-SHA256\n{date}\n{place}\n{}", sha256(canonical.as_bytes()));

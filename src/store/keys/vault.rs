@@ -33,10 +33,10 @@ impl Vault {
     }
 
     /// Calls `encrypt` or `decrypt`.
-    fn call(&self, verb: &str, about: About, mut body: Value) -> Result<Value, MasterError> {
+    fn call(&self, verb: &str, about: About, (name, value): (&str, &str)) -> Result<Value, MasterError> {
         let VaultKey { address, mount, key, namespace, .. } = &self.settings;
         let url = format!("{}/v1/{}/{verb}/{key}", address.trim_end_matches('/'), mount.trim_matches('/'));
-        body["associated_data"] = STANDARD.encode(about.text()).into();
+        let body = json!({ name: value, "associated_data": STANDARD.encode(about.text()) });
         let body = Zeroizing::new(body.to_string());
         self.remote.ask(|| {
             let token = self.token()?;
@@ -56,7 +56,7 @@ impl Master for Vault {
     }
 
     fn wrap(&self, about: About, key: &Secret) -> Result<Wrapped, MasterError> {
-        let answer = self.call("encrypt", about, json!({ "plaintext": STANDARD.encode(&**key) }))?;
+        let answer = self.call("encrypt", about, ("plaintext", &Zeroizing::new(STANDARD.encode(**key))))?;
         let text = answer.pointer("/data/ciphertext").and_then(Value::as_str);
         let text = text.ok_or_else(|| MasterError::Damaged("its answer has no data.ciphertext".into()))?;
         Ok(Wrapped { version: version(text), bytes: text.as_bytes().to_vec() })
@@ -65,7 +65,7 @@ impl Master for Vault {
     fn unwrap(&self, about: About, wrapped: &Wrapped) -> Result<Secret, MasterError> {
         let text = std::str::from_utf8(&wrapped.bytes);
         let text = text.map_err(|_| MasterError::Damaged("the wrapped key is not of Vault's form".into()))?;
-        let mut answer = self.call("decrypt", about, json!({ "ciphertext": text }))?;
+        let mut answer = self.call("decrypt", about, ("ciphertext", text))?;
         let plain = answer.pointer_mut("/data/plaintext").map(Value::take);
         let Some(Value::String(plain)) = plain else {
             return Err(MasterError::Damaged("its answer has no data.plaintext".into()));
