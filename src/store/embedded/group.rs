@@ -105,11 +105,6 @@ impl Prepared {
         Self { keeps, ..Self::of(tenant) }
     }
 
-    /// What removes a tenant whose keys were destroyed.
-    pub(super) fn with_removal(tenant: TenantId) -> Self {
-        Self { is_removal: true, ..Self::of(tenant) }
-    }
-
     /// How many resources and other records it touches.
     pub(super) const fn len(&self) -> usize {
         self.changes.len() + self.new_keys.len() + self.erasures.len() + self.keeps.len() + self.reseals.len()

@@ -1,6 +1,6 @@
 //! What a group seals anew, and what it removes of a tenant whose keys were destroyed.
 
-use super::Group;
+use super::{Group, Prepared};
 use crate::clock::Micros;
 use crate::store::embedded::sealing::{parts, resealed, resource_of, rows_of};
 use crate::store::embedded::tables::{Tables, failed};
@@ -14,6 +14,13 @@ const REMOVED_TOGETHER: usize = 5_000;
 
 /// A row by its keyspace's place in [`Tables::all`] and its key; no value removes.
 pub(in crate::store::embedded) type Row = (usize, Vec<u8>, Option<Vec<u8>>);
+
+impl Prepared {
+    /// What removes a tenant whose keys were destroyed.
+    pub(in crate::store::embedded) fn with_removal(tenant: TenantId) -> Self {
+        Self { is_removal: true, ..Self::of(tenant) }
+    }
+}
 
 impl Group<'_> {
     pub(super) fn has_no_sealing(&self) -> bool {
