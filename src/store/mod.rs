@@ -159,6 +159,10 @@ pub trait View: Send + Sync {
     fn id_of(&self, rid: Rid) -> StoreResult<Option<Box<str>>>;
     /// The current version, a deletion included.
     fn current(&self, rid: Rid) -> StoreResult<Option<Version>>;
+    /// The current versions of some resources, in the order in which these are given.
+    fn currents(&self, rids: &[Rid]) -> StoreResult<Vec<Option<Version>>> {
+        rids.iter().map(|rid| self.current(*rid)).collect()
+    }
     /// One version, current or old.
     fn version(&self, rid: Rid, version: u64) -> StoreResult<Option<Version>>;
     /// The oldest version of a resource that was not erased; 1 for what never was.
@@ -339,8 +343,8 @@ impl Store {
     ///
     /// # Errors
     /// See [`Ledger::record`].
-    pub fn record(&self, tenant: TenantId, entry: Entry) -> StoreResult<u64> {
-        self.backend.record(tenant, entry)
+    pub async fn record(&self, tenant: TenantId, entry: Entry) -> StoreResult<u64> {
+        self.backend.record(tenant, entry).await
     }
 
     /// See [`Ledger::synced`].

@@ -336,7 +336,7 @@ fn bind(place: Place, header: &[u8]) -> Vec<u8> {
 fn no_key(place: Place) -> StoreError {
     let Place { purpose, tenant, rid, version } = place;
     let what = format!("{purpose:?} of tenant {} resource {} version {version}", tenant.0, rid.0);
-    StoreError::Damaged(format!("the key of {what} is not there"))
+    StoreError::Damaged(format!("{what} does not open: it is under a key that is not there"))
 }
 
 pub(super) fn no_crypto() -> StoreError {

@@ -251,7 +251,7 @@ impl Check<'_> {
                     let (record, keys) = unpack_history(&old)?;
                     self.version(rid, record)?;
                     let old_header = Header::unpack(record)?.0;
-                    if old_header.body.is_some() && open_keys(self.sealer, self.tenant, rid, keys)?.0 != version {
+                    if old_header.body.is_some() && open_keys(self.sealer, self.tenant, rid, keys)?.version != version {
                         self.problem(&format!("version {version} of resource {} has another's keys", rid.0));
                     }
                 }

@@ -18,12 +18,12 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-/// What this program writes. Schema 1 did not say in a record whose data it is. In schema 2 one key was that of all tenants; such a store
-/// is taken over when it is opened.
-pub const SCHEMA: u32 = 3;
+/// What this program writes. Schema 1 did not say in a record whose data it is, schema 2 staged entries of the ledger one by one. In schema
+/// 3 one key was that of all tenants; such a store is taken over when it is opened.
+pub const SCHEMA: u32 = 4;
 
 /// The oldest schema that is taken over.
-pub(super) const OLDEST_SCHEMA: u32 = 2;
+pub(super) const OLDEST_SCHEMA: u32 = 3;
 
 const CHECK: Place = Place { purpose: Purpose::Check, tenant: TenantId(u32::MAX), rid: Rid(0), version: 0 };
 const CHECK_TEXT: &[u8] = b"pharos";

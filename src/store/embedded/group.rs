@@ -5,7 +5,7 @@ mod sealing;
 
 use super::erase::Erasures;
 use super::kept::KeptEdits;
-use super::ledger::{Fold, Staged, seal_staged};
+use super::ledger::{Fold, Staged, seal_row};
 use super::log::LogOfCommit;
 use super::postings::{PostingEdits, Scope};
 use super::record::{Head, Header, pack_history, pack_keys, pack_patients, seal_keys, seal_record, with_added_keys};
@@ -449,7 +449,7 @@ impl<'c> Group<'c> {
         self.kept.write_to(self.tables, &mut batch);
         for Staged { tenant, entry, row } in staged {
             let row = row.unwrap_or_default();
-            batch.insert(history, layout::staged(row), seal_staged(self.sealer, *tenant, row, entry)?);
+            batch.insert(history, layout::staged(row), seal_row(self.sealer, *tenant, row, entry)?);
         }
         if let Some(fold) = self.fold {
             fold.write_to(self.tables, &mut batch);

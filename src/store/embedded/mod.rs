@@ -147,7 +147,7 @@ impl Embedded {
         let options = Options { most_groups_in_journals: options.most_groups_in_journals.max(2), ..options };
         let opened = open::open(&options)?;
         let sealer = opened.ring.sealer();
-        let staging = Arc::new(Staging::open(&options.folder, &opened.tables, &sealer)?);
+        let staging = Arc::new(Staging::open(&options.folder, &opened.tables, Arc::clone(&sealer))?);
         let shared = Arc::new(Shared {
             staging,
             entries: Arc::new(Entries::new(Arc::clone(&options.form))),
@@ -319,9 +319,12 @@ impl Backend for Embedded {
 }
 
 impl Ledger for Embedded {
-    fn record(&self, tenant: TenantId, entry: Entry) -> StoreResult<u64> {
-        let Shared { sealer, watch, staging, .. } = &*self.shared;
-        watch.refusal().map_or_else(|| staging.add(sealer, tenant, entry), Err)
+    fn record(&self, tenant: TenantId, entry: Entry) -> BoxFuture<'static, StoreResult<u64>> {
+        let Shared { watch, staging, .. } = &*self.shared;
+        match watch.refusal() {
+            Some(error) => Box::pin(std::future::ready(Err(error))),
+            None => Box::pin(Staging::add(Arc::clone(staging), tenant, entry)),
+        }
     }
 
     fn synced(&self, number: u64) -> BoxFuture<'static, StoreResult<()>> {

@@ -96,7 +96,7 @@ fn keyring(folder: &Path, masters: Masters) -> StoreResult<Keyring> {
     Keyring::open(masters, Box::new(Folder::new(folder::keys(folder))))
 }
 
-/// The key that was that of all tenants in a store of schema 2: its master key.
+/// The key that was that of all tenants in a store of schema 3: its master key.
 fn common_key(folder: &Path, format: &Format, masters: &Masters) -> StoreResult<Secret> {
     let mut keys = masters.of_old_store();
     let opens = |key: &&Secret| Sealer::new(key).is_ok_and(|sealer| format.opens_with(&sealer));

@@ -3,7 +3,7 @@
 use super::check::{entries, rid_in};
 use super::ledger::Walk;
 use super::postings::Scope;
-use super::record::{Head, Header, open_keys, open_record, pack_keys, seal_keys, with_added_keys};
+use super::record::{Head, Header, OpenKeys, open_keys, open_record, pack_keys, seal_keys, with_added_keys};
 use super::tables::{Tables, failed};
 use super::{block, layout};
 use crate::clock::Micros;
@@ -120,14 +120,14 @@ impl<'p> Part<'p> {
     ) -> StoreResult<Option<KeyList>> {
         let stored = self.tables.records.get(layout::keys(self.tenant, rid)).map_err(|error| failed(&error))?;
         let stored = stored.and_then(|value| open_keys(sealer, self.tenant, rid, &value).ok());
-        let Some(extract) = extract else { return Ok(stored.map(|(_, keys)| keys)) };
+        let Some(extract) = extract else { return Ok(stored.map(|stored| stored.content)) };
         let Some((version, json)) = json_of(sealer, self.tenant, rid, record) else { return Ok(None) };
-        let keys = extract(&json);
-        if stored.as_ref() != Some(&(version.version, keys.clone())) {
-            let value = seal_keys(sealer, self.tenant, rid, version.version, time, &pack_keys(&keys))?;
+        let made = OpenKeys { version: version.version, time, content: extract(&json) };
+        if stored.as_ref() != Some(&made) {
+            let value = seal_keys(sealer, self.tenant, rid, version.version, time, &pack_keys(&made.content))?;
             self.batch.insert(&self.tables.records, layout::keys(self.tenant, rid), value);
         }
-        Ok(Some(keys))
+        Ok(Some(made.content))
     }
 
     /// Adds a resource's postings. What was gathered is written between two bases, so that no block is written in parts.

@@ -125,7 +125,7 @@ fn values(tenant: TenantId, key: &[u8], value: &[u8]) -> StoreResult<Vec<Sealed>
         })
     };
     let keys = |list: &[u8], start: usize| {
-        let (version, text) = split_keys(list)?;
+        let (version, _, text) = split_keys(list)?;
         let (bound, end) = (list.len() - text.len(), start + list.len());
         let place = keys_place(tenant, rid, version);
         Ok::<_, StoreError>(Sealed {

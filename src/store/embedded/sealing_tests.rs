@@ -147,7 +147,7 @@ fn nothing_of_a_destroyed_tenant_opens_and_nothing_of_it_stays() {
     fill(&store, TENANT);
     fill(&store, OTHER);
     let entry = |text: &[u8]| Entry { time: Micros(0), bytes: text.into() };
-    store.record(TENANT, entry(b"what happened")).unwrap();
+    wait(store.record(TENANT, entry(b"what happened"))).unwrap();
     wait(store.settled()).unwrap();
     let file = store.seal_file(TENANT, "archive", b"old versions").unwrap();
     store.compact().unwrap();
@@ -170,7 +170,7 @@ fn nothing_of_a_destroyed_tenant_opens_and_nothing_of_it_stays() {
     assert!(view.types().unwrap().is_empty());
     drop(view);
     // The proof stays, and goes on.
-    store.record(TENANT, entry(b"that it was deleted")).unwrap();
+    wait(store.record(TENANT, entry(b"that it was deleted"))).unwrap();
     wait(store.settled()).unwrap();
     let blocks = store.blocks(TENANT, 0, true).unwrap();
     let entries: Vec<_> = blocks.flat_map(|block| block.unwrap().entries.unwrap()).collect();
@@ -235,7 +235,7 @@ fn a_store_with_one_key_for_all_is_taken_over() {
     write_format(&options, SCHEMA, &secret);
     let store = open(&options).unwrap();
     fill(&store, TENANT);
-    store.record(OTHER, Entry { time: Micros(0), bytes: b"refused".as_slice().into() }).unwrap();
+    wait(store.record(OTHER, Entry { time: Micros(0), bytes: b"refused".as_slice().into() })).unwrap();
     wait(store.settled()).unwrap();
     let (before, derived) = (bodies(&store, TENANT).unwrap(), store.derive_key(b"links").unwrap());
     store.close().unwrap();

@@ -126,6 +126,13 @@ impl LocalKey {
     }
 }
 
+impl LocalKey {
+    /// Whether it is the new key of a rotation that is not at its end.
+    fn is_waiting(&self, waiting: &Path) -> bool {
+        read(waiting).is_ok_and(|secret| secret == self.secret)
+    }
+}
+
 impl Master for LocalKey {
     fn id(&self) -> String {
         self.id.clone()
@@ -168,14 +175,23 @@ impl Master for LocalKey {
 
     fn renew(&self) -> StoreResult<Option<Arc<dyn Master>>> {
         let Some(path) = &self.file else { return Ok(None) };
-        let secret = make_file(&waiting(path), path)?;
+        let waiting = waiting(path);
+        if self.is_waiting(&waiting) {
+            return Ok(None);
+        }
+        if waiting.exists() {
+            // It was not written to its end, so nothing is wrapped by it.
+            std::fs::remove_file(&waiting)
+                .map_err(|error| StoreError::Io(format!("{}: {error}", waiting.display())))?;
+        }
+        let secret = make_file(&waiting, path)?;
         Ok(Some(Arc::new(Self::new(secret, Some(path.clone()))?)))
     }
 
     fn settle(&self) -> StoreResult<()> {
         let Some(path) = &self.file else { return Ok(()) };
         let waiting = waiting(path);
-        if !waiting.exists() {
+        if !self.is_waiting(&waiting) {
             return Ok(());
         }
         let settled = std::fs::rename(&waiting, path).and_then(|()| sync_parent(path));

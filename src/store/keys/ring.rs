@@ -76,7 +76,7 @@ impl Keyring {
             if ring.owners.values().flat_map(|keys| &keys.keys).any(|key| is_foreign(key, &ring)) {
                 this.rewrap_all(&mut ring)?;
             }
-            ring.masters.current.settle()?;
+            ring.settle()?;
             for (owner, keys) in &ring.live {
                 this.sealer.set(TenantId(*owner), keys.clone());
             }
@@ -239,7 +239,7 @@ impl Keyring {
             ring.masters.older.push(old);
         }
         let count = self.rewrap_all(&mut ring)?;
-        ring.masters.current.settle()?;
+        ring.settle()?;
         Ok(count)
     }
 
@@ -332,6 +332,13 @@ impl Ring {
                 self.unwrapped.push(told);
             }
         }
+        Ok(())
+    }
+
+    /// All is wrapped by the master key in use: the others go.
+    fn settle(&mut self) -> StoreResult<()> {
+        self.masters.current.settle()?;
+        self.masters.older.clear();
         Ok(())
     }
 

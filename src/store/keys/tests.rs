@@ -195,6 +195,14 @@ fn a_key_file_is_replaced_and_what_is_sealed_stays() {
     assert_eq!(std::fs::read(&path).unwrap(), [5; 32]);
     assert!(!folder.path().join("master.key.new").exists());
     assert!(open().sealer().open(place(TENANT), b"", &value).is_ok());
+
+    // One that ended before its key was written harms nothing.
+    std::fs::write(folder.path().join("master.key.new"), b"half").unwrap();
+    let ring = open();
+    assert_eq!(std::fs::read(&path).unwrap(), [5; 32]);
+    assert_eq!(ring.rotate_master().unwrap(), 2);
+    assert_ne!(std::fs::read(&path).unwrap(), [5; 32]);
+    assert!(open().sealer().open(place(TENANT), b"", &value).is_ok());
 }
 
 #[test]
