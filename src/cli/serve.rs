@@ -81,6 +81,7 @@ pub(super) fn trail(app: &App) -> Arc<Trail> {
 /// Where the settings say that the embedded store is.
 pub(super) fn store_options(config: &Config) -> Result<Options, ConfigError> {
     let mut options = Options::at(config.store_path()?);
+    options.keys.clone_from(&config.keys);
     options.form = Arc::new(AuditEvents::new(&config.base_url()));
     if let Some(key_file) = &config.key_file {
         options.key_file.clone_from(key_file);
@@ -96,6 +97,7 @@ pub(super) fn serve(app: &Arc<App>, listener: TcpListener, announce: impl FnOnce
     let of_server = |event| app.ledger.note(TenantId::DEFAULT, Record::of(event, Cow::Owned(Agent::default())));
     let (result, told) = http::run(async {
         of_server(Event::Start).await.map_err(said)?;
+        app.tell_unwrapped(&Agent::default()).await.map_err(said)?;
         let served = match http::server(Arc::clone(app), listener, metrics, true) {
             Ok(server) => {
                 announce(address);
