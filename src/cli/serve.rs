@@ -22,7 +22,7 @@ use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 
 /// How often the erasure of deleted tenants is looked after.
-const DELETIONS_LOOKED_AFTER: Duration = Duration::from_hours(1);
+const DELETIONS_LOOKED_AFTER: Duration = Duration::from_mins(1);
 
 /// Serves until SIGTERM or SIGINT.
 pub fn run(settings: Settings) -> Result<(), Failure> {
@@ -151,9 +151,10 @@ async fn checkpoints(app: Arc<App>) {
 /// Sees to it, at the start and again and again, that of deleted tenants nothing is left.
 async fn deletions(app: Arc<App>) {
     let mut interval = tokio::time::interval(DELETIONS_LOOKED_AFTER);
+    let mut is_first = true;
     loop {
         interval.tick().await;
-        if let Err(error) = app.finish_deletions().await {
+        if let Err(error) = app.finish_deletions(std::mem::take(&mut is_first)).await {
             tracing::error!(?error, "the erasure of deleted tenants could not be looked after");
         }
     }
