@@ -1,5 +1,6 @@
 //! The wired parts: what every request is served with.
 
+mod keys;
 mod tenants;
 
 use crate::audit::checkpoint::Signer;
@@ -25,6 +26,7 @@ use crate::interaction::conformance::{Conformances, KeyMaking};
 use crate::interaction::consenting;
 use crate::interaction::cursor::Cursors;
 use crate::interaction::quota::{Measure, Quotas};
+use crate::jobs::reseal::Reseal;
 use crate::jobs::{Commits, IsFor, Jobs, Schedule, Work};
 use crate::retention::compaction::Compaction;
 use crate::retention::enforce::{self, Enforce};
@@ -78,7 +80,7 @@ const REGISTRATIONS: u32 = 10;
 const REGISTRATIONS_WINDOW: Duration = Duration::from_mins(10);
 
 impl App {
-    /// Puts the parts together. The secrets are the store's own, made of its master key.
+    /// Puts the parts together. The secrets are the store's own, made of its first key.
     ///
     /// # Errors
     /// When the settings contradict each other.
@@ -372,8 +374,14 @@ fn jobs(
     let enforce = Enforce { rules: Arc::new(rules), archive_folder, tenants: Arc::clone(tenants) };
     let erase = EraseTenant { tenants: Arc::clone(tenants) };
     let export = Export { exports: Arc::clone(exports) };
-    let works: Vec<Box<dyn Work>> =
-        vec![Box::new(enforce), Box::new(Purge), Box::new(Compaction), Box::new(erase), Box::new(export)];
+    let works: Vec<Box<dyn Work>> = vec![
+        Box::new(enforce),
+        Box::new(Purge),
+        Box::new(Compaction),
+        Box::new(erase),
+        Box::new(export),
+        Box::new(Reseal),
+    ];
     let conformances = Arc::clone(conformances);
     let commits: Commits = Box::new(move |grant, commit| {
         let conformances = Arc::clone(&conformances);

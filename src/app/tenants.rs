@@ -3,10 +3,11 @@
 use super::App;
 use crate::audit::{Event, Record};
 use crate::auth::agent::Agent;
+use crate::auth::grant::Grant;
 use crate::error::Result;
 use crate::jobs::{Job, State as JobState};
-use crate::retention::{hold, tenant as erasure};
-use crate::tenant::{State, Tenant};
+use crate::retention::{compaction, hold, tenant as erasure};
+use crate::tenant::{State, Tenant, TenantId};
 use serde_json::Value;
 use std::borrow::Cow;
 
@@ -64,21 +65,44 @@ impl App {
         self.jobs.get(tenant.id(), erasure::KIND)
     }
 
-    /// Sees to it that of each deleted tenant all is erased, whatever happened while that was under way.
+    /// Whether a tenant is deleted for good: its keys were destroyed.
+    #[must_use]
+    pub fn is_destroyed(&self, tenant: &Tenant) -> bool {
+        self.store().keyring().is_some_and(|ring| ring.is_destroyed(tenant.id()))
+    }
+
+    /// The last step of a deletion, when the job has ended: the tenant's keys are destroyed, and what is left of it goes, the job among
+    /// it. Then all that leaves the files.
+    ///
+    /// # Errors
+    /// When the store fails. It can be done again.
+    pub async fn destroy_tenant(&self, tenant: &Tenant) -> Result<()> {
+        self.store().destroy(&Grant::unrestricted(tenant.id())).await?;
+        self.jobs.submit_only(TenantId::DEFAULT, compaction::KIND).await
+    }
+
+    /// Sees to it that of each deleted tenant all is erased, whatever happened while that was under way. `again`: also of those of
+    /// which it seems to be.
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn finish_deletions(&self) -> Result<()> {
+    pub async fn finish_deletions(&self, again: bool) -> Result<()> {
         for registered in self.tenants().all()? {
             let tenant = &registered.tenant;
-            if tenant.state != State::Deleted {
+            let is_destroyed = self.is_destroyed(tenant);
+            if tenant.state != State::Deleted || (is_destroyed && !again) {
+                continue;
+            }
+            if is_destroyed {
+                self.store().destroy(&Grant::unrestricted(tenant.id())).await?;
                 continue;
             }
             match self.erasure_of(tenant)?.map(|job| job.state) {
                 None | Some(JobState::Failed | JobState::Cancelled) => {
                     self.jobs.submit_only(tenant.id(), erasure::KIND).await?;
                 }
-                Some(JobState::Queued | JobState::Active | JobState::Done) => {}
+                Some(JobState::Queued | JobState::Active) => {}
+                Some(JobState::Done) => self.destroy_tenant(tenant).await?,
             }
         }
         Ok(())

@@ -35,6 +35,7 @@ fn events() -> impl Strategy<Value = Event> {
         Just(Event::Start),
         Just(Event::Stop),
         Just(Event::Verification),
+        Just(Event::Unwrapping),
     ]
 }
 

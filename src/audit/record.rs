@@ -57,6 +57,8 @@ pub enum Event {
     Stop,
     /// The ledger itself was verified.
     Verification,
+    /// A data key was unwrapped by the master key.
+    Unwrapping,
 }
 
 /// A resource that a commit changed.

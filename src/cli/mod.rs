@@ -14,6 +14,7 @@ mod tenant;
 mod user;
 
 use crate::app::App;
+use crate::auth::agent::Agent;
 use crate::config::{Config, ConfigError};
 use crate::tenant::TenantId;
 use clap::{Args, Parser, Subcommand};
@@ -45,7 +46,7 @@ enum Command {
     Tenant(tenant::Tenants),
     /// Manage users.
     User(user::Users),
-    /// Replace the keys that sign tokens.
+    /// Replace the keys that sign and seal, and write the master key for escrow.
     Keys(keys::Keys),
     /// Verify the audit ledger of a store that no server has open.
     Audit(audit::Audit),
@@ -117,10 +118,11 @@ impl OfTenant {
         serve::log_to_stderr(config.log_format);
         let app = serve::open(config)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let result = match tenant_named(&app, self.tenant.as_deref()) {
-            Ok(tenant) => runtime.block_on(work(&app, tenant)),
-            Err(failure) => Err(failure),
-        };
+        let result = runtime.block_on(async {
+            let tenant = tenant_named(&app, self.tenant.as_deref())?;
+            app.tell_unwrapped(&Agent::operator()).await.map_err(user::said)?;
+            work(&app, tenant).await
+        });
         app.stop();
         app.store().close()?;
         result

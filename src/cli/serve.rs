@@ -22,7 +22,7 @@ use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 
 /// How often the erasure of deleted tenants is looked after.
-const DELETIONS_LOOKED_AFTER: Duration = Duration::from_hours(1);
+const DELETIONS_LOOKED_AFTER: Duration = Duration::from_mins(1);
 
 /// Serves until SIGTERM or SIGINT.
 pub fn run(settings: Settings) -> Result<(), Failure> {
@@ -81,6 +81,7 @@ pub(super) fn trail(app: &App) -> Arc<Trail> {
 /// Where the settings say that the embedded store is.
 pub(super) fn store_options(config: &Config) -> Result<Options, ConfigError> {
     let mut options = Options::at(config.store_path()?);
+    options.keys.clone_from(&config.keys);
     options.form = Arc::new(AuditEvents::new(&config.base_url()));
     if let Some(key_file) = &config.key_file {
         options.key_file.clone_from(key_file);
@@ -96,6 +97,7 @@ pub(super) fn serve(app: &Arc<App>, listener: TcpListener, announce: impl FnOnce
     let of_server = |event| app.ledger.note(TenantId::DEFAULT, Record::of(event, Cow::Owned(Agent::default())));
     let (result, told) = http::run(async {
         of_server(Event::Start).await.map_err(said)?;
+        app.tell_unwrapped(&Agent::default()).await.map_err(said)?;
         let served = match http::server(Arc::clone(app), listener, metrics, true) {
             Ok(server) => {
                 announce(address);
@@ -149,9 +151,10 @@ async fn checkpoints(app: Arc<App>) {
 /// Sees to it, at the start and again and again, that of deleted tenants nothing is left.
 async fn deletions(app: Arc<App>) {
     let mut interval = tokio::time::interval(DELETIONS_LOOKED_AFTER);
+    let mut is_first = true;
     loop {
         interval.tick().await;
-        if let Err(error) = app.finish_deletions().await {
+        if let Err(error) = app.finish_deletions(std::mem::take(&mut is_first)).await {
             tracing::error!(?error, "the erasure of deleted tenants could not be looked after");
         }
     }

@@ -177,15 +177,15 @@ async fn delete(app: &App, given: Delete) -> Result<String, Failure> {
     }
     let tenant = app.delete_tenant(&name, None).await.map_err(said)?;
     note(app, &name, "delete").await?;
-    for kind in [erasure::KIND, compaction::KIND] {
-        if let Some(job) = app.jobs.run_to_end(tenant.id(), kind).await.map_err(said)?
-            && job.state != JobState::Done
-        {
-            let why = job.failure.unwrap_or_else(|| "the job did not end".to_owned());
-            return Err(format!("the tenant is deleted; not all of it is erased: {why}").into());
-        }
+    if let Some(job) = app.jobs.run_to_end(tenant.id(), erasure::KIND).await.map_err(said)?
+        && job.state != JobState::Done
+    {
+        let why = job.failure.unwrap_or_else(|| "the job did not end".to_owned());
+        return Err(format!("the tenant is deleted; not all of it is erased: {why}").into());
     }
-    Ok(format!("{name} is deleted, and erased but for its audit ledger."))
+    app.destroy_tenant(&tenant).await.map_err(said)?;
+    app.jobs.run_to_end(TenantId::DEFAULT, compaction::KIND).await.map_err(said)?;
+    Ok(format!("{name} is deleted, its keys are destroyed, and it is erased but for its audit ledger."))
 }
 
 fn told(app: &App, name: &str) -> Result<Value, Failure> {

@@ -1,4 +1,4 @@
-//! The administration of tenants, users, roles, clients, signing keys, jobs, retention and legal holds: JSON under `/auth/admin`, for access tokens with the scope `admin` of administrators.
+//! The administration of tenants, users, roles, clients, keys, jobs, retention and legal holds: JSON under `/auth/admin`, for access tokens with the scope `admin` of administrators.
 //!
 //! An answer has no secret, but the one that it makes: a client's is shown once. `ETag` is the version, and a change with `If-Match` of another one is refused.
 
@@ -202,7 +202,9 @@ async fn answer(
         ["jobs"] => jobs::all(&call),
         ["jobs", id] => jobs::one(&call, id).await,
         ["retention"] => retention::retention(&call).await,
+        ["keys"] => keys::all(&call),
         ["keys", "rotate"] => keys::rotate(&call).await,
+        ["keys", "reseal"] => keys::reseal(&call).await,
         ["roles"] => roles::all(&call),
         ["roles", name] => roles::one(&call, name).await,
         ["tenants"] => tenants::all(&call).await,

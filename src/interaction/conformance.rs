@@ -31,7 +31,7 @@ const TYPES: [&str; 3] = ["SearchParameter", "StructureDefinition", "CapabilityS
 pub struct Conformance {
     parameters: Arc<Parameters>,
     extractor: Arc<Extractor>,
-    statements: Mutex<HashMap<Mode, Arc<Vec<u8>>>>,
+    statements: Mutex<HashMap<Mode, Packed>>,
 }
 
 impl Conformance {
@@ -66,17 +66,29 @@ impl Conformance {
     /// What `/metadata` answers in a mode; made by `make` when it is first asked for.
     ///
     /// # Errors
-    /// Those of `make`.
-    pub fn statement(&self, mode: Mode, make: impl FnOnce() -> Result<Vec<u8>>) -> Result<Arc<Vec<u8>>> {
+    /// Those of `make`; when the compression fails.
+    pub fn statement(&self, mode: Mode, make: impl FnOnce() -> Result<Vec<u8>>) -> Result<Vec<u8>> {
         let mut statements = self.statements.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(made) = statements.get(&mode) {
-            return Ok(Arc::clone(made));
+        if let Some(made) = statements.get(&mode).cloned() {
+            drop(statements);
+            return zstd::bulk::decompress(&made.zstd, made.length).map_err(Error::internal);
         }
-        let statement = Arc::new(make()?);
-        statements.insert(mode, Arc::clone(&statement));
+        let statement = make()?;
+        let zstd = zstd::bulk::compress(&statement, STATEMENT_LEVEL).map_err(Error::internal)?;
+        statements.insert(mode, Packed { zstd: zstd.into(), length: statement.len() });
         Ok(statement)
     }
 }
+
+/// A statement as it is held: there is one for each tenant, most of a megabyte long, and compressed a small part of that.
+#[derive(Clone)]
+struct Packed {
+    zstd: Arc<[u8]>,
+    length: usize,
+}
+
+/// How hard statements are compressed: zstd's own default.
+const STATEMENT_LEVEL: i32 = 3;
 
 /// The settings that decide on search keys.
 #[derive(Debug, Clone)]

@@ -10,6 +10,7 @@
 
 mod fair;
 mod queue;
+pub mod reseal;
 mod run;
 mod schedule;
 #[cfg(test)]

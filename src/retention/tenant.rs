@@ -8,7 +8,7 @@ use crate::audit::record::{Event, Record};
 use crate::auth::keeper::{Expect, Keep};
 use crate::auth::tenants::Tenants;
 use crate::error::{Category, Error, Result};
-use crate::jobs::{Job, Part, Turn, Work};
+use crate::jobs::{Part, Turn, Work};
 use crate::retention::enforce::report_of;
 use crate::store::{Commit, Erasure, Extent, Rid};
 use crate::tenant::State;
@@ -154,14 +154,13 @@ fn records(turn: &Turn<'_>, nth: usize) -> Result<Part> {
     end(turn, commit, &report)
 }
 
-/// The last part: what was erased is told in the ledger, and leaves the files.
+/// The last part: what was erased is told in the ledger,. When the job has ended, the tenant's keys are destroyed, and all that leaves the files.
 fn end(turn: &Turn<'_>, mut commit: Commit, report: &Report) -> Result<Part> {
     if !report.erased.is_empty() {
         let counts = report.erased.iter().map(|(name, count)| format!("{name}: {}", count.resources));
         let note = format!("the tenant was deleted, and erased are {}", counts.collect::<Vec<_>>().join(", "));
         let record = Record::of(Event::Erasure, Cow::Borrowed(&turn.job.owner)).saying(note);
         commit.entry = Some(record.entry(turn.now)?);
-        commit.keeps.push(Job::only_one(compaction::KIND, turn.now)?);
     }
     let part = part(turn, commit, Position::Records { nth: 0 }, report)?;
     Ok(Part { is_last: true, ..part })

@@ -3,6 +3,7 @@
 use super::target::{Reason, Target};
 use super::{Failure, Settings};
 use crate::app::App;
+use crate::auth::agent::Agent;
 use crate::auth::grant::Grant;
 use crate::cli::user::said;
 use crate::cli::{serve, tenant_named};
@@ -29,6 +30,7 @@ impl Inside {
         app.tenants().of(tenant).check_not_deleted().map_err(said)?;
         let grant = Grant::unrestricted(tenant);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        runtime.block_on(app.tell_unwrapped(&Agent::operator())).map_err(said)?;
         Ok(Self { app, grant, runtime })
     }
 }

@@ -4,6 +4,7 @@ use super::{Answer, Call, bodies, not_allowed, nothing, page};
 use crate::auth::set_up;
 use crate::auth::tenants::{Registered, shown};
 use crate::error::Result;
+use crate::jobs::State as JobState;
 use crate::tenant::{State, TenantId};
 use actix_web::http::StatusCode;
 use serde_json::{Map, Value, json};
@@ -88,7 +89,9 @@ fn read(call: &Call<'_>, name: &str) -> Result<Answer> {
     let (tenant, version) = app.tenants().current(name)?;
     let registered: &Registered = &app.tenants().of(tenant.id());
     let mut members = shown(registered);
-    if registered.tenant.state == State::Deleted
+    if app.is_destroyed(&tenant) {
+        members.insert("erasure".to_owned(), json!({ "state": JobState::Done }));
+    } else if registered.tenant.state == State::Deleted
         && let Some(job) = app.erasure_of(&tenant)?
     {
         members.insert("erasure".to_owned(), json!({ "state": job.state, "done": job.done, "failure": job.failure }));

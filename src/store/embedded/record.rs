@@ -129,11 +129,11 @@ fn method_of(byte: u8) -> Option<Method> {
     [Method::Create, Method::Update, Method::Patch, Method::Delete].into_iter().find(|method| *method as u8 == byte)
 }
 
-const fn body_place(tenant: TenantId, rid: Rid, version: u64) -> Place {
+pub(super) const fn body_place(tenant: TenantId, rid: Rid, version: u64) -> Place {
     Place { purpose: Purpose::Body, tenant, rid, version }
 }
 
-const fn keys_place(tenant: TenantId, rid: Rid, version: u64) -> Place {
+pub(super) const fn keys_place(tenant: TenantId, rid: Rid, version: u64) -> Place {
     Place { purpose: Purpose::Keys, tenant, rid, version }
 }
 
@@ -235,14 +235,22 @@ pub(super) struct OpenKeys {
 
 /// Opens a key list.
 pub(super) fn open_keys(sealer: &Sealer, tenant: TenantId, rid: Rid, value: &[u8]) -> StoreResult<OpenKeys> {
-    let damaged = || StoreError::Damaged("a key list".into());
-    let mut text = value;
-    let version = varint::take(&mut text).ok_or_else(damaged)?;
-    let (time, text) = text.split_first_chunk::<8>().ok_or_else(damaged)?;
+    let (version, time, text) = split_keys(value)?;
     let header = value.get(..value.len() - text.len()).unwrap_or_default();
     let packed = sealer.open(keys_place(tenant, rid, version), header, text)?;
-    let content = unpack_keys(&packed).ok_or_else(damaged)?;
-    Ok(OpenKeys { version, time: Micros(i64::from_be_bytes(*time)), content })
+    Ok(OpenKeys { version, time, content: unpack_keys(&packed).ok_or_else(damaged_keys)? })
+}
+
+/// Version and time of a key list, and what is sealed behind the plain header.
+pub(super) fn split_keys(value: &[u8]) -> StoreResult<(u64, Micros, &[u8])> {
+    let mut text = value;
+    let version = varint::take(&mut text).ok_or_else(damaged_keys)?;
+    let (time, text) = text.split_first_chunk::<8>().ok_or_else(damaged_keys)?;
+    Ok((version, Micros(i64::from_be_bytes(*time)), text))
+}
+
+fn damaged_keys() -> StoreError {
+    StoreError::Damaged("a key list".into())
 }
 
 /// All keys of a live version: those of its content and those that the commit added.
