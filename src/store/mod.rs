@@ -13,6 +13,7 @@ pub mod contract;
 pub mod embedded;
 pub mod fault;
 pub mod ledger;
+pub(crate) mod rows;
 pub mod seal;
 
 pub use commit::{Change, Commit, CommitError, Committed, Content, Erasure, Expect, Extent, Guard, NewKeys, Written};

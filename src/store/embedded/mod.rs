@@ -1,29 +1,24 @@
 //! The store that needs no other server: one fjall database, sealed, with one thread that commits.
 
-mod block;
 mod check;
 mod checkpoint;
 mod committer;
-mod erase;
 mod folder;
-mod group;
-mod kept;
-mod layout;
 mod ledger;
-mod log;
 mod marks;
 mod open;
-mod postings;
 mod queue;
 mod rebuild;
-mod record;
 mod tables;
-mod touched;
-mod varint;
+#[cfg(test)]
+mod tests;
 mod view;
 mod watch;
 
 use super::ledger::{Blocks, Entry, Form, Head, Ledger, Opaque};
+use super::rows::kept;
+use super::rows::ledger::{Entries, head};
+use super::rows::{block, erase, layout, log, postings, record};
 use super::seal::Sealer;
 use super::{Backend, Commit, CommitError, Committed, NewKeys, StoreError, StoreResult, View};
 use crate::auth::keeper::{Epochs, Keep, Keeper, KeeperError, Kept, check_form};
@@ -33,12 +28,12 @@ pub use check::{Report, check, rebuild};
 pub use folder::SCHEMA;
 pub use rebuild::{Extract, Extractors};
 
+use super::rows::group::Prepared;
 use checkpoint::Checkpoints;
 use committer::Committer;
 use folder::MarkFile;
 use futures_util::future::BoxFuture;
-use group::Prepared;
-use ledger::{Entries, Staging};
+use ledger::Staging;
 use queue::Queue;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -191,9 +186,9 @@ impl Embedded {
         })
     }
 
-    fn kept(&self, tenant: TenantId) -> kept::Reading<'_> {
+    fn kept<T>(&self, tenant: TenantId, read: impl FnOnce(kept::Reading<'_>) -> StoreResult<T>) -> StoreResult<T> {
         let Shared { tables, sealer, clock, .. } = &*self.shared;
-        kept::Reading { tables, sealer, clock: &**clock, tenant }
+        read(kept::Reading { rows: &tables.snapshot(), sealer, clock: &**clock, tenant })
     }
 
     /// See [`Sealer::derive`].
@@ -294,7 +289,7 @@ impl Ledger for Embedded {
     }
 
     fn head(&self, tenant: TenantId) -> StoreResult<Head> {
-        ledger::head(&self.shared.tables.history, tenant)
+        head(&*self.shared.tables, tenant)
     }
 
     fn blocks(&self, tenant: TenantId, from: u64, is_open: bool) -> StoreResult<Blocks<'_>> {
@@ -306,7 +301,7 @@ impl Ledger for Embedded {
 
 impl Keeper for Embedded {
     fn get(&self, tenant: TenantId, kind: &'static str, id: &str) -> Result<Option<Kept>, KeeperError> {
-        Ok(self.kept(tenant).get(kind, id)?)
+        Ok(self.kept(tenant, |kept| kept.get(kind, id))?)
     }
 
     fn list(
@@ -317,7 +312,7 @@ impl Keeper for Embedded {
         after: Option<&str>,
         count: usize,
     ) -> Result<Vec<Kept>, KeeperError> {
-        Ok(self.kept(tenant).list(kind, prefix, after, count)?)
+        Ok(self.kept(tenant, |kept| kept.list(kind, prefix, after, count))?)
     }
 
     fn keep(&self, tenant: TenantId, changes: Vec<Keep>) -> BoxFuture<'static, Result<(), KeeperError>> {

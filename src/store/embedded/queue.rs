@@ -1,6 +1,6 @@
 //! Commits that wait for the committer, and those it is writing.
 
-use super::group::Prepared;
+use crate::store::rows::group::Prepared;
 use crate::store::{CommitError, Committed, StoreError};
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};

@@ -1,13 +1,14 @@
 //! A snapshot of one tenant.
 
-use super::ledger::{Entries, Place};
-use super::record::{Head, Header, open_keys, open_record, unpack_history, unpack_patients, with_added_keys};
-use super::tables::{Tables, failed};
+use super::record::{Head, Header, keys_of, open_record, rid_of, unpack_history, unpack_patients};
+use super::tables::{Tables, failed, get_of, last_of, range_of, row};
 use super::{block, erase, layout, log::LogBack};
 use crate::clock::Micros;
 use crate::key::range::after_prefix;
 use crate::key::{KeyList, KeyRange, Tail};
 use crate::store::ledger::number_of;
+use crate::store::rows::ledger::{Entries, Place};
+use crate::store::rows::{Row, Rows, Table};
 use crate::store::seal::Sealer;
 use crate::store::{LogEntry, Outline, Position, Posting, Postings, Rid, Runs, StoreError, StoreResult, Version, View};
 use crate::tenant::TenantId;
@@ -40,8 +41,7 @@ impl TenantView {
 
     /// Where entries of the ledger are read.
     fn ledger(&self) -> Place<'_> {
-        let Self { tables, sealer, snapshot, tenant, .. } = self;
-        Place { snapshot, history: &tables.history, sealer, tenant: *tenant }
+        Place { rows: self, sealer: &self.sealer, tenant: self.tenant }
     }
 
     fn head(&self) -> StoreResult<Head> {
@@ -90,6 +90,20 @@ impl TenantView {
             Ok(scan) => Box::new(scan),
             Err(error) => Box::new(std::iter::once(Err(error))),
         }
+    }
+}
+
+impl Rows for TenantView {
+    fn get(&self, table: Table, key: &[u8]) -> StoreResult<Option<Vec<u8>>> {
+        get_of(&self.snapshot, &self.tables, table, key)
+    }
+
+    fn range(&self, table: Table, from: &[u8], to: &[u8], most: usize) -> StoreResult<Vec<Row>> {
+        range_of(&self.snapshot, &self.tables, table, (from, to), most)
+    }
+
+    fn last(&self, table: Table, from: &[u8], through: &[u8]) -> StoreResult<Option<Row>> {
+        last_of(&self.snapshot, &self.tables, table, (from, through))
     }
 }
 
@@ -218,36 +232,12 @@ impl View for TenantView {
         let scope = type_name.unwrap_or_default();
         let first = layout::log_scope(self.tenant, scope);
         let after = layout::log(self.tenant, scope, before.0, before.1);
-        Box::new(LogBack::new(self.snapshot.range(&self.tables.history, first..after), before))
+        Box::new(LogBack::new(self.snapshot.range(&self.tables.history, first..after).rev().map(row), before))
     }
 
     fn position(&self) -> Position {
         self.head().map_or(Micros(i64::MIN), |head| head.time)
     }
-}
-
-/// The number that an entry of the table of ids holds.
-pub(super) fn rid_of(bytes: &[u8]) -> StoreResult<Rid> {
-    let number = bytes.try_into().map_err(|_| StoreError::Damaged("an entry of the table of ids".into()))?;
-    Ok(Rid(u64::from_be_bytes(number)))
-}
-
-/// The keys of a version: none for a deletion; a live version must have a list, and it must be its own.
-pub(super) fn keys_of(
-    sealer: &Sealer,
-    tenant: TenantId,
-    rid: Rid,
-    header: &Header<'_>,
-    value: &[u8],
-) -> StoreResult<KeyList> {
-    if header.body.is_none() {
-        return Ok(KeyList::default());
-    }
-    let (version, content) = open_keys(sealer, tenant, rid, value)?;
-    if version != header.version {
-        return Err(StoreError::Damaged("a key list belongs to another version than the record".into()));
-    }
-    Ok(with_added_keys(&content, header.time))
 }
 
 /// The numbers of a block from `from` on, where there are any.

@@ -1,13 +1,14 @@
 //! Walking the chains of a stopped store: to check them, and to make their postings anew.
 
-use super::{blocks, fold, head};
+use super::blocks;
 use crate::store::Rid;
 use crate::store::StoreResult;
-use crate::store::embedded::layout;
-use crate::store::embedded::postings::Write;
-use crate::store::embedded::record::with_added_keys;
 use crate::store::embedded::tables::Tables;
 use crate::store::ledger::{BlockHeader, Form, Head, hash_of};
+use crate::store::rows::layout;
+use crate::store::rows::ledger::{fold, head};
+use crate::store::rows::postings::Write;
+use crate::store::rows::record::with_added_keys;
 use crate::store::seal::Sealer;
 use crate::tenant::TenantId;
 
@@ -31,7 +32,7 @@ impl Walk<'_> {
         mut posting: impl FnMut(&[u8], Rid),
         mut problem: impl FnMut(String),
     ) -> StoreResult<u64> {
-        let stored = head(&self.tables.history, self.tenant)?;
+        let stored = head(self.tables, self.tenant)?;
         let mut found = Head::FIRST;
         for block in blocks(self.stored(), self.sealer, self.tenant, true) {
             let block = block?;
@@ -80,7 +81,7 @@ impl Walk<'_> {
             let Ok(entries) = block.entries else { continue };
             let mut index = fold::Index::new(self.form, (self.tenant, generation), block.place);
             index.add(block.place, &entries)?;
-            gathered.extend(index.into_writes(&self.tables.index)?);
+            gathered.extend(index.into_writes(self.tables)?);
             if gathered.len() >= PART {
                 write(std::mem::take(&mut gathered))?;
             }

@@ -15,18 +15,19 @@
 //! | history, tenant `u32::MAX`, `y` | the last entry of the files that is folded |
 
 mod check;
-mod fold;
-mod read;
 mod staging;
 
 pub(super) use check::Walk;
-pub(super) use fold::Fold;
-pub(super) use read::{Entries, Place, blocks, head};
-pub(super) use staging::{Staged, Staging, next_row, seal_staged};
+pub(super) use staging::{Staging, next_row};
 
 use super::Shared;
-use super::group::Prepared;
+use super::tables::failed;
+use crate::store::ledger::Block;
+use crate::store::rows::group::Prepared;
+use crate::store::rows::ledger::{Fold, block_of};
+use crate::store::seal::Sealer;
 use crate::store::{CommitError, StoreError, StoreResult};
+use crate::tenant::TenantId;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -66,12 +67,12 @@ fn fail(shared: &Shared, error: &StoreError) {
 fn fold_all(shared: &Shared) -> StoreResult<()> {
     let unfolded = shared.staging.take();
     let through = unfolded.number;
-    let fold = Arc::new(Fold::of(&shared.tables, &shared.sealer, &*shared.entries.form, unfolded)?);
+    let fold = Arc::new(Fold::of(&*shared.tables, &shared.sealer, &*shared.entries.form, unfolded)?);
     while let Err(error) = commit(shared, &fold) {
         tracing::warn!(%error, "the ledger waits for the disk");
         wait_for_disk(shared)?;
         // It may have happened after all.
-        if fold.has_happened(&shared.tables.history)? {
+        if fold.has_happened(&*shared.tables)? {
             break;
         }
     }
@@ -91,4 +92,17 @@ fn wait_for_disk(shared: &Shared) -> StoreResult<()> {
         std::thread::sleep(LOOK_EVERY);
     }
     shared.queue.closed().map_or(Ok(()), Err)
+}
+
+/// The blocks of a chain, in order; with their entries where `is_open`.
+pub(super) fn blocks(
+    stored: fjall::Iter,
+    sealer: &Sealer,
+    tenant: TenantId,
+    is_open: bool,
+) -> impl Iterator<Item = StoreResult<Block>> + Send + use<'_> {
+    stored.map(move |block| {
+        let (key, bytes) = block.into_inner().map_err(|error| failed(&error))?;
+        Ok(block_of((key.to_vec(), bytes.to_vec()), sealer, tenant, is_open))
+    })
 }

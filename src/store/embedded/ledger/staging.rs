@@ -2,10 +2,12 @@
 
 use crate::clock::Micros;
 use crate::store::embedded::tables::{Tables, failed};
-use crate::store::embedded::{io_error, layout, varint};
+use crate::store::embedded::{io_error, layout};
 use crate::store::ledger::Entry;
-use crate::store::seal::{Place, Purpose, Sealer};
-use crate::store::{Rid, StoreError, StoreResult};
+use crate::store::rows::Row;
+use crate::store::rows::ledger::{Staged, Unfolded, open_row, staged_place};
+use crate::store::seal::Sealer;
+use crate::store::{StoreError, StoreResult};
 use crate::tenant::TenantId;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -22,23 +24,6 @@ const MOST_WAITING_BYTES: usize = 256 << 20;
 const LONGEST_LAG: Duration = Duration::from_secs(5);
 /// The header of a staged entry: its length after this, its tenant, its number and its time.
 const HEADER: usize = 4 + 4 + 8 + 8;
-
-/// An entry that is staged.
-#[derive(Debug)]
-pub(in crate::store::embedded) struct Staged {
-    pub tenant: TenantId,
-    pub entry: Entry,
-    /// The row that a commit staged it in; none for one in the files.
-    pub row: Option<u64>,
-}
-
-/// What is taken to be folded.
-#[derive(Default)]
-pub(in crate::store::embedded) struct Unfolded {
-    pub entries: Vec<Staged>,
-    /// The last number among them of one in the files; 0 for none.
-    pub number: u64,
-}
 
 #[derive(Default)]
 struct State {
@@ -103,8 +88,7 @@ impl Staging {
         let mut waiting: Vec<_> =
             found.into_iter().map(|(_, tenant, entry)| Staged { tenant, entry, row: None }).collect();
         for row in staged_rows(tables) {
-            let (row, tenant, entry) = open_row(sealer, row?)?;
-            waiting.push(Staged { tenant, entry, row: Some(row) });
+            waiting.push(open_row(sealer, &row?)?);
         }
         let since = (!waiting.is_empty()).then(Instant::now);
         let length = files[0].metadata().map_err(|error| io_error(folder, &error))?.len();
@@ -328,10 +312,6 @@ impl Staging {
     }
 }
 
-const fn staged_place(tenant: TenantId, number: u64) -> Place {
-    Place { purpose: Purpose::Staged, tenant, rid: Rid(number), version: 0 }
-}
-
 /// Brings the entries of both files into the first one, so that the other is empty. After a power cut the end of a file may not be
 /// whole: it goes, since what is written behind it could not be read.
 fn join(files: &[File; 2], sealer: &Sealer) -> std::io::Result<Vec<(u64, TenantId, Entry)>> {
@@ -385,22 +365,6 @@ fn folded_through(tables: &Tables) -> StoreResult<u64> {
     Ok(number.map_err(|_| StoreError::Damaged("the mark of the ledger".into()))?.unwrap_or_default())
 }
 
-/// The row of an entry that a commit stages: its value.
-pub(in crate::store::embedded) fn seal_staged(
-    sealer: &Sealer,
-    tenant: TenantId,
-    row: u64,
-    entry: &Entry,
-) -> StoreResult<Vec<u8>> {
-    let mut out = Vec::with_capacity(24 + entry.bytes.len() + crate::store::seal::OVERHEAD);
-    varint::push(u64::from(tenant.0), &mut out);
-    out.extend_from_slice(&entry.time.0.to_be_bytes());
-    sealer.seal(Place { version: 1, ..staged_place(tenant, row) }, entry.time, &entry.bytes, &mut out)?;
-    Ok(out)
-}
-
-type Row = (Vec<u8>, Vec<u8>);
-
 /// The rows of entries that commits staged, in order.
 pub(in crate::store::embedded) fn staged_rows(tables: &Tables) -> impl Iterator<Item = StoreResult<Row>> + use<> {
     tables.history.prefix(layout::all_staged()).map(|row| {
@@ -414,16 +378,4 @@ pub(in crate::store::embedded) fn next_row(tables: &Tables) -> StoreResult<u64> 
     let last = tables.history.prefix(layout::all_staged()).next_back();
     let key = last.map(|row| row.key().map_err(|error| failed(&error))).transpose()?;
     Ok(key.as_deref().and_then(<[u8]>::last_chunk::<8>).map_or(1, |bytes| u64::from_be_bytes(*bytes) + 1))
-}
-
-fn open_row(sealer: &Sealer, (key, value): Row) -> StoreResult<(u64, TenantId, Entry)> {
-    let damaged = || StoreError::Damaged("a staged entry of the ledger".into());
-    let row = key.last_chunk::<8>().map(|bytes| u64::from_be_bytes(*bytes)).ok_or_else(damaged)?;
-    let mut rest = &value[..];
-    let tenant = varint::take(&mut rest).and_then(|tenant| u32::try_from(tenant).ok()).ok_or_else(damaged)?;
-    let (time, sealed) = rest.split_first_chunk::<8>().ok_or_else(damaged)?;
-    let header = value.get(..value.len() - sealed.len()).unwrap_or_default();
-    let place = Place { version: 1, ..staged_place(TenantId(tenant), row) };
-    let bytes = sealer.open(place, header, sealed)?;
-    Ok((row, TenantId(tenant), Entry { time: Micros(i64::from_be_bytes(*time)), bytes }))
 }

@@ -6,18 +6,15 @@
 //! compacts them.
 
 use super::record::{Header, unpack_history};
-use super::tables::{Tables, failed};
-use super::varint;
-use super::{layout, log};
+use super::{Row, Rows, Table, Writes, layout, log, varint};
 use crate::clock::Micros;
 use crate::key::KeyList;
 use crate::store::{Extent, Rid, StoreError, StoreResult};
 use crate::tenant::TenantId;
-use fjall::OwnedWriteBatch;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 /// An erasure whose preconditions hold, with all that it needs: nothing can fail after this.
-pub(super) struct Planned {
+pub(in crate::store) struct Planned {
     pub id_key: Vec<u8>,
     pub rid: Rid,
     pub base: Rid,
@@ -36,7 +33,7 @@ type Logged = (TenantId, Box<str>, Micros);
 
 /// What a group erases.
 #[derive(Default)]
-pub(super) struct Erasures {
+pub(in crate::store) struct Erasures {
     /// The resources that something was erased of.
     touched: FxHashSet<(TenantId, Rid)>,
     /// Those that were erased whole, by the key of their id.
@@ -48,21 +45,21 @@ pub(super) struct Erasures {
 
 impl Erasures {
     /// Whether the resource of this id is gone, unless the group made another one since.
-    pub(super) fn is_gone(&self, id_key: &[u8]) -> bool {
+    pub(in crate::store) fn is_gone(&self, id_key: &[u8]) -> bool {
         self.whole.contains_key(id_key)
     }
 
     /// Whether the group erased of this resource already.
-    pub(super) fn has_touched(&self, tenant: TenantId, rid: Rid) -> bool {
+    pub(in crate::store) fn has_touched(&self, tenant: TenantId, rid: Rid) -> bool {
         self.touched.contains(&(tenant, rid))
     }
 
     /// The keys of the ids that are gone.
-    pub(super) fn gone(&self) -> Vec<Vec<u8>> {
+    pub(in crate::store) fn gone(&self) -> Vec<Vec<u8>> {
         self.whole.keys().cloned().collect()
     }
 
-    pub(super) fn add(&mut self, tenant: TenantId, planned: Planned) {
+    pub(in crate::store) fn add(&mut self, tenant: TenantId, planned: Planned) {
         let Planned { id_key, rid, type_name, extent, oldest, versions, .. } = planned;
         self.touched.insert((tenant, rid));
         for (version, time) in versions {
@@ -79,42 +76,43 @@ impl Erasures {
         }
     }
 
-    /// Adds the removals to a batch. `is_new` tells for which ids the group made another resource.
-    pub(super) fn write_to(
+    /// Adds the removals. `is_new` tells for which ids the group made another resource.
+    pub(in crate::store) fn write_to(
         self,
-        tables: &Tables,
+        rows: &dyn Rows,
         is_new: impl Fn(&[u8]) -> bool,
-        batch: &mut OwnedWriteBatch,
+        writes: &mut Writes,
     ) -> StoreResult<()> {
-        let Tables { records, history, index, .. } = tables;
         for (id_key, (tenant, rid)) in self.whole {
-            batch.remove(records, layout::current(tenant, rid));
-            batch.remove(records, layout::keys(tenant, rid));
-            batch.remove(records, layout::erased(tenant, rid));
+            writes.remove(Table::Records, layout::current(tenant, rid));
+            writes.remove(Table::Records, layout::keys(tenant, rid));
+            writes.remove(Table::Records, layout::erased(tenant, rid));
             if !is_new(&id_key) {
-                batch.remove(index, id_key);
+                writes.remove(Table::Index, id_key);
             }
         }
         for key in self.old_versions {
-            batch.remove(history, key);
+            writes.remove(Table::History, key);
         }
         for (key, version) in self.oldest {
             let mut value = Vec::new();
             varint::push(version, &mut value);
-            batch.insert(records, key, value);
+            writes.put(Table::Records, key, value);
         }
         for ((tenant, scope, time), erased) in self.log {
-            let lists = layout::log(tenant, &scope, time, 0)..=layout::log(tenant, &scope, time, u32::MAX);
-            for list in history.range(lists) {
-                let (key, value) = list.into_inner().map_err(|error| failed(&error))?;
+            let (first, after) =
+                (layout::log(tenant, &scope, time, 0), layout::log(tenant, &scope, Micros(time.0 + 1), 0));
+            for (key, value) in rows.range(Table::History, &first, &after, usize::MAX)? {
                 // One that can't be read stays as it is, and the check names it.
                 let Ok(mut entries) = log::unpack(&key, &value) else { continue };
                 let before = entries.len();
                 entries.retain(|entry| !erased.contains(&(entry.rid, entry.version)));
                 match layout::log_place(&key) {
                     _ if entries.len() == before => {}
-                    Some((_, first)) if !entries.is_empty() => batch.insert(history, key, log::pack(&entries, first)),
-                    _ => batch.remove(history, key),
+                    Some((_, first)) if !entries.is_empty() => {
+                        writes.put(Table::History, key, log::pack(&entries, first));
+                    }
+                    _ => writes.remove(Table::History, key),
                 }
             }
         }
@@ -123,75 +121,25 @@ impl Erasures {
 }
 
 /// Numbers and times of the old versions of a resource before one of them.
-pub(super) fn old_versions(
-    tables: &Tables,
+pub(in crate::store) fn old_versions(
+    rows: &dyn Rows,
     tenant: TenantId,
     rid: Rid,
     before: u64,
 ) -> StoreResult<Vec<(u64, Micros)>> {
-    let rows = layout::history(tenant, rid, 0)..layout::history(tenant, rid, before);
-    let read = |row: fjall::Guard| {
-        let (key, value) = row.into_inner().map_err(|error| failed(&error))?;
+    let read = |(key, value): Row| {
         let number = key.strip_prefix(&layout::history_of(tenant, rid)[..]).and_then(|number| number.try_into().ok());
         let number =
             number.map(u64::from_be_bytes).ok_or_else(|| StoreError::Damaged("the key of a version".into()))?;
         let (record, _) = unpack_history(&value)?;
         Ok((number, Header::unpack(record)?.0.time))
     };
-    tables.history.range(rows).map(read).collect()
+    let (first, after) = (layout::history(tenant, rid, 0), layout::history(tenant, rid, before));
+    rows.range(Table::History, &first, &after, usize::MAX)?.into_iter().map(read).collect()
 }
 
 /// The oldest version that was not erased, by the value of its mark.
-pub(super) fn oldest(mark: Option<&[u8]>) -> StoreResult<u64> {
+pub(in crate::store) fn oldest(mark: Option<&[u8]>) -> StoreResult<u64> {
     let Some(mut mark) = mark else { return Ok(1) };
     varint::take(&mut mark).ok_or_else(|| StoreError::Damaged("the mark of erased versions".into()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::clock::{Clock, FixedClock};
-    use crate::store::Backend;
-    use crate::store::contract::erase::{before, erase, whole};
-    use crate::store::contract::{commit, put};
-    use crate::store::embedded::{Embedded, Options, check};
-    use std::path::Path;
-    use std::sync::Arc;
-
-    /// Whether a file of the store holds these bytes.
-    fn holds(folder: &Path, bytes: &[u8]) -> bool {
-        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).any(|path| {
-            if path.is_dir() {
-                return holds(&path, bytes);
-            }
-            memchr::memmem::find(&std::fs::read(path).unwrap(), bytes).is_some()
-        })
-    }
-
-    #[test]
-    fn what_was_erased_leaves_the_files_when_they_are_compacted() {
-        let folder = tempfile::tempdir().unwrap();
-        let options = Options { free_floor_mib: 0, ..Options::at(folder.path().join("store")) };
-        let open = || Embedded::open(options.clone(), FixedClock::at(Micros(0)) as Arc<dyn Clock>).unwrap();
-        let (store, tenant) = (open(), TenantId(1));
-        // Ids and search keys stand plain in the files.
-        for text in ["one", "two"] {
-            commit(&store, tenant, vec![put("Basic", "id-that-goes", text, &["k\0key-that-goes"])]).unwrap();
-            commit(&store, tenant, vec![put("Basic", "id-that-stays", text, &["k\0key-that-stays"])]).unwrap();
-        }
-        store.compact().unwrap();
-        erase(&store, tenant, vec![whole("Basic", "id-that-goes", 2), before("Basic", "id-that-stays", 2)]).unwrap();
-        store.close().unwrap();
-        drop(store);
-        let is_there = |text: &str| holds(&options.folder, text.as_bytes());
-        assert!(is_there("id-that-goes") && is_there("id-that-stays"), "removed, and still in older files");
-
-        let store = open();
-        store.compact().unwrap();
-        store.close().unwrap();
-        drop(store);
-        assert!(!is_there("id-that-goes") && !is_there("key-that-goes"));
-        assert!(is_there("id-that-stays") && is_there("key-that-stays"));
-        assert_eq!(check(&options).unwrap().problems, Vec::<String>::new());
-    }
 }

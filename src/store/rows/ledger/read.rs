@@ -3,14 +3,12 @@
 use super::fold;
 use crate::key::KeyList;
 use crate::store::body::Body;
-use crate::store::embedded::layout;
-use crate::store::embedded::record::with_added_keys;
-use crate::store::embedded::tables::failed;
 use crate::store::ledger::{Block, Entry, Form, Head, id_of};
+use crate::store::rows::record::with_added_keys;
+use crate::store::rows::{Row, Rows, Table, layout};
 use crate::store::seal::Sealer;
 use crate::store::{Method, Rid, StoreError, StoreResult, Version};
 use crate::tenant::TenantId;
-use fjall::{Keyspace, Readable, Snapshot};
 use quick_cache::sync::Cache;
 use std::sync::Arc;
 
@@ -18,31 +16,23 @@ use std::sync::Arc;
 const OPEN: usize = 512;
 
 /// How far a tenant's chain has come.
-pub(in crate::store::embedded) fn head(history: &Keyspace, tenant: TenantId) -> StoreResult<Head> {
-    let stored = history.get(layout::ledger_head(tenant)).map_err(|error| failed(&error))?;
+pub(in crate::store) fn head(rows: &dyn Rows, tenant: TenantId) -> StoreResult<Head> {
+    let stored = rows.get(Table::History, &layout::ledger_head(tenant))?;
     stored.map_or(Ok(Head::FIRST), |bytes| Head::unpack(&bytes))
 }
 
-/// The blocks of a chain, in order; with their entries where `is_open`.
-pub(in crate::store::embedded) fn blocks(
-    stored: fjall::Iter,
-    sealer: &Sealer,
-    tenant: TenantId,
-    is_open: bool,
-) -> impl Iterator<Item = StoreResult<Block>> + Send + use<'_> {
-    stored.map(move |block| {
-        let (key, bytes) = block.into_inner().map_err(|error| failed(&error))?;
-        let place = key.last_chunk::<8>().map_or(u64::MAX, |bytes| u64::from_be_bytes(*bytes));
-        let entries = if is_open { fold::open(sealer, tenant, place, &bytes) } else { Ok(Vec::new()) };
-        Ok(Block { bytes: bytes.to_vec(), place, entries })
-    })
+/// A block of a chain, by its row; with its entries where `is_open`.
+pub(in crate::store) fn block_of((key, bytes): Row, sealer: &Sealer, tenant: TenantId, is_open: bool) -> Block {
+    let place = key.last_chunk::<8>().map_or(u64::MAX, |bytes| u64::from_be_bytes(*bytes));
+    let entries = if is_open { fold::open(sealer, tenant, place, &bytes) } else { Ok(Vec::new()) };
+    Block { bytes, place, entries }
 }
 
 /// The entries of a block, each with its first number.
 type Opened = Arc<Vec<(u64, Entry)>>;
 
 /// Entries as resources.
-pub(in crate::store::embedded) struct Entries {
+pub(in crate::store) struct Entries {
     pub form: Arc<dyn Form>,
     /// By the number of the block.
     open: Cache<(TenantId, u64), Opened>,
@@ -50,20 +40,19 @@ pub(in crate::store::embedded) struct Entries {
 
 /// Where entries are read.
 #[derive(Clone, Copy)]
-pub(in crate::store::embedded) struct Place<'p> {
-    pub snapshot: &'p Snapshot,
-    pub history: &'p Keyspace,
+pub(in crate::store) struct Place<'p> {
+    pub rows: &'p dyn Rows,
     pub sealer: &'p Sealer,
     pub tenant: TenantId,
 }
 
 impl Entries {
-    pub(in crate::store::embedded) fn new(form: Arc<dyn Form>) -> Self {
+    pub(in crate::store) fn new(form: Arc<dyn Form>) -> Self {
         Self { form, open: Cache::new(OPEN) }
     }
 
     /// The resource with a number.
-    pub(in crate::store::embedded) fn version(&self, place: Place<'_>, number: u64) -> StoreResult<Option<Version>> {
+    pub(in crate::store) fn version(&self, place: Place<'_>, number: u64) -> StoreResult<Option<Version>> {
         self.with(place, number, |entry, part| {
             Ok(Version {
                 rid: Rid::of_entry(number),
@@ -79,15 +68,13 @@ impl Entries {
     }
 
     /// Its search keys.
-    pub(in crate::store::embedded) fn keys(&self, place: Place<'_>, number: u64) -> StoreResult<Option<KeyList>> {
+    pub(in crate::store) fn keys(&self, place: Place<'_>, number: u64) -> StoreResult<Option<KeyList>> {
         self.with(place, number, |entry, part| Ok(with_added_keys(&self.form.keys(number, entry, part)?, entry.time)))
     }
 
     /// Whether there is one with this number.
-    pub(in crate::store::embedded) fn is_there(place: Place<'_>, number: u64) -> StoreResult<bool> {
-        let stored = place.snapshot.get(place.history, layout::ledger_head(place.tenant));
-        let head = stored.map_err(|error| failed(&error))?;
-        Ok(number < head.map_or(Ok(Head::FIRST), |bytes| Head::unpack(&bytes))?.next)
+    pub(in crate::store) fn is_there(place: Place<'_>, number: u64) -> StoreResult<bool> {
+        Ok(number < head(place.rows, place.tenant)?.next)
     }
 
     fn with<T>(
@@ -99,13 +86,10 @@ impl Entries {
         if !Self::is_there(place, number)? {
             return Ok(None);
         }
-        let Place { snapshot, history, sealer, tenant } = place;
+        let Place { rows, sealer, tenant } = place;
         let (start, end) = (layout::all_ledger(tenant), layout::ledger(tenant, number));
         let missing = || StoreError::Damaged("an entry of the ledger is missing".into());
-        let (key, bytes) = match snapshot.range(history, start..=end).next_back() {
-            Some(block) => block.into_inner().map_err(|error| failed(&error))?,
-            None => return Err(missing()),
-        };
+        let (key, bytes) = rows.last(Table::History, &start, &end)?.ok_or_else(missing)?;
         let first = key.last_chunk::<8>().map_or(u64::MAX, |bytes| u64::from_be_bytes(*bytes));
         let entries = self.open.get_or_insert_with(&(tenant, first), || {
             self.numbered(first, fold::open(sealer, tenant, first, &bytes)?).map(Arc::new)

@@ -7,11 +7,11 @@ use super::kept::KeptEdits;
 use super::ledger::{Fold, Staged, seal_staged};
 use super::log::LogOfCommit;
 use super::postings::{PostingEdits, Scope};
-use super::record::{Head, Header, pack_history, pack_keys, pack_patients, seal_keys, seal_record, with_added_keys};
-use super::tables::{Tables, failed};
+use super::record::{
+    Head, Header, keys_of, pack_history, pack_keys, pack_patients, rid_of, seal_keys, seal_record, with_added_keys,
+};
 use super::touched::{Touched, TouchedType};
-use super::view::{keys_of, rid_of};
-use super::{block, layout};
+use super::{Rows, Table, Writes, block, layout};
 use crate::auth::compartment::patients_of;
 use crate::auth::keeper::Keep;
 use crate::clock::Micros;
@@ -23,12 +23,11 @@ use crate::store::{
     Written,
 };
 use crate::tenant::TenantId;
-use fjall::{OwnedWriteBatch, PersistMode, Slice};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::sync::Arc;
 
 /// A commit whose key lists are packed already, which the callers do in parallel.
-pub(super) struct Prepared {
+pub(in crate::store) struct Prepared {
     pub commit_of: TenantId,
     pub changes: Vec<(Change, Packed)>,
     pub new_keys: Vec<(NewKeys, Vec<u8>)>,
@@ -44,7 +43,7 @@ pub(super) struct Prepared {
 
 /// What is made of the content of a change before it is committed; empty for a deletion.
 #[derive(Default)]
-pub(super) struct Packed {
+pub(in crate::store) struct Packed {
     keys: Vec<u8>,
     patients: Vec<u8>,
 }
@@ -80,12 +79,12 @@ impl Prepared {
     }
 
     /// What makes ledgers longer.
-    pub(super) fn with_fold(fold: Arc<Fold>) -> Self {
+    pub(in crate::store) fn with_fold(fold: Arc<Fold>) -> Self {
         Self { fold: Some(fold), ..Self::of(TenantId(0)) }
     }
 
     /// What replaces search keys only.
-    pub(super) fn with_new_keys(tenant: TenantId, new_keys: Vec<NewKeys>) -> Self {
+    pub(in crate::store) fn with_new_keys(tenant: TenantId, new_keys: Vec<NewKeys>) -> Self {
         let pack = |new: NewKeys| {
             let packed = pack_keys(&new.keys);
             (new, packed)
@@ -94,12 +93,12 @@ impl Prepared {
     }
 
     /// What changes records that are no resources, and nothing else.
-    pub(super) fn with_kept(tenant: TenantId, keeps: Vec<Keep>) -> Self {
+    pub(in crate::store) fn with_kept(tenant: TenantId, keeps: Vec<Keep>) -> Self {
         Self { keeps, ..Self::of(tenant) }
     }
 
     /// How many resources and other records it touches.
-    pub(super) const fn len(&self) -> usize {
+    pub(in crate::store) const fn len(&self) -> usize {
         self.changes.len() + self.new_keys.len() + self.erasures.len() + self.keeps.len()
     }
 
@@ -110,7 +109,7 @@ impl Prepared {
 }
 
 /// What the committer remembers of a tenant between groups.
-pub(super) struct Lane {
+pub(in crate::store) struct Lane {
     pub head: Head,
     pub touched: Touched,
 }
@@ -119,9 +118,9 @@ pub(super) struct Lane {
 #[derive(Clone)]
 struct State {
     rid: Rid,
-    record: Slice,
+    record: Vec<u8>,
     /// The value of the table of keys; empty for a deletion.
-    keys: Slice,
+    keys: Vec<u8>,
     /// Whether the group changed it.
     is_changed: bool,
 }
@@ -136,8 +135,8 @@ struct Checked {
 }
 
 /// The group being made.
-pub(super) struct Group<'c> {
-    tables: &'c Tables,
+pub(in crate::store) struct Group<'c> {
+    rows: &'c dyn Rows,
     sealer: &'c Sealer,
     lanes: &'c mut FxHashMap<TenantId, Lane>,
     states: FxHashMap<Vec<u8>, State>,
@@ -155,9 +154,13 @@ pub(super) struct Group<'c> {
 }
 
 impl<'c> Group<'c> {
-    pub(super) fn new(tables: &'c Tables, sealer: &'c Sealer, lanes: &'c mut FxHashMap<TenantId, Lane>) -> Self {
+    pub(in crate::store) fn new(
+        rows: &'c dyn Rows,
+        sealer: &'c Sealer,
+        lanes: &'c mut FxHashMap<TenantId, Lane>,
+    ) -> Self {
         Self {
-            tables,
+            rows,
             sealer,
             lanes,
             states: FxHashMap::default(),
@@ -174,13 +177,17 @@ impl<'c> Group<'c> {
     }
 
     /// Whether nothing is to be written.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::store) fn is_empty(&self) -> bool {
         self.changed.is_empty() && self.kept.is_empty() && self.staged.is_empty() && self.fold.is_none()
     }
 
     /// Checks a commit and, if all holds, adds it to the group. The outer error is one after which the group can't be
     /// written: part of a commit is in it.
-    pub(super) fn add(&mut self, commit: Prepared, now: Micros) -> StoreResult<Result<Committed, CommitError>> {
+    pub(in crate::store) fn add(
+        &mut self,
+        commit: Prepared,
+        now: Micros,
+    ) -> StoreResult<Result<Committed, CommitError>> {
         let tenant = commit.commit_of;
         if tenant == layout::SYSTEM {
             return Ok(Err(StoreError::Closed("this tenant number is the store's own".into()).into()));
@@ -235,11 +242,11 @@ impl<'c> Group<'c> {
     }
 
     fn lane(&mut self, tenant: TenantId) -> StoreResult<&mut Lane> {
-        lane(self.tables, self.lanes, tenant)
+        lane(self.rows, self.lanes, tenant)
     }
 
     /// The keys of the ids that the group makes free.
-    pub(super) fn gone(&self) -> Vec<Vec<u8>> {
+    pub(in crate::store) fn gone(&self) -> Vec<Vec<u8>> {
         self.erasures.gone()
     }
 
@@ -280,12 +287,11 @@ impl<'c> Group<'c> {
         if self.erasures.is_gone(id_key) {
             return Ok(None);
         }
-        let get = |keyspace: &fjall::Keyspace, key: &[u8]| keyspace.get(key).map_err(|error| failed(&error));
-        let Some(rid) = get(&self.tables.index, id_key)? else { return Ok(None) };
+        let Some(rid) = self.rows.get(Table::Index, id_key)? else { return Ok(None) };
         let rid = rid_of(&rid)?;
-        let record = get(&self.tables.records, &layout::current(tenant, rid))?
-            .ok_or_else(|| StoreError::Damaged("an id without a record".into()))?;
-        let keys = get(&self.tables.records, &layout::keys(tenant, rid))?.unwrap_or_else(|| Slice::from(&[][..]));
+        let record = self.rows.get(Table::Records, &layout::current(tenant, rid))?;
+        let record = record.ok_or_else(|| StoreError::Damaged("an id without a record".into()))?;
+        let keys = self.rows.get(Table::Records, &layout::keys(tenant, rid))?.unwrap_or_default();
         Ok(Some(State { rid, record, keys, is_changed: false }))
     }
 
@@ -334,13 +340,13 @@ impl<'c> Group<'c> {
             Some(_) => seal_keys(self.sealer, tenant, rid, version, time, &packed.keys)?,
             None => Vec::new(),
         };
-        let state = State { rid, record: record.into(), keys: keys.into(), is_changed: true };
+        let state = State { rid, record, keys, is_changed: true };
         self.states.insert(id_key, state);
         let created = change.content.is_some() && !was_live;
         let position = u32::try_from(index).unwrap_or(u32::MAX);
         writing.log.add(&change.type_name, &LogEntry { time, index: position, rid, version });
         let new_keys = change.content.map(|Content { keys, .. }| keys);
-        let lane = lane(self.tables, self.lanes, tenant)?;
+        let lane = lane(self.rows, self.lanes, tenant)?;
         let scope = Scope { tenant, generation: lane.head.generation, type_name: &change.type_name, base };
         self.postings.replace(scope, base >= self.first_new(tenant), rid, time, &old_keys, new_keys.as_ref());
         writing.touch(&change.type_name, old_header.filter(|_| was_live).map(|header| header.time), old_keys, new_keys);
@@ -366,14 +372,14 @@ impl<'c> Group<'c> {
         let scope = Scope { tenant, generation, type_name: header.type_name, base };
         self.postings.exchange(scope, base >= self.first_new(tenant), old.rid, &old_keys, &new_keys);
         let rid = Some(old.rid);
-        self.states.insert(id_key, State { keys: sealed.into(), is_changed: true, ..old });
+        self.states.insert(id_key, State { keys: sealed, is_changed: true, ..old });
         writing.touch(header.type_name, None, old_keys, Some(new_keys));
         Ok(Written { rid, changed: true, ..unchanged })
     }
 
     /// The number of a new resource, and its base.
     fn new_rid(&mut self, tenant: TenantId, id_key: &[u8]) -> StoreResult<(Rid, Rid)> {
-        let lane = lane(self.tables, self.lanes, tenant)?;
+        let lane = lane(self.rows, self.lanes, tenant)?;
         let rid = lane.head.next_rid;
         lane.head.next_rid = Rid(rid.0 + 1);
         self.new_ids.push((id_key.to_vec(), rid));
@@ -386,62 +392,53 @@ impl<'c> Group<'c> {
         self.bases.get(&tenant).copied().unwrap_or(Rid(u64::MAX))
     }
 
-    /// The batch that writes the group, synced when it is committed.
-    /// `staged` are the entries of its commits, numbered.
-    pub(super) fn into_batch(self, number: u64, slots: u32, staged: &[Staged]) -> StoreResult<OwnedWriteBatch> {
-        let Tables { db, records, history, index, .. } = self.tables;
-        let slot = u32::try_from(number % u64::from(slots)).unwrap_or_default();
-        let edits = self.postings.into_writes(index)?;
+    /// All that the group writes. `staged` are the entries of its commits, numbered.
+    pub(in crate::store) fn into_writes(self, staged: &[Staged]) -> StoreResult<Writes> {
+        let edits = self.postings.into_writes(self.rows)?;
         let capacity = edits.len() + 3 * self.states.len() + self.history.len() + self.new_ids.len() + 8;
-        let mut batch = OwnedWriteBatch::with_capacity(db.clone(), capacity).durability(Some(PersistMode::SyncData));
+        let mut writes = Writes { all: Vec::with_capacity(capacity) };
         for tenant in &self.changed {
             if let Some(lane) = self.lanes.get(tenant) {
-                batch.insert(records, layout::head(*tenant), lane.head.pack());
+                writes.put(Table::Records, layout::head(*tenant), lane.head.pack());
             }
         }
         for (id_key, state) in self.states.into_iter().filter(|(_, state)| state.is_changed) {
             let tenant = TenantId(id_key.first_chunk::<4>().map_or(0, |bytes| u32::from_be_bytes(*bytes)));
-            batch.insert(records, layout::current(tenant, state.rid), state.record);
+            writes.put(Table::Records, layout::current(tenant, state.rid), state.record);
             if state.keys.is_empty() {
-                batch.remove(records, layout::keys(tenant, state.rid));
+                writes.remove(Table::Records, layout::keys(tenant, state.rid));
             } else {
-                batch.insert(records, layout::keys(tenant, state.rid), state.keys);
+                writes.put(Table::Records, layout::keys(tenant, state.rid), state.keys);
             }
         }
         for (key, value) in self.history {
-            batch.insert(history, key, value);
+            writes.put(Table::History, key, value);
         }
         let new_ids: FxHashSet<&[u8]> = self.new_ids.iter().map(|(key, _)| &**key).collect();
-        self.erasures.write_to(self.tables, |id_key| new_ids.contains(id_key), &mut batch)?;
+        self.erasures.write_to(self.rows, |id_key| new_ids.contains(id_key), &mut writes)?;
         for (key, rid) in self.new_ids {
-            batch.insert(index, key, rid.0.to_be_bytes());
+            writes.put(Table::Index, key, rid.0.to_be_bytes());
         }
         for (key, value) in edits {
-            match value {
-                Some(value) => batch.insert(index, key, value),
-                None => batch.remove(index, key),
-            }
+            writes.set(Table::Index, key, value);
         }
-        self.kept.write_to(self.tables, &mut batch);
+        self.kept.write_to(&mut writes);
         for Staged { tenant, entry, row } in staged {
             let row = row.unwrap_or_default();
-            batch.insert(history, layout::staged(row), seal_staged(self.sealer, *tenant, row, entry)?);
+            writes.put(Table::History, layout::staged(row), seal_staged(self.sealer, *tenant, row, entry)?);
         }
         if let Some(fold) = self.fold {
-            fold.write_to(self.tables, &mut batch);
+            fold.write_to(&mut writes);
         }
-        for keyspace in self.tables.all() {
-            batch.insert(keyspace, layout::mark(slot), number.to_be_bytes());
-        }
-        Ok(batch)
+        Ok(writes)
     }
 }
 
-fn lane<'l>(tables: &Tables, lanes: &'l mut FxHashMap<TenantId, Lane>, tenant: TenantId) -> StoreResult<&'l mut Lane> {
+fn lane<'l>(rows: &dyn Rows, lanes: &'l mut FxHashMap<TenantId, Lane>, tenant: TenantId) -> StoreResult<&'l mut Lane> {
     match lanes.entry(tenant) {
         std::collections::hash_map::Entry::Occupied(known) => Ok(known.into_mut()),
         std::collections::hash_map::Entry::Vacant(place) => {
-            let stored = tables.records.get(layout::head(tenant)).map_err(|error| failed(&error))?;
+            let stored = rows.get(Table::Records, &layout::head(tenant))?;
             let head = stored.map_or(Ok(Head::FIRST), |bytes| Head::unpack(&bytes))?;
             Ok(place.insert(Lane { head, touched: Touched::since(head.time) }))
         }
