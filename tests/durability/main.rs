@@ -24,6 +24,7 @@ mod keeper;
 #[cfg(target_os = "linux")]
 mod ledger;
 mod model;
+mod mongo;
 #[cfg(target_os = "linux")]
 mod power;
 mod purge_kill;

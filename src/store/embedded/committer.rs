@@ -1,12 +1,12 @@
 //! The committer: takes what waits, writes it as one batch, syncs, and answers all.
 
 use super::Shared;
-use super::queue::{Answer, Outcome, Queue};
 use super::tables::{Tables, failed};
 use super::{kept, layout, ledger};
 use crate::clock::Micros;
 use crate::store::rows::Writes;
 use crate::store::rows::group::{Group, Lane, Prepared};
+use crate::store::rows::queue::{Answer, Outcome, Queue};
 use crate::store::{StoreError, StoreResult};
 use crate::tenant::TenantId;
 use fjall::{OwnedWriteBatch, PersistMode};

@@ -7,7 +7,6 @@ mod folder;
 mod ledger;
 mod marks;
 mod open;
-mod queue;
 mod rebuild;
 mod tables;
 #[cfg(test)]
@@ -29,12 +28,12 @@ pub use folder::SCHEMA;
 pub use rebuild::{Extract, Extractors};
 
 use super::rows::group::Prepared;
+use crate::store::rows::queue::Queue;
 use checkpoint::Checkpoints;
 use committer::Committer;
 use folder::MarkFile;
 use futures_util::future::BoxFuture;
 use ledger::Staging;
-use queue::Queue;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;

@@ -2,15 +2,16 @@
 
 use super::record::{Head, Header, keys_of, open_record, rid_of, unpack_history, unpack_patients};
 use super::tables::{Tables, failed, get_of, last_of, range_of, row};
-use super::{block, erase, layout, log::LogBack};
+use super::{erase, layout, log::LogBack};
 use crate::clock::Micros;
 use crate::key::range::after_prefix;
-use crate::key::{KeyList, KeyRange, Tail};
+use crate::key::{KeyList, KeyRange};
 use crate::store::ledger::number_of;
 use crate::store::rows::ledger::{Entries, Place};
+use crate::store::rows::scan::{Scan, damaged, run_of};
 use crate::store::rows::{Row, Rows, Table};
 use crate::store::seal::Sealer;
-use crate::store::{LogEntry, Outline, Position, Posting, Postings, Rid, Runs, StoreError, StoreResult, Version, View};
+use crate::store::{LogEntry, Outline, Position, Postings, Rid, Runs, StoreResult, Version, View};
 use crate::tenant::TenantId;
 use fjall::{Keyspace, Readable, Slice};
 use std::collections::BTreeSet;
@@ -56,19 +57,18 @@ impl TenantView {
         self.get(&self.tables.records, layout::current(self.tenant, rid))
     }
 
-    fn blocks(&self, type_name: &str, range: &KeyRange, backwards: bool) -> StoreResult<Scan> {
+    fn scan_in(&self, type_name: &str, range: &KeyRange, backwards: bool) -> StoreResult<Postings<'_>> {
         let generation = self.head()?.generation;
         let (first, after) = layout::postings_range(self.tenant, generation, type_name, range);
-        let blocks = (first < after).then(|| self.snapshot.range(&self.tables.index, first..after));
         let prefix = layout::postings_of(self.tenant, generation, type_name, 0).len();
-        Ok(Scan {
-            blocks,
-            backwards,
-            prefix,
-            tail: range.tail.clone(),
-            escaped: Box::default(),
-            key: Arc::default(),
-            rids: Vec::new().into_iter(),
+        let blocks = (first < after).then(|| self.snapshot.range(&self.tables.index, first..after));
+        let blocks = blocks.into_iter().flatten();
+        let open = |block: fjall::Guard| block.into_inner().map_err(|error| failed(&error));
+        let tail = range.tail.clone();
+        Ok(if backwards {
+            Box::new(Scan::new(blocks.rev().map(open), backwards, prefix, tail))
+        } else {
+            Box::new(Scan::new(blocks.map(open), backwards, prefix, tail))
         })
     }
 
@@ -83,13 +83,6 @@ impl TenantView {
             _ => block(from),
         };
         Ok(blocks(first, block(Rid(u64::MAX))))
-    }
-
-    fn scan_in(&self, type_name: &str, range: &KeyRange, backwards: bool) -> Postings<'_> {
-        match self.blocks(type_name, range, backwards) {
-            Ok(scan) => Box::new(scan),
-            Err(error) => Box::new(std::iter::once(Err(error))),
-        }
     }
 }
 
@@ -210,16 +203,19 @@ impl View for TenantView {
     }
 
     fn scan(&self, type_name: &str, range: &KeyRange) -> Postings<'_> {
-        self.scan_in(type_name, range, false)
+        self.scan_in(type_name, range, false).unwrap_or_else(|error| Box::new(std::iter::once(Err(error))))
     }
 
     fn scan_back(&self, type_name: &str, range: &KeyRange) -> Postings<'_> {
-        self.scan_in(type_name, range, true)
+        self.scan_in(type_name, range, true).unwrap_or_else(|error| Box::new(std::iter::once(Err(error))))
     }
 
     fn runs(&self, type_name: &str, key: &[u8], from: Rid) -> Runs<'_> {
         match self.blocks_of(type_name, key, from) {
-            Ok(blocks) => Box::new(blocks.filter_map(move |block| run_of(block, from).transpose())),
+            Ok(blocks) => Box::new(blocks.filter_map(move |block| {
+                let block = block.into_inner().map_err(|error| failed(&error));
+                block.and_then(|(key, value)| run_of(&key, &value, from)).transpose()
+            })),
             Err(error) => Box::new(std::iter::once(Err(error))),
         }
     }
@@ -237,72 +233,5 @@ impl View for TenantView {
 
     fn position(&self) -> Position {
         self.head().map_or(Micros(i64::MIN), |head| head.time)
-    }
-}
-
-/// The numbers of a block from `from` on, where there are any.
-fn run_of(block: fjall::Guard, from: Rid) -> StoreResult<Option<Vec<Rid>>> {
-    let (key, value) = block.into_inner().map_err(|error| failed(&error))?;
-    let (_, first) = key.split_last_chunk::<8>().ok_or_else(damaged)?;
-    let mut rids = block::unpack(Rid(u64::from_be_bytes(*first)), &value)?;
-    if rids.first().is_some_and(|first| *first < from) {
-        rids.retain(|rid| *rid >= from);
-    }
-    Ok((!rids.is_empty()).then_some(rids))
-}
-
-fn damaged() -> StoreError {
-    StoreError::Damaged("the key of a block of postings".into())
-}
-
-/// Reads blocks and gives their postings one by one.
-struct Scan {
-    blocks: Option<fjall::Iter>,
-    backwards: bool,
-    /// The length of what all block keys of the type start with.
-    prefix: usize,
-    tail: Option<Tail>,
-    /// The block key of the last key, without the number: blocks of one key share its text.
-    escaped: Box<[u8]>,
-    key: Arc<[u8]>,
-    rids: std::vec::IntoIter<Rid>,
-}
-
-impl Scan {
-    /// Takes the next block; `None` at the end.
-    fn next_block(&mut self) -> Option<StoreResult<()>> {
-        let blocks = self.blocks.as_mut()?;
-        let block = if self.backwards { blocks.next_back() } else { blocks.next() };
-        Some(block?.into_inner().map_err(|error| failed(&error)).and_then(|(key, value)| self.enter(&key, &value)))
-    }
-
-    fn enter(&mut self, block_key: &[u8], value: &[u8]) -> StoreResult<()> {
-        let (escaped, first) = block_key.split_last_chunk::<8>().ok_or_else(damaged)?;
-        if *escaped != *self.escaped {
-            let (key, _) = layout::posting_place(block_key, self.prefix).ok_or_else(damaged)?;
-            self.key = key.into();
-            self.escaped = escaped.into();
-        }
-        if self.tail.as_ref().is_none_or(|tail| tail.holds(&self.key)) {
-            self.rids = block::unpack(Rid(u64::from_be_bytes(*first)), value)?.into_iter();
-        }
-        Ok(())
-    }
-}
-
-impl Iterator for Scan {
-    type Item = StoreResult<Posting>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            let rid = if self.backwards { self.rids.next_back() } else { self.rids.next() };
-            if let Some(rid) = rid {
-                return Some(Ok(Posting { key: Arc::clone(&self.key), rid }));
-            }
-            if let Err(error) = self.next_block()? {
-                self.blocks = None;
-                return Some(Err(error));
-            }
-        }
     }
 }

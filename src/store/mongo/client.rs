@@ -35,15 +35,21 @@ pub(super) struct Connection {
 impl Connection {
     /// Connects lazily: whether the database answers shows with the first command.
     pub(super) fn new(options: &Options) -> StoreResult<Self> {
-        let runtime = Builder::new_multi_thread().worker_threads(THREADS).thread_name("pharos-mongodb").enable_all();
-        let runtime = runtime.build().map_err(|error| StoreError::Io(error.to_string()))?;
+        let mut threads = Builder::new_multi_thread();
+        let runtime = threads
+            .worker_threads(THREADS)
+            .thread_name("pharos-mongodb")
+            .enable_all()
+            .build()
+            .map_err(|error| StoreError::Io(error.to_string()))?;
         let commands = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&commands);
         let connected = runtime.block_on(async {
             let mut settings = ClientOptions::parse(&options.address).await?;
             settings.app_name.get_or_insert_with(|| "pharos".into());
             settings.server_selection_timeout.get_or_insert(SELECTION);
-            settings.write_concern = Some(WriteConcern::builder().w(mongodb::options::Acknowledgment::Majority).journal(true).build());
+            settings.write_concern =
+                Some(WriteConcern::builder().w(mongodb::options::Acknowledgment::Majority).journal(true).build());
             settings.read_concern = Some(ReadConcern::majority());
             settings.selection_criteria = None;
             settings.retry_writes = Some(true);
@@ -57,7 +63,8 @@ impl Connection {
             }));
             Client::with_options(settings)
         });
-        let client = connected.map_err(|error| StoreError::Closed(format!("the address of the store: {}", say(&error))))?;
+        let client =
+            connected.map_err(|error| StoreError::Closed(format!("the address of the store: {}", say(&error))))?;
         let db = client.default_database().unwrap_or_else(|| client.database(DATABASE));
         Ok(Self { runtime: Some(runtime), client, db, commands, patience: options.patience })
     }
@@ -200,8 +207,8 @@ fn say(error: &Error) -> String {
         ErrorKind::Io(error) => error.to_string(),
         ErrorKind::ServerSelection { .. } => "no server takes commands".into(),
         ErrorKind::Authentication { .. } => "it does not accept the user name or the password".into(),
-        ErrorKind::InvalidArgument { message } => message.clone(),
-        ErrorKind::IncompatibleServer { message } => message.clone(),
+        ErrorKind::InvalidArgument { message, .. } => message.clone(),
+        ErrorKind::IncompatibleServer { message, .. } => message.clone(),
         _ => code(error).map_or_else(|| "it failed".into(), |code| format!("error {code}")),
     }
 }

@@ -27,6 +27,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use std::sync::Arc;
 
 /// A commit whose key lists are packed already, which the callers do in parallel.
+#[derive(Clone)]
 pub(in crate::store) struct Prepared {
     pub commit_of: TenantId,
     pub changes: Vec<(Change, Packed)>,
@@ -42,7 +43,7 @@ pub(in crate::store) struct Prepared {
 }
 
 /// What is made of the content of a change before it is committed; empty for a deletion.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(in crate::store) struct Packed {
     keys: Vec<u8>,
     patients: Vec<u8>,
@@ -100,6 +101,19 @@ impl Prepared {
     /// How many resources and other records it touches.
     pub(in crate::store) const fn len(&self) -> usize {
         self.changes.len() + self.new_keys.len() + self.erasures.len() + self.keeps.len()
+    }
+
+    /// Type and id of each resource that it touches.
+    pub(in crate::store) fn named(&self) -> impl Iterator<Item = (&str, &str)> {
+        let changed = self.changes.iter().map(|(change, _)| (&*change.type_name, &*change.id));
+        let renewed = self.new_keys.iter().map(|(new, _)| (&*new.type_name, &*new.id));
+        let erased = self.erasures.iter().map(|erasure| (&*erasure.type_name, &*erasure.id));
+        changed.chain(renewed).chain(erased)
+    }
+
+    /// Whether the tenant's head is read for it.
+    pub(in crate::store) const fn moves_head(&self) -> bool {
+        !self.is_of_kept_only()
     }
 
     /// Whether it changes records that are no resources, and nothing else.
@@ -243,6 +257,16 @@ impl<'c> Group<'c> {
 
     fn lane(&mut self, tenant: TenantId) -> StoreResult<&mut Lane> {
         lane(self.rows, self.lanes, tenant)
+    }
+
+    /// Whether it moves on the head of a tenant.
+    pub(in crate::store) fn moves_head_of(&self, tenant: TenantId) -> bool {
+        self.changed.contains(&tenant)
+    }
+
+    /// The keys of the blocks of postings that are read for what the group writes.
+    pub(in crate::store) fn old_blocks(&self) -> Vec<Vec<u8>> {
+        self.postings.old_blocks()
     }
 
     /// The keys of the ids that the group makes free.

@@ -11,7 +11,9 @@ pub(in crate::store) mod layout;
 pub(in crate::store) mod ledger;
 pub(in crate::store) mod log;
 pub(in crate::store) mod postings;
+pub(in crate::store) mod queue;
 pub(in crate::store) mod record;
+pub(in crate::store) mod scan;
 pub(in crate::store) mod touched;
 pub(in crate::store) mod varint;
 

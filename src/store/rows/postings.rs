@@ -96,6 +96,11 @@ impl PostingEdits {
         edits.is_new |= is_new;
     }
 
+    /// The keys of the blocks that are read for it.
+    pub(in crate::store) fn old_blocks(&self) -> Vec<Vec<u8>> {
+        self.blocks.iter().filter(|(_, edits)| !edits.is_new).map(|(key, _)| key.clone()).collect()
+    }
+
     /// What to write, in the order of the keys, each key once.
     pub(in crate::store) fn into_writes(self, rows: &dyn Rows) -> StoreResult<Vec<Write>> {
         let mut writes = Vec::with_capacity(self.blocks.len());

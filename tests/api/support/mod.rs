@@ -11,6 +11,7 @@
 mod answer;
 pub mod browser;
 mod client;
+pub mod mongodb;
 mod process;
 mod server;
 pub mod smart;

@@ -87,7 +87,9 @@ impl Fold {
         for row in &self.rows {
             writes.remove(Table::History, layout::staged(*row));
         }
-        writes.put(Table::History, layout::folded(), self.number.to_be_bytes());
+        if self.number > 0 {
+            writes.put(Table::History, layout::folded(), self.number.to_be_bytes());
+        }
     }
 }
 
