@@ -130,7 +130,8 @@ impl Ledger {
 
     async fn keep(&self, tenant: TenantId, entry: Entry) -> Result<()> {
         let kept: StoreResult<()> = match self.store.record(tenant, entry) {
-            Ok(number) if self.is_synced => self.store.synced(number).await,
+            // Elsewhere the end of this process would lose what is not there yet.
+            Ok(number) if self.is_synced || !self.store.is_local() => self.store.synced(number).await,
             Ok(_) => Ok(()),
             Err(error) => Err(error),
         };

@@ -9,10 +9,11 @@ use super::client::{Failed, Meaning};
 use super::read::{Known, Reading};
 use super::write::Orders;
 use crate::clock::Micros;
-use crate::store::StoreError;
 use crate::store::rows::group::{Group, Lane, Prepared};
 use crate::store::rows::queue::{Answer, Outcome};
-use crate::store::rows::{Table, layout};
+use crate::store::rows::record::{Header, rid_of};
+use crate::store::rows::{Rows, Table, erase, layout};
+use crate::store::{Erasure, Extent, StoreError, StoreResult};
 use crate::tenant::TenantId;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::sync::Arc;
@@ -174,7 +175,26 @@ impl Committer {
         }
         reading.follow(ids)?;
         reading.fetch(Table::Records, records)?;
+        let mut old_versions = Vec::new();
+        for commit in commits.iter().filter(|commit| !commit.erasures.is_empty()) {
+            for erasure in &commit.erasures {
+                old_versions.extend(Self::old_versions(commit.commit_of, erasure, reading)?);
+            }
+        }
+        reading.fetch(Table::History, old_versions)?;
         Ok(())
+    }
+
+    /// The rows of the versions that an erasure looks at, of a resource whose record is known.
+    fn old_versions(tenant: TenantId, erasure: &Erasure, reading: &Reading) -> StoreResult<Vec<Vec<u8>>> {
+        let id = layout::id(tenant, &erasure.type_name, &erasure.id);
+        let Some(rid) = reading.get(Table::Index, &id)? else { return Ok(Vec::new()) };
+        let rid = rid_of(&rid)?;
+        let Some(record) = reading.get(Table::Records, &layout::current(tenant, rid))? else { return Ok(Vec::new()) };
+        let oldest = erase::oldest(reading.get(Table::Records, &layout::erased(tenant, rid))?.as_deref())?;
+        let current = Header::unpack(&record)?.0.version;
+        let before = if let Extent::Before(version) = erasure.extent { version.min(current) } else { current };
+        Ok((oldest..before).map(|version| layout::history(tenant, rid, version)).collect())
     }
 }
 

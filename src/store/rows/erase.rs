@@ -6,12 +6,13 @@
 //! compacts them.
 
 use super::record::{Header, unpack_history};
-use super::{Row, Rows, Table, Writes, layout, log, varint};
+use super::{Rows, Table, Writes, layout, log, varint};
 use crate::clock::Micros;
 use crate::key::KeyList;
 use crate::store::{Extent, Rid, StoreError, StoreResult};
 use crate::tenant::TenantId;
 use rustc_hash::{FxHashMap, FxHashSet};
+use std::ops::Range;
 
 /// An erasure whose preconditions hold, with all that it needs: nothing can fail after this.
 pub(in crate::store) struct Planned {
@@ -120,22 +121,20 @@ impl Erasures {
     }
 }
 
-/// Numbers and times of the old versions of a resource before one of them.
+/// Numbers and times of those of some versions of a resource that are among the old ones.
 pub(in crate::store) fn old_versions(
     rows: &dyn Rows,
     tenant: TenantId,
     rid: Rid,
-    before: u64,
+    versions: Range<u64>,
 ) -> StoreResult<Vec<(u64, Micros)>> {
-    let read = |(key, value): Row| {
-        let number = key.strip_prefix(&layout::history_of(tenant, rid)[..]).and_then(|number| number.try_into().ok());
-        let number =
-            number.map(u64::from_be_bytes).ok_or_else(|| StoreError::Damaged("the key of a version".into()))?;
+    let mut found = Vec::new();
+    for version in versions {
+        let Some(value) = rows.get(Table::History, &layout::history(tenant, rid, version))? else { continue };
         let (record, _) = unpack_history(&value)?;
-        Ok((number, Header::unpack(record)?.0.time))
-    };
-    let (first, after) = (layout::history(tenant, rid, 0), layout::history(tenant, rid, before));
-    rows.range(Table::History, &first, &after, usize::MAX)?.into_iter().map(read).collect()
+        found.push((version, Header::unpack(record)?.0.time));
+    }
+    Ok(found)
 }
 
 /// The oldest version that was not erased, by the value of its mark.

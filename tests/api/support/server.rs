@@ -1,6 +1,7 @@
 //! A server in the test's own process.
 
 use super::Client;
+use super::mongodb::new_database;
 use actix_web::dev::ServerHandle;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use pharos::app::{App, Secrets};
@@ -8,9 +9,11 @@ use pharos::audit::form::AuditEvents;
 use pharos::clock::{FixedClock, Micros};
 use pharos::config::Config;
 use pharos::store::embedded::{Embedded, Options};
+use pharos::store::mongo::{self, Mongo};
 use pharos::store::{Backend, Store};
 use std::net::TcpListener;
 use std::ops::Deref;
+use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use tempfile::TempDir;
@@ -58,15 +61,25 @@ impl Server {
         change(&mut config);
 
         let clock = FixedClock::at(START);
-        let mut options = Options::at(folder.path().join("data"));
-        options.form = Arc::new(AuditEvents::new(&config.base_url()));
-        let embedded = Embedded::open(options, clock.clone()).unwrap();
+        let backend = backend(folder.path(), &config, &clock);
         let secrets = Secrets { cursors: [7; 32], checkpoints: [8; 32] };
-        let app = Arc::new(App::new(config, Store::new(wrap(Arc::new(embedded))), &secrets, clock).unwrap());
+        let app = Arc::new(App::new(config, Store::new(wrap(backend)), &secrets, clock).unwrap());
         let (handle, thread) = serve(Arc::clone(&app), listener);
         let client = Client::new(format!("http://{address}/fhir"));
         Self { client, app, handle, thread: Some(thread), _folder: folder }
     }
+}
+
+/// A new store in a folder, or where `PHAROS_TEST_STORE` is `mongodb`, in a new database.
+fn backend(folder: &Path, config: &Config, clock: &Arc<FixedClock>) -> Arc<dyn Backend> {
+    let form = Arc::new(AuditEvents::new(&config.base_url()));
+    if std::env::var("PHAROS_TEST_STORE").is_ok_and(|store| store == "mongodb") {
+        let address = new_database().expect("PHAROS_TEST_MONGODB");
+        let options = mongo::Options { form, ..mongo::Options::at(address, folder.join("key")) };
+        return Arc::new(Mongo::open(options, clock.clone()).unwrap());
+    }
+    let options = Options { form, ..Options::at(folder.join("data")) };
+    Arc::new(Embedded::open(options, clock.clone()).unwrap())
 }
 
 fn serve(app: Arc<App>, listener: TcpListener) -> (ServerHandle, JoinHandle<()>) {

@@ -53,7 +53,7 @@ impl Group<'_> {
             let oldest = erase::oldest(mark.as_deref())?;
             let mut versions = Vec::new();
             if oldest < before {
-                versions = erase::old_versions(self.rows, tenant, old.rid, before)?;
+                versions = erase::old_versions(self.rows, tenant, old.rid, oldest..before)?;
             }
             if matches!(erasure.extent, Extent::Whole { .. }) {
                 versions.push((header.version, header.time));
