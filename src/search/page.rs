@@ -73,6 +73,8 @@ pub fn run(records: &Records, query: &Query, cursor: Option<&Cursor>, budget: &B
         (cursor.is_none() && !has_more).then_some(len)
     };
     let mut matches = Vec::with_capacity(places.len());
+    let rids: Vec<Rid> = places.iter().map(|(_, place)| place.rid).collect();
+    run.view.expect(&rids).map_err(failed)?;
     for (source, place) in &places {
         let inner = sources.get(*source).and_then(|source| source.inner.as_ref());
         matches.extend(current(&run, place.rid)?.map(|version| Match { version, inner: inner.cloned() }));

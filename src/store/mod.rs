@@ -162,6 +162,14 @@ pub trait View: Send + Sync {
     fn id_of(&self, rid: Rid) -> StoreResult<Option<Box<str>>>;
     /// The current version, a deletion included.
     fn current(&self, rid: Rid) -> StoreResult<Option<Version>>;
+    /// Says which current versions are asked for next, so that a store across a network reads them at once. Nothing else comes of it.
+    fn expect(&self, _rids: &[Rid]) -> StoreResult<()> {
+        Ok(())
+    }
+    /// The same for resources by type and id.
+    fn expect_ids(&self, _ids: &[(&str, &str)]) -> StoreResult<()> {
+        Ok(())
+    }
     /// One version, current or old.
     fn version(&self, rid: Rid, version: u64) -> StoreResult<Option<Version>>;
     /// The oldest version of a resource that was not erased; 1 for what never was.

@@ -1,6 +1,7 @@
 //! The connection to the database, and what its failures mean.
 
 use super::Options;
+use super::write::EPOCHS;
 use crate::store::{StoreError, StoreResult};
 use mongodb::error::{Error, ErrorKind, TRANSIENT_TRANSACTION_ERROR, UNKNOWN_TRANSACTION_COMMIT_RESULT, WriteFailure};
 use mongodb::event::EventHandler;
@@ -55,8 +56,9 @@ impl Connection {
             settings.retry_writes = Some(true);
             settings.command_event_handler = Some(EventHandler::callback(move |event| {
                 if let CommandEvent::Started(started) = event {
-                    // Nobody waits for the end of a transaction that has only read.
-                    if started.command_name != "abortTransaction" {
+                    // Nobody waits for the end of a transaction that has only read, nor for the look at other processes' changes.
+                    let is_of_epochs = started.command.get_str("find").is_ok_and(|name| name == EPOCHS);
+                    if started.command_name != "abortTransaction" && !is_of_epochs {
                         counted.fetch_add(1, Ordering::Relaxed);
                     }
                 }

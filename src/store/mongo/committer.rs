@@ -52,7 +52,7 @@ impl Committer {
             }
             if self.erased_at.elapsed() >= ERASE_EVERY {
                 self.erased_at = Instant::now();
-                if let Err(failed) = self.attempt(&[], true) {
+                if let Err(failed) = self.attempt(&[], Way { erases: true, uses_hints: false }) {
                     tracing::warn!(error = %failed.text, "expired records can't be erased now");
                 }
             }
@@ -64,7 +64,7 @@ impl Committer {
         let began = Instant::now();
         let mut tries = 0;
         loop {
-            let failed = match self.attempt(commits, false) {
+            let failed = match self.attempt(commits, Way { erases: false, uses_hints: tries == 0 }) {
                 Ok(outcomes) => return outcomes,
                 Err(failed) => failed,
             };
@@ -93,10 +93,11 @@ impl Committer {
     }
 
     /// One transaction.
-    fn attempt(&mut self, commits: &[Prepared], erases: bool) -> Result<Vec<Outcome>, Failed> {
+    fn attempt(&mut self, commits: &[Prepared], way: Way) -> Result<Vec<Outcome>, Failed> {
         let shared = Arc::clone(&self.shared);
         let Shared { connection, sealer, clock, epochs, staging, process, .. } = &*shared;
         let reading = Reading::new(Arc::clone(connection), usize::MAX);
+        let is_on_hints = way.uses_hints && self.take_hints(commits, &reading);
         self.look_ahead(commits, &reading)?;
         let mut group = Group::new(&reading, sealer, &mut self.lanes);
         let mut outcomes = Vec::with_capacity(commits.len());
@@ -107,7 +108,10 @@ impl Committer {
             }
             outcomes.push(outcome?);
         }
-        if erases {
+        if is_on_hints && !outcomes.iter().all(is_all_new) {
+            return Err(Failed::again("what was read before may not hold"));
+        }
+        if way.erases {
             group.kept.erase(&reading, Micros(i64::MIN), clock.now())?;
         }
         let concerned: FxHashSet<_> = commits.iter().filter(|one| one.moves_head()).map(|one| one.commit_of).collect();
@@ -127,7 +131,7 @@ impl Committer {
             return Err(failed);
         }
         let known = reading.known();
-        let mut orders = Orders::new(writes?, &known)?;
+        let mut orders = Orders::new(writes?, &known, is_on_hints)?;
         for tenant in &renewed {
             orders.renew(*tenant, process);
         }
@@ -140,6 +144,26 @@ impl Committer {
         }
         staging.add_rows(staged.len());
         Ok(outcomes)
+    }
+
+    /// Takes over what views have read of the resources that are changed, where commits do nothing else. Whether there was anything.
+    fn take_hints(&self, commits: &[Prepared], reading: &Reading) -> bool {
+        let is_plain = |commit: &Prepared| commit.changes_only();
+        if !commits.iter().all(is_plain) {
+            return false;
+        }
+        let mut any = false;
+        for commit in commits {
+            for id in commit.named().map(|(type_name, id)| layout::id(commit.commit_of, type_name, id)) {
+                let Some(hint) = self.shared.hints.take(&id) else { continue };
+                for (key, value) in &hint.records {
+                    reading.remember(Table::Records, key.clone(), value.clone());
+                }
+                reading.remember(Table::Index, id, Some(hint.rid.clone()));
+                any = true;
+            }
+        }
+        any
     }
 
     /// Remembers the heads of tenants as they are stored now.
@@ -196,6 +220,20 @@ impl Committer {
         let before = if let Extent::Before(version) = erasure.extent { version.min(current) } else { current };
         Ok((oldest..before).map(|version| layout::history(tenant, rid, version)).collect())
     }
+}
+
+/// How an attempt is made.
+#[derive(Clone, Copy)]
+struct Way {
+    /// Whether expired records are erased.
+    erases: bool,
+    /// Whether what views have read counts as read.
+    uses_hints: bool,
+}
+
+/// Whether a commit made a new version of each of its resources.
+fn is_all_new(outcome: &Outcome) -> bool {
+    outcome.as_ref().is_ok_and(|done| done.written.iter().all(|written| written.changed))
 }
 
 /// Sends what is to be written, and makes it happen. With `Ok` a majority has it on disk.

@@ -31,6 +31,8 @@ const INSERTED_TOGETHER: usize = 5000;
 const LONGEST_LAG: Duration = Duration::from_secs(5);
 /// How long a staged entry waits to be folded, at most, if a process is there that folds.
 const FOLD_EVERY: Duration = Duration::from_secs(1);
+/// How often it is looked for what other processes have left.
+const LEFT_EVERY: Duration = Duration::from_secs(30);
 /// As many are folded at once.
 const FOLD_AT: usize = 4096;
 /// The pause after a failure.
@@ -210,8 +212,9 @@ impl Staging {
     /// Waits until it is time to fold; `false` at the end.
     fn wait_to_fold(&self) -> bool {
         let mut state = self.lock();
-        let until = Instant::now() + FOLD_EVERY;
+        let began = Instant::now();
         loop {
+            let until = began + if state.is_unfolded { FOLD_EVERY } else { LEFT_EVERY };
             let is_idle = state.waiting.is_empty() && !state.is_inserting;
             if state.is_ending && is_idle && !state.is_unfolded {
                 return false;
@@ -326,7 +329,7 @@ fn fold_some(shared: &Shared) -> Result<usize, Failed> {
     if count > 0 {
         let mut writes = Writes::default();
         fold.write_to(&mut writes);
-        let orders = Orders::new(writes, &reading.known())?;
+        let orders = Orders::new(writes, &reading.known(), false)?;
         write(shared, reading, orders)?;
     }
     Ok(count)

@@ -11,9 +11,11 @@
 mod client;
 mod committer;
 mod epochs;
+mod hints;
 mod ledger;
 mod place;
 mod read;
+mod seen;
 mod start;
 mod transaction;
 mod view;
@@ -34,6 +36,7 @@ use crate::tenant::TenantId;
 use client::Connection;
 use committer::Committer;
 use futures_util::future::BoxFuture;
+use hints::Hints;
 use ledger::Staging;
 use read::Reading;
 use std::path::PathBuf;
@@ -102,6 +105,7 @@ struct Shared {
     queue: Queue,
     staging: Arc<Staging>,
     entries: Entries,
+    hints: Hints,
     /// Tells this process from others; another one at each start.
     process: String,
     options: Options,
@@ -126,6 +130,7 @@ impl Mongo {
             queue: Queue::default(),
             staging: Arc::new(Staging::new(process)),
             entries: Entries::new(Arc::clone(&options.form)),
+            hints: Hints::default(),
             process: format!("{process:016x}"),
             options,
         });

@@ -62,6 +62,11 @@ impl Reading {
         state.known.insert((table, key), value);
     }
 
+    /// Whether it is known what a row holds, or that it is not there.
+    pub(super) fn knows(&self, table: Table, key: &[u8]) -> bool {
+        self.state().known.contains_key(&(table, key.to_vec()))
+    }
+
     /// Does work in the transaction, which begins anew where its first command fails.
     pub(super) fn run<T: Send + 'static>(
         &self,

@@ -1,10 +1,13 @@
 //! A snapshot of one tenant, of the moment of its first read.
 //!
 //! What is read stays at hand as long as the view does, within a bound, so that a resource that is found by its id and then read
-//! costs one command.
+//! costs one command. And where one of the resources is asked for whose numbers a range gave, the next ones are read with it: who
+//! looks at candidates one by one looks at more of them.
 
 use super::Shared;
+use super::place::led_to;
 use super::read::Reading;
+use super::seen::{Part, Seen};
 use super::transaction::Range;
 use crate::clock::Micros;
 use crate::key::range::after_prefix;
@@ -17,8 +20,8 @@ use crate::store::rows::scan::{Scan, damaged, run_of};
 use crate::store::rows::{Row, Rows, Table, block, erase, layout};
 use crate::store::{LogEntry, Outline, Position, Postings, Rid, Runs, StoreResult, Version, View};
 use crate::tenant::TenantId;
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The generation of postings: no other one is made here.
 const GENERATION: u16 = Head::FIRST.generation;
@@ -27,6 +30,10 @@ const KEPT_BYTES: usize = 64 << 20;
 /// Rows of the first part of a range, and of the largest.
 const FIRST_PART: usize = 64;
 const LARGEST_PART: usize = 4096;
+/// Parts whose numbers are remembered.
+const GIVEN: usize = 4;
+/// How many resources are read with one that is asked for: at first, and at most.
+const AHEAD: (usize, usize) = (8, 256);
 /// Records of a part: they are larger than postings.
 const RECORDS_PART: usize = 256;
 
@@ -34,12 +41,23 @@ pub(super) struct MongoView {
     shared: Arc<Shared>,
     reading: Reading,
     tenant: TenantId,
+    index: Mutex<Index>,
+}
+
+/// What the view knows of the index.
+#[derive(Default)]
+struct Index {
+    seen: Seen,
+    /// The numbers that the last parts of ranges gave.
+    given: VecDeque<Vec<Rid>>,
+    /// How many were read ahead last.
+    ahead: usize,
 }
 
 impl MongoView {
     pub(super) fn new(shared: Arc<Shared>, tenant: TenantId) -> Self {
         let reading = Reading::new(Arc::clone(&shared.connection), KEPT_BYTES);
-        Self { shared, reading, tenant }
+        Self { shared, reading, tenant, index: Mutex::default() }
     }
 
     fn head(&self) -> StoreResult<Head> {
@@ -53,12 +71,57 @@ impl MongoView {
     }
 
     fn current_record(&self, rid: Rid) -> StoreResult<Option<Vec<u8>>> {
-        self.reading.get(Table::Records, &layout::current(self.tenant, rid))
+        let key = layout::current(self.tenant, rid);
+        if !self.reading.knows(Table::Records, &key) {
+            let ahead = self.ahead_of(rid).into_iter().map(|rid| layout::current(self.tenant, rid).to_vec());
+            self.reading.fetch(Table::Records, ahead.chain([key.to_vec()]))?;
+        }
+        self.reading.get(Table::Records, &key)
+    }
+
+    fn index(&self) -> MutexGuard<'_, Index> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The numbers that a range gave behind this one, which are likely to be asked for next.
+    fn ahead_of(&self, rid: Rid) -> Vec<Rid> {
+        let mut index = self.index();
+        let behind = |given: &Vec<Rid>| {
+            given.iter().position(|one| *one == rid).map(|at| given.get(at + 1..).map(<[_]>::to_vec))
+        };
+        let Some(mut ahead) = index.given.iter().rev().find_map(behind).flatten() else { return Vec::new() };
+        index.ahead = (4 * index.ahead).clamp(AHEAD.0, AHEAD.1);
+        ahead.truncate(index.ahead);
+        ahead
+    }
+
+    /// Lets a commit have what was read of a resource.
+    fn hint(&self, id: &[u8], rid: &[u8]) -> StoreResult<()> {
+        let mut rows = Vec::with_capacity(3);
+        for key in led_to(id, rid).into_iter().flatten() {
+            if let Some(value) = self.reading.get(Table::Records, &key)? {
+                rows.push((key, value));
+            }
+        }
+        self.shared.hints.give(id, rid, &rows);
+        Ok(())
+    }
+
+    /// Remembers what a part of the index was.
+    fn note(&self, range: &Range, rows: &[Row]) {
+        let mut index = self.index();
+        index.seen.add(range, rows);
+        let base = |key: &[u8]| key.last_chunk::<8>().map(|base| Rid(u64::from_be_bytes(*base)));
+        let rids = rows.iter().filter_map(|(key, value)| block::unpack(base(key)?, value).ok());
+        index.given.push_back(rids.flatten().collect());
+        if index.given.len() > GIVEN {
+            index.given.pop_front();
+        }
     }
 
     fn parts(&self, table: Table, from: Vec<u8>, to: Vec<u8>, is_back: bool) -> Parts<'_> {
         let range = Range { table, from, to, most: FIRST_PART, is_back };
-        Parts { reading: &self.reading, range: Some(range), rows: Vec::new().into_iter(), largest: LARGEST_PART }
+        Parts { view: self, range: Some(range), rows: Vec::new().into_iter(), largest: LARGEST_PART }
     }
 
     fn scan_in(&self, type_name: &str, range: &KeyRange, backwards: bool) -> Postings<'_> {
@@ -76,8 +139,13 @@ impl View for MongoView {
             return Ok(Entries::is_there(self.ledger(), number)?.then(|| Rid::of_entry(number)));
         }
         let key = layout::id(self.tenant, type_name, id);
+        let is_new = !self.reading.knows(Table::Index, &key);
         self.reading.follow([key.clone()])?;
-        self.reading.get(Table::Index, &key)?.map(|bytes| rid_of(&bytes)).transpose()
+        let Some(rid) = self.reading.get(Table::Index, &key)? else { return Ok(None) };
+        if is_new {
+            self.hint(&key, &rid)?;
+        }
+        rid_of(&rid).map(Some)
     }
 
     fn id_of(&self, rid: Rid) -> StoreResult<Option<Box<str>>> {
@@ -106,6 +174,17 @@ impl View for MongoView {
         old.map(|old| open_record(&self.shared.sealer, self.tenant, rid, unpack_history(&old)?.0)).transpose()
     }
 
+    fn expect(&self, rids: &[Rid]) -> StoreResult<()> {
+        let resources = rids.iter().filter(|rid| rid.entry().is_none());
+        self.reading.fetch(Table::Records, resources.map(|rid| layout::current(self.tenant, *rid).to_vec()))
+    }
+
+    fn expect_ids(&self, ids: &[(&str, &str)]) -> StoreResult<()> {
+        let of_ledger = self.shared.entries.form.type_name();
+        let resources = ids.iter().filter(|(type_name, _)| *type_name != of_ledger);
+        self.reading.follow(resources.map(|(type_name, id)| layout::id(self.tenant, type_name, id)))
+    }
+
     fn oldest(&self, rid: Rid) -> StoreResult<u64> {
         erase::oldest(self.reading.get(Table::Records, &layout::erased(self.tenant, rid))?.as_deref())
     }
@@ -123,7 +202,11 @@ impl View for MongoView {
             return self.shared.entries.keys(self.ledger(), number);
         }
         let (record, keys) = (layout::current(self.tenant, rid), layout::keys(self.tenant, rid));
-        self.reading.fetch(Table::Records, [record.to_vec(), keys.to_vec()])?;
+        if !self.reading.knows(Table::Records, &keys) {
+            let wanted = self.ahead_of(rid).into_iter().chain([rid]);
+            let rows = |rid| [layout::current(self.tenant, rid).to_vec(), layout::keys(self.tenant, rid).to_vec()];
+            self.reading.fetch(Table::Records, wanted.flat_map(rows))?;
+        }
         let Some(current) = self.reading.get(Table::Records, &record)? else { return Ok(None) };
         let header = Header::unpack(&current)?.0;
         let value = self.reading.get(Table::Records, &keys)?;
@@ -214,7 +297,7 @@ impl MongoView {
 
 /// The rows of a range, read part by part, each larger than the one before.
 struct Parts<'r> {
-    reading: &'r Reading,
+    view: &'r MongoView,
     /// What is still to be read.
     range: Option<Range>,
     rows: std::vec::IntoIter<Row>,
@@ -225,10 +308,21 @@ impl<'r> Parts<'r> {
     /// The next part; `None` at the end.
     fn next_part(&mut self) -> Option<StoreResult<Vec<Row>>> {
         let mut range = self.range.take()?;
-        let rows = match self.reading.read(range.clone()) {
+        if range.table == Table::Index && !range.is_back {
+            let known = self.view.index().seen.part(&range);
+            if let Some(Part { rows, end }) = known {
+                range.from = end;
+                self.range = (range.from < range.to).then_some(range);
+                return if rows.is_empty() { self.next_part() } else { Some(Ok(rows)) };
+            }
+        }
+        let rows = match self.view.reading.read(range.clone()) {
             Ok(rows) => rows,
             Err(error) => return Some(Err(error)),
         };
+        if range.table == Table::Index {
+            self.view.note(&range, &rows);
+        }
         let (last, _) = rows.last()?;
         if rows.len() == range.most {
             if range.is_back {

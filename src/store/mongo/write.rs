@@ -27,6 +27,11 @@ const DUPLICATE_KEY: i32 = 11_000;
 pub(super) struct Orders {
     commands: Vec<Vec<Document>>,
     bytes: usize,
+    /// How many documents have to be as they were known, and whether that can be told by their number.
+    expected: i64,
+    is_countable: bool,
+    /// Whether it is looked at.
+    is_on_hints: bool,
 }
 
 /// The places of the collections in [`namespaces`].
@@ -48,45 +53,63 @@ impl Orders {
     ///
     /// Of rows that were not read, those of the records may be there or not; others are new. A head that is not as it was known,
     /// because another process has changed it, is a duplicate: its filter finds nothing, and it can't be inserted.
-    pub(super) fn new(writes: Writes, known: &Known) -> Result<Self, Failed> {
+    /// `is_on_hints`: rows that are replaced or removed may have changed, too.
+    pub(super) fn new(writes: Writes, known: &Known, is_on_hints: bool) -> Result<Self, Failed> {
         let mut last = FxHashMap::default();
         for (table, key, value) in writes.all {
             last.insert((table, key), value);
         }
         let mut rows: Vec<_> = last.into_iter().collect();
         rows.sort_unstable();
-        let mut orders = Self::default();
+        let mut orders = Self { is_countable: true, is_on_hints, ..Self::default() };
         for ((table, key), value) in rows {
             let place = (table, key);
-            let before = known.get(&place);
-            let (table, key) = place;
-            let (ns, id) = (namespace(table), id_of(&key));
-            let size = key.len() + value.as_ref().map_or(0, Vec::len) + WRITE_COST;
-            if size > DOCUMENT_BYTES {
-                return Err(Failed::other("a resource or record is too large for a document"));
+            let before = known.get(&place).map(Option::as_deref);
+            if before != Some(value.as_deref()) {
+                orders.add(place, before, value)?;
             }
-            let order = match (before, value) {
-                (Some(before), value) if *before == value => continue,
-                (_, None) => doc! { "delete": ns, "filter": { "_id": id }, "multi": false },
-                (Some(Some(before)), Some(value)) if is_head(table, &key) => {
-                    let filter = doc! { "_id": id, "v": binary(before.clone()) };
-                    doc! { "update": ns, "filter": filter, "updateMods": { "$set": { "v": binary(value) } }, "upsert": true, "multi": false }
-                }
-                (Some(Some(_)), Some(value)) => {
-                    doc! { "update": ns, "filter": { "_id": id }, "updateMods": document(&key, value), "multi": false }
-                }
-                (None, Some(value)) if table == Table::Records => {
-                    doc! { "update": ns, "filter": { "_id": id }, "updateMods": document(&key, value), "upsert": true, "multi": false }
-                }
-                (_, Some(value)) => doc! { "insert": ns, "document": document(&key, value) },
-            };
-            orders.push(order, size);
         }
         Ok(orders)
     }
 
+    /// Adds a write of a row, of which something may be known.
+    fn add(
+        &mut self,
+        (table, key): (Table, Vec<u8>),
+        before: Option<Option<&[u8]>>,
+        value: Option<Vec<u8>>,
+    ) -> Result<(), Failed> {
+        let size = key.len() + value.as_ref().map_or(0, Vec::len) + WRITE_COST;
+        if size > DOCUMENT_BYTES {
+            return Err(Failed::other("a resource or record is too large for a document"));
+        }
+        let is_head = is_head(table, &key);
+        let mut filter = doc! { "_id": id_of(&key) };
+        if let Some(Some(before)) = before
+            && (is_head || (self.is_on_hints && table == Table::Records))
+        {
+            filter.insert("v", binary(before.to_vec()));
+        }
+        self.expected += i64::from(matches!(before, Some(Some(_))));
+        let is_unread = before.is_none() && (value.is_none() || table == Table::Records);
+        self.is_countable &= !is_unread;
+        let ns = namespace(table);
+        let order = match value {
+            None => doc! { "delete": ns, "filter": filter, "multi": false },
+            Some(value) if is_unread || matches!(before, Some(Some(_))) => {
+                let document = document(&key, value);
+                let upsert = is_unread || is_head;
+                doc! { "update": ns, "filter": filter, "updateMods": document, "upsert": upsert, "multi": false }
+            }
+            Some(value) => doc! { "insert": ns, "document": document(&key, value) },
+        };
+        self.push(order, size);
+        Ok(())
+    }
+
     /// Adds that this process has changed records of a tenant that others may have read.
     pub(super) fn renew(&mut self, tenant: TenantId, process: &str) {
+        self.is_countable = false;
         let filter = doc! { "_id": format!("{}-{process}", tenant.0) };
         let count = doc! { "$inc": { "n": 1_i64 }, "$currentDate": { "at": true } };
         let order = doc! { "update": 3, "filter": filter, "updateMods": count, "upsert": true, "multi": false };
@@ -113,6 +136,10 @@ impl Orders {
     /// Writes, without an end to the transaction.
     pub(super) async fn send(self, transaction: &mut Transaction) -> Result<(), Failed> {
         let names = namespaces(transaction.db.name());
+        if self.is_on_hints && !self.is_countable {
+            return Err(Failed::again("it can't be told whether what was read before holds"));
+        }
+        let mut changed = 0_i64;
         for orders in self.commands {
             transaction.begin().await?;
             let command =
@@ -120,6 +147,11 @@ impl Orders {
             let admin = transaction.session.client().database("admin");
             let answer = admin.run_command(command).session(&mut transaction.session).await?;
             check(&answer)?;
+            changed +=
+                number(&answer, "nMatched").unwrap_or_default() + number(&answer, "nDeleted").unwrap_or_default();
+        }
+        if self.is_on_hints && changed != self.expected {
+            return Err(Failed::again("what was read before does not hold any more"));
         }
         Ok(())
     }

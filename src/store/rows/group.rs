@@ -111,6 +111,12 @@ impl Prepared {
         changed.chain(renewed).chain(erased)
     }
 
+    /// Whether it changes resources and nothing else.
+    pub(in crate::store) fn changes_only(&self) -> bool {
+        let others = self.new_keys.len() + self.erasures.len() + self.keeps.len();
+        others == 0 && self.fold.is_none() && self.guards.is_empty()
+    }
+
     /// Whether the tenant's head is read for it.
     pub(in crate::store) const fn moves_head(&self) -> bool {
         !self.is_of_kept_only()

@@ -83,11 +83,6 @@ pub(in crate::store) fn erased(tenant: TenantId, rid: Rid) -> [u8; 13] {
     numbered(tenant, ERASED, rid)
 }
 
-/// What all old versions of a resource start with.
-pub(in crate::store) fn history_of(tenant: TenantId, rid: Rid) -> [u8; 13] {
-    numbered(tenant, HISTORY, rid)
-}
-
 pub(in crate::store) fn history(tenant: TenantId, rid: Rid, version: u64) -> Vec<u8> {
     let mut key = numbered(tenant, HISTORY, rid).to_vec();
     key.extend_from_slice(&version.to_be_bytes());

@@ -13,7 +13,7 @@ pub mod browser;
 mod client;
 pub mod mongodb;
 mod process;
-mod server;
+pub mod server;
 pub mod smart;
 pub mod tokens;
 pub mod tree;

@@ -6,7 +6,7 @@ use actix_web::dev::ServerHandle;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use pharos::app::{App, Secrets};
 use pharos::audit::form::AuditEvents;
-use pharos::clock::{FixedClock, Micros};
+use pharos::clock::{Clock, FixedClock, Micros};
 use pharos::config::Config;
 use pharos::store::embedded::{Embedded, Options};
 use pharos::store::mongo::{self, Mongo};
@@ -53,6 +53,15 @@ impl Server {
 
     /// The same, on a store that stands before the one on disk.
     pub fn over(change: impl FnOnce(&mut Config), wrap: impl FnOnce(Arc<dyn Backend>) -> Arc<dyn Backend>) -> Self {
+        Self::on(change, FixedClock::at(START), |folder, config, clock| wrap(backend(folder, config, clock)))
+    }
+
+    /// The same, with another clock and a store that `open` makes in a folder.
+    pub fn on(
+        change: impl FnOnce(&mut Config),
+        clock: Arc<dyn Clock>,
+        open: impl FnOnce(&Path, &Config, &Arc<dyn Clock>) -> Arc<dyn Backend>,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -60,10 +69,9 @@ impl Server {
         config.limits.shutdown_timeout_s = 1;
         change(&mut config);
 
-        let clock = FixedClock::at(START);
-        let backend = backend(folder.path(), &config, &clock);
+        let backend = open(folder.path(), &config, &clock);
         let secrets = Secrets { cursors: [7; 32], checkpoints: [8; 32] };
-        let app = Arc::new(App::new(config, Store::new(wrap(backend)), &secrets, clock).unwrap());
+        let app = Arc::new(App::new(config, Store::new(backend), &secrets, clock).unwrap());
         let (handle, thread) = serve(Arc::clone(&app), listener);
         let client = Client::new(format!("http://{address}/fhir"));
         Self { client, app, handle, thread: Some(thread), _folder: folder }
@@ -71,15 +79,26 @@ impl Server {
 }
 
 /// A new store in a folder, or where `PHAROS_TEST_STORE` is `mongodb`, in a new database.
-fn backend(folder: &Path, config: &Config, clock: &Arc<FixedClock>) -> Arc<dyn Backend> {
-    let form = Arc::new(AuditEvents::new(&config.base_url()));
+fn backend(folder: &Path, config: &Config, clock: &Arc<dyn Clock>) -> Arc<dyn Backend> {
     if std::env::var("PHAROS_TEST_STORE").is_ok_and(|store| store == "mongodb") {
         let address = new_database().expect("PHAROS_TEST_MONGODB");
-        let options = mongo::Options { form, ..mongo::Options::at(address, folder.join("key")) };
-        return Arc::new(Mongo::open(options, clock.clone()).unwrap());
+        return Arc::new(on_mongodb(address, folder, config, clock));
     }
+    embedded(folder, config, clock)
+}
+
+/// A new store in a folder.
+pub fn embedded(folder: &Path, config: &Config, clock: &Arc<dyn Clock>) -> Arc<dyn Backend> {
+    let form = Arc::new(AuditEvents::new(&config.base_url()));
     let options = Options { form, ..Options::at(folder.join("data")) };
-    Arc::new(Embedded::open(options, clock.clone()).unwrap())
+    Arc::new(Embedded::open(options, Arc::clone(clock)).unwrap())
+}
+
+/// A store in this database, with its key in a folder.
+pub fn on_mongodb(address: String, folder: &Path, config: &Config, clock: &Arc<dyn Clock>) -> Mongo {
+    let form = Arc::new(AuditEvents::new(&config.base_url()));
+    let options = mongo::Options { form, ..mongo::Options::at(address, folder.join("key")) };
+    Mongo::open(options, Arc::clone(clock)).unwrap()
 }
 
 fn serve(app: Arc<App>, listener: TcpListener) -> (ServerHandle, JoinHandle<()>) {
