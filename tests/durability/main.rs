@@ -25,6 +25,7 @@ mod keeper;
 mod ledger;
 mod model;
 mod mongo;
+mod mongo_together;
 #[cfg(target_os = "linux")]
 mod power;
 mod purge_kill;

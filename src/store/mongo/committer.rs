@@ -5,13 +5,15 @@
 //! process has moved the head reads anew and decides again. What keeps that quick is that a process writes all that waits at once.
 
 use super::Shared;
+use super::catch_up::CatchUp;
 use super::client::{Failed, Meaning};
 use super::read::{Known, Reading};
 use super::write::Orders;
 use crate::clock::Micros;
 use crate::store::rows::group::{Group, Lane, Prepared};
 use crate::store::rows::queue::{Answer, Outcome};
-use crate::store::rows::record::{Header, rid_of};
+use crate::store::rows::record::{Head, Header, rid_of};
+use crate::store::rows::touched::Touched;
 use crate::store::rows::{Rows, Table, erase, layout};
 use crate::store::{Erasure, Extent, StoreError, StoreResult};
 use crate::tenant::TenantId;
@@ -23,6 +25,8 @@ use std::time::{Duration, Instant};
 const ERASE_EVERY: Duration = Duration::from_secs(30);
 /// How long a group is tried again that other processes, or the database, keep from happening.
 const LONGEST_TRY: Duration = Duration::from_secs(10);
+/// After another process has moved a head, for so many groups heads are read first.
+const WARY_FOR: u32 = 50;
 /// The longest pause between two tries.
 const LONGEST_PAUSE_MS: u64 = 50;
 
@@ -31,12 +35,23 @@ pub(super) struct Committer {
     lanes: FxHashMap<TenantId, Lane>,
     /// The heads as they are stored, of the tenants that have a lane.
     heads: FxHashMap<TenantId, Option<Vec<u8>>>,
+    /// What the lanes of tenants whose head has changed remember, and up to when that is all.
+    behind: FxHashMap<TenantId, (Touched, Micros)>,
+    /// For how many more groups heads are read before anything else: another process was at work a moment ago.
+    wary: u32,
     erased_at: Instant,
 }
 
 impl Committer {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, lanes: FxHashMap::default(), heads: FxHashMap::default(), erased_at: Instant::now() }
+        Self {
+            shared,
+            lanes: FxHashMap::default(),
+            heads: FxHashMap::default(),
+            behind: FxHashMap::default(),
+            wary: 0,
+            erased_at: Instant::now(),
+        }
     }
 
     /// Runs until the queue ends.
@@ -69,9 +84,9 @@ impl Committer {
                 Err(failed) => failed,
             };
             for commit in commits {
-                self.lanes.remove(&commit.commit_of);
-                self.heads.remove(&commit.commit_of);
+                self.fall_behind(commit.commit_of);
             }
+            self.wary = WARY_FOR;
             tries += 1;
             let is_late = began.elapsed() > LONGEST_TRY;
             match failed.meaning {
@@ -99,6 +114,7 @@ impl Committer {
         let reading = Reading::new(Arc::clone(connection), usize::MAX);
         let is_on_hints = way.uses_hints && self.take_hints(commits, &reading);
         self.look_ahead(commits, &reading)?;
+        self.catch_up(&reading)?;
         let mut group = Group::new(&reading, sealer, &mut self.lanes);
         let mut outcomes = Vec::with_capacity(commits.len());
         for commit in commits {
@@ -130,8 +146,14 @@ impl Committer {
         if let Some(failed) = reading.failure() {
             return Err(failed);
         }
+        let mut writes = writes?;
+        for tenant in commits.iter().filter(|commit| commit.is_untold()).map(|commit| commit.commit_of) {
+            if let Some(lane) = self.lanes.get(&tenant) {
+                writes.put(Table::Records, layout::untold(tenant), lane.head.time.0.to_be_bytes());
+            }
+        }
         let known = reading.known();
-        let mut orders = Orders::new(writes?, &known, is_on_hints)?;
+        let mut orders = Orders::new(writes, &known, is_on_hints)?;
         for tenant in &renewed {
             orders.renew(*tenant, process);
         }
@@ -191,7 +213,7 @@ impl Committer {
             ids.extend(commit.named().map(|(type_name, id)| layout::id(tenant, type_name, id)));
             records.extend(commit.keeps.iter().map(|keep| layout::kept(tenant, keep.kind, &keep.id)));
             if commit.moves_head() && tenants.insert(tenant) {
-                match self.heads.get(&tenant).filter(|_| self.lanes.contains_key(&tenant)) {
+                match self.heads.get(&tenant).filter(|_| self.wary == 0 && self.lanes.contains_key(&tenant)) {
                     Some(head) => reading.remember(Table::Records, layout::head(tenant), head.clone()),
                     None => records.push(layout::head(tenant)),
                 }
@@ -206,6 +228,38 @@ impl Committer {
             }
         }
         reading.fetch(Table::History, old_versions)?;
+        Ok(())
+    }
+
+    /// Forgets the head of a tenant, which may have changed.
+    fn fall_behind(&mut self, tenant: TenantId) {
+        let head = self.heads.remove(&tenant).flatten().and_then(|bytes| Head::unpack(&bytes).ok());
+        if let (Some(lane), Some(head)) = (self.lanes.remove(&tenant), head) {
+            self.behind.insert(tenant, (lane.touched, head.time));
+        }
+    }
+
+    /// Brings what is remembered of tenants up to the heads that were read.
+    fn catch_up(&mut self, reading: &Reading) -> StoreResult<()> {
+        self.wary = self.wary.saturating_sub(1);
+        let shared = Arc::clone(&self.shared);
+        let read = |tenant: TenantId| reading.known_value(Table::Records, &layout::head(tenant));
+        let moved = |(tenant, head): (&TenantId, &Option<Vec<u8>>)| (read(*tenant)? != *head).then_some(*tenant);
+        for tenant in self.heads.iter().filter_map(moved).collect::<Vec<_>>() {
+            self.fall_behind(tenant);
+        }
+        let tenants: Vec<_> = self.behind.keys().copied().filter(|tenant| read(*tenant).is_some()).collect();
+        for tenant in tenants {
+            let (Some((mut touched, since)), Some(Some(bytes))) = (self.behind.remove(&tenant), read(tenant)) else {
+                continue;
+            };
+            let head = Head::unpack(&bytes)?;
+            let changes = CatchUp { reading, sealer: &shared.sealer, tenant };
+            if head.time == since || changes.add_to(&mut touched, since, head)? {
+                self.lanes.insert(tenant, Lane { head, touched });
+                self.heads.insert(tenant, Some(bytes));
+            }
+        }
         Ok(())
     }
 

@@ -8,6 +8,7 @@
 //!
 //! A commit is one transaction, and a view is one that only reads, so both see one moment.
 
+mod catch_up;
 mod client;
 mod committer;
 mod epochs;

@@ -117,6 +117,11 @@ impl Prepared {
         others == 0 && self.fold.is_none() && self.guards.is_empty()
     }
 
+    /// Whether the change log does not tell all that it touches.
+    pub(in crate::store) const fn is_untold(&self) -> bool {
+        !self.new_keys.is_empty() || !self.erasures.is_empty()
+    }
+
     /// Whether the tenant's head is read for it.
     pub(in crate::store) const fn moves_head(&self) -> bool {
         !self.is_of_kept_only()

@@ -3,6 +3,7 @@
 //!
 //! | set | table | key after the tenant | value |
 //! |---|---|---|---|
+//! | records | untold | `g` | when something was last changed of which the log does not tell; on MongoDB |
 //! | records | head | `h` | [`super::record::Head`] |
 //! | records | current | `c` rid | a record |
 //! | records | keys | `k` rid | version, sealed key list |
@@ -47,6 +48,7 @@ const LEDGER: u8 = b'a';
 const LEDGER_HEAD: u8 = b'b';
 const STAGED: u8 = b'w';
 const FOLDED: u8 = b'y';
+const UNTOLD: u8 = b'g';
 /// No tenant has this number: what belongs to the store itself.
 pub(in crate::store) const SYSTEM: TenantId = TenantId(u32::MAX);
 
@@ -59,6 +61,11 @@ fn table(tenant: TenantId, letter: u8, capacity: usize) -> Vec<u8> {
 
 pub(in crate::store) fn head(tenant: TenantId) -> Vec<u8> {
     table(tenant, HEAD, 0)
+}
+
+/// Where it stands when resources were last erased or given other keys.
+pub(in crate::store) fn untold(tenant: TenantId) -> Vec<u8> {
+    table(tenant, UNTOLD, 0)
 }
 
 fn numbered(tenant: TenantId, letter: u8, rid: Rid) -> [u8; 13] {
