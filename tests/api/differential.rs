@@ -163,7 +163,7 @@ fn next(random: &mut Random) -> Sent {
         }
         9 => plain("DELETE", format!("/Observation?code={}&status=final", random.of(&CODES)), None),
         10 => {
-            let entries = (0..1 + random.below(5)).map(|_| {
+            let entries = (0..=random.below(5)).map(|_| {
                 let (type_name, id, body) = resource(random);
                 json!({"resource": body, "request": {"method": "PUT", "url": format!("{type_name}/{id}")}})
             });
@@ -202,7 +202,9 @@ fn both_stores_answer_the_same() {
         let Some(address) = new_database() else { return };
         let clocks = [Arc::new(SetByHand::default()), Arc::new(SetByHand::default())];
         let settings = |config: &mut Config| config.public_url = Some(PUBLIC.into());
-        clocks.iter().for_each(|clock| clock.set(0));
+        for clock in &clocks {
+            clock.set(0);
+        }
         let servers = [
             Server::on(settings, clocks[0].clone(), embedded),
             Server::on(settings, clocks[1].clone(), |folder, config, clock| {
@@ -213,7 +215,9 @@ fn both_stores_answer_the_same() {
         let mut pages = 0;
         for n in 1..=REQUESTS {
             let sent = next(&mut random);
-            clocks.iter().for_each(|clock| clock.set(n));
+            for clock in &clocks {
+                clock.set(n);
+            }
             let mut answers = servers.each_ref().map(|server| send(server, &sent));
             loop {
                 let [one, other] = answers.each_ref().map(compared);

@@ -209,8 +209,7 @@ fn say(error: &Error) -> String {
         ErrorKind::Io(error) => error.to_string(),
         ErrorKind::ServerSelection { .. } => "no server takes commands".into(),
         ErrorKind::Authentication { .. } => "it does not accept the user name or the password".into(),
-        ErrorKind::InvalidArgument { message, .. } => message.clone(),
-        ErrorKind::IncompatibleServer { message, .. } => message.clone(),
+        ErrorKind::InvalidArgument { message, .. } | ErrorKind::IncompatibleServer { message, .. } => message.clone(),
         _ => code(error).map_or_else(|| "it failed".into(), |code| format!("error {code}")),
     }
 }

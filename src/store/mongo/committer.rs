@@ -243,14 +243,15 @@ impl Committer {
     fn catch_up(&mut self, reading: &Reading) -> StoreResult<()> {
         self.wary = self.wary.saturating_sub(1);
         let shared = Arc::clone(&self.shared);
-        let read = |tenant: TenantId| reading.known_value(Table::Records, &layout::head(tenant));
-        let moved = |(tenant, head): (&TenantId, &Option<Vec<u8>>)| (read(*tenant)? != *head).then_some(*tenant);
-        for tenant in self.heads.iter().filter_map(moved).collect::<Vec<_>>() {
-            self.fall_behind(tenant);
+        let is_read = |tenant: &TenantId| reading.knows(Table::Records, &layout::head(*tenant));
+        let read = |tenant: TenantId| reading.get(Table::Records, &layout::head(tenant));
+        for tenant in self.heads.keys().copied().filter(is_read).collect::<Vec<_>>() {
+            if self.heads.get(&tenant) != Some(&read(tenant)?) {
+                self.fall_behind(tenant);
+            }
         }
-        let tenants: Vec<_> = self.behind.keys().copied().filter(|tenant| read(*tenant).is_some()).collect();
-        for tenant in tenants {
-            let (Some((mut touched, since)), Some(Some(bytes))) = (self.behind.remove(&tenant), read(tenant)) else {
+        for tenant in self.behind.keys().copied().filter(is_read).collect::<Vec<_>>() {
+            let (Some((mut touched, since)), Some(bytes)) = (self.behind.remove(&tenant), read(tenant)?) else {
                 continue;
             };
             let head = Head::unpack(&bytes)?;

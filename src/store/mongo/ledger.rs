@@ -55,13 +55,18 @@ struct State {
     /// The last number that was given out, and the last row.
     number: u64,
     row: u64,
-    /// Whether an insert or a fold is under way.
+    /// Whether an insert is under way.
     is_inserting: bool,
-    is_folding: bool,
-    /// Whether there is something to fold, and whether somebody waits for it.
-    is_unfolded: bool,
-    is_wanted: bool,
+    folding: Folding,
     is_ending: bool,
+}
+
+#[derive(Default)]
+struct Folding {
+    is_under_way: bool,
+    /// Whether there is something to fold, and whether somebody waits for it.
+    is_due: bool,
+    is_wanted: bool,
 }
 
 /// What folding has come to.
@@ -86,7 +91,7 @@ impl Staging {
         Self {
             process: process & ((1 << PROCESS_BITS) - 1),
             // What another process has left is folded at once.
-            state: Mutex::new(State { is_unfolded: true, ..State::default() }),
+            state: Mutex::new(State { folding: Folding { is_due: true, ..Folding::default() }, ..State::default() }),
             change: Condvar::new(),
             synced: watch::Sender::new(0),
             folds: watch::Sender::new(Folds::default()),
@@ -112,7 +117,7 @@ impl Staging {
     /// Tells that commits have staged entries.
     pub(super) fn add_rows(&self, count: usize) {
         if count > 0 {
-            self.lock().is_unfolded = true;
+            self.lock().folding.is_due = true;
             self.change.notify_all();
         }
     }
@@ -166,9 +171,9 @@ impl Staging {
             if state.is_ending {
                 return Err(StoreError::Closed("the ledger has ended".into()));
             }
-            (state.is_wanted, state.is_unfolded) = (true, true);
+            (state.folding.is_wanted, state.folding.is_due) = (true, true);
             // One that is under way may have begun before: the one after it has all.
-            folds.borrow_and_update().done + 1 + u64::from(state.is_folding)
+            folds.borrow_and_update().done + 1 + u64::from(state.folding.is_under_way)
         };
         this.change.notify_all();
         match folds.wait_for(|folds| folds.done >= wanted).await {
@@ -202,7 +207,7 @@ impl Staging {
 
     fn has_inserted(&self, number: u64) {
         let mut state = self.lock();
-        (state.is_inserting, state.is_unfolded) = (false, true);
+        (state.is_inserting, state.folding.is_due) = (false, true);
         state.since = state.waiting.first().map(|_| Instant::now());
         drop(state);
         self.synced.send_replace(number);
@@ -214,13 +219,13 @@ impl Staging {
         let mut state = self.lock();
         let began = Instant::now();
         loop {
-            let until = began + if state.is_unfolded { FOLD_EVERY } else { LEFT_EVERY };
+            let until = began + if state.folding.is_due { FOLD_EVERY } else { LEFT_EVERY };
             let is_idle = state.waiting.is_empty() && !state.is_inserting;
-            if state.is_ending && is_idle && !state.is_unfolded {
+            if state.is_ending && is_idle && !state.folding.is_due {
                 return false;
             }
-            if state.is_wanted || (state.is_ending && is_idle) || Instant::now() >= until {
-                (state.is_wanted, state.is_folding, state.is_unfolded) = (false, true, false);
+            if state.folding.is_wanted || (state.is_ending && is_idle) || Instant::now() >= until {
+                state.folding = Folding { is_under_way: true, ..Folding::default() };
                 return true;
             }
             state = self.pause(state, until.saturating_duration_since(Instant::now()));
@@ -228,7 +233,7 @@ impl Staging {
     }
 
     fn has_folded(&self, outcome: StoreResult<()>) {
-        self.lock().is_folding = false;
+        self.lock().folding.is_under_way = false;
         self.folds.send_modify(|folds| {
             folds.done += 1;
             folds.failure = outcome.err();

@@ -67,11 +67,6 @@ impl Reading {
         self.state().known.contains_key(&(table, key.to_vec()))
     }
 
-    /// What is known of a row, without reading it.
-    pub(super) fn known_value(&self, table: Table, key: &[u8]) -> Option<Option<Vec<u8>>> {
-        self.state().known.get(&(table, key.to_vec())).cloned()
-    }
-
     /// Does work in the transaction, which begins anew where its first command fails.
     pub(super) fn run<T: Send + 'static>(
         &self,

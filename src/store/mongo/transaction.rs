@@ -66,9 +66,10 @@ impl Transaction {
         for keys in keys.chunks(KEYS_AT_ONCE) {
             self.begin().await?;
             let ids: Vec<String> = keys.iter().map(|key| id_of(key)).collect();
-            let filter = match &ids[..] {
-                [id] => doc! { "_id": id },
-                _ => doc! { "_id": { "$in": ids } },
+            let filter = if let [id] = &ids[..] {
+                doc! { "_id": id }
+            } else {
+                doc! { "_id": { "$in": ids } }
             };
             let found = self.db.collection::<RawDocumentBuf>(collection(table));
             let cursor = found.find(filter).batch_size(u32::MAX >> 1).session(&mut self.session).await?;

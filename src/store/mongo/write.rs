@@ -48,6 +48,25 @@ fn namespaces(database: &str) -> Vec<Document> {
     names.into_iter().chain([EPOCHS]).map(|name| doc! { "ns": format!("{database}.{name}") }).collect()
 }
 
+/// What is known of a row that is written.
+#[derive(Clone, Copy)]
+enum Before<'k> {
+    Unread,
+    Absent,
+    There(&'k [u8]),
+}
+
+impl Before<'_> {
+    /// Whether it is already as it shall be.
+    fn is(self, value: Option<&[u8]>) -> bool {
+        match self {
+            Self::Unread => false,
+            Self::Absent => value.is_none(),
+            Self::There(bytes) => value == Some(bytes),
+        }
+    }
+}
+
 impl Orders {
     /// What leads from what is known to what is to be there.
     ///
@@ -64,8 +83,12 @@ impl Orders {
         let mut orders = Self { is_countable: true, is_on_hints, ..Self::default() };
         for ((table, key), value) in rows {
             let place = (table, key);
-            let before = known.get(&place).map(Option::as_deref);
-            if before != Some(value.as_deref()) {
+            let before = match known.get(&place) {
+                None => Before::Unread,
+                Some(None) => Before::Absent,
+                Some(Some(bytes)) => Before::There(bytes),
+            };
+            if !before.is(value.as_deref()) {
                 orders.add(place, before, value)?;
             }
         }
@@ -76,7 +99,7 @@ impl Orders {
     fn add(
         &mut self,
         (table, key): (Table, Vec<u8>),
-        before: Option<Option<&[u8]>>,
+        before: Before<'_>,
         value: Option<Vec<u8>>,
     ) -> Result<(), Failed> {
         let size = key.len() + value.as_ref().map_or(0, Vec::len) + WRITE_COST;
@@ -85,18 +108,19 @@ impl Orders {
         }
         let is_head = is_head(table, &key);
         let mut filter = doc! { "_id": id_of(&key) };
-        if let Some(Some(before)) = before
+        if let Before::There(before) = before
             && (is_head || (self.is_on_hints && table == Table::Records))
         {
             filter.insert("v", binary(before.to_vec()));
         }
-        self.expected += i64::from(matches!(before, Some(Some(_))));
-        let is_unread = before.is_none() && (value.is_none() || table == Table::Records);
+        let is_there = matches!(before, Before::There(_));
+        self.expected += i64::from(is_there);
+        let is_unread = matches!(before, Before::Unread) && (value.is_none() || table == Table::Records);
         self.is_countable &= !is_unread;
         let ns = namespace(table);
         let order = match value {
             None => doc! { "delete": ns, "filter": filter, "multi": false },
-            Some(value) if is_unread || matches!(before, Some(Some(_))) => {
+            Some(value) if is_unread || is_there => {
                 let document = document(&key, value);
                 let upsert = is_unread || is_head;
                 doc! { "update": ns, "filter": filter, "updateMods": document, "upsert": upsert, "multi": false }

@@ -67,6 +67,10 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let mut config = Config { listen: address, insecure_open: true, workers: 1, ..Config::default() };
         config.limits.shutdown_timeout_s = 1;
+        if is_on_mongodb() {
+            // The stand-in takes its time for what holds a thousand requests.
+            config.limits.request_timeout_ms = 110_000;
+        }
         change(&mut config);
 
         let backend = open(folder.path(), &config, &clock);
@@ -78,9 +82,13 @@ impl Server {
     }
 }
 
+fn is_on_mongodb() -> bool {
+    std::env::var("PHAROS_TEST_STORE").is_ok_and(|store| store == "mongodb")
+}
+
 /// A new store in a folder, or where `PHAROS_TEST_STORE` is `mongodb`, in a new database.
 fn backend(folder: &Path, config: &Config, clock: &Arc<dyn Clock>) -> Arc<dyn Backend> {
-    if std::env::var("PHAROS_TEST_STORE").is_ok_and(|store| store == "mongodb") {
+    if is_on_mongodb() {
         let address = new_database().expect("PHAROS_TEST_MONGODB");
         return Arc::new(on_mongodb(address, folder, config, clock));
     }
