@@ -156,6 +156,10 @@ pub struct Limits {
     pub tenant_requests_per_s: u32,
     /// The jobs of a tenant that wait or are at work.
     pub jobs_per_tenant: usize,
+    /// The bytes that a tenant may store: of all versions of its resources, as they are kept; no limit when 0.
+    pub tenant_storage_bytes: u64,
+    /// The tenants, beside the default tenant and those that were deleted.
+    pub tenants: usize,
     /// The time that a job which has ended can be asked about, in seconds.
     pub job_lifetime_s: u64,
 }
@@ -211,6 +215,8 @@ impl Default for Limits {
             client_requests_per_s: 2_000,
             tenant_requests_per_s: 20_000,
             jobs_per_tenant: 10,
+            tenant_storage_bytes: 0,
+            tenants: 1_000,
             job_lifetime_s: 7 * 86_400,
         }
     }

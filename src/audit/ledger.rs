@@ -129,9 +129,8 @@ impl Ledger {
     }
 
     async fn keep(&self, tenant: TenantId, entry: Entry) -> Result<()> {
-        let kept: StoreResult<()> = match self.store.record(tenant, entry) {
-            // Elsewhere the end of this process would lose what is not there yet.
-            Ok(number) if self.is_synced || !self.store.is_local() => self.store.synced(number).await,
+        let kept: StoreResult<()> = match self.store.record(tenant, entry).await {
+            Ok(number) if self.is_synced => self.store.synced(number).await,
             Ok(_) => Ok(()),
             Err(error) => Err(error),
         };

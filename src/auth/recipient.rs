@@ -13,7 +13,7 @@ const OF_ROLES: [(&str, &str); 6] = [
 ];
 
 /// Who asks, in the words of Consent.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Recipient {
     /// The resource that they are: of a person what the account says (`Practitioner/1`), of a client that acts for itself what its
     /// registration says.

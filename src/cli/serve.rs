@@ -22,6 +22,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 
+/// How often the erasure of deleted tenants is looked after.
+const DELETIONS_LOOKED_AFTER: Duration = Duration::from_hours(1);
+
 /// Serves until SIGTERM or SIGINT.
 pub fn run(settings: Settings) -> Result<(), Failure> {
     let config = settings.load()?;
@@ -110,8 +113,10 @@ pub(super) fn serve(app: &Arc<App>, listener: TcpListener, announce: impl FnOnce
             Ok(server) => {
                 announce(address);
                 let checkpoints = tokio::task::spawn_local(checkpoints(Arc::clone(app)));
+                let deletions = tokio::task::spawn_local(deletions(Arc::clone(app)));
                 let served = server.await;
                 checkpoints.abort();
+                deletions.abort();
                 served
             }
             Err(error) => Err(error),
@@ -152,8 +157,23 @@ async fn checkpoints(app: Arc<App>) {
     }
 }
 
+/// Sees to it, at the start and again and again, that of deleted tenants nothing is left.
+async fn deletions(app: Arc<App>) {
+    let mut interval = tokio::time::interval(DELETIONS_LOOKED_AFTER);
+    loop {
+        interval.tick().await;
+        if let Err(error) = app.finish_deletions().await {
+            tracing::error!(?error, "the erasure of deleted tenants could not be looked after");
+        }
+    }
+}
+
 async fn checkpoint(app: &App) {
-    if let Err(error) = app.ledger.checkpoint(&[TenantId::DEFAULT]).await {
+    let made = match app.tenants().all() {
+        Ok(all) => app.ledger.checkpoint(&all.iter().map(|registered| registered.id()).collect::<Vec<_>>()).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = made {
         tracing::error!(?error, "a checkpoint of the ledger could not be made");
     }
 }

@@ -15,6 +15,7 @@ mod request;
 mod response;
 mod routes;
 mod series;
+mod tenant;
 
 use crate::app::App;
 use actix_web::dev::Server;

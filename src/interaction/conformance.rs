@@ -4,6 +4,7 @@
 use super::Context;
 use super::capabilities::statement::Mode;
 use crate::auth::grant::Grant;
+use crate::auth::tenants::Tenants;
 use crate::clock::Micros;
 use crate::config::Config;
 use crate::consent::Consents;
@@ -80,7 +81,6 @@ impl Conformance {
 /// The settings that decide on search keys.
 #[derive(Debug, Clone)]
 pub struct KeyMaking {
-    base: String,
     has_content: bool,
     further_steps: u32,
 }
@@ -90,13 +90,13 @@ impl KeyMaking {
     #[must_use]
     pub fn new(config: &Config) -> Self {
         let further_steps = u32::try_from(config.limits.fhirpath_steps).unwrap_or(u32::MAX);
-        Self { base: config.base_url(), has_content: config.search_content, further_steps }
+        Self { has_content: config.search_content, further_steps }
     }
 
-    /// What makes the keys of a tenant with these parameters.
+    /// What makes the keys of a tenant that has this FHIR base, and these parameters.
     #[must_use]
-    pub fn extractor(&self, parameters: Arc<Parameters>) -> Extractor {
-        let extractor = Extractor::with(Some(&self.base), parameters).with_content(self.has_content);
+    pub fn extractor(&self, base: &str, parameters: Arc<Parameters>) -> Extractor {
+        let extractor = Extractor::with(Some(base), parameters).with_content(self.has_content);
         extractor.with_further_steps(self.further_steps)
     }
 }
@@ -105,6 +105,7 @@ impl KeyMaking {
 pub struct Conformances {
     store: Store,
     making: KeyMaking,
+    tenants: Arc<Tenants>,
     current: RwLock<FxHashMap<TenantId, Arc<Conformance>>>,
     /// Those that were replaced and may still be in use by requests under way.
     older: Mutex<Vec<(TenantId, Weak<Conformance>)>>,
@@ -126,10 +127,11 @@ pub struct Progress {
 impl Conformances {
     /// Reads from this store.
     #[must_use]
-    pub fn new(store: Store, making: KeyMaking) -> Self {
+    pub fn new(store: Store, making: KeyMaking, tenants: Arc<Tenants>) -> Self {
         Self {
             store,
             making,
+            tenants,
             current: RwLock::default(),
             older: Mutex::default(),
             progress: Mutex::default(),
@@ -169,7 +171,8 @@ impl Conformances {
         }
         let parameters = Parameters::of_stored(stored.iter().map(|(id, json)| (&**id, &**json)));
         let parameters = Arc::new(parameters);
-        let extractor = Arc::new(self.making.extractor(Arc::clone(&parameters)));
+        let base = &self.tenants.of(tenant).base;
+        let extractor = Arc::new(self.making.extractor(base, Arc::clone(&parameters)));
         Ok(Conformance::new(parameters, extractor))
     }
 

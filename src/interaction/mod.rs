@@ -14,6 +14,7 @@ pub mod delete;
 pub mod history;
 pub mod job;
 pub mod patch;
+pub mod quota;
 pub mod reach;
 pub mod read;
 pub mod resolve;
@@ -40,6 +41,7 @@ use call::{Call, Verb};
 use condition::Conditions;
 use conformance::{Conformance, Conformances};
 use futures_util::future::BoxFuture;
+use quota::Quotas;
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -78,6 +80,8 @@ pub struct Context {
     pub ledger: Arc<Ledger>,
     /// Long work.
     pub jobs: Arc<Jobs>,
+    /// How much each tenant may store.
+    pub quotas: Arc<Quotas>,
 }
 
 /// `Prefer: return=`.

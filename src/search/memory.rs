@@ -172,8 +172,8 @@ impl Keeper for Memory {
 }
 
 impl Ledger for Memory {
-    fn record(&self, _tenant: TenantId, _entry: Entry) -> StoreResult<u64> {
-        Err(StoreError::ReadOnly("a backend for tests of reading".into()))
+    fn record(&self, _tenant: TenantId, _entry: Entry) -> BoxFuture<'static, StoreResult<u64>> {
+        Box::pin(async { Err(StoreError::ReadOnly("a backend for tests of reading".into())) })
     }
     fn synced(&self, _number: u64) -> BoxFuture<'static, StoreResult<()>> {
         Box::pin(async { Ok(()) })

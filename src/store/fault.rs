@@ -154,9 +154,9 @@ impl Backend for Faulty {
 }
 
 impl Ledger for Faulty {
-    fn record(&self, tenant: TenantId, entry: Entry) -> StoreResult<u64> {
+    fn record(&self, tenant: TenantId, entry: Entry) -> BoxFuture<'static, StoreResult<u64>> {
         if self.is_deaf.load(Ordering::Relaxed) || self.dice.hits(self.dice.odds.refused) {
-            return Err(StoreError::Closed("a fault made on purpose".into()));
+            return Box::pin(std::future::ready(Err(StoreError::Closed("a fault made on purpose".into()))));
         }
         self.inner.record(tenant, entry)
     }

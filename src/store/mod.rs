@@ -162,13 +162,9 @@ pub trait View: Send + Sync {
     fn id_of(&self, rid: Rid) -> StoreResult<Option<Box<str>>>;
     /// The current version, a deletion included.
     fn current(&self, rid: Rid) -> StoreResult<Option<Version>>;
-    /// Says which current versions are asked for next, so that a store across a network reads them at once. Nothing else comes of it.
-    fn expect(&self, _rids: &[Rid]) -> StoreResult<()> {
-        Ok(())
-    }
-    /// The same for resources by type and id.
-    fn expect_ids(&self, _ids: &[(&str, &str)]) -> StoreResult<()> {
-        Ok(())
+    /// The current versions of some resources, in the order in which these are given.
+    fn currents(&self, rids: &[Rid]) -> StoreResult<Vec<Option<Version>>> {
+        rids.iter().map(|rid| self.current(*rid)).collect()
     }
     /// One version, current or old.
     fn version(&self, rid: Rid, version: u64) -> StoreResult<Option<Version>>;
@@ -309,8 +305,8 @@ impl Store {
     ///
     /// # Errors
     /// See [`Ledger::record`].
-    pub fn record(&self, tenant: TenantId, entry: Entry) -> StoreResult<u64> {
-        self.backend.record(tenant, entry)
+    pub async fn record(&self, tenant: TenantId, entry: Entry) -> StoreResult<u64> {
+        self.backend.record(tenant, entry).await
     }
 
     /// See [`Ledger::synced`].

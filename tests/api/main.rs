@@ -49,6 +49,8 @@ mod security_events;
 mod smart_discovery;
 mod support;
 mod synthea;
+mod tenants;
+mod tenants_apart;
 mod transaction;
 mod trusted_issuers;
 mod update;

@@ -23,6 +23,7 @@ mod http_kill;
 mod keeper;
 #[cfg(target_os = "linux")]
 mod ledger;
+mod ledger_order;
 mod model;
 mod mongo;
 mod mongo_together;

@@ -74,7 +74,7 @@ pub fn check(options: &Options) -> StoreResult<Report> {
     }
     let mut expiring = 0;
     for tenant in tenants(&opened.tables)? {
-        report.tenants += 1;
+        report.tenants += u64::from(tenant != TenantId::INSTALLATION);
         let mut check = Check {
             tables: &opened.tables,
             sealer: &opened.sealer,
@@ -227,7 +227,7 @@ impl Check<'_> {
                     let (record, keys) = unpack_history(&old)?;
                     self.version(rid, record)?;
                     let old_header = Header::unpack(record)?.0;
-                    if old_header.body.is_some() && open_keys(self.sealer, self.tenant, rid, keys)?.0 != version {
+                    if old_header.body.is_some() && open_keys(self.sealer, self.tenant, rid, keys)?.version != version {
                         self.problem(&format!("version {version} of resource {} has another's keys", rid.0));
                     }
                 }

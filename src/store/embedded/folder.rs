@@ -18,7 +18,7 @@ use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 /// What this program writes and reads: no other is opened. Schema 1 did not say in a record whose data it is.
-pub const SCHEMA: u32 = 2;
+pub const SCHEMA: u32 = 3;
 
 const CHECK: Place = Place { purpose: Purpose::Check, tenant: TenantId(u32::MAX), rid: Rid(0), version: 0 };
 const CHECK_TEXT: &[u8] = b"pharos";

@@ -25,7 +25,7 @@ use crate::clock::Clock;
 use crate::tenant::TenantId;
 pub use check::{Report, check, rebuild};
 pub use folder::SCHEMA;
-pub use rebuild::{Extract, Extractors};
+pub use rebuild::{Extract, Extractors, Ground};
 
 use super::rows::group::Prepared;
 use crate::store::rows::queue::Queue;
@@ -134,12 +134,13 @@ impl Embedded {
     pub fn open(options: Options, clock: Arc<dyn Clock>) -> StoreResult<Self> {
         let options = Options { most_groups_in_journals: options.most_groups_in_journals.max(2), ..options };
         let opened = open::open(&options)?;
-        let staging = Arc::new(Staging::open(&options.folder, &opened.tables, &opened.sealer)?);
+        let sealer = Arc::new(opened.sealer);
+        let staging = Arc::new(Staging::open(&options.folder, &opened.tables, Arc::clone(&sealer))?);
         let shared = Arc::new(Shared {
             staging,
             entries: Arc::new(Entries::new(Arc::clone(&options.form))),
             tables: Arc::new(opened.tables),
-            sealer: Arc::new(opened.sealer),
+            sealer,
             clock,
             epochs: Epochs::default(),
             queue: Queue::default(),
@@ -274,9 +275,12 @@ impl Backend for Embedded {
 }
 
 impl Ledger for Embedded {
-    fn record(&self, tenant: TenantId, entry: Entry) -> StoreResult<u64> {
-        let Shared { sealer, watch, staging, .. } = &*self.shared;
-        watch.refusal().map_or_else(|| staging.add(sealer, tenant, entry), Err)
+    fn record(&self, tenant: TenantId, entry: Entry) -> BoxFuture<'static, StoreResult<u64>> {
+        let Shared { watch, staging, .. } = &*self.shared;
+        match watch.refusal() {
+            Some(error) => Box::pin(std::future::ready(Err(error))),
+            None => Box::pin(Staging::add(Arc::clone(staging), tenant, entry)),
+        }
     }
 
     fn synced(&self, number: u64) -> BoxFuture<'static, StoreResult<()>> {

@@ -122,8 +122,8 @@ impl Rows for Tables {
         if from < to { self.of(table).range(from..to).take(most).map(row).collect() } else { Ok(Vec::new()) }
     }
 
-    fn last(&self, table: Table, from: &[u8], through: &[u8]) -> StoreResult<Option<Row>> {
-        self.of(table).range(from..=through).next_back().map(row).transpose()
+    fn range_back(&self, table: Table, from: &[u8], to: &[u8], most: usize) -> StoreResult<Vec<Row>> {
+        if from < to { self.of(table).range(from..to).rev().take(most).map(row).collect() } else { Ok(Vec::new()) }
     }
 }
 
@@ -142,8 +142,8 @@ impl Rows for Snapshotted<'_> {
         range_of(&self.snapshot, self.tables, table, (from, to), most)
     }
 
-    fn last(&self, table: Table, from: &[u8], through: &[u8]) -> StoreResult<Option<Row>> {
-        last_of(&self.snapshot, self.tables, table, (from, through))
+    fn range_back(&self, table: Table, from: &[u8], to: &[u8], most: usize) -> StoreResult<Vec<Row>> {
+        range_back_of(&self.snapshot, self.tables, table, (from, to), most)
     }
 }
 
@@ -163,14 +163,15 @@ pub(super) fn range_of(
     if from < to { of.range(tables.of(table), from..to).take(most).map(row).collect() } else { Ok(Vec::new()) }
 }
 
-/// [`Rows::last`] in a snapshot.
-pub(super) fn last_of(
+/// [`Rows::range_back`] in a snapshot.
+pub(super) fn range_back_of(
     of: &Snapshot,
     tables: &Tables,
     table: Table,
-    (from, through): (&[u8], &[u8]),
-) -> StoreResult<Option<Row>> {
-    of.range(tables.of(table), from..=through).next_back().map(row).transpose()
+    (from, to): (&[u8], &[u8]),
+    most: usize,
+) -> StoreResult<Vec<Row>> {
+    if from < to { of.range(tables.of(table), from..to).rev().take(most).map(row).collect() } else { Ok(Vec::new()) }
 }
 
 /// A row as fjall gives it.

@@ -1,7 +1,9 @@
 //! A snapshot of one tenant.
 
-use super::record::{Head, Header, keys_of, open_record, rid_of, unpack_history, unpack_patients};
-use super::tables::{Tables, failed, get_of, last_of, range_of, row};
+use super::record::{
+    Head, Header, OpenKeys, keys_of, open_keys, open_record, rid_of, unpack_history, unpack_patients, with_added_keys,
+};
+use super::tables::{Tables, failed, get_of, range_back_of, range_of, row};
 use super::{erase, layout, log::LogBack};
 use crate::clock::Micros;
 use crate::key::range::after_prefix;
@@ -16,6 +18,10 @@ use crate::tenant::TenantId;
 use fjall::{Keyspace, Readable, Slice};
 use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
+
+/// Resources of which the numbers are not further apart are read one behind the other, where there are so many.
+const CLOSE: u64 = 4;
+const MANY: usize = 8;
 
 /// Costs two counters to make; everything is read when it is asked for.
 pub(super) struct TenantView {
@@ -57,7 +63,23 @@ impl TenantView {
         self.get(&self.tables.records, layout::current(self.tenant, rid))
     }
 
-    fn scan_in(&self, type_name: &str, range: &KeyRange, backwards: bool) -> StoreResult<Postings<'_>> {
+    /// Reads resources that stand close together, in ascending order, by going through all that stand there.
+    fn run_of_currents(&self, run: &[(Rid, usize)], found: &mut Vec<(usize, Option<Version>)>) -> StoreResult<()> {
+        let (Some((first, _)), Some((last, _))) = (run.first(), run.last()) else { return Ok(()) };
+        let rows = layout::current(self.tenant, *first)..=layout::current(self.tenant, *last);
+        let mut rows = self.snapshot.range(&self.tables.records, rows).map(fjall::Guard::into_inner).peekable();
+        for (rid, place) in run {
+            let key = layout::current(self.tenant, *rid);
+            while rows.next_if(|row| row.as_ref().is_ok_and(|(at, _)| **at < key[..])).is_some() {}
+            let row = rows.next_if(|row| row.as_ref().map_or(true, |(at, _)| **at == key[..])).transpose();
+            let row = row.map_err(|error| failed(&error))?;
+            let open = |(_, record): (Slice, Slice)| open_record(&self.sealer, self.tenant, *rid, &record);
+            found.push((*place, row.map(open).transpose()?));
+        }
+        Ok(())
+    }
+
+    fn stored(&self, type_name: &str, range: &KeyRange, backwards: bool) -> StoreResult<Postings<'_>> {
         let generation = self.head()?.generation;
         let (first, after) = layout::postings_range(self.tenant, generation, type_name, range);
         let prefix = layout::postings_of(self.tenant, generation, type_name, 0).len();
@@ -84,6 +106,17 @@ impl TenantView {
         };
         Ok(blocks(first, block(Rid(u64::MAX))))
     }
+
+    fn scan_in(&self, type_name: &str, range: &KeyRange, backwards: bool) -> Postings<'_> {
+        let stored = |range: &KeyRange| {
+            let found = self.stored(type_name, range, backwards);
+            found.unwrap_or_else(|error| Box::new(std::iter::once(Err(error))))
+        };
+        if type_name == self.entries.form.type_name() {
+            return self.entries.scan(self.ledger(), range, backwards, stored);
+        }
+        stored(range)
+    }
 }
 
 impl Rows for TenantView {
@@ -95,8 +128,8 @@ impl Rows for TenantView {
         range_of(&self.snapshot, &self.tables, table, (from, to), most)
     }
 
-    fn last(&self, table: Table, from: &[u8], through: &[u8]) -> StoreResult<Option<Row>> {
-        last_of(&self.snapshot, &self.tables, table, (from, through))
+    fn range_back(&self, table: Table, from: &[u8], to: &[u8], most: usize) -> StoreResult<Vec<Row>> {
+        range_back_of(&self.snapshot, &self.tables, table, (from, to), most)
     }
 }
 
@@ -128,6 +161,23 @@ impl View for TenantView {
         }
         let record = self.current_record(rid)?;
         record.map(|record| open_record(&self.sealer, self.tenant, rid, &record)).transpose()
+    }
+
+    fn currents(&self, rids: &[Rid]) -> StoreResult<Vec<Option<Version>>> {
+        let mut order: Vec<(Rid, usize)> = rids.iter().copied().zip(0..).collect();
+        order.sort_unstable();
+        let mut found: Vec<(usize, Option<Version>)> = Vec::with_capacity(rids.len());
+        for run in order.chunk_by(|one, other| other.0.0 - one.0.0 <= CLOSE) {
+            if run.len() < MANY || run.iter().any(|(rid, _)| rid.entry().is_some()) {
+                for (rid, place) in run {
+                    found.push((*place, self.current(*rid)?));
+                }
+            } else {
+                self.run_of_currents(run, &mut found)?;
+            }
+        }
+        found.sort_unstable_by_key(|(place, _)| *place);
+        Ok(found.into_iter().map(|(_, version)| version).collect())
     }
 
     fn version(&self, rid: Rid, version: u64) -> StoreResult<Option<Version>> {
@@ -169,10 +219,13 @@ impl View for TenantView {
         if let Some(number) = rid.entry() {
             return self.entries.keys(self.ledger(), number);
         }
+        // What is live has a list, which says of itself all that is needed; so nothing else is read.
+        if let Some(value) = self.get(&self.tables.records, layout::keys(self.tenant, rid))? {
+            let OpenKeys { time, content, .. } = open_keys(&self.sealer, self.tenant, rid, &value)?;
+            return Ok(Some(with_added_keys(&content, time)));
+        }
         let Some(current) = self.current_record(rid)? else { return Ok(None) };
-        let header = Header::unpack(&current)?.0;
-        let value = self.get(&self.tables.records, layout::keys(self.tenant, rid))?;
-        keys_of(&self.sealer, self.tenant, rid, &header, value.as_deref().unwrap_or_default()).map(Some)
+        keys_of(&self.sealer, self.tenant, rid, &Header::unpack(&current)?.0, &[]).map(Some)
     }
 
     fn version_keys(&self, rid: Rid, version: u64) -> StoreResult<Option<KeyList>> {
@@ -203,14 +256,19 @@ impl View for TenantView {
     }
 
     fn scan(&self, type_name: &str, range: &KeyRange) -> Postings<'_> {
-        self.scan_in(type_name, range, false).unwrap_or_else(|error| Box::new(std::iter::once(Err(error))))
+        self.scan_in(type_name, range, false)
     }
 
     fn scan_back(&self, type_name: &str, range: &KeyRange) -> Postings<'_> {
-        self.scan_in(type_name, range, true).unwrap_or_else(|error| Box::new(std::iter::once(Err(error))))
+        self.scan_in(type_name, range, true)
     }
 
     fn runs(&self, type_name: &str, key: &[u8], from: Rid) -> Runs<'_> {
+        if type_name == self.entries.form.type_name() && self.entries.is_placed(key) {
+            let found =
+                self.scan(type_name, &KeyRange::exactly(key)).map(|found| found.map(|posting| vec![posting.rid]));
+            return Box::new(found.filter(move |run| run.as_ref().map_or(true, |run| run.first() >= Some(&from))));
+        }
         match self.blocks_of(type_name, key, from) {
             Ok(blocks) => Box::new(blocks.filter_map(move |block| {
                 let block = block.into_inner().map_err(|error| failed(&error));

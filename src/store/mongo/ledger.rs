@@ -14,7 +14,7 @@ use super::write::Orders;
 use crate::clock::Micros;
 use crate::key::range::after_prefix;
 use crate::store::ledger::Entry;
-use crate::store::rows::ledger::{Fold, Unfolded, open_row, seal_staged};
+use crate::store::rows::ledger::{Fold, Unfolded, open_row, seal_row};
 use crate::store::rows::{Rows, Table, Writes, layout};
 use crate::store::{StoreError, StoreResult};
 use crate::tenant::TenantId;
@@ -271,7 +271,7 @@ pub(super) fn insert(shared: &Shared) {
 }
 
 fn staged(shared: &Shared, Waiting { row, tenant, entry }: &Waiting) -> StoreResult<Document> {
-    Ok(document(&layout::staged(*row), seal_staged(&shared.sealer, *tenant, *row, entry)?))
+    Ok(document(&layout::staged(*row), seal_row(&shared.sealer, *tenant, *row, entry)?))
 }
 
 /// Inserts documents; those that an earlier try has inserted are there already.
@@ -324,7 +324,7 @@ fn fold_some(shared: &Shared) -> Result<usize, Failed> {
     let made = reading.range(Table::History, &all, &after_prefix(&all), FOLD_AT).and_then(|rows| {
         let entries = rows.iter().map(|row| open_row(&shared.sealer, row)).collect::<StoreResult<Vec<_>>>()?;
         let count = entries.len();
-        let unfolded = Unfolded { entries, number: 0 };
+        let unfolded = Unfolded { entries, ..Unfolded::default() };
         Ok((count, Fold::of(&reading, &shared.sealer, &*shared.entries.form, unfolded)?))
     });
     if let Some(failed) = reading.failure() {

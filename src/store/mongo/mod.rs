@@ -242,8 +242,14 @@ impl Backend for Mongo {
 }
 
 impl Ledger for Mongo {
-    fn record(&self, tenant: TenantId, entry: Entry) -> StoreResult<u64> {
-        self.shared.staging.add(tenant, entry)
+    /// It is in the database then: the end of this process would lose what is not.
+    fn record(&self, tenant: TenantId, entry: Entry) -> BoxFuture<'static, StoreResult<u64>> {
+        let staging = Arc::clone(&self.shared.staging);
+        Box::pin(async move {
+            let number = staging.add(tenant, entry)?;
+            Staging::synced(staging, number).await?;
+            Ok(number)
+        })
     }
 
     fn synced(&self, number: u64) -> BoxFuture<'static, StoreResult<()>> {

@@ -214,9 +214,7 @@ impl Rows for Reading {
         Ok(rows)
     }
 
-    fn last(&self, table: Table, from: &[u8], through: &[u8]) -> StoreResult<Option<Row>> {
-        let to = [through, &[0]].concat();
-        let rows = self.read(Range { table, from: from.into(), to, most: 1, is_back: true })?;
-        Ok(rows.into_iter().next())
+    fn range_back(&self, table: Table, from: &[u8], to: &[u8], most: usize) -> StoreResult<Vec<Row>> {
+        self.read(Range { table, from: from.into(), to: to.into(), most, is_back: true })
     }
 }

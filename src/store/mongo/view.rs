@@ -13,9 +13,11 @@ use crate::clock::Micros;
 use crate::key::range::after_prefix;
 use crate::key::{KeyList, KeyRange};
 use crate::store::ledger::number_of;
-use crate::store::rows::ledger::{Entries, Place};
+use crate::store::rows::ledger::{Entries, Place, fold};
 use crate::store::rows::log::LogBack;
-use crate::store::rows::record::{Head, Header, keys_of, open_record, rid_of, unpack_history, unpack_patients};
+use crate::store::rows::record::{
+    Head, Header, OpenKeys, keys_of, open_keys, open_record, rid_of, unpack_history, unpack_patients, with_added_keys,
+};
 use crate::store::rows::scan::{Scan, damaged, run_of};
 use crate::store::rows::{Row, Rows, Table, block, erase, layout};
 use crate::store::{LogEntry, Outline, Position, Postings, Rid, Runs, StoreResult, Version, View};
@@ -125,6 +127,14 @@ impl MongoView {
     }
 
     fn scan_in(&self, type_name: &str, range: &KeyRange, backwards: bool) -> Postings<'_> {
+        let stored = |range: &KeyRange| self.stored(type_name, range, backwards);
+        if type_name == self.shared.entries.form.type_name() {
+            return self.shared.entries.scan(self.ledger(), range, backwards, stored);
+        }
+        stored(range)
+    }
+
+    fn stored(&self, type_name: &str, range: &KeyRange, backwards: bool) -> Postings<'_> {
         let (first, after) = layout::postings_range(self.tenant, GENERATION, type_name, range);
         let prefix = layout::postings_of(self.tenant, GENERATION, type_name, 0).len();
         let blocks = self.parts(Table::Index, first, after, backwards);
@@ -174,15 +184,10 @@ impl View for MongoView {
         old.map(|old| open_record(&self.shared.sealer, self.tenant, rid, unpack_history(&old)?.0)).transpose()
     }
 
-    fn expect(&self, rids: &[Rid]) -> StoreResult<()> {
+    fn currents(&self, rids: &[Rid]) -> StoreResult<Vec<Option<Version>>> {
         let resources = rids.iter().filter(|rid| rid.entry().is_none());
-        self.reading.fetch(Table::Records, resources.map(|rid| layout::current(self.tenant, *rid).to_vec()))
-    }
-
-    fn expect_ids(&self, ids: &[(&str, &str)]) -> StoreResult<()> {
-        let of_ledger = self.shared.entries.form.type_name();
-        let resources = ids.iter().filter(|(type_name, _)| *type_name != of_ledger);
-        self.reading.follow(resources.map(|(type_name, id)| layout::id(self.tenant, type_name, id)))
+        self.reading.fetch(Table::Records, resources.map(|rid| layout::current(self.tenant, *rid).to_vec()))?;
+        rids.iter().map(|rid| self.current(*rid)).collect()
     }
 
     fn oldest(&self, rid: Rid) -> StoreResult<u64> {
@@ -201,16 +206,18 @@ impl View for MongoView {
         if let Some(number) = rid.entry() {
             return self.shared.entries.keys(self.ledger(), number);
         }
-        let (record, keys) = (layout::current(self.tenant, rid), layout::keys(self.tenant, rid));
+        let keys = layout::keys(self.tenant, rid);
         if !self.reading.knows(Table::Records, &keys) {
             let wanted = self.ahead_of(rid).into_iter().chain([rid]);
-            let rows = |rid| [layout::current(self.tenant, rid).to_vec(), layout::keys(self.tenant, rid).to_vec()];
-            self.reading.fetch(Table::Records, wanted.flat_map(rows))?;
+            self.reading.fetch(Table::Records, wanted.map(|rid| layout::keys(self.tenant, rid).to_vec()))?;
         }
-        let Some(current) = self.reading.get(Table::Records, &record)? else { return Ok(None) };
-        let header = Header::unpack(&current)?.0;
-        let value = self.reading.get(Table::Records, &keys)?;
-        keys_of(&self.shared.sealer, self.tenant, rid, &header, value.as_deref().unwrap_or_default()).map(Some)
+        // What is live has a list, which says of itself all that is needed; so nothing else is read.
+        if let Some(value) = self.reading.get(Table::Records, &keys)? {
+            let OpenKeys { time, content, .. } = open_keys(&self.shared.sealer, self.tenant, rid, &value)?;
+            return Ok(Some(with_added_keys(&content, time)));
+        }
+        let Some(current) = self.current_record(rid)? else { return Ok(None) };
+        keys_of(&self.shared.sealer, self.tenant, rid, &Header::unpack(&current)?.0, &[]).map(Some)
     }
 
     fn version_keys(&self, rid: Rid, version: u64) -> StoreResult<Option<KeyList>> {
@@ -248,9 +255,16 @@ impl View for MongoView {
     }
 
     fn runs(&self, type_name: &str, key: &[u8], from: Rid) -> Runs<'_> {
+        let entries = &self.shared.entries;
+        if type_name == entries.form.type_name() && entries.is_placed(key) {
+            let found =
+                self.scan(type_name, &KeyRange::exactly(key)).map(|found| found.map(|posting| vec![posting.rid]));
+            return Box::new(found.filter(move |run| run.as_ref().map_or(true, |run| run.first() >= Some(&from))));
+        }
         let start = layout::blocks(self.tenant, GENERATION, type_name, key);
         // The block in which `from` would be has a base that is less than a span before it.
-        let first = Rid(from.0.saturating_sub(block::SPAN - 1));
+        let span = if from.entry().is_some() { fold::SPAN } else { block::SPAN };
+        let first = Rid(from.0.saturating_sub(span - 1));
         let begin = [&start[..], &first.0.to_be_bytes()].concat();
         let blocks = self.parts(Table::Index, begin, after_prefix(&start), false);
         Box::new(blocks.filter_map(move |block| block.and_then(|(key, value)| run_of(&key, &value, from)).transpose()))

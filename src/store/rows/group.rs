@@ -4,7 +4,7 @@ mod erasing;
 
 use super::erase::Erasures;
 use super::kept::KeptEdits;
-use super::ledger::{Fold, Staged, seal_staged};
+use super::ledger::{Fold, Staged, seal_row};
 use super::log::LogOfCommit;
 use super::postings::{PostingEdits, Scope};
 use super::record::{
@@ -460,7 +460,7 @@ impl<'c> Group<'c> {
         self.kept.write_to(&mut writes);
         for Staged { tenant, entry, row } in staged {
             let row = row.unwrap_or_default();
-            writes.put(Table::History, layout::staged(row), seal_staged(self.sealer, *tenant, row, entry)?);
+            writes.put(Table::History, layout::staged(row), seal_row(self.sealer, *tenant, row, entry)?);
         }
         if let Some(fold) = self.fold {
             fold.write_to(&mut writes);

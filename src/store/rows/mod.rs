@@ -39,8 +39,8 @@ pub(in crate::store) trait Rows {
     fn get(&self, table: Table, key: &[u8]) -> StoreResult<Option<Vec<u8>>>;
     /// The first rows from `from` on and before `to`, ascending, at most `most`.
     fn range(&self, table: Table, from: &[u8], to: &[u8], most: usize) -> StoreResult<Vec<Row>>;
-    /// The last row from `from` on up to `through`, that one included.
-    fn last(&self, table: Table, from: &[u8], through: &[u8]) -> StoreResult<Option<Row>>;
+    /// The last rows of those, descending.
+    fn range_back(&self, table: Table, from: &[u8], to: &[u8], most: usize) -> StoreResult<Vec<Row>>;
 }
 
 /// What is written at once: the last write of a row counts.

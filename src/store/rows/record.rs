@@ -223,25 +223,31 @@ pub(in crate::store) fn seal_keys(
     time: Micros,
     packed: &[u8],
 ) -> StoreResult<Vec<u8>> {
-    let mut out = Vec::with_capacity(10 + packed.len() + crate::store::seal::OVERHEAD);
+    let mut out = Vec::with_capacity(18 + packed.len() + crate::store::seal::OVERHEAD);
     varint::push(version, &mut out);
+    out.extend_from_slice(&time.0.to_be_bytes());
     sealer.seal(keys_place(tenant, rid, version), time, packed, &mut out)?;
     Ok(out)
 }
 
-/// Opens a key list as it was given to the commit: without the keys that the commit adds.
-pub(in crate::store) fn open_keys(
-    sealer: &Sealer,
-    tenant: TenantId,
-    rid: Rid,
-    value: &[u8],
-) -> StoreResult<(u64, KeyList)> {
+/// A key list as it was given to the commit, without the keys that the commit adds, and of which version it is.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::store) struct OpenKeys {
+    pub version: u64,
+    pub time: Micros,
+    pub content: KeyList,
+}
+
+/// Opens a key list.
+pub(in crate::store) fn open_keys(sealer: &Sealer, tenant: TenantId, rid: Rid, value: &[u8]) -> StoreResult<OpenKeys> {
     let damaged = || StoreError::Damaged("a key list".into());
     let mut text = value;
     let version = varint::take(&mut text).ok_or_else(damaged)?;
+    let (time, text) = text.split_first_chunk::<8>().ok_or_else(damaged)?;
     let header = value.get(..value.len() - text.len()).unwrap_or_default();
     let packed = sealer.open(keys_place(tenant, rid, version), header, text)?;
-    Ok((version, unpack_keys(&packed).ok_or_else(damaged)?))
+    let content = unpack_keys(&packed).ok_or_else(damaged)?;
+    Ok(OpenKeys { version, time: Micros(i64::from_be_bytes(*time)), content })
 }
 
 /// All keys of a live version: those of its content and those that the commit added.
@@ -282,11 +288,11 @@ pub(in crate::store) fn keys_of(
     if header.body.is_none() {
         return Ok(KeyList::default());
     }
-    let (version, content) = open_keys(sealer, tenant, rid, value)?;
-    if version != header.version {
+    let OpenKeys { version, time, content } = open_keys(sealer, tenant, rid, value)?;
+    if (version, time) != (header.version, header.time) {
         return Err(StoreError::Damaged("a key list belongs to another version than the record".into()));
     }
-    Ok(with_added_keys(&content, header.time))
+    Ok(with_added_keys(&content, time))
 }
 
 #[cfg(test)]
@@ -321,8 +327,9 @@ mod tests {
     fn key_lists_come_back() {
         let sealer = Sealer::new(&[3; 32]).unwrap();
         let keys = KeyList::new([&b"code\0abc"[..], b"code\0abd", b"", b"x"].map(Into::into).to_vec());
-        let value = seal_keys(&sealer, TenantId(1), Rid(2), 5, Micros(0), &pack_keys(&keys)).unwrap();
-        assert_eq!(open_keys(&sealer, TenantId(1), Rid(2), &value).unwrap(), (5, keys));
+        let value = seal_keys(&sealer, TenantId(1), Rid(2), 5, Micros(-7), &pack_keys(&keys)).unwrap();
+        let opened = OpenKeys { version: 5, time: Micros(-7), content: keys };
+        assert_eq!(open_keys(&sealer, TenantId(1), Rid(2), &value).unwrap(), opened);
     }
 
     #[test]

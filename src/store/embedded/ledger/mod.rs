@@ -2,7 +2,7 @@
 //! after (`crate::store::ledger`).
 //!
 //! An entry of a commit is staged as a row in the commit's own batch, and so is there exactly if the commit is. Any other is
-//! appended to a file, which costs a request a few microseconds; a thread syncs the file every [`SYNC_EVERY`]. Another folds what is
+//! appended to a file, together with others that come at the same time; a thread syncs the file every [`SYNC_EVERY`]. Another folds what is
 //! staged: it makes blocks and postings of it, and has the committer write them and remove what was staged in one batch. It is the
 //! only one that makes the chain longer.
 //!
@@ -15,13 +15,15 @@
 //! | history, tenant `u32::MAX`, `y` | the last entry of the files that is folded |
 
 mod check;
+mod staged;
 mod staging;
 
 pub(super) use check::Walk;
-pub(super) use staging::{Staging, next_row};
+pub(super) use staged::next_row;
+pub(super) use staging::Staging;
 
 use super::Shared;
-use super::tables::failed;
+use super::tables::row;
 use crate::store::ledger::Block;
 use crate::store::rows::group::Prepared;
 use crate::store::rows::ledger::{Fold, block_of};
@@ -66,7 +68,7 @@ fn fail(shared: &Shared, error: &StoreError) {
 /// Folds all that is staged.
 fn fold_all(shared: &Shared) -> StoreResult<()> {
     let unfolded = shared.staging.take();
-    let through = unfolded.number;
+    let through = unfolded.ticket;
     let fold = Arc::new(Fold::of(&*shared.tables, &shared.sealer, &*shared.entries.form, unfolded)?);
     while let Err(error) = commit(shared, &fold) {
         tracing::warn!(%error, "the ledger waits for the disk");
@@ -101,8 +103,5 @@ pub(super) fn blocks(
     tenant: TenantId,
     is_open: bool,
 ) -> impl Iterator<Item = StoreResult<Block>> + Send + use<'_> {
-    stored.map(move |block| {
-        let (key, bytes) = block.into_inner().map_err(|error| failed(&error))?;
-        Ok(block_of((key.to_vec(), bytes.to_vec()), sealer, tenant, is_open))
-    })
+    stored.map(move |block| Ok(block_of(row(block)?, sealer, tenant, is_open)))
 }

@@ -3,22 +3,25 @@
 use super::{Staged, Unfolded, head};
 use crate::clock::Micros;
 use crate::key::KeyList;
-use crate::key::last_updated::{ALL, last_updated_key};
+use crate::key::last_updated::ALL;
 use crate::store::ledger::{BlockHeader, Entry, Form, Head, PartKeys, hash_of};
 use crate::store::rows::postings::{PostingEdits, Scope, Write};
 use crate::store::rows::record::Head as TenantHead;
-use crate::store::rows::{Rows, Table, Writes, block as posting_block, layout, varint};
+use crate::store::rows::{Rows, Table, Writes, layout, varint};
 use crate::store::seal::{Place, Purpose, Sealer};
 use crate::store::{Rid, StoreError, StoreResult};
 use crate::tenant::TenantId;
 use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use zstd::bulk::Compressor as Packer;
 
 /// Entries of one block: one that is read costs all of its block.
 const BLOCK: usize = 64;
-/// Blocks whose postings are gathered together: about as many numbers as have one base, so that what is gathered stays small.
-const RUN: usize = 8;
+/// Blocks whose postings are gathered together.
+const RUN: usize = 64;
+/// How many numbers have one base: a patient whose record is read often is then one row for many entries.
+pub(in crate::store) const SPAN: u64 = 4096;
 /// zstd's level for blocks.
 const LEVEL: i32 = 1;
 
@@ -49,15 +52,17 @@ impl Fold {
             fold.rows.extend(row);
             tenants.entry(tenant.0).or_default().push(entry);
         }
+        let mut packer = Packer::new(LEVEL).map_err(|error| StoreError::Io(error.to_string()))?;
         for (tenant, entries) in tenants {
             let tenant = TenantId(tenant);
             let mut head = head(rows, tenant)?;
+            let entries = in_order(entries, last_time(rows, tenant, head)?);
             let scope = (tenant, generation(rows, tenant)?);
             for run in entries.chunks(RUN * BLOCK) {
                 let mut index = Index::new(form, scope, head.next);
                 for block in run.chunks(BLOCK) {
                     let count = index.add(head.next, block)?;
-                    let bytes = seal(sealer, tenant, head, count, block)?;
+                    let bytes = seal(sealer, &mut packer, (tenant, head, count), block)?;
                     let hash = hash_of(tenant, &bytes);
                     fold.history.push((layout::ledger(tenant, head.next), bytes));
                     head = Head { next: head.next + u64::from(count), hash };
@@ -98,7 +103,24 @@ fn generation(rows: &dyn Rows, tenant: TenantId) -> StoreResult<u16> {
     Ok(stored.map_or(Ok(TenantHead::FIRST), |bytes| TenantHead::unpack(&bytes))?.generation)
 }
 
-/// A list of keys and the parts that have it.
+/// The time of the last entry of a chain that has come this far.
+fn last_time(rows: &dyn Rows, tenant: TenantId, head: Head) -> StoreResult<Micros> {
+    let (first, after) = (layout::all_ledger(tenant), layout::ledger(tenant, head.next));
+    let last = rows.range_back(Table::History, &first, &after, 1)?;
+    let Some((_, last)) = last.first() else { return Ok(Micros(i64::MIN)) };
+    Ok(BlockHeader::unpack(last)?.0.through)
+}
+
+/// Entries in the order of their times, none of them before this one: what was recorded by several at once comes in nearly that order.
+fn in_order(mut entries: Vec<Entry>, last: Micros) -> Vec<Entry> {
+    entries.sort_by_key(|entry| entry.time);
+    for entry in entries.iter_mut().take_while(|entry| entry.time < last) {
+        entry.time = last;
+    }
+    entries
+}
+
+/// A list of keys, and the parts that have it.
 type Sharing = (Arc<KeyList>, Vec<Rid>);
 
 /// The postings of a run of entries. None of them is in a block of postings that is stored: the numbers of the run have bases of their
@@ -129,10 +151,10 @@ impl<'f> Index<'f> {
     pub(in crate::store) fn add(&mut self, next: u64, entries: &[Entry]) -> StoreResult<u32> {
         let mut number = next;
         for entry in entries {
-            for PartKeys { shared, own } in self.form.all_keys(number, entry)? {
-                let (rid, base) = (Rid::of_entry(number), number - (number - self.first) % posting_block::SPAN);
+            for PartKeys { shared, own } in self.form.all_keys(entry)? {
+                let (rid, base) = (Rid::of_entry(number), number - (number - self.first) % SPAN);
                 let scope = self.scope(Rid::of_entry(base));
-                for key in own.iter().chain([&last_updated_key(entry.time)]) {
+                for key in &own {
                     self.edits.add_all(scope, key, &[rid]);
                 }
                 let sharing = self.sharing.entry((scope.base, Arc::as_ptr(&shared)));
@@ -159,18 +181,24 @@ const fn place(tenant: TenantId, first: u64) -> Place {
     Place { purpose: Purpose::Ledger, tenant, rid: Rid::of_entry(first), version: 0 }
 }
 
-fn seal(sealer: &Sealer, tenant: TenantId, head: Head, count: u32, entries: &[Entry]) -> StoreResult<Vec<u8>> {
-    let mut bytes = BlockHeader { first: head.next, count, before: head.hash }.pack();
+fn seal(
+    sealer: &Sealer,
+    packer: &mut Packer<'_>,
+    (tenant, head, count): (TenantId, Head, u32),
+    entries: &[Entry],
+) -> StoreResult<Vec<u8>> {
+    let time = |entry: Option<&Entry>| entry.map_or(Micros(0), |entry| entry.time);
+    let (from, through) = (time(entries.first()), time(entries.last()));
+    let mut bytes = BlockHeader { first: head.next, count, from, through, before: head.hash }.pack();
     let mut plain = Vec::new();
     for entry in entries {
         plain.extend_from_slice(&entry.time.0.to_be_bytes());
         varint::push_bytes(&entry.bytes, &mut plain);
     }
-    let packed = zstd::bulk::compress(&plain, LEVEL).map_err(|error| StoreError::Io(error.to_string()))?;
+    let packed = packer.compress(&plain).map_err(|error| StoreError::Io(error.to_string()))?;
     let mut sealed = u32::try_from(plain.len()).unwrap_or(u32::MAX).to_be_bytes().to_vec();
     sealed.extend_from_slice(&packed);
-    let time = entries.first().map_or(Micros(0), |entry| entry.time);
-    sealer.seal(place(tenant, head.next), time, &sealed, &mut bytes)?;
+    sealer.seal(place(tenant, head.next), from, &sealed, &mut bytes)?;
     Ok(bytes)
 }
 

@@ -2,6 +2,7 @@
 
 use super::fold;
 use crate::key::KeyList;
+use crate::key::range::after_prefix;
 use crate::store::body::Body;
 use crate::store::ledger::{Block, Entry, Form, Head, id_of};
 use crate::store::rows::record::with_added_keys;
@@ -23,13 +24,18 @@ pub(in crate::store) fn head(rows: &dyn Rows, tenant: TenantId) -> StoreResult<H
 
 /// A block of a chain, by its row; with its entries where `is_open`.
 pub(in crate::store) fn block_of((key, bytes): Row, sealer: &Sealer, tenant: TenantId, is_open: bool) -> Block {
-    let place = key.last_chunk::<8>().map_or(u64::MAX, |bytes| u64::from_be_bytes(*bytes));
+    let place = number_of(&key);
     let entries = if is_open { fold::open(sealer, tenant, place, &bytes) } else { Ok(Vec::new()) };
     Block { bytes, place, entries }
 }
 
+/// Under which number a block stands.
+pub(in crate::store) fn number_of(key: &[u8]) -> u64 {
+    key.last_chunk::<8>().map_or(u64::MAX, |bytes| u64::from_be_bytes(*bytes))
+}
+
 /// The entries of a block, each with its first number.
-type Opened = Arc<Vec<(u64, Entry)>>;
+pub(in crate::store) type Opened = Arc<Vec<(u64, Entry)>>;
 
 /// Entries as resources.
 pub(in crate::store) struct Entries {
@@ -74,7 +80,28 @@ impl Entries {
 
     /// Whether there is one with this number.
     pub(in crate::store) fn is_there(place: Place<'_>, number: u64) -> StoreResult<bool> {
-        Ok(number < head(place.rows, place.tenant)?.next)
+        Ok(number < Self::count(place)?)
+    }
+
+    /// How many numbers the entries take.
+    pub(in crate::store) fn count(place: Place<'_>) -> StoreResult<u64> {
+        Ok(head(place.rows, place.tenant)?.next)
+    }
+
+    /// The block in which an entry is, with its number: that of its first entry.
+    pub(in crate::store) fn block(place: Place<'_>, number: u64) -> StoreResult<Option<(u64, Vec<u8>)>> {
+        let Place { rows, tenant, .. } = place;
+        let (start, after) = (layout::all_ledger(tenant), after_prefix(&layout::ledger(tenant, number)));
+        let block = rows.range_back(Table::History, &start, &after, 1)?.pop();
+        Ok(block.map(|(key, bytes)| (number_of(&key), bytes)))
+    }
+
+    /// The entries of a block, each with its first number.
+    pub(in crate::store) fn open(&self, place: Place<'_>, first: u64, block: &[u8]) -> StoreResult<Opened> {
+        let Place { sealer, tenant, .. } = place;
+        self.open.get_or_insert_with(&(tenant, first), || {
+            self.numbered(first, fold::open(sealer, tenant, first, block)?).map(Arc::new)
+        })
     }
 
     fn with<T>(
@@ -86,14 +113,9 @@ impl Entries {
         if !Self::is_there(place, number)? {
             return Ok(None);
         }
-        let Place { rows, sealer, tenant } = place;
-        let (start, end) = (layout::all_ledger(tenant), layout::ledger(tenant, number));
         let missing = || StoreError::Damaged("an entry of the ledger is missing".into());
-        let (key, bytes) = rows.last(Table::History, &start, &end)?.ok_or_else(missing)?;
-        let first = key.last_chunk::<8>().map_or(u64::MAX, |bytes| u64::from_be_bytes(*bytes));
-        let entries = self.open.get_or_insert_with(&(tenant, first), || {
-            self.numbered(first, fold::open(sealer, tenant, first, &bytes)?).map(Arc::new)
-        })?;
+        let (first, block) = Self::block(place, number)?.ok_or_else(missing)?;
+        let entries = self.open(place, first, &block)?;
         let at = entries.partition_point(|(own, _)| *own <= number).checked_sub(1).ok_or_else(missing)?;
         let (own, entry) = entries.get(at).ok_or_else(missing)?;
         let part = u32::try_from(number - own).map_err(|_| missing())?;

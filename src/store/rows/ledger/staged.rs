@@ -22,6 +22,8 @@ pub(in crate::store) struct Unfolded {
     pub entries: Vec<Staged>,
     /// The last number among them of one that is in no row; 0 for none.
     pub number: u64,
+    /// The last ticket among them, where tickets are given.
+    pub ticket: u64,
 }
 
 /// Where a staged entry belongs.
@@ -30,12 +32,7 @@ pub(in crate::store) const fn staged_place(tenant: TenantId, number: u64) -> Pla
 }
 
 /// The value of a row.
-pub(in crate::store) fn seal_staged(
-    sealer: &Sealer,
-    tenant: TenantId,
-    row: u64,
-    entry: &Entry,
-) -> StoreResult<Vec<u8>> {
+pub(in crate::store) fn seal_row(sealer: &Sealer, tenant: TenantId, row: u64, entry: &Entry) -> StoreResult<Vec<u8>> {
     let mut out = Vec::with_capacity(24 + entry.bytes.len() + crate::store::seal::OVERHEAD);
     varint::push(u64::from(tenant.0), &mut out);
     out.extend_from_slice(&entry.time.0.to_be_bytes());
