@@ -29,6 +29,7 @@ mod lastn;
 mod limits;
 mod meta;
 mod oauth;
+mod outage;
 mod package;
 mod patch;
 mod purge;
