@@ -201,7 +201,10 @@ fn both_stores_answer_the_same() {
     for seed in first..first + 2 {
         let Some(address) = new_database() else { return };
         let clocks = [Arc::new(SetByHand::default()), Arc::new(SetByHand::default())];
-        let settings = |config: &mut Config| config.public_url = Some(PUBLIC.into());
+        let settings = |config: &mut Config| {
+            config.public_url = Some(PUBLIC.into());
+            config.limits.request_timeout_ms = 110_000;
+        };
         for clock in &clocks {
             clock.set(0);
         }

@@ -8,11 +8,13 @@ use pharos::store::{Backend, StoreError};
 use pharos::tenant::TenantId;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 fn open(address: &str, folder: &Path) -> Result<Mongo, StoreError> {
-    Mongo::open(Options::at(address, folder.join("key")), Arc::new(SystemClock))
+    // The stand-in takes its time for thousands of changes, above all on a busy machine.
+    let options = Options { patience: Duration::from_mins(3), ..Options::at(address, folder.join("key")) };
+    Mongo::open(options, Arc::new(SystemClock))
 }
 
 /// A new database and the store on it, with its key in the folder.

@@ -150,8 +150,13 @@ impl Failed {
 }
 
 impl From<StoreError> for Failed {
+    /// What has become an error of the store is as transient as it was.
     fn from(error: StoreError) -> Self {
-        Self::other(error.to_string())
+        match error {
+            StoreError::Unreachable(text) => Self { meaning: Meaning::Unreachable, text },
+            StoreError::OutcomeUnknown(text) => Self { meaning: Meaning::Unknown, text },
+            other => Self::other(other.to_string()),
+        }
     }
 }
 
