@@ -3,7 +3,6 @@
 use super::App;
 use crate::audit::{Event, Record};
 use crate::auth::agent::Agent;
-use crate::auth::grant::Grant;
 use crate::error::Result;
 use crate::jobs::{Job, State as JobState};
 use crate::retention::{compaction, hold, tenant as erasure};
@@ -80,7 +79,7 @@ impl App {
         if self.store().keyring().is_none() {
             return Ok(());
         }
-        self.store().destroy(&Grant::unrestricted(tenant.id())).await?;
+        self.destroy(tenant.id()).await?;
         self.jobs.submit_only(TenantId::DEFAULT, compaction::KIND).await
     }
 
@@ -97,7 +96,7 @@ impl App {
                 continue;
             }
             if is_destroyed {
-                self.store().destroy(&Grant::unrestricted(tenant.id())).await?;
+                self.destroy(tenant.id()).await?;
                 continue;
             }
             match self.erasure_of(tenant)?.map(|job| job.state) {
