@@ -16,12 +16,13 @@ use crate::clock::{Clock, Micros};
 use crate::config::{Config, TrustedIssuer};
 use crate::error::{Category, Error, Result};
 use crate::fhir::definitions::r4;
-use crate::interaction::Context;
 use crate::interaction::call::Call;
 use crate::interaction::conformance::{Conformances, KeyMaking};
 use crate::interaction::consenting;
 use crate::interaction::cursor::Cursors;
+use crate::interaction::{Context, Contexts};
 use crate::jobs::{Commits, Jobs, Schedule, Work};
+use crate::operation::import::work::Import;
 use crate::retention::compaction::Compaction;
 use crate::retention::enforce::{self, Enforce};
 use crate::retention::hold::Holds;
@@ -31,8 +32,8 @@ use crate::search::{Compiler, Limits, Options};
 use crate::store::{Commit, Store};
 use crate::tenant::TenantId;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 /// The server without its network side.
@@ -51,8 +52,8 @@ pub struct App {
     clock: Arc<dyn Clock>,
     limits: Arc<crate::config::Limits>,
     base: Arc<str>,
-    cursors: Arc<Cursors>,
     conformances: Arc<Conformances>,
+    contexts: Contexts,
     clients: Rates,
     tenants: Rates,
     registrations: Rates,
@@ -93,10 +94,46 @@ impl App {
         let signer = Signer::new(&secrets.checkpoints).map_err(Error::internal)?;
         let ledger = Ledger::new(&config.audit, config.insecure_open, store.clone(), Arc::clone(&clock), signer);
         let exports = Arc::new(Exports::new(&config.bulk, config.exports_path()));
-        let jobs = Arc::new(jobs(&config, &store, &clock, &conformances, (&exports, ledger.is_kept()))?);
+        let ledger = Arc::new(ledger);
+        let own_jobs: Arc<OnceLock<Weak<Jobs>>> = Arc::default();
+        let contexts: Contexts = {
+            let (store, clock, limits, base) =
+                (store.clone(), Arc::clone(&clock), Arc::clone(&limits), Arc::clone(&base));
+            let (conformances, ledger, exports) =
+                (Arc::clone(&conformances), Arc::clone(&ledger), Arc::clone(&exports));
+            let (check_references, consent_defaults) = (config.check_references, consenting::defaults(&config.consent));
+            let auth = (!config.insecure_open).then(|| Arc::clone(&auth));
+            let own_jobs = Arc::clone(&own_jobs);
+            Arc::new(move |grant: Grant, trail: Arc<Trail>| {
+                let jobs = own_jobs.get().and_then(Weak::upgrade);
+                let context = Context {
+                    store: store.clone(),
+                    clock: Arc::clone(&clock),
+                    limits: Arc::clone(&limits),
+                    base: Arc::clone(&base),
+                    cursors: Arc::clone(&cursors),
+                    conformance: conformances.of(grant.tenant())?,
+                    conformances: Arc::clone(&conformances),
+                    check_references,
+                    consent_defaults,
+                    auth: auth.clone(),
+                    grant,
+                    trail,
+                    ledger: Arc::clone(&ledger),
+                    jobs: jobs.ok_or_else(|| Error::unavailable("The server is stopping.", "stopping"))?,
+                    exports: Arc::clone(&exports),
+                };
+                Ok(Context { grant: consenting::grant(&context)?, ..context })
+            })
+        };
+        let jobs = jobs(&config, &store, &clock, &conformances, (&exports, ledger.is_kept(), &contexts))?;
+        let jobs = Arc::new(jobs);
+        // Not an Arc: the jobs hold the contexts.
+        own_jobs.get_or_init(|| Arc::downgrade(&jobs));
         Ok(Self {
-            ledger: Arc::new(ledger),
+            ledger,
             jobs,
+            contexts,
             exports,
             clients: Rates::per_second(limits.client_requests_per_s),
             tenants: Rates::per_second(limits.tenant_requests_per_s),
@@ -107,7 +144,6 @@ impl App {
             clock,
             limits,
             base,
-            cursors,
             conformances,
             stopping: AtomicBool::new(false),
         })
@@ -263,24 +299,7 @@ impl App {
     /// # Errors
     /// When the store fails.
     pub fn context(&self, grant: Grant, trail: Arc<Trail>) -> Result<Context> {
-        let context = Context {
-            store: self.store.clone(),
-            clock: Arc::clone(&self.clock),
-            limits: Arc::clone(&self.limits),
-            base: Arc::clone(&self.base),
-            cursors: Arc::clone(&self.cursors),
-            conformance: self.conformances.of(grant.tenant())?,
-            conformances: Arc::clone(&self.conformances),
-            check_references: self.config.check_references,
-            consent_defaults: consenting::defaults(&self.config.consent),
-            auth: (!self.config.insecure_open).then(|| Arc::clone(&self.auth)),
-            grant,
-            trail,
-            ledger: Arc::clone(&self.ledger),
-            jobs: Arc::clone(&self.jobs),
-            exports: Arc::clone(&self.exports),
-        };
-        Ok(Context { grant: consenting::grant(&context)?, ..context })
+        (self.contexts)(grant, trail)
     }
 
     /// The door to data.
@@ -340,7 +359,7 @@ fn jobs(
     store: &Store,
     clock: &Arc<dyn Clock>,
     conformances: &Arc<Conformances>,
-    (exports, is_recorded): (&Arc<Exports>, bool),
+    (exports, is_recorded, contexts): (&Arc<Exports>, bool, &Contexts),
 ) -> Result<Jobs> {
     let settings = &config.retention;
     let rules = Rules::new(settings.rules.clone())
@@ -352,7 +371,9 @@ fn jobs(
     }
     let enforce = Enforce { rules: Arc::new(rules), archive_folder: settings.archive_folder.clone() };
     let export = Export { exports: Arc::clone(exports) };
-    let works: Vec<Box<dyn Work>> = vec![Box::new(enforce), Box::new(Purge), Box::new(Compaction), Box::new(export)];
+    let import = Import { exports: Arc::clone(exports), contexts: Arc::clone(contexts) };
+    let works: Vec<Box<dyn Work>> =
+        vec![Box::new(enforce), Box::new(Purge), Box::new(Compaction), Box::new(export), Box::new(import)];
     let conformances = Arc::clone(conformances);
     let commits: Commits = Box::new(move |grant, commit| {
         let conformances = Arc::clone(&conformances);

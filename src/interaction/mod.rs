@@ -84,6 +84,9 @@ pub struct Context {
     pub exports: Arc<Exports>,
 }
 
+/// Makes what an interaction under a grant works with, which leaves a trail.
+pub type Contexts = Arc<dyn Fn(Grant, Arc<Trail>) -> Result<Context> + Send + Sync>;
+
 /// `Prefer: return=`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Return {
@@ -112,7 +115,7 @@ pub struct Request<'a> {
     pub respond_async: bool,
     /// What happens to unknown search parameters.
     pub handling: Handling,
-    /// The body: a resource, or the array of a JSON Patch.
+    /// The body: a resource, the array of a JSON Patch, or the text of NDJSON.
     pub body: Option<Value<'a>>,
     /// `X-Provenance`: stored in the same commit.
     pub provenance: Option<Value<'a>>,
