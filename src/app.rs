@@ -16,11 +16,12 @@ use crate::clock::{Clock, Micros};
 use crate::config::{Config, TrustedIssuer};
 use crate::error::{Category, Error, Result};
 use crate::fhir::definitions::r4;
+use crate::interaction::Context;
 use crate::interaction::call::Call;
 use crate::interaction::conformance::{Conformances, KeyMaking};
 use crate::interaction::consenting;
+use crate::interaction::contexts::Contexts;
 use crate::interaction::cursor::Cursors;
-use crate::interaction::{Context, Contexts};
 use crate::jobs::{Commits, Jobs, Schedule, Work};
 use crate::operation::import::work::Import;
 use crate::retention::compaction::Compaction;
@@ -33,7 +34,7 @@ use crate::store::{Commit, Store};
 use crate::tenant::TenantId;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// The server without its network side.
@@ -50,10 +51,9 @@ pub struct App {
     pub exports: Arc<Exports>,
     store: Store,
     clock: Arc<dyn Clock>,
-    limits: Arc<crate::config::Limits>,
     base: Arc<str>,
     conformances: Arc<Conformances>,
-    contexts: Contexts,
+    contexts: Arc<Contexts>,
     clients: Rates,
     tenants: Rates,
     registrations: Rates,
@@ -95,41 +95,22 @@ impl App {
         let ledger = Ledger::new(&config.audit, config.insecure_open, store.clone(), Arc::clone(&clock), signer);
         let exports = Arc::new(Exports::new(&config.bulk, config.exports_path()));
         let ledger = Arc::new(ledger);
-        let own_jobs: Arc<OnceLock<Weak<Jobs>>> = Arc::default();
-        let contexts: Contexts = {
-            let (store, clock, limits, base) =
-                (store.clone(), Arc::clone(&clock), Arc::clone(&limits), Arc::clone(&base));
-            let (conformances, ledger, exports) =
-                (Arc::clone(&conformances), Arc::clone(&ledger), Arc::clone(&exports));
-            let (check_references, consent_defaults) = (config.check_references, consenting::defaults(&config.consent));
-            let auth = (!config.insecure_open).then(|| Arc::clone(&auth));
-            let own_jobs = Arc::clone(&own_jobs);
-            Arc::new(move |grant: Grant, trail: Arc<Trail>| {
-                let jobs = own_jobs.get().and_then(Weak::upgrade);
-                let context = Context {
-                    store: store.clone(),
-                    clock: Arc::clone(&clock),
-                    limits: Arc::clone(&limits),
-                    base: Arc::clone(&base),
-                    cursors: Arc::clone(&cursors),
-                    conformance: conformances.of(grant.tenant())?,
-                    conformances: Arc::clone(&conformances),
-                    check_references,
-                    consent_defaults,
-                    auth: auth.clone(),
-                    grant,
-                    trail,
-                    ledger: Arc::clone(&ledger),
-                    jobs: jobs.ok_or_else(|| Error::unavailable("The server is stopping.", "stopping"))?,
-                    exports: Arc::clone(&exports),
-                };
-                Ok(Context { grant: consenting::grant(&context)?, ..context })
-            })
-        };
-        let jobs = jobs(&config, &store, &clock, &conformances, (&exports, ledger.is_kept(), &contexts))?;
-        let jobs = Arc::new(jobs);
-        // Not an Arc: the jobs hold the contexts.
-        own_jobs.get_or_init(|| Arc::downgrade(&jobs));
+        let contexts = Arc::new(Contexts {
+            store: store.clone(),
+            clock: Arc::clone(&clock),
+            limits: Arc::clone(&limits),
+            base: Arc::clone(&base),
+            cursors,
+            conformances: Arc::clone(&conformances),
+            check_references: config.check_references,
+            consent_defaults: consenting::defaults(&config.consent),
+            auth: (!config.insecure_open).then(|| Arc::clone(&auth)),
+            ledger: Arc::clone(&ledger),
+            exports: Arc::clone(&exports),
+            jobs: OnceLock::new(),
+        });
+        let jobs = Arc::new(jobs(&config, &store, &clock, &conformances, (ledger.is_kept(), &contexts))?);
+        contexts.jobs.get_or_init(|| Arc::downgrade(&jobs));
         Ok(Self {
             ledger,
             jobs,
@@ -142,7 +123,6 @@ impl App {
             auth,
             store,
             clock,
-            limits,
             base,
             conformances,
             stopping: AtomicBool::new(false),
@@ -299,7 +279,7 @@ impl App {
     /// # Errors
     /// When the store fails.
     pub fn context(&self, grant: Grant, trail: Arc<Trail>) -> Result<Context> {
-        (self.contexts)(grant, trail)
+        self.contexts.of(grant, trail)
     }
 
     /// The door to data.
@@ -359,7 +339,7 @@ fn jobs(
     store: &Store,
     clock: &Arc<dyn Clock>,
     conformances: &Arc<Conformances>,
-    (exports, is_recorded, contexts): (&Arc<Exports>, bool, &Contexts),
+    (is_recorded, contexts): (bool, &Arc<Contexts>),
 ) -> Result<Jobs> {
     let settings = &config.retention;
     let rules = Rules::new(settings.rules.clone())
@@ -370,6 +350,7 @@ fn jobs(
         schedules.push(Schedule { kind: enforce::KIND, every_s: settings.interval_s, parameters });
     }
     let enforce = Enforce { rules: Arc::new(rules), archive_folder: settings.archive_folder.clone() };
+    let exports = &contexts.exports;
     let export = Export { exports: Arc::clone(exports) };
     let import = Import { exports: Arc::clone(exports), contexts: Arc::clone(contexts) };
     let works: Vec<Box<dyn Work>> =

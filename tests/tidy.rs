@@ -40,11 +40,12 @@ const LAYERS: &[&[&str]] = &[
 ];
 
 /// Files of `src/interaction` and `src/operation` that several interactions share, and that are none themselves.
-const PLUMBING: [&str; 11] = [
+const PLUMBING: [&str; 12] = [
     "call",
     "condition",
     "conformance",
     "consenting",
+    "contexts",
     "criteria",
     "cursor",
     "parameters",

@@ -37,7 +37,7 @@ impl Delegation {
             "system/*.cruds".to_owned()
         } else {
             let types = definitions::r4().resource_types().iter();
-            types.filter_map(|name| of_type(name)).collect::<Vec<_>>().join(" ")
+            types.filter_map(of_type).collect::<Vec<_>>().join(" ")
         };
         Some(Self { scopes, recipient: grant.recipient().map(|recipient| (**recipient).clone()) })
     }

@@ -143,27 +143,43 @@ pub fn asked(job: &Job) -> Result<Asked> {
     serde_json::from_value(job.parameters.clone()).map_err(Error::internal)
 }
 
+/// What a manifest tells of an input, or of a file of errors.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Told<'t> {
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    type_name: Option<&'t str>,
+    count: u64,
+    /// How many of them were there already.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unchanged: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    input_url: Option<&'t str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    url: Option<String>,
+}
+
 /// The manifest. `folder` is the URL of the job, below which its files are.
 #[must_use]
 pub fn manifest(asked: &Asked, job: &Job, report: &Report, folder: &str) -> Value {
     let (mut output, mut error) = (Vec::new(), Vec::new());
     for (input, outcome) in asked.inputs.iter().zip(&report.inputs) {
-        let mut told = json!({ "count": outcome.stored + outcome.unchanged, "unchanged": outcome.unchanged });
-        if let Some(type_name) = &input.type_name {
-            told["type"] = json!(type_name);
-        }
-        if let Some(url) = &input.url {
-            told["inputUrl"] = json!(url);
-        }
-        output.push(told);
-        for file in &outcome.files {
-            let mut told =
-                json!({ "type": file.type_name, "count": file.count, "url": format!("{folder}/{}", file.name) });
-            if let Some(url) = &input.url {
-                told["inputUrl"] = json!(url);
-            }
-            error.push(told);
-        }
+        let count = outcome.stored + outcome.unchanged;
+        output.push(Told {
+            type_name: input.type_name.as_deref(),
+            count,
+            unchanged: Some(outcome.unchanged),
+            input_url: input.url.as_deref(),
+            url: None,
+        });
+        let of_errors = |file: &'_ File| Told {
+            type_name: Some("OperationOutcome"),
+            count: file.count,
+            unchanged: None,
+            input_url: input.url.as_deref(),
+            url: Some(format!("{folder}/{}", file.name)),
+        };
+        error.extend(outcome.files.iter().map(of_errors));
     }
     json!({
         "transactionTime": Micros(job.created).to_instant(),

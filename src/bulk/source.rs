@@ -105,12 +105,15 @@ impl Reading {
     }
 }
 
+type Key = (TenantId, Box<str>);
+
 /// The sources of the imports that this process works at.
 pub struct Sources {
     fetcher: Fetcher,
     bytes: u64,
     free_floor: u64,
-    under_way: Mutex<FxHashMap<(TenantId, Box<str>), Arc<Reading>>>,
+    /// By tenant and job.
+    under_way: Mutex<FxHashMap<Key, Arc<Reading>>>,
 }
 
 impl Sources {
@@ -154,13 +157,12 @@ impl Sources {
         let key = (place.grant.tenant(), place.job.clone());
         let reading = {
             let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-            match under_way.get(&key).filter(|reading| reading.nth == wanted.nth) {
-                Some(reading) => Arc::clone(reading),
-                None => {
-                    let reading = self.begin(place, wanted, is_wanted)?;
-                    under_way.insert(key.clone(), Arc::clone(&reading));
-                    reading
-                }
+            if let Some(reading) = under_way.get(&key).filter(|reading| reading.nth == wanted.nth) {
+                Arc::clone(reading)
+            } else {
+                let reading = self.begin(place, wanted, is_wanted)?;
+                under_way.insert(key.clone(), Arc::clone(&reading));
+                reading
             }
         };
         let is_as_before = |inner: &mut Inner| inner.end.is_none() && inner.seen == wanted.seen;
@@ -177,7 +179,7 @@ impl Sources {
         }
     }
 
-    fn forget(&self, key: &(TenantId, Box<str>), reading: &Arc<Reading>) {
+    fn forget(&self, key: &Key, reading: &Arc<Reading>) {
         let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
         if under_way.get(key).is_some_and(|known| Arc::ptr_eq(known, reading)) {
             under_way.remove(key);

@@ -7,6 +7,7 @@ pub mod capabilities;
 pub mod condition;
 pub mod conformance;
 pub mod consenting;
+pub mod contexts;
 pub mod create;
 pub mod criteria;
 pub mod cursor;
@@ -83,9 +84,6 @@ pub struct Context {
     /// Where exports are kept.
     pub exports: Arc<Exports>,
 }
-
-/// Makes what an interaction under a grant works with, which leaves a trail.
-pub type Contexts = Arc<dyn Fn(Grant, Arc<Trail>) -> Result<Context> + Send + Sync>;
 
 /// `Prefer: return=`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! `$import`: NDJSON from addresses, or sent with the request, is stored by a job. The form of the request is that of the draft of Bulk
-//! Data Import, <https://github.com/smart-on-fhir/bulk-import/blob/master/import-manifest.md>, in JSON or as Parameters.
+//! Data Import, <https://github.com/smart-on-fhir/bulk-import/blob/master/import-manifest.md>, in JSON or as Parameters. The rest goes by
+//! <https://hl7.org/fhir/R4/async.html>.
 
 mod lines;
 mod wanted;

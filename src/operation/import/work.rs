@@ -18,9 +18,10 @@ use crate::fhir::reference::is_id;
 use crate::fhir::tree::{Object, Value};
 use crate::fhir::{definitions, outcome, write};
 use crate::interaction::condition::{Conditions, expect};
+use crate::interaction::contexts::Contexts;
 use crate::interaction::criteria::{self, Matched};
 use crate::interaction::update::{keep_labels, target};
-use crate::interaction::{Context, Contexts, LEDGER, body_of, conformance, reach, shown, writing};
+use crate::interaction::{Context, LEDGER, body_of, conformance, reach, shown, writing};
 use crate::jobs::{Job, Part, Turn, Work};
 use crate::operation::parameters::escaped;
 use crate::store::{Change, Commit, Expect, Guard, Method, Records, Version};
@@ -39,7 +40,7 @@ pub struct Import {
     /// Where files are kept, and where inputs may be read from.
     pub exports: Arc<Exports>,
     /// Makes what the interactions work with.
-    pub contexts: Contexts,
+    pub contexts: Arc<Contexts>,
 }
 
 impl Work for Import {
@@ -114,7 +115,7 @@ impl Step<'_> {
         let trail = Arc::new(Trail::new(Event::Operation("import".into()), None));
         trail.set_agent(Arc::new(turn.job.owner.clone()));
         let grant = asked.delegation.as_ref().map_or_else(|| turn.grant.clone(), |kept| kept.grant(turn.tenant()));
-        let context = (work.contexts)(grant, Arc::clone(&trail))?;
+        let context = work.contexts.of(grant, Arc::clone(&trail))?;
         let records = context.open()?;
         let mut batch = Batch::new(&context, &records, asked, input);
         let (most, before) = (context.limits.body_bytes, self.position.line);
@@ -168,9 +169,9 @@ impl Step<'_> {
         let file = writing.finish()?;
         self.report.note(self.position.input, |outcome| outcome.refused += faults.len() as u64);
         if is_full {
-            self.close(file)
+            self.close(file);
         } else {
-            self.position.errors = Some(file)
+            self.position.errors = Some(file);
         }
         Ok(())
     }

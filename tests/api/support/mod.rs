@@ -15,6 +15,7 @@ mod export;
 mod process;
 mod server;
 pub mod smart;
+pub mod source;
 pub mod tokens;
 pub mod tree;
 
@@ -23,4 +24,5 @@ pub use client::{Client, Request};
 pub use export::{Exported, job_path};
 pub use process::{Process, free_address};
 pub use server::Server;
+pub use source::Source;
 pub use tokens::Person;
