@@ -303,8 +303,11 @@ fn plain(mut body: impl Read + 'static) -> std::io::Result<Box<dyn Read>> {
 }
 
 fn broken(error: &std::io::Error) -> Trouble {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<ureq::Error>());
     let text = match error.kind() {
-        ErrorKind::TimedOut => "It took longer than bulk.import_stall_ms or bulk.import_timeout_s allow.",
+        _ if matches!(inner, Some(ureq::Error::Timeout(_))) => {
+            "It took longer than bulk.import_stall_ms or bulk.import_timeout_s allow."
+        }
         ErrorKind::InvalidData | ErrorKind::InvalidInput => "It can't be decompressed.",
         _ => "It was cut off.",
     };

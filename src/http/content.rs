@@ -32,6 +32,9 @@ pub async fn read(
             security_context: text(headers, "X-Security-Context")?.map(str::to_owned),
             bytes: body::read(headers, payload, limits).await?,
         }),
+        Call::Operation { name, .. } if name == "import" && is_ndjson(text(headers, header::CONTENT_TYPE)?) => {
+            Ok(Body::Lines(body::read(headers, payload, limits).await?))
+        }
         Call::Search { .. } | Call::CompartmentSearch { .. } | Call::Operation { .. }
             if !body::is_announced(headers) =>
         {
@@ -43,9 +46,6 @@ pub async fn read(
             let form = str::from_utf8(&bytes).map_err(|_| Error::invalid("The form is not in UTF-8."))?;
             query.extend(pairs(form));
             Ok(Body::None)
-        }
-        Call::Operation { name, .. } if name == "import" && is_ndjson(text(headers, header::CONTENT_TYPE)?) => {
-            Ok(Body::Lines(body::read(headers, payload, limits).await?))
         }
         Call::Patch { .. } | Call::ConditionalPatch { .. } => {
             require(text(headers, header::CONTENT_TYPE)?, &[BodyFormat::Resource, BodyFormat::JsonPatch])?;
