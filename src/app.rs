@@ -1,5 +1,8 @@
 //! The wired parts: what every request is served with.
 
+mod keys;
+mod tenants;
+
 use crate::audit::checkpoint::Signer;
 use crate::audit::{Ledger, Trail};
 use crate::auth::access::Restrictions;
@@ -10,6 +13,7 @@ use crate::auth::rate::{Rates, customer};
 use crate::auth::records::User;
 use crate::auth::scope::{ResourceScope, Scopes};
 use crate::auth::server::Server;
+use crate::auth::tenants::Tenants;
 use crate::bulk::Exports;
 use crate::bulk::export::Export;
 use crate::clock::{Clock, Micros};
@@ -22,15 +26,18 @@ use crate::interaction::conformance::{Conformances, KeyMaking};
 use crate::interaction::consenting;
 use crate::interaction::contexts::Contexts;
 use crate::interaction::cursor::Cursors;
-use crate::jobs::{Commits, Jobs, Schedule, Work};
+use crate::interaction::quota::{Measure, Quotas};
+use crate::jobs::reseal::Reseal;
+use crate::jobs::{Commits, IsFor, Jobs, Schedule, Work};
 use crate::operation::import::work::Import;
 use crate::retention::compaction::Compaction;
 use crate::retention::enforce::{self, Enforce};
 use crate::retention::hold::Holds;
 use crate::retention::purge::Purge;
 use crate::retention::rules::Rules;
+use crate::retention::tenant::EraseTenant;
 use crate::search::{Compiler, Limits, Options};
-use crate::store::{Commit, Store};
+use crate::store::{Commit, Rid, Store};
 use crate::tenant::TenantId;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -51,11 +58,11 @@ pub struct App {
     pub exports: Arc<Exports>,
     store: Store,
     clock: Arc<dyn Clock>,
-    base: Arc<str>,
+    limits: Arc<crate::config::Limits>,
     conformances: Arc<Conformances>,
     contexts: Arc<Contexts>,
     clients: Rates,
-    tenants: Rates,
+    of_tenants: Rates,
     registrations: Rates,
     stopping: AtomicBool,
 }
@@ -74,16 +81,14 @@ const REGISTRATIONS: u32 = 10;
 const REGISTRATIONS_WINDOW: Duration = Duration::from_mins(10);
 
 impl App {
-    /// Puts the parts together. The secrets are the store's own, made of its master key.
+    /// Puts the parts together. The secrets are the store's own, made of its first key.
     ///
     /// # Errors
     /// When the settings contradict each other.
     pub fn new(config: Config, store: Store, secrets: &Secrets, clock: Arc<dyn Clock>) -> Result<Self> {
         config.check().map_err(|error| Error::internal(error.to_string()))?;
         let cursors = Arc::new(Cursors::new(&secrets.cursors, config.limits.cursor_lifetime_s)?);
-        let base: Arc<str> = Arc::from(config.base_url());
         let limits = Arc::new(config.limits.clone());
-        let conformances = Arc::new(Conformances::new(store.clone(), KeyMaking::new(&config)));
         let unread =
             |entry: &&TrustedIssuer| entry.scopes.as_deref().is_some_and(|most| Scopes::parse_all(most).is_none());
         if let Some(entry) = config.auth.trusted_issuers.iter().find(unread) {
@@ -91,15 +96,20 @@ impl App {
         }
         let auth = Server::new(store.keeper(), Arc::clone(&clock), config.auth.clone(), &config.public_url());
         let auth = Arc::new(auth);
+        let (making, tenants) = (KeyMaking::new(&config), Arc::clone(&auth.tenants));
+        let conformances = Arc::new(Conformances::new(store.clone(), making, tenants));
         let signer = Signer::new(&secrets.checkpoints).map_err(Error::internal)?;
         let ledger = Ledger::new(&config.audit, config.insecure_open, store.clone(), Arc::clone(&clock), signer);
         let exports = Arc::new(Exports::new(&config.bulk, config.exports_path()));
+        let measured = store.clone();
+        let measure: Measure = Box::new(move |tenant| stored_bytes(&measured, tenant));
+        let quotas = Arc::new(Quotas::new(Arc::clone(&auth.tenants), limits.tenant_storage_bytes, measure));
         let ledger = Arc::new(ledger);
         let contexts = Arc::new(Contexts {
             store: store.clone(),
             clock: Arc::clone(&clock),
             limits: Arc::clone(&limits),
-            base: Arc::clone(&base),
+            tenants: Arc::clone(&auth.tenants),
             cursors,
             conformances: Arc::clone(&conformances),
             check_references: config.check_references,
@@ -107,6 +117,7 @@ impl App {
             auth: (!config.insecure_open).then(|| Arc::clone(&auth)),
             ledger: Arc::clone(&ledger),
             exports: Arc::clone(&exports),
+            quotas,
             jobs: OnceLock::new(),
         });
         let jobs = Arc::new(jobs(&config, &store, &clock, &conformances, (ledger.is_kept(), &contexts))?);
@@ -117,13 +128,13 @@ impl App {
             contexts,
             exports,
             clients: Rates::per_second(limits.client_requests_per_s),
-            tenants: Rates::per_second(limits.tenant_requests_per_s),
+            of_tenants: Rates::per_second(limits.tenant_requests_per_s),
             registrations: Rates::new(REGISTRATIONS_WINDOW / REGISTRATIONS, REGISTRATIONS_WINDOW),
             config,
             auth,
             store,
             clock,
-            base,
+            limits,
             conformances,
             stopping: AtomicBool::new(false),
         })
@@ -178,8 +189,9 @@ impl App {
     }
 
     fn count_tenant(&self, tenant: TenantId) -> Result<()> {
-        let counted = self.tenants.count(tenant);
-        counted.map_err(|wait_s| too_many("The clients of this server send", "limits.tenant_requests_per_s", wait_s))
+        let own = self.auth.tenants.of(tenant).tenant.limits.requests_per_s;
+        let counted = self.of_tenants.count_at_most(tenant, own.unwrap_or(self.limits.tenant_requests_per_s));
+        counted.map_err(|wait_s| too_many("The clients of this tenant send", "limits.tenant_requests_per_s", wait_s))
     }
 
     /// Counts a client that somebody registers without an administrator's token.
@@ -217,7 +229,7 @@ impl App {
     /// 422 where it does not: such a scope would give nothing.
     pub fn check_restriction(&self, tenant: TenantId, scope: &ResourceScope) -> Result<()> {
         let registry = self.conformances.of(tenant)?.registry();
-        let restrictions = Compiler { registry: &registry, options: &self.restriction_options() };
+        let restrictions = Compiler { registry: &registry, options: &self.restriction_options(tenant) };
         let means = |name: &str| restrictions.compile(name, &scope.restriction).is_some();
         let types = r4().resource_types();
         let is_good = scope.restriction.is_empty()
@@ -249,7 +261,7 @@ impl App {
 
     fn reach_of(&self, tenant: TenantId, user: &User, scopes: &str, is_emergency: bool) -> Result<Grant> {
         let registry = self.conformances.of(tenant)?.registry();
-        let restrictions = Compiler { registry: &registry, options: &self.restriction_options() };
+        let restrictions = Compiler { registry: &registry, options: &self.restriction_options(tenant) };
         self.auth.reach(tenant, user, &Scopes::parse(scopes), is_emergency, &restrictions)
     }
 
@@ -260,16 +272,16 @@ impl App {
         }
         let proven = self.auth.prove(tenant, token).await?;
         let registry = self.conformances.of(tenant)?.registry();
-        let restrictions = Compiler { registry: &registry, options: &self.restriction_options() };
+        let restrictions = Compiler { registry: &registry, options: &self.restriction_options(tenant) };
         self.auth.bearer(tenant, token, proven, &restrictions)
     }
 
     /// How the search restrictions of scopes are read.
-    fn restriction_options(&self) -> Options {
+    fn restriction_options(&self, tenant: TenantId) -> Options {
         Options {
             limits: Limits { chain_depth: self.config.limits.chain_depth, ..Limits::default() },
             now: self.clock.now(),
-            base: Some((*self.base).into()),
+            base: Some((*self.auth.tenants.of(tenant).base).into()),
             ..Options::default()
         }
     }
@@ -280,6 +292,12 @@ impl App {
     /// When the store fails.
     pub fn context(&self, grant: Grant, trail: Arc<Trail>) -> Result<Context> {
         self.contexts.of(grant, trail)
+    }
+
+    /// Which tenants there are.
+    #[must_use]
+    pub fn tenants(&self) -> &Tenants {
+        &self.auth.tenants
     }
 
     /// The door to data.
@@ -345,23 +363,49 @@ fn jobs(
     let rules = Rules::new(settings.rules.clone())
         .map_err(|name| Error::internal(format!("retention.rules: R4 has no resource type {name}")))?;
     let mut schedules = Vec::new();
-    if settings.interval_s > 0 && !rules.is_empty() {
+    if settings.interval_s > 0 {
         let parameters = serde_json::json!(enforce::Parameters::default());
-        schedules.push(Schedule { kind: enforce::KIND, every_s: settings.interval_s, parameters });
+        let (has_rules, known) = (!rules.is_empty(), Arc::clone(&contexts.tenants));
+        let is_for: IsFor = Arc::new(move |tenant| has_rules || !known.of(tenant).tenant.retention.is_empty());
+        schedules.push(Schedule { kind: enforce::KIND, every_s: settings.interval_s, parameters, is_for });
     }
-    let enforce = Enforce { rules: Arc::new(rules), archive_folder: settings.archive_folder.clone() };
-    let exports = &contexts.exports;
+    let (tenants, exports) = (&contexts.tenants, &contexts.exports);
+    let archive_folder = settings.archive_folder.clone();
+    let enforce = Enforce { rules: Arc::new(rules), archive_folder, tenants: Arc::clone(tenants) };
+    let erase = EraseTenant { tenants: Arc::clone(tenants) };
     let export = Export { exports: Arc::clone(exports) };
     let import = Import { exports: Arc::clone(exports), contexts: Arc::clone(contexts) };
-    let works: Vec<Box<dyn Work>> =
-        vec![Box::new(enforce), Box::new(Purge), Box::new(Compaction), Box::new(export), Box::new(import)];
+    let works: Vec<Box<dyn Work>> = vec![
+        Box::new(enforce),
+        Box::new(Purge),
+        Box::new(Compaction),
+        Box::new(erase),
+        Box::new(export),
+        Box::new(import),
+        Box::new(Reseal),
+    ];
     let conformances = Arc::clone(conformances);
     let commits: Commits = Box::new(move |grant, commit| {
         let conformances = Arc::clone(&conformances);
         let commit = Commit { entry: commit.entry.filter(|_| is_recorded), ..commit };
         Box::pin(async move { Conformances::commit(&conformances, &grant, commit).await })
     });
-    Ok(Jobs::new(store.clone(), Arc::clone(clock), &config.limits, works, commits).with_schedules(schedules))
+    let jobs = Jobs::new(store.clone(), Arc::clone(clock), &config.limits, works, commits);
+    Ok(jobs.with_schedules(schedules).with_tenants(Arc::clone(tenants)))
+}
+
+/// The bytes of all versions of a tenant's resources.
+fn stored_bytes(store: &Store, tenant: TenantId) -> Result<u64> {
+    let records = store.open(&Grant::unrestricted(tenant))?;
+    let mut bytes = 0;
+    for outline in records.view().resources(Rid(0)) {
+        let outline = outline?;
+        for number in outline.oldest..=outline.version {
+            let body = records.view().version(outline.rid, number)?.and_then(|version| version.body);
+            bytes += body.map_or(0, |body| body.packed.len() as u64);
+        }
+    }
+    Ok(bytes)
 }
 
 fn too_many(who: &str, limit: &str, wait_s: u32) -> Error {

@@ -7,15 +7,19 @@ mod audit;
 mod auth;
 mod bulk;
 mod consent;
+mod keys;
 mod network;
 mod retention;
+mod tls;
 
 pub use audit::Audit;
 pub use auth::{Auth, Claims, Provider, Registration, TrustedIssuer};
 pub use bulk::Bulk;
 pub use consent::{Consent, Rule};
+pub use keys::{AwsKmsKey, KeyProvider, Keys, PreviousKey, VaultKey};
 pub use network::Network;
 pub use retention::{Retention, RetentionRule, Then, What};
+pub use tls::Tls;
 
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
@@ -23,9 +27,9 @@ use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-/// Variables that begin with `PHAROS_` and set nothing here: the file's name, and what the tests are told.
-const NOT_SETTINGS: [&str; 7] =
-    ["config", "conformance", "load_token", "r4_package", "synthea", "test", "test_mongodb"];
+/// Variables that begin with `PHAROS_` and set nothing here: the file's name, the master key, and what the tests are told.
+const NOT_SETTINGS: [&str; 8] =
+    ["config", "conformance", "load_token", "master_key", "r4_package", "synthea", "test", "test_mongodb"];
 
 /// How the log is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,10 +59,10 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where the data is: `file:PATH`.
     pub store: String,
-    /// The file with the master key; `PATH.key` beside the store folder when not set.
+    /// The file with the master key, where `keys.provider` is `file`; `PATH.key` beside the store folder when not set.
     pub key_file: Option<PathBuf>,
     /// The address by which clients reach the server, without a path: `https://fhir.example.org`. Every URL that the server
-    /// makes starts with it. `http://` and the listening address when not set.
+    /// makes starts with it. `http://` (with TLS `https://`) and the listening address when not set.
     pub public_url: Option<String>,
     /// Answers everybody. Only on a loopback address.
     pub insecure_open: bool,
@@ -75,6 +79,10 @@ pub struct Config {
     pub search_content: bool,
     /// `text` or `json`.
     pub log_format: LogFormat,
+    /// The master key.
+    pub keys: Keys,
+    /// Transport security.
+    pub tls: Tls,
     /// Authorization.
     pub auth: Auth,
     /// The audit ledger.
@@ -145,6 +153,10 @@ pub struct Limits {
     pub tenant_requests_per_s: u32,
     /// The jobs of a tenant that wait or are at work.
     pub jobs_per_tenant: usize,
+    /// The bytes that a tenant may store: of all versions of its resources, as they are kept; no limit when 0.
+    pub tenant_storage_bytes: u64,
+    /// The tenants, beside the default tenant and those that were deleted.
+    pub tenants: usize,
     /// The time that a job which has ended can be asked about, in seconds.
     pub job_lifetime_s: u64,
 }
@@ -163,6 +175,8 @@ impl Default for Config {
             check_references: false,
             search_content: false,
             log_format: LogFormat::Text,
+            keys: Keys::default(),
+            tls: Tls::default(),
             auth: Auth::default(),
             audit: Audit::default(),
             consent: Consent::default(),
@@ -201,6 +215,8 @@ impl Default for Limits {
             client_requests_per_s: 2_000,
             tenant_requests_per_s: 20_000,
             jobs_per_tenant: 10,
+            tenant_storage_bytes: 0,
+            tenants: 1_000,
             job_lifetime_s: 7 * 86_400,
         }
     }
@@ -256,6 +272,8 @@ impl Config {
         if let Some((setting, reason)) = self.auth.fault().or_else(|| self.retention.fault()) {
             return wrong(setting, reason);
         }
+        self.tls.check()?;
+        self.keys.check()?;
         self.store_path().map(|_| ())
     }
 
@@ -281,9 +299,10 @@ impl Config {
     /// `public_url` or what stands for it, without a slash at the end.
     #[must_use]
     pub fn public_url(&self) -> String {
-        self.public_url
-            .as_ref()
-            .map_or_else(|| format!("http://{}", self.listen), |url| url.trim_end_matches('/').to_owned())
+        self.public_url.as_ref().map_or_else(
+            || format!("{}://{}", if self.tls.is_on() { "https" } else { "http" }, self.listen),
+            |url| url.trim_end_matches('/').to_owned(),
+        )
     }
 
     /// The FHIR base URL of the default tenant, without a slash at the end.

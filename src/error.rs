@@ -28,6 +28,8 @@ pub enum Category {
     PreconditionFailed,
     /// A named limit is exceeded.
     TooLarge,
+    /// There is no more room for what is to be stored (RFC 4918 section 11.5).
+    InsufficientStorage,
     /// The format of the body is not supported.
     UnsupportedMediaType,
     /// Well-formed, but against a rule or a profile.
@@ -71,6 +73,7 @@ impl Category {
             Self::Internal => 500,
             Self::NotImplemented => 501,
             Self::Unavailable | Self::Timeout => 503,
+            Self::InsufficientStorage => 507,
         }
     }
 }

@@ -40,7 +40,7 @@ const LAYERS: &[&[&str]] = &[
 ];
 
 /// Files of `src/interaction` and `src/operation` that several interactions share, and that are none themselves.
-const PLUMBING: [&str; 12] = [
+const PLUMBING: [&str; 13] = [
     "call",
     "condition",
     "conformance",
@@ -49,6 +49,7 @@ const PLUMBING: [&str; 12] = [
     "criteria",
     "cursor",
     "parameters",
+    "quota",
     "reach",
     "resolve",
     "searchset",
@@ -119,6 +120,21 @@ fn grants_are_made_in_few_places() {
         found.extend(wrong.map(|call| format!("{}: {call}", source.path)));
     }
     assert_none("a grant is made by what decides on requests, and for what the server or its operator does", &found);
+}
+
+#[test]
+fn every_kind_of_kept_record_goes_with_its_tenant() {
+    // What belongs to the installation, and the proof of what was done.
+    let staying = ["tenant", "tenant-number", "checkpoint"];
+    let kind = Regex::new(r#"const KIND: &'static str = "([a-z-]+)";"#).unwrap();
+    let erased = read("src/retention/tenant.rs").expect("src/retention/tenant.rs");
+    let mut missing = Vec::new();
+    for source in sources("src").iter().filter(|source| !source.is_test()) {
+        let kinds = kind.captures_iter(&source.text).map(|kind| kind[1].to_owned());
+        let lost = |kind: &String| !staying.contains(&&**kind) && !erased.contains(&format!("    \"{kind}\",\n"));
+        missing.extend(kinds.filter(lost).map(|kind| format!("{}: {kind}", source.path)));
+    }
+    assert_none("a kind of records that stays behind when a tenant is erased", &missing);
 }
 
 #[test]

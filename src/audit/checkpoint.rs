@@ -2,7 +2,7 @@
 //! before. Kept outside, they show that a ledger was cut short or made anew, which a chain alone can't.
 //!
 //! A checkpoint is a JWS (RFC 7515) with Ed25519 (RFC 8037), so that anybody can verify it who has the public key. That key comes of
-//! the store's master key.
+//! the store's own key.
 
 use super::chain::Known;
 use crate::auth::keeper::{Expect, Keeper, KeeperError};

@@ -64,6 +64,7 @@ fn kind(event: &Event) -> Kind<'_> {
         Event::Archival => of((LIFECYCLE, "archive"), vec![(OWN, "archival")], 'E'),
         Event::Start => of((DCM, "110100"), vec![(DCM, "110120")], 'E'),
         Event::Stop => of((DCM, "110100"), vec![(DCM, "110121")], 'E'),
+        Event::Unwrapping => of(alert, vec![(DCM, "110132"), (OWN, "unwrapping")], 'E'),
         Event::Verification => of((DCM, "110101"), vec![(OWN, "verification")], 'R'),
     }
 }

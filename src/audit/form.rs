@@ -2,6 +2,7 @@
 
 use super::event::{self, Facet, Own};
 use super::record::{Content, Record, Shape, objects, parts, read};
+use crate::clock::Micros;
 use crate::fhir::tree::{Object, Value};
 use crate::key::bytes::Parts;
 use crate::key::{Extractor, KeyList, KeyRange, date, id_key, reference};
@@ -39,12 +40,10 @@ impl AuditEvents {
         Ok(keys)
     }
 
-    /// The keys of its shape, and those of what is its own: `date`, `entity` and `patient`. No search parameter looks at anything else of
-    /// that, and none at two elements together.
-    fn keys_of(&self, shape: &[u8], own: Own<'_>) -> StoreResult<PartKeys> {
-        let Own { id, time, content, part } = own;
-        let mut all: Vec<Box<[u8]>> = vec![id_key(id).into()];
-        all.extend(keys(b"date", |parts| date::parts(parts, &Value::from(time.to_instant()))));
+    /// The keys of its shape, and those of what is its own beside number and time: `entity` and `patient`. No search parameter looks at
+    /// anything else of that, and none at two elements together.
+    fn keys_of(&self, shape: &[u8], content: &Content<'_>, part: u32) -> StoreResult<PartKeys> {
+        let mut all: Vec<Box<[u8]>> = Vec::new();
         let mut names = |type_name: &str, id: &str| {
             all.extend(keys(b"entity", |parts| reference::resource_parts(parts, type_name, id)));
             if type_name == "Patient" {
@@ -86,19 +85,21 @@ impl Form for AuditEvents {
     fn keys(&self, number: u64, entry: &Entry, part: u32) -> StoreResult<KeyList> {
         let (shape, content) = objects(&entry.bytes)?;
         let content: Content<'static> = read(content)?;
-        let own = Own { id: &id_of(number), time: entry.time, content: &content, part };
-        Ok(self.keys_of(shape, own)?.joined())
+        let PartKeys { shared, mut own } = self.keys_of(shape, &content, part)?;
+        own.push(id_key(&id_of(number)).into());
+        own.extend(self.time_keys(entry.time));
+        Ok(shared.with(own))
     }
 
-    fn all_keys(&self, first: u64, entry: &Entry) -> StoreResult<Vec<PartKeys>> {
+    fn time_keys(&self, time: Micros) -> Vec<Box<[u8]>> {
+        keys(b"date", |parts| date::parts(parts, &Value::from(time.to_instant())))
+    }
+
+    fn all_keys(&self, entry: &Entry) -> StoreResult<Vec<PartKeys>> {
         let (shape, content) = objects(&entry.bytes)?;
         let content: Content<'static> = read(content)?;
         let parts = 0..parts(&entry.bytes)?;
-        let keys = |part| {
-            let id = id_of(first + u64::from(part));
-            self.keys_of(shape, Own { id: &id, time: entry.time, content: &content, part })
-        };
-        parts.map(keys).collect()
+        parts.map(|part| self.keys_of(shape, &content, part)).collect()
     }
 
     fn patients(&self, entry: &Entry, part: u32) -> StoreResult<Box<[Box<str>]>> {

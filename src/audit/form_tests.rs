@@ -6,7 +6,9 @@ use crate::auth::agent::Agent;
 use crate::clock::Micros;
 use crate::fhir::write;
 use crate::key::Extractor;
+use crate::key::id_key;
 use crate::store::ledger::Form;
+use crate::store::ledger::id_of;
 use crate::validate;
 use proptest::prelude::*;
 use std::borrow::Cow;
@@ -33,6 +35,7 @@ fn events() -> impl Strategy<Value = Event> {
         Just(Event::Start),
         Just(Event::Stop),
         Just(Event::Verification),
+        Just(Event::Unwrapping),
     ]
 }
 
@@ -92,13 +95,15 @@ proptest! {
         let form = AuditEvents::new(BASE);
         let patients = record.content.patients.clone();
         let entry = record.entry(Micros(time)).unwrap();
-        let all = form.all_keys(7, &entry).unwrap();
+        let all = form.all_keys(&entry).unwrap();
         prop_assert_eq!(all.len(), form.parts(&entry).unwrap() as usize);
         prop_assert_eq!(all.len(), if patients.len() > 1 { patients.len() + 1 } else { 1 });
         for (part, keys) in (0_u32..).zip(all) {
             prop_assert!(!keys.own.iter().any(|key| keys.shared.iter().any(|shared| *shared == **key)));
-            let keys = keys.joined();
             let number = 7 + u64::from(part);
+            let added = [vec![id_key(&id_of(number)).into()], form.time_keys(entry.time)].concat();
+            prop_assert!(!added.iter().any(|added| keys.shared.iter().chain(keys.own.iter().map(|key| &**key)).any(|key| *key == **added)));
+            let keys = keys.joined().with(added);
             let resource = form.resource(number, &entry, part).unwrap();
             let issues = validate::structure(&resource);
             let json = String::from_utf8(write::to_vec(&resource.clone().into())).unwrap();

@@ -129,7 +129,7 @@ impl Ledger {
     }
 
     async fn keep(&self, tenant: TenantId, entry: Entry) -> Result<()> {
-        let kept: StoreResult<()> = match self.store.record(tenant, entry) {
+        let kept: StoreResult<()> = match self.store.record(tenant, entry).await {
             Ok(number) if self.is_synced => self.store.synced(number).await,
             Ok(_) => Ok(()),
             Err(error) => Err(error),

@@ -57,6 +57,8 @@ pub enum Event {
     Stop,
     /// The ledger itself was verified.
     Verification,
+    /// A data key was unwrapped by the master key.
+    Unwrapping,
 }
 
 /// A resource that a commit changed.
@@ -190,20 +192,24 @@ impl<'a> Record<'a> {
         }
         let failed = |error: serde_json::Error| StoreError::Io(format!("a record of the ledger: {error}"));
         let too_long = |_| StoreError::Io("a record of the ledger is too long".into());
-        let mut bytes = vec![0; LENGTHS];
+        let mut bytes = Vec::with_capacity(USUAL_LENGTH);
+        bytes.extend_from_slice(&[0; LENGTHS]);
         serde_json::to_writer(&mut bytes, &self.shape).map_err(failed)?;
         let length = u32::try_from(bytes.len() - LENGTHS).map_err(too_long)?;
         let parts = match self.content.patients.len() {
             0 | 1 => 1,
             several => u32::try_from(several + 1).map_err(too_long)?,
         };
-        bytes.splice(..LENGTHS, parts.to_be_bytes().into_iter().chain(length.to_be_bytes()));
         serde_json::to_writer(&mut bytes, &self.content).map_err(failed)?;
+        let lengths = parts.to_be_bytes().into_iter().chain(length.to_be_bytes());
+        bytes.iter_mut().zip(lengths).for_each(|(place, byte)| *place = byte);
         Ok(Entry { time, bytes: bytes.into() })
     }
 }
 
 const LENGTHS: usize = 8;
+/// What most records need: room for it is made at once.
+const USUAL_LENGTH: usize = 512;
 
 /// The longest text of a record, in bytes. A form can be as long as a body, and anybody may send one.
 pub const LONGEST_TEXT: usize = 16 * 1024;

@@ -4,11 +4,8 @@ use super::keeper::KeeperError;
 use super::server::Server;
 use super::user::is_person;
 use crate::config::Claims;
-use crate::tenant::TenantId;
+use crate::tenant::{Name, TenantId};
 use serde_json::{Map, Value};
-
-/// What settings and claims call the tenant under `/fhir`.
-const DEFAULT_TENANT: &str = "default";
 
 /// A person as claims describe them.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -38,8 +35,8 @@ pub(super) fn texts(value: &Value) -> Vec<&str> {
     }
 }
 
-/// Whether who these claims are about belongs to a tenant.
-pub(super) fn belong_to(tenant: TenantId, rules: &Claims, claims: &Map<String, Value>) -> bool {
+/// Whether who these claims are about belongs to the tenant of this name.
+pub(super) fn belong_to(tenant: &Name, rules: &Claims, claims: &Map<String, Value>) -> bool {
     let Some(name) = &rules.tenant else { return true };
     let named = match claim(claims, name) {
         Some(Value::String(one)) => vec![one.as_str()],
@@ -49,7 +46,7 @@ pub(super) fn belong_to(tenant: TenantId, rules: &Claims, claims: &Map<String, V
     named.into_iter().any(|there| {
         let here =
             if rules.tenant_names.is_empty() { Some(there) } else { rules.tenant_names.get(there).map(String::as_str) };
-        tenant == TenantId::DEFAULT && here == Some(DEFAULT_TENANT)
+        here == Some(tenant.as_str())
     })
 }
 
@@ -117,7 +114,7 @@ mod tests {
     #[test]
     fn who_does_not_name_the_tenant_does_not_belong_to_it() {
         let mut rules = Claims { tenant: Some("organizationId".into()), ..Claims::default() };
-        let belongs = |rules: &Claims, claims| belong_to(TenantId::DEFAULT, rules, &map(&claims));
+        let belongs = |rules: &Claims, claims| belong_to(&Name::default_tenant(), rules, &map(&claims));
         assert!(belongs(&Claims::default(), json!({})));
         assert!(belongs(&rules, json!({"organizationId": "default"})));
         for other in [
@@ -132,6 +129,9 @@ mod tests {
         assert!(belongs(&rules, json!({"organizationId": "org 7"})));
         assert!(belongs(&rules, json!({"organizationId": ["org 6", "org 7"]})));
         assert!(!belongs(&rules, json!({"organizationId": "default"})), "no longer a name there");
-        assert!(!belong_to(TenantId(1), &rules, &map(&json!({"organizationId": "org 7"}))));
+        let acme = Name::parse("acme").unwrap();
+        assert!(!belong_to(&acme, &rules, &map(&json!({"organizationId": "org 7"}))));
+        rules.tenant_names.insert("org 8".into(), "acme".into());
+        assert!(belong_to(&acme, &rules, &map(&json!({"organizationId": "org 8"}))));
     }
 }

@@ -117,7 +117,9 @@ async fn tokens_for_others_are_refused() {
     assert!(refusal(&server, &signed(|claims| claims.tenant = 7).await).contains("tenant"));
 
     let foreign = TenantId(7);
-    let token = server.sign_access(foreign, &claims(foreign)).await.unwrap();
+    let base = server.base(foreign);
+    let of_foreign = AccessClaims { iss: base.clone(), aud: base, ..claims(foreign) };
+    let token = server.sign_access(foreign, &of_foreign).await.unwrap();
     assert!(server.verify_access(foreign, &token).is_ok());
     assert!(refusal(&server, &token).contains("not known"), "a key of another tenant");
 }

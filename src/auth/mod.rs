@@ -47,6 +47,7 @@ pub mod sign_in;
 #[cfg(test)]
 mod sign_in_tests;
 pub mod slowing;
+pub mod tenants;
 pub mod token;
 #[cfg(test)]
 mod token_tests;

@@ -63,14 +63,31 @@ impl Rates {
     /// # Errors
     /// The seconds to wait, 1 at least, where it is too early: that one is not counted.
     pub fn count(&self, key: impl Hash) -> Result<(), u32> {
-        let now = u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        self.count_at(key, now)
+        self.count_at(key, self.now())
+    }
+
+    /// The same for one who may do so many in a second, whatever the others may.
+    ///
+    /// # Errors
+    /// As [`Self::count`].
+    pub fn count_at_most(&self, key: impl Hash, per_second: u32) -> Result<(), u32> {
+        let interval = 1_000_000_000_u64.checked_div(per_second.into()).unwrap_or_default();
+        self.count_every(interval, key, self.now())
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
     fn count_at(&self, key: impl Hash, now: u64) -> Result<(), u32> {
-        if self.interval == 0 {
+        self.count_every(self.interval, key, now)
+    }
+
+    fn count_every(&self, interval: u64, key: impl Hash, now: u64) -> Result<(), u32> {
+        if interval == 0 {
             return Ok(());
         }
+        let ahead = self.ahead.max(interval);
         let key = self.hasher.hash_one(key);
         let cell = self.quiet_at.get(&key).unwrap_or_else(|| {
             let new = Arc::new(AtomicU64::new(0));
@@ -78,11 +95,11 @@ impl Rates {
             new
         });
         let counted = cell.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |quiet_at| {
-            let next = quiet_at.max(now).saturating_add(self.interval);
-            (next - now <= self.ahead).then_some(next)
+            let next = quiet_at.max(now).saturating_add(interval);
+            (next - now <= ahead).then_some(next)
         });
         counted.map(drop).map_err(|quiet_at| {
-            let left = quiet_at.saturating_add(self.interval).saturating_sub(now.saturating_add(self.ahead));
+            let left = quiet_at.saturating_add(interval).saturating_sub(now.saturating_add(ahead));
             u32::try_from(left.div_ceil(1_000_000_000)).unwrap_or(u32::MAX).max(1)
         })
     }

@@ -14,7 +14,7 @@ const OF_ROLES: [(&str, &str); 6] = [
 ];
 
 /// Who asks, in the words of Consent.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Recipient {
     /// The resource that they are: of a person what the account says (`Practitioner/1`), of a client that acts for itself what its
     /// registration says.

@@ -8,6 +8,7 @@ use super::keys::KeyCache;
 use super::origins::Origins;
 use super::remote::Remote;
 use super::slowing::Slowing;
+use super::tenants::Tenants;
 use crate::clock::Clock;
 use crate::config;
 use crate::tenant::TenantId;
@@ -24,6 +25,8 @@ pub struct Server {
     pub config: config::Auth,
     /// `public_url` without a slash at the end.
     pub public_url: Arc<str>,
+    /// Which tenants there are.
+    pub tenants: Arc<Tenants>,
     /// The signing keys in memory.
     pub(super) keys: KeyCache,
     /// Fetches documents from others.
@@ -44,27 +47,26 @@ impl Server {
     /// Puts the parts together.
     #[must_use]
     pub fn new(keeper: SharedKeeper, clock: Arc<dyn Clock>, config: config::Auth, public_url: &str) -> Self {
-        let public_url = public_url.trim_end_matches('/').into();
+        let public_url: Arc<str> = public_url.trim_end_matches('/').into();
+        let tenants = Arc::new(Tenants::new(Arc::clone(&keeper), &config, Arc::clone(&public_url)));
         let fetcher = Arc::new(Fetcher::new(&config));
         let remote = RemoteKeys::new(&config, Arc::clone(&fetcher));
         let documents = Remote::new(&config, Arc::clone(&fetcher));
         let (keys, bearers) = (KeyCache::default(), Bearers::default());
         let (origins, slowing) = (Origins::default(), Slowing::default());
-        Self { keeper, clock, config, public_url, keys, fetcher, remote, documents, bearers, origins, slowing }
+        Self { keeper, clock, config, public_url, tenants, keys, fetcher, remote, documents, bearers, origins, slowing }
     }
 
     /// The FHIR base of a tenant, without a slash at the end: issuer and audience of its tokens, and the `aud` of its launches.
     #[must_use]
     pub fn base(&self, tenant: TenantId) -> String {
-        let _ = tenant; // There is the default tenant only.
-        format!("{}/fhir", self.public_url)
+        String::from(&*self.tenants.of(tenant).base)
     }
 
-    /// The address of one of the endpoints of a tenant: `/auth/token` for `token`.
+    /// The address of one of the endpoints of a tenant: `/auth/token` of the default tenant for `token`.
     #[must_use]
     pub fn endpoint(&self, tenant: TenantId, name: &str) -> String {
-        let _ = tenant;
-        format!("{}/auth/{name}", self.public_url)
+        format!("{}/auth/{name}", self.tenants.of(tenant).root)
     }
 
     /// Seconds since 1970.

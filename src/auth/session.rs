@@ -75,23 +75,34 @@ impl Server {
         Ok(self.keeper.keep(tenant, vec![end]).await?)
     }
 
-    /// The name of the cookie. With `__Host-` a browser takes it from this host alone, over TLS alone.
+    /// The name of the cookie.
     #[must_use]
-    pub fn cookie_name(&self) -> &'static str {
-        if self.is_https() { "__Host-pharos" } else { "pharos" }
+    pub fn cookie_name(&self, tenant: TenantId) -> String {
+        self.cookie_named("pharos", tenant)
+    }
+
+    /// The name of a cookie. With `__Host-` a browser takes it from this host alone, over TLS alone, and so for all paths: the tenant
+    /// is told by the name, and somebody can be signed in at several at once.
+    #[must_use]
+    pub fn cookie_named(&self, name: &str, tenant: TenantId) -> String {
+        let host = if self.is_https() { "__Host-" } else { "" };
+        if tenant == TenantId::DEFAULT {
+            return format!("{host}{name}");
+        }
+        format!("{host}{name}.{}", self.tenants.of(tenant).tenant.name)
     }
 
     /// `Set-Cookie` for a session.
     #[must_use]
-    pub fn set_cookie(&self, cookie: &str) -> String {
+    pub fn set_cookie(&self, tenant: TenantId, cookie: &str) -> String {
         let secure = if self.is_https() { "; Secure" } else { "" };
-        format!("{}={cookie}; Path=/; HttpOnly; SameSite=Lax{secure}", self.cookie_name())
+        format!("{}={cookie}; Path=/; HttpOnly; SameSite=Lax{secure}", self.cookie_name(tenant))
     }
 
     /// `Set-Cookie` that takes the cookie away.
     #[must_use]
-    pub fn clear_cookie(&self) -> String {
-        format!("{}; Max-Age=0", self.set_cookie(""))
+    pub fn clear_cookie(&self, tenant: TenantId) -> String {
+        format!("{}; Max-Age=0", self.set_cookie(tenant, ""))
     }
 
     fn is_https(&self) -> bool {

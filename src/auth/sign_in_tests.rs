@@ -194,8 +194,8 @@ async fn a_session_ends_without_use_and_at_its_last_hour() {
 #[tokio::test]
 async fn a_cookie_is_for_its_host_and_no_script() {
     let house = house(|_| ());
-    assert_eq!(house.server.set_cookie("x"), "__Host-pharos=x; Path=/; HttpOnly; SameSite=Lax; Secure");
-    assert!(house.server.clear_cookie().ends_with("; Max-Age=0"));
+    assert_eq!(house.server.set_cookie(TENANT, "x"), "__Host-pharos=x; Path=/; HttpOnly; SameSite=Lax; Secure");
+    assert!(house.server.clear_cookie(TENANT).ends_with("; Max-Age=0"));
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 //! address: nobody can slow a client from elsewhere. A success ends it.
 
 use super::error::OAuthError;
+use crate::tenant::TenantId;
 use quick_cache::sync::Cache;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
@@ -47,9 +48,9 @@ impl Default for Slowing {
 }
 
 impl Slowing {
-    /// What requests of a client from an address are remembered by: of a fixed size, whatever the client says it is called.
-    pub fn key(&self, client_id: &str, address: IpAddr) -> u64 {
-        self.hasher.hash_one((client_id, address))
+    /// What requests of a tenant's client from an address are remembered by: of a fixed size, whatever the client says it is called.
+    pub fn key(&self, tenant: TenantId, client_id: &str, address: IpAddr) -> u64 {
+        self.hasher.hash_one((tenant, client_id, address))
     }
 
     /// Whether a request may be looked at now, in seconds since 1970.
@@ -91,7 +92,7 @@ mod tests {
     #[test]
     fn each_failure_doubles_the_wait_and_a_success_ends_it() {
         let slowing = Slowing::default();
-        let key = slowing.key("app", HERE);
+        let key = slowing.key(TenantId::DEFAULT, "app", HERE);
         let fail = |now| slowing.note(key, now, &Err::<(), _>(OAuthError::client()));
         let wait = |now| slowing.check(key, now).err().and_then(|error| error.retry_after_s);
         (1..FREE).for_each(|_| fail(100));
@@ -102,7 +103,7 @@ mod tests {
         assert_eq!((wait(101), wait(102)), (Some(2), Some(1)));
         (0..100).for_each(|_| fail(110));
         assert_eq!((wait(110), wait(150), wait(170)), (Some(60), Some(20), None));
-        assert_eq!(slowing.check(slowing.key("other", HERE), 110).err(), None);
+        assert_eq!(slowing.check(slowing.key(TenantId::DEFAULT, "other", HERE), 110).err(), None);
         slowing.note(key, 170, &Ok(()));
         fail(170);
         assert_eq!(wait(170), None);
@@ -111,7 +112,7 @@ mod tests {
     #[test]
     fn only_what_can_be_a_guess_counts_and_old_failures_are_forgotten() {
         let slowing = Slowing::default();
-        let key = slowing.key("app", HERE);
+        let key = slowing.key(TenantId::DEFAULT, "app", HERE);
         (0..100).for_each(|_| slowing.note(key, 100, &Err::<(), _>(OAuthError::request("x is missing."))));
         assert!(slowing.check(key, 100).is_ok());
         (0..FREE).for_each(|_| slowing.note(key, 100, &Err::<(), _>(OAuthError::grant("no"))));

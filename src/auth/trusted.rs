@@ -30,7 +30,9 @@ impl Server {
         let claims = jwt::unproved(token).ok()?;
         let issuer = claims.get("iss")?.as_str()?;
         let entry = self.config.trusted_issuers.iter().find(|entry| entry.issuer == issuer)?;
-        (issuer != self.base(tenant)).then_some(entry)
+        let registered = self.tenants.of(tenant);
+        let is_trusted = registered.tenant.takes(registered.tenant.trusted_issuers.as_ref(), issuer);
+        (is_trusted && issuer != &*registered.base).then_some(entry)
     }
 
     /// What an access token of a trusted issuer says. May fetch the issuer's keys.
@@ -97,7 +99,8 @@ impl Server {
         if !is_for {
             return Err(TokenError::Audience);
         }
-        if belong_to(tenant, &entry.claims, claims) { Ok(()) } else { Err(TokenError::Tenant) }
+        let name = &self.tenants.of(tenant).tenant.name;
+        if belong_to(name, &entry.claims, claims) { Ok(()) } else { Err(TokenError::Tenant) }
     }
 
     fn proven(&self, tenant: TenantId, entry: &TrustedIssuer, claims: &Payload, now: i64) -> Result<Proven> {

@@ -17,7 +17,7 @@ use super::server::Server;
 use super::sign_in::SignedIn;
 use crate::config::Provider;
 use crate::error::Error;
-use crate::tenant::TenantId;
+use crate::tenant::{Tenant, TenantId};
 use oauth2::basic::{
     BasicErrorResponse, BasicRevocationErrorResponse, BasicTokenIntrospectionResponse, BasicTokenType,
 };
@@ -149,7 +149,7 @@ impl Server {
         pending: Option<&str>,
         cookie: Option<&str>,
     ) -> Result<Departure, UpstreamError> {
-        let provider = self.provider(name)?;
+        let provider = self.provider(tenant, name)?;
         let metadata = self.provider_metadata(provider).await?;
         let cookie = match cookie.filter(|cookie| cookie.len() == 43) {
             Some(cookie) => cookie.to_owned(),
@@ -183,7 +183,7 @@ impl Server {
         answer: &Form,
         cookie: Option<&str>,
     ) -> Result<Arrival, UpstreamError> {
-        let provider = self.provider(name)?;
+        let provider = self.provider(tenant, name)?;
         let (state, cookie) = answer.get("state").zip(cookie).ok_or(UpstreamError::Expired)?;
         let attempt = self.take_attempt(tenant, provider, state, cookie).await?;
         let metadata = self.provider_metadata(provider).await?;
@@ -201,7 +201,7 @@ impl Server {
         let code = answer.get("code").ok_or_else(|| refused("the answer has no code"))?;
         let token = self.exchange(tenant, provider, &metadata, code, verifier(cookie, state)).await?;
         let claims = self.id_claims(provider, &metadata, &token, &nonce(cookie, state)).await?;
-        if !belong_to(tenant, &provider.claims, &claims) {
+        if !belong_to(&self.tenants.of(tenant).tenant.name, &provider.claims, &claims) {
             return Err(refused("the person belongs to another tenant"));
         }
         let user = self.upstream_user(tenant, provider, &claims).await?;
@@ -211,20 +211,30 @@ impl Server {
 
     /// The name of the cookie that binds an attempt to a browser.
     #[must_use]
-    pub fn upstream_cookie_name(&self) -> &'static str {
-        if self.cookie_name().starts_with("__Host-") { "__Host-pharos-upstream" } else { "pharos-upstream" }
+    pub fn upstream_cookie_name(&self, tenant: TenantId) -> String {
+        self.cookie_named("pharos-upstream", tenant)
     }
 
     /// `Set-Cookie` for an attempt. `Lax`, because the way back starts at the provider.
     #[must_use]
-    pub fn upstream_cookie(&self, cookie: &str) -> String {
-        let name = self.upstream_cookie_name();
+    pub fn upstream_cookie(&self, tenant: TenantId, cookie: &str) -> String {
+        let name = self.upstream_cookie_name(tenant);
         let secure = if name.starts_with("__Host-") { "; Secure" } else { "" };
         format!("{name}={cookie}; Path=/; HttpOnly; SameSite=Lax; Max-Age={ATTEMPT_S}{secure}")
     }
 
-    fn provider(&self, name: &str) -> Result<&Provider, UpstreamError> {
-        self.config.providers.iter().find(|provider| provider.name == name).ok_or(UpstreamError::Unknown)
+    /// The providers by which the users of a tenant may sign in.
+    #[must_use]
+    pub fn providers(&self, tenant: TenantId) -> Vec<&Provider> {
+        let registered = self.tenants.of(tenant);
+        let Tenant { identity_providers, .. } = &registered.tenant;
+        let is_its = |provider: &&Provider| registered.tenant.takes(identity_providers.as_ref(), &provider.name);
+        self.config.providers.iter().filter(is_its).collect()
+    }
+
+    fn provider(&self, tenant: TenantId, name: &str) -> Result<&Provider, UpstreamError> {
+        let found = self.providers(tenant).into_iter().find(|provider| provider.name == name);
+        found.ok_or(UpstreamError::Unknown)
     }
 
     async fn provider_metadata(&self, provider: &Provider) -> Result<Metadata, UpstreamError> {

@@ -111,9 +111,11 @@ mod tests {
     #[test]
     fn a_list_comes_back_piece_by_piece() {
         let (keeper, tenant) = (Memory::new(FixedClock::at(Micros(0))), TenantId(1));
-        let numbers: Vec<Rid> = (0..40_000).map(|n: u64| Rid((n / 100) << 48 | n * 3)).collect();
+        let numbers: Vec<Rid> = (0..40_000).map(|n: u64| Rid(((n / 100) << 48) | (n * 3))).collect();
         let mut pins = Pins::default();
-        numbers.iter().for_each(|rid| pins.push(*rid).unwrap());
+        for rid in &numbers {
+            pins.push(*rid).unwrap();
+        }
         assert_eq!(pins.count(), 40_000);
         let keeps = pins.into_keeps("job", 2, Micros(i64::MAX)).unwrap();
         assert_eq!(keeps.len(), 2);

@@ -37,7 +37,7 @@ struct Verify {
 /// # Errors
 /// When the store can't be opened, or the ledger is not sound.
 pub fn run(command: Audit) -> Result<(), Failure> {
-    command.of.with(async |app, tenant| match command.action {
+    command.of.with_any(async |app, tenant| match command.action {
         Action::Verify(verify) => self::verify(app, tenant, &verify).await,
         Action::Key => {
             show(&app.ledger.signer().jwk().to_string());

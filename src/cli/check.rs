@@ -2,11 +2,12 @@
 
 use super::serve::store_options;
 use super::{Failure, Settings};
+use crate::auth::tenants::base_of;
 use crate::fhir::parse::parse;
 use crate::fhir::tree::Value;
 use crate::interaction::conformance::KeyMaking;
 use crate::key::{KeyList, Parameters};
-use crate::store::embedded::{Extract, check, rebuild};
+use crate::store::embedded::{Extract, Ground, check, rebuild};
 use clap::Args;
 use std::sync::Arc;
 
@@ -30,7 +31,8 @@ pub fn run(command: Check) -> Result<(), Failure> {
     }
     if command.rebuild {
         let making = KeyMaking::new(&config);
-        rebuild(&options, Some(&|search_parameters| extract(&making, search_parameters)))?;
+        let public_url = config.public_url();
+        rebuild(&options, Some(&|ground| extract(&making, &public_url, ground)))?;
         println!("Rebuilt.");
     }
     let report = check(&options)?;
@@ -54,10 +56,11 @@ pub fn run(command: Check) -> Result<(), Failure> {
     .into())
 }
 
-/// What makes the search keys of a tenant with these SearchParameters. What does not parse has none, and the check names it.
-fn extract(making: &KeyMaking, search_parameters: &[(String, Vec<u8>)]) -> Extract<'static> {
-    let parameters = Parameters::of_stored(search_parameters.iter().map(|(id, json)| (&**id, &**json)));
-    let extractor = making.extractor(Arc::new(parameters));
+/// What makes the search keys of a tenant. What does not parse has none, and the check names it.
+fn extract(making: &KeyMaking, public_url: &str, ground: &Ground<'_>) -> Extract<'static> {
+    let parameters = Parameters::of_stored(ground.search_parameters.iter().map(|(id, json)| (&**id, &**json)));
+    let base = base_of(public_url, ground.tenant, ground.tenants);
+    let extractor = making.extractor(&base, Arc::new(parameters));
     Box::new(move |json| match parse(json, usize::MAX) {
         Ok(Value::Object(resource)) => extractor.keys(&resource),
         _ => KeyList::default(),

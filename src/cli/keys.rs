@@ -1,10 +1,20 @@
-//! `pharos keys`: the keys that sign tokens.
+//! `pharos keys`: the keys that sign tokens, the data keys of the tenants, and the master key.
 
 use super::client::words;
+use super::user::said;
 use super::{Failure, OfTenant, serve};
-use clap::{Args, Subcommand};
+use crate::app::App;
+use crate::auth::agent::Agent;
+use crate::jobs::reseal::{Parameters, Report};
+use crate::jobs::{Job, State};
+use crate::store::keys::KeyFacts;
+use crate::store::seal::STORE;
+use crate::tenant::TenantId;
+use clap::{Args, Subcommand, ValueEnum};
+use std::io::Write;
+use std::path::PathBuf;
 
-/// Manages the signing keys in a store that no server has open.
+/// Manages the keys of a store that no server has open.
 #[derive(Debug, Args)]
 pub struct Keys {
     #[command(subcommand)]
@@ -15,15 +25,53 @@ pub struct Keys {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Replace the signing keys. Tokens that the old ones signed stay good until they end.
+    /// Replace keys. What the old ones signed or sealed stays good.
     Rotate(Rotate),
+    /// Seal under the newest data key of a tenant what is under older ones.
+    Reseal(DropOld),
+    /// List the data keys of a tenant, and those of the ledgers.
+    List,
+    /// Write the master key to a file that only the holder of a private RSA key can read.
+    Escrow(Escrow),
+}
+
+/// What is rotated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum What {
+    /// The keys that sign a tenant's tokens.
+    Signing,
+    /// The data key of a tenant; what is sealed under the old one is sealed anew.
+    Data,
+    /// The key of the ledgers: entries from now on are sealed under a new one.
+    Ledger,
+    /// The master key: all data keys are wrapped anew.
+    Master,
 }
 
 #[derive(Debug, Args)]
 struct Rotate {
-    /// Remove the old keys, as after a key became known: no token that they signed is good any more.
+    #[arg(value_enum, default_value = "signing")]
+    what: What,
+    #[command(flatten)]
+    drop_old: DropOld,
+}
+
+#[derive(Debug, Args)]
+struct DropOld {
+    /// Remove the old keys, as after a key became known: no token that they signed is good any more, and no file outside of the store
+    /// that they sealed opens.
     #[arg(long)]
     drop_old: bool,
+}
+
+#[derive(Debug, Args)]
+struct Escrow {
+    /// The public key, in PEM: RSA of 3072 bits or more.
+    #[arg(long, value_name = "FILE")]
+    public_key: PathBuf,
+    /// Where to write it.
+    #[arg(long, value_name = "FILE")]
+    to: PathBuf,
 }
 
 /// Runs the command.
@@ -31,10 +79,91 @@ struct Rotate {
 /// # Errors
 /// When the store can't be opened, or fails.
 pub fn run(command: Keys) -> Result<(), Failure> {
-    let Action::Rotate(rotate) = command.action;
-    command.of.with(async |app, tenant| {
-        app.auth.rotate_keys(tenant, rotate.drop_old).await.map_err(words)?;
-        let note = format!("pharos keys rotate; drop_old: {}", rotate.drop_old);
-        serve::note(app, tenant, "keys", "signing keys", note).await
-    })
+    let told = command.of.with(async |app, tenant| perform(app, tenant, command.action).await)?;
+    std::io::stdout().lock().write_all(told.as_bytes())?;
+    Ok(())
+}
+
+/// Does what is asked; gives what is printed.
+async fn perform(app: &App, tenant: TenantId, action: Action) -> Result<String, Failure> {
+    let note = async |what: &str| serve::note(app, tenant, "keys", what, format!("pharos keys {action:?}")).await;
+    match &action {
+        Action::Rotate(Rotate { what, drop_old: DropOld { drop_old } }) => {
+            let note = async |name: &str| {
+                let what = if *what == What::Signing { String::new() } else { format!(" {what:?}").to_lowercase() };
+                let note = format!("pharos keys rotate{what}; drop_old: {drop_old}");
+                serve::note(app, tenant, "keys", name, note).await
+            };
+            rotate(app, tenant, *what, *drop_old, note).await
+        }
+        Action::Reseal(DropOld { drop_old }) => {
+            let parameters = Parameters { drop_old: *drop_old };
+            let job = app.reseal(tenant, Agent::operator(), parameters).await.map_err(said)?;
+            let told = resealed(app, tenant, &job.id).await?;
+            note("data key").await?;
+            Ok(told)
+        }
+        Action::List => Ok(list(app, tenant)),
+        Action::Escrow(Escrow { public_key, to }) => {
+            let pem = std::fs::read(public_key).map_err(|error| format!("{}: {error}", public_key.display()))?;
+            let keyring = app.store().keyring().ok_or("this store has no keys")?;
+            let sealed = keyring.escrow(&pem)?;
+            note("master key").await?;
+            std::fs::write(to, sealed).map_err(|error| format!("{}: {error}", to.display()))?;
+            Ok(format!("The master key is in {} for the holder of the private key.\n", to.display()))
+        }
+    }
+}
+
+async fn rotate(
+    app: &App,
+    tenant: TenantId,
+    what: What,
+    drop_old: bool,
+    note: impl AsyncFn(&str) -> Result<(), Failure>,
+) -> Result<String, Failure> {
+    match what {
+        What::Signing => {
+            app.auth.rotate_keys(tenant, drop_old).await.map_err(words)?;
+            note("signing keys").await?;
+            Ok(String::new())
+        }
+        What::Data => {
+            let parameters = Parameters { drop_old };
+            let job = app.rotate_data_key(tenant, Agent::operator(), parameters).await.map_err(said)?;
+            note("data key").await?;
+            resealed(app, tenant, &job.id).await
+        }
+        What::Ledger => {
+            app.rotate_ledger_key().await.map_err(said)?;
+            note("ledger key").await?;
+            Ok("Entries of the ledgers are sealed under a new key from now on.\n".to_owned())
+        }
+        What::Master => {
+            let count = app.rotate_master_key(&Agent::operator()).await.map_err(said)?;
+            note("master key").await?;
+            Ok(format!("{count} keys are wrapped anew.\n"))
+        }
+    }
+}
+
+/// Runs the job that seals anew to its end.
+async fn resealed(app: &App, tenant: TenantId, id: &str) -> Result<String, Failure> {
+    let job = app.jobs.run_to_end(tenant, id).await.map_err(said)?.ok_or("the job is gone")?;
+    let Job { state: State::Done, report, .. } = job else {
+        return Err(job.failure.unwrap_or_else(|| "the job did not end".into()).into());
+    };
+    let Report { rows, dropped } = serde_json::from_value(report)?;
+    Ok(format!("{rows} rows are sealed under the newest key; {dropped} old keys were dropped.\n"))
+}
+
+fn list(app: &App, tenant: TenantId) -> String {
+    let Some(keyring) = app.store().keyring() else { return String::new() };
+    let line = |whose: &str, fact: KeyFacts| {
+        let KeyFacts { generation, state, id, created, master, version } = fact;
+        let state = format!("{state:?}").to_lowercase();
+        format!("{whose}\t{generation}\t{id}\t{state}\t{}\t{master}\t{version}\n", created.to_instant())
+    };
+    let own = keyring.facts(tenant).into_iter().map(|fact| line("data", fact));
+    own.chain(keyring.facts(STORE).into_iter().map(|fact| line("ledger", fact))).collect()
 }

@@ -10,9 +10,11 @@ mod package;
 mod retention;
 
 mod serve;
+mod tenant;
 mod user;
 
 use crate::app::App;
+use crate::auth::agent::Agent;
 use crate::config::{Config, ConfigError};
 use crate::tenant::TenantId;
 use clap::{Args, Parser, Subcommand};
@@ -40,9 +42,11 @@ enum Command {
     Package(package::Package),
     /// Manage the apps and services that may ask for tokens.
     Client(client::Client),
+    /// Make, configure, suspend and delete tenants.
+    Tenant(tenant::Tenants),
     /// Manage users.
     User(user::Users),
-    /// Replace the keys that sign tokens.
+    /// Replace the keys that sign and seal, and write the master key for escrow.
     Keys(keys::Keys),
     /// Verify the audit ledger of a store that no server has open.
     Audit(audit::Audit),
@@ -92,26 +96,43 @@ impl Settings {
 /// A tenant of a store that no server has open.
 #[derive(Debug, Args)]
 pub(crate) struct OfTenant {
-    /// The number of the tenant; the default tenant if not given.
-    #[arg(long, value_name = "T", global = true)]
-    tenant: Option<u32>,
+    /// The name of the tenant; the default tenant if not given.
+    #[arg(long, value_name = "NAME", global = true)]
+    tenant: Option<String>,
     #[command(flatten)]
     settings: Settings,
 }
 
 impl OfTenant {
-    /// Opens the store, does the work, and closes the store whatever came of it.
+    /// Opens the store, does the work, and closes the store whatever came of it. A tenant that was deleted has no work.
     fn with<T>(self, work: impl AsyncFnOnce(&App, TenantId) -> Result<T, Failure>) -> Result<T, Failure> {
+        self.with_any(async |app, tenant| {
+            app.tenants().of(tenant).check_not_deleted().map_err(user::said)?;
+            work(app, tenant).await
+        })
+    }
+
+    /// The same where the tenant may have been deleted: its ledger stays.
+    fn with_any<T>(self, work: impl AsyncFnOnce(&App, TenantId) -> Result<T, Failure>) -> Result<T, Failure> {
         let config = self.settings.load()?;
         serve::log_to_stderr(config.log_format);
         let app = serve::open(config)?;
-        let tenant = self.tenant.map_or(TenantId::DEFAULT, TenantId);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let result = runtime.block_on(work(&app, tenant));
+        let result = runtime.block_on(async {
+            let tenant = tenant_named(&app, self.tenant.as_deref())?;
+            app.tell_unwrapped(&Agent::operator()).await.map_err(user::said)?;
+            work(&app, tenant).await
+        });
         app.stop();
         app.store().close()?;
         result
     }
+}
+
+/// The tenant of this name, whatever its state; the default tenant if there is no name.
+fn tenant_named(app: &App, name: Option<&str>) -> Result<TenantId, Failure> {
+    let Some(name) = name else { return Ok(TenantId::DEFAULT) };
+    Ok(app.tenants().named(name).map_err(user::said)?.id())
 }
 
 /// Why a command ended badly: a sentence for the person at the terminal.
@@ -126,6 +147,7 @@ pub fn run() -> ExitCode {
         Command::Load(command) => return load::run(command),
         Command::Package(command) => package::run(command),
         Command::Client(command) => client::run(command),
+        Command::Tenant(command) => tenant::run(command),
         Command::User(command) => user::run(command),
         Command::Keys(command) => keys::run(command),
         Command::Audit(command) => audit::run(command),

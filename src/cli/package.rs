@@ -49,9 +49,9 @@ struct Install {
     /// The bearer token to send.
     #[arg(long, env = "PHAROS_LOAD_TOKEN", hide_env_values = true, requires = "url")]
     token: Option<String>,
-    /// The number of the tenant to install into; the default tenant if not given.
-    #[arg(long, value_name = "T", conflicts_with = "url")]
-    tenant: Option<u32>,
+    /// The name of the tenant to install into; the default tenant if not given.
+    #[arg(long, value_name = "NAME", conflicts_with = "url")]
+    tenant: Option<String>,
     #[command(flatten)]
     settings: Settings,
 }
@@ -70,7 +70,7 @@ pub fn run(command: Package) -> Result<(), Failure> {
         target.close()?;
         result?
     } else {
-        let target = Inside::open(install.settings, install.tenant)?;
+        let target = Inside::open(install.settings, install.tenant.as_deref())?;
         let result = write_all(&target, &resources).and_then(|counts| {
             let name = install.file.file_name().unwrap_or_default().to_string_lossy();
             let refused = counts.refused.len();

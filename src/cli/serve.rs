@@ -21,6 +21,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 
+/// How often the erasure of deleted tenants is looked after.
+const DELETIONS_LOOKED_AFTER: Duration = Duration::from_mins(1);
+
 /// Serves until SIGTERM or SIGINT.
 pub fn run(settings: Settings) -> Result<(), Failure> {
     let config = settings.load()?;
@@ -78,6 +81,7 @@ pub(super) fn trail(app: &App) -> Arc<Trail> {
 /// Where the settings say that the embedded store is.
 pub(super) fn store_options(config: &Config) -> Result<Options, ConfigError> {
     let mut options = Options::at(config.store_path()?);
+    options.keys.clone_from(&config.keys);
     options.form = Arc::new(AuditEvents::new(&config.base_url()));
     if let Some(key_file) = &config.key_file {
         options.key_file.clone_from(key_file);
@@ -93,14 +97,17 @@ pub(super) fn serve(app: &Arc<App>, listener: TcpListener, announce: impl FnOnce
     let of_server = |event| app.ledger.note(TenantId::DEFAULT, Record::of(event, Cow::Owned(Agent::default())));
     let (result, told) = http::run(async {
         of_server(Event::Start).await.map_err(said)?;
+        app.tell_unwrapped(&Agent::default()).await.map_err(said)?;
         let served = match http::server(Arc::clone(app), listener, metrics, true) {
             Ok(server) => {
                 announce(address);
                 let checkpoints = tokio::task::spawn_local(checkpoints(Arc::clone(app)));
                 let sweeping = tokio::task::spawn_local(sweeping(Arc::clone(app)));
+                let deletions = tokio::task::spawn_local(deletions(Arc::clone(app)));
                 let served = server.await;
                 checkpoints.abort();
                 sweeping.abort();
+                deletions.abort();
                 served
             }
             Err(error) => Err(error),
@@ -141,8 +148,24 @@ async fn checkpoints(app: Arc<App>) {
     }
 }
 
+/// Sees to it, at the start and again and again, that of deleted tenants nothing is left.
+async fn deletions(app: Arc<App>) {
+    let mut interval = tokio::time::interval(DELETIONS_LOOKED_AFTER);
+    let mut is_first = true;
+    loop {
+        interval.tick().await;
+        if let Err(error) = app.finish_deletions(std::mem::take(&mut is_first)).await {
+            tracing::error!(?error, "the erasure of deleted tenants could not be looked after");
+        }
+    }
+}
+
 async fn checkpoint(app: &App) {
-    if let Err(error) = app.ledger.checkpoint(&[TenantId::DEFAULT]).await {
+    let made = match app.tenants().all() {
+        Ok(all) => app.ledger.checkpoint(&all.iter().map(|registered| registered.id()).collect::<Vec<_>>()).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = made {
         tracing::error!(?error, "a checkpoint of the ledger could not be made");
     }
 }
@@ -156,8 +179,10 @@ async fn sweeping(app: Arc<App>) {
     let mut interval = tokio::time::interval(Duration::from_secs(seconds));
     loop {
         interval.tick().await;
-        if let Err(error) = app.sweep_exports(TenantId::DEFAULT).await {
-            tracing::warn!(?error, "what is left of exports could not be removed");
+        for registered in app.tenants().all().unwrap_or_default() {
+            if let Err(error) = app.sweep_exports(registered.id()).await {
+                tracing::warn!(?error, "what is left of exports could not be removed");
+            }
         }
     }
 }

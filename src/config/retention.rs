@@ -67,7 +67,8 @@ pub struct RetentionRule {
 
 impl Retention {
     /// The first setting that can't be used, and what would be right.
-    pub(super) fn fault(&self) -> Option<(&'static str, &'static str)> {
+    #[must_use]
+    pub fn fault(&self) -> Option<(&'static str, &'static str)> {
         let rules = || self.rules.iter();
         if rules().any(|rule| rule.keep_days.is_none() && rule.then != Then::Keep) {
             return Some(("retention.rules", "each must have keep_days, unless it is to keep"));

@@ -119,7 +119,9 @@ impl Deciding<'_> {
     }
 }
 
-fn all_if(kind: Kind) -> Expr {
+/// All, or nothing.
+#[must_use]
+pub fn all_if(kind: Kind) -> Expr {
     if kind == Kind::Permit { Expr::All } else { Expr::none() }
 }
 

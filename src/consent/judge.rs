@@ -81,7 +81,7 @@ pub struct Asked<'a> {
 }
 
 /// What is known of who asks.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Identity {
     /// `Practitioner/1`, and the roles and organisations that go with it.
     references: BTreeSet<String>,

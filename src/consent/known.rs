@@ -4,6 +4,7 @@
 //! them could be seen by halves. So the changes of Consents are counted, before they begin and after they have ended. What was read while none
 //! was under way, and between the same two, is what any snapshot taken then holds; at all other times the snapshot itself is read.
 
+use super::kept::Decisions;
 use super::read::Consent;
 use crate::error::Result;
 use crate::key::reference::matching_resource;
@@ -25,11 +26,18 @@ pub struct Consents {
     patients: Cache<(TenantId, Box<str>), Remembered>,
     /// Whether a tenant has a Consent that is active: as of a number of changes.
     any: Mutex<FxHashMap<TenantId, (u64, bool)>>,
+    /// What was decided.
+    pub(super) decisions: Decisions,
 }
 
 impl Default for Consents {
     fn default() -> Self {
-        Self { changes: Mutex::default(), patients: Cache::new(REMEMBERED), any: Mutex::default() }
+        Self {
+            changes: Mutex::default(),
+            patients: Cache::new(REMEMBERED),
+            any: Mutex::default(),
+            decisions: Decisions::default(),
+        }
     }
 }
 

@@ -132,6 +132,15 @@ type Read<T> = Result<T, Fault>;
 
 const MALFORMED: Fault = Fault("an element is not as R4 has it");
 
+impl Provision {
+    /// The moments at which what it means may change: a period begins, or has just ended.
+    pub fn moments(&self) -> Vec<i64> {
+        let spans = [self.period, self.data_period].into_iter().flatten();
+        let own = spans.flat_map(|span| [span.low, span.high.saturating_add(1)]);
+        own.chain(self.provisions.iter().flat_map(Self::moments)).collect()
+    }
+}
+
 impl Consent {
     /// Reads a resource; `None` for one that is not active.
     #[must_use]

@@ -3,11 +3,16 @@
 use super::decide::{Defaults, permitted};
 use super::judge::{Action, Asked, Identity, Reading};
 use super::read::{Base, Consent, Kind};
+use super::{Consents, Policy};
+use crate::auth::recipient::Recipient;
 use crate::clock::Micros;
 use crate::error::Result;
 use crate::fhir::parse::parse;
 use crate::fhir::tree::Object;
-use crate::key::{Expr, KeyList, Stored};
+use crate::key::reference::matching_resource;
+use crate::key::{Expr, KeyList, Stored, prefix_of};
+use crate::tenant::TenantId;
+use std::sync::{Arc, OnceLock};
 
 /// Nothing is stored.
 struct Nothing;
@@ -114,4 +119,68 @@ fn only_active_consents_are_read() {
     assert_eq!(Consent::read("c", parse(json, 64).unwrap().as_object().unwrap()), None);
     let consent = read(&rule("OPTINR")).unwrap();
     assert_eq!((consent.base, consent.fault), (Base::Permit, None));
+}
+
+/// One Consent is stored, and perhaps a Group with one member.
+struct OneConsent {
+    members: String,
+    member: Option<&'static str>,
+}
+
+impl Stored for OneConsent {
+    fn each(&self, type_name: &str, _: &[u8], found: &mut dyn FnMut(&str, &Object<'_>)) -> Result<()> {
+        if type_name == "Consent" {
+            let json = format!(r#"{{"resourceType":"Consent","status":"active",{}}}"#, self.members);
+            found("c", parse(json.as_bytes(), 64).unwrap().as_object().unwrap());
+        }
+        Ok(())
+    }
+    fn keys(&self, type_name: &str, _: &str) -> Result<Option<KeyList>> {
+        let member = self.member.filter(|_| type_name == "Group");
+        Ok(member.map(|id| KeyList::new(vec![matching_resource("Practitioner", id).under(&prefix_of("member")).from])))
+    }
+}
+
+/// What is permitted of the Observations of a patient, to Practitioner/p.
+fn decided(consents: &Arc<Consents>, stored: &OneConsent, now: Micros) -> Expr {
+    let recipient = Recipient { reference: Some("Practitioner/p".into()), ..Recipient::default() };
+    let policy = Policy {
+        tenant: TenantId::DEFAULT,
+        consents: Arc::clone(consents),
+        at: consents.quiet(TenantId::DEFAULT),
+        defaults: Defaults { base: Kind::Deny, without: Kind::Permit },
+        recipient: Arc::new(recipient),
+        now,
+        base: "http://localhost/fhir".into(),
+        identity: OnceLock::new(),
+        asker: OnceLock::new(),
+    };
+    (*policy.consented().access.of("patient", "Observation", stored).unwrap()).clone()
+}
+
+#[test]
+fn what_was_decided_holds_until_a_consent_changes_or_a_period_begins_or_ends() {
+    let consents = Arc::new(Consents::default());
+    let second = |second: i64| Micros(second * 1_000_000);
+    let period = r#""provision":{"period":{"start":"1970-01-01T00:00:10Z","end":"1970-01-01T00:00:19Z"}}"#;
+    let stored = OneConsent { members: format!("{},{period}", rule("OPTOUT")), member: None };
+    for (now, expected) in [(5, Expr::All), (9, Expr::All), (10, Expr::none()), (19, Expr::none()), (20, Expr::All)] {
+        assert_eq!(decided(&consents, &stored, second(now)), expected, "{now}");
+        assert_eq!(decided(&consents, &stored, second(now)), expected, "{now}, again");
+    }
+    let open = OneConsent { members: rule("OPTIN"), member: None };
+    assert_eq!(decided(&consents, &open, second(10)), Expr::none(), "nothing is told to have changed");
+    consents.change(TenantId::DEFAULT).end();
+    assert_eq!(decided(&consents, &open, second(10)), Expr::All);
+}
+
+#[test]
+fn what_rests_on_a_group_is_decided_anew() {
+    let consents = Arc::new(Consents::default());
+    let actor = r#""actor":[{"role":{"coding":[{"system":"http://terminology.hl7.org/CodeSystem/v3-ParticipationType","code":"IRCP"}]},"reference":{"reference":"Group/g"}}]"#;
+    let members = with("OPTIN", &format!(r#"{{"type":"deny",{actor}}}"#));
+    for (member, expected) in [("other", Expr::All), ("p", Expr::none()), ("other", Expr::All)] {
+        let stored = OneConsent { members: members.clone(), member: Some(member) };
+        assert_eq!(decided(&consents, &stored, Micros(0)), expected, "{member}");
+    }
 }

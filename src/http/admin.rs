@@ -1,4 +1,4 @@
-//! The administration of users, roles, clients, signing keys, jobs, retention and legal holds: JSON under `/auth/admin`, for access tokens with the scope `admin` of administrators.
+//! The administration of tenants, users, roles, clients, keys, jobs, retention and legal holds: JSON under `/auth/admin`, for access tokens with the scope `admin` of administrators.
 //!
 //! An answer has no secret, but the one that it makes: a client's is shown once. `ETag` is the version, and a change with `If-Match` of another one is refused.
 
@@ -9,10 +9,12 @@ mod jobs;
 mod keys;
 mod retention;
 mod roles;
+mod tenants;
 mod users;
 
 use super::request::{bearer, text};
-use super::{Shared, body};
+use super::tenant::split;
+use super::{Shared, body, tenant};
 use crate::app::App;
 use crate::audit::{Event, Record};
 use crate::auth::agent::Agent;
@@ -100,7 +102,7 @@ pub async fn admin(request: HttpRequest, payload: web::Payload, shared: web::Dat
 }
 
 /// What says how something is set up, and is no secret.
-const TOLD: [&str; 16] = [
+const TOLD: [&str; 22] = [
     "username",
     "name",
     "fhir_user",
@@ -117,6 +119,12 @@ const TOLD: [&str; 16] = [
     "grant_types",
     "redirect_uris",
     "token_endpoint_auth_method",
+    "display_name",
+    "region",
+    "state",
+    "limits",
+    "identity_providers",
+    "trusted_issuers",
 ];
 
 /// The longest text from a URL that is recorded, in characters.
@@ -129,7 +137,7 @@ async fn recorded(request: &HttpRequest, shared: &Shared, agent: &Agent, result:
     if is_read && ![401, 403].contains(&status) {
         return result;
     }
-    let path = segments(request.path()).unwrap_or_default();
+    let path = segments(split(request.path()).1).unwrap_or_default();
     let path = path.iter().skip(2).map(String::as_str).collect::<Vec<_>>();
     let (what, id) = match path[..] {
         // A hold is recorded with the commit that sets or lifts it.
@@ -141,10 +149,11 @@ async fn recorded(request: &HttpRequest, shared: &Shared, agent: &Agent, result:
         ["clients", ref id @ ..] => ("client", id.first()),
         ["roles", ref id @ ..] => ("role", id.first()),
         ["keys", ..] => ("keys", None),
+        ["tenants", ref id @ ..] => ("tenant", id.first()),
         _ => ("other", None),
     };
     let body = result.as_ref().ok().and_then(|answer| answer.body.as_ref());
-    let made = || body.and_then(|body| body.get("id").or_else(|| body.get("client_id"))).and_then(Value::as_str);
+    let made = || body.and_then(|body| ["id", "client_id", "name"].iter().find_map(|name| body.get(name)?.as_str()));
     let name = id.copied().or_else(made).map(|name| name.chars().take(LONGEST_NAME).collect::<String>());
     let mut note = format!("{} {}", request.method(), path.join("/")).chars().take(LONGEST_NAME).collect::<String>();
     match &result {
@@ -168,9 +177,9 @@ async fn answer(
     shared: &Shared,
     agent: &mut Arc<Agent>,
 ) -> Result<Answer> {
-    let (app, headers, tenant) = (&*shared.app, request.headers(), TenantId::DEFAULT);
+    let (app, headers, tenant) = (&*shared.app, request.headers(), tenant::of(request)?);
     let bearer = app.authorize_admin(tenant, bearer(headers)?.as_deref(), agent).await?;
-    let path = segments(request.path())?;
+    let path = segments(split(request.path()).1)?;
     let path = path.iter().skip(2).map(String::as_str).collect::<Vec<_>>();
     let call = Call {
         app,
@@ -193,9 +202,14 @@ async fn answer(
         ["jobs"] => jobs::all(&call),
         ["jobs", id] => jobs::one(&call, id).await,
         ["retention"] => retention::retention(&call).await,
+        ["keys"] => keys::all(&call),
         ["keys", "rotate"] => keys::rotate(&call).await,
+        ["keys", "reseal"] => keys::reseal(&call).await,
         ["roles"] => roles::all(&call),
         ["roles", name] => roles::one(&call, name).await,
+        ["tenants"] => tenants::all(&call).await,
+        ["tenants", name] => tenants::one(&call, name).await,
+        ["tenants", name, action] => tenants::act(&call, name, action).await,
         _ => Err(nothing()),
     }
 }

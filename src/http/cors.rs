@@ -5,7 +5,7 @@
 //! nothing here without a token of its own.
 
 use super::Shared;
-use crate::tenant::TenantId;
+use super::tenant::split;
 use actix_web::http::Method;
 use actix_web::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
@@ -36,6 +36,7 @@ enum Audience {
 impl Audience {
     /// The one table from a path to who may call it from a web page.
     fn of(path: &str) -> Self {
+        let (_, path) = split(path);
         match path {
             "/fhir/metadata" | "/auth/keys" => Self::Anybody,
             "/auth/token" | "/auth/revoke" | "/auth/userinfo" | "/auth/launch" => Self::Registered,
@@ -85,7 +86,8 @@ fn allowed(path: &str, origin: &HeaderValue, shared: &Shared) -> Option<HeaderVa
         Audience::Anybody => Some(HeaderValue::from_static("*")),
         Audience::Nobody => None,
         Audience::Registered => {
-            let has = shared.app.auth.has_origin(TenantId::DEFAULT, origin.to_str().ok()?);
+            let (registered, _) = shared.tenant_at(path).ok()?;
+            let has = shared.app.auth.has_origin(registered.id(), origin.to_str().ok()?);
             let has = has.inspect_err(|error| tracing::warn!(%error, "the origins of clients can't be read"));
             has.unwrap_or(false).then(|| origin.clone())
         }
@@ -109,6 +111,11 @@ mod tests {
             ("/auth/authorize", Audience::Nobody),
             ("/auth/introspect", Audience::Nobody),
             ("/fhirx", Audience::Nobody),
+            ("/t/acme/fhir/metadata", Audience::Anybody),
+            ("/t/acme/fhir/Patient", Audience::Registered),
+            ("/t/acme/auth/token", Audience::Registered),
+            ("/t/acme/auth/sign-in", Audience::Nobody),
+            ("/t/fhir/metadata", Audience::Nobody),
             ("/health/live", Audience::Nobody),
         ] {
             assert_eq!(Audience::of(path), audience, "{path}");

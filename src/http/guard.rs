@@ -1,7 +1,7 @@
-//! What holds for every request under `/auth`: a panic is a 500 and no lost connection, an answer comes in time, a URL has a length,
+//! What holds for every request under `/auth`: it is for a tenant that is served, a panic is a 500 and no lost connection, an answer comes in time, a URL has a length,
 //! and an address no more requests than its limit.
 
-use super::{Shared, address};
+use super::{Shared, address, tenant};
 use crate::error::{Category, Error};
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -21,7 +21,8 @@ pub async fn guard<B: MessageBody>(
     next: Next<B>,
 ) -> Result<ServiceResponse<B>, actix_web::Error> {
     let shared = request.app_data::<web::Data<Shared>>().cloned();
-    let app = &shared.ok_or_else(|| refusal(&Error::internal("no app")))?.app;
+    let shared = shared.ok_or_else(|| refusal(&Error::internal("no app")))?;
+    let app = &shared.app;
     let limits = &app.config.limits;
     if request.uri().path_and_query().map_or(0, |url| url.as_str().len()) > limits.url_bytes {
         let text = "The URL is longer than limits.url_bytes allows.";
@@ -29,6 +30,8 @@ pub async fn guard<B: MessageBody>(
     }
     let from = address::of(request.request(), &app.config.trusted_proxies);
     app.count_address(from).map_err(|error| refusal(&error))?;
+    let (registered, _) = shared.tenant_at(request.path()).map_err(|error| refusal(&error))?;
+    tenant::note(&request, registered.id());
     let limit = Duration::from_millis(limits.request_timeout_ms);
     let answering = AssertUnwindSafe(next.call(request)).catch_unwind();
     match tokio::time::timeout(limit, answering).await {

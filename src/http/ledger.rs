@@ -2,18 +2,15 @@
 //!
 //! Nothing secret is said: no token, no password, and of what was typed as a name only what is one.
 
-use super::{Shared, address};
+use super::{Shared, address, tenant};
 use crate::audit::{Event, Record};
 use crate::auth::agent::Agent;
 use crate::auth::error::OAuthError;
 use crate::auth::registration::Registered;
 use crate::auth::token::{TokenAnswer, Told};
 use crate::error::Result;
-use crate::tenant::TenantId;
 use actix_web::HttpRequest;
 use std::borrow::Cow;
-
-const TENANT: TenantId = TenantId::DEFAULT;
 
 /// Where an endpoint of OAuth created something.
 const CREATED: u16 = 201;
@@ -25,7 +22,7 @@ impl Shared {
     /// 503 where the ledger can't take it.
     pub(super) async fn record(&self, request: &HttpRequest, mut record: Record<'_>) -> Result<()> {
         record.shape.from = Some(address::of(request, &self.app.config.trusted_proxies));
-        self.app.ledger.note(TENANT, record).await
+        self.app.ledger.note(tenant::of(request)?, record).await
     }
 
     /// Records that a token was given or refused.

@@ -16,9 +16,13 @@ mod request;
 mod response;
 mod routes;
 mod series;
+mod tenant;
+mod tls;
 
 use crate::app::App;
+use crate::config::Config;
 use actix_web::dev::Server;
+use actix_web::http::header;
 use actix_web::{App as Actix, HttpServer, middleware, web};
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::net::TcpListener;
@@ -54,7 +58,7 @@ pub fn run<F: Future>(future: F) -> F::Output {
 /// Serves an app on a listening socket. The server runs when awaited, and ends on SIGTERM or SIGINT, or through its handle.
 ///
 /// # Errors
-/// When the socket can't be used.
+/// When the socket can't be used, or a certificate.
 pub fn server(
     app: Arc<App>,
     listener: TcpListener,
@@ -67,12 +71,17 @@ pub fn server(
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         workers => workers,
     };
+    let tls = tls::config(&app.config.tls)?;
+    let hsts = strict_transport(&app.config);
     let requests = Arc::new(RequestIds { run: app.new_id(), last: AtomicU64::new(0) });
     let shared = Shared { app, metrics, requests };
     let mut server = HttpServer::new(move || {
         Actix::new()
             .app_data(web::Data::new(shared.clone()))
             .wrap(middleware::Compress::default())
+            .wrap(hsts.iter().fold(middleware::DefaultHeaders::new(), |all, age| {
+                all.add((header::STRICT_TRANSPORT_SECURITY, age.as_str()))
+            }))
             .configure(routes::routes)
     })
     .workers(workers)
@@ -83,5 +92,16 @@ pub fn server(
     if !signals {
         server = server.disable_signals();
     }
-    Ok(server.listen(listener)?.run())
+    let server = match tls {
+        Some(tls) => server.listen_rustls_0_23(listener, tls)?,
+        None => server.listen(listener)?,
+    };
+    Ok(server.run())
+}
+
+/// What RFC 6797 has browsers remember: from now on this host by `https` only. Only where clients come by `https`, to this server or to the
+/// proxy before it.
+fn strict_transport(config: &Config) -> Option<String> {
+    let age = config.tls.hsts_max_age_s;
+    (age > 0 && config.public_url().starts_with("https://")).then(|| format!("max-age={age}"))
 }

@@ -1,6 +1,7 @@
 //! The endpoints of the authorization server that speak JSON: forms in, RFC 6749's answers out.
 
 use super::request::text;
+use super::tenant::split;
 use super::{Shared, address, body, cors, negotiate};
 use crate::auth::agent::Agent;
 use crate::auth::client::Credentials;
@@ -22,22 +23,24 @@ use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use serde::Serialize;
 use std::sync::Arc;
 
-const TENANT: TenantId = TenantId::DEFAULT;
-
 /// How long what is for everybody may be held, in seconds.
 const PUBLIC_MAX_AGE_S: u32 = 300;
 
 pub(super) type Answer<T> = Result<T, OAuthError>;
 
+/// The tenant of a request, which `guard` has found.
+type Of = web::ReqData<TenantId>;
+
 /// `POST /auth/token`
-pub async fn token(request: HttpRequest, payload: web::Payload, shared: web::Data<Shared>) -> HttpResponse {
+pub async fn token(request: HttpRequest, payload: web::Payload, shared: web::Data<Shared>, tenant: Of) -> HttpResponse {
+    let tenant = *tenant;
     let answering = async {
         let mut told = Told::default();
         let result = async {
             let form = form(&request, payload, &shared).await?;
             let answer =
-                async |server: &Server, client, told: &mut Told| server.token(TENANT, &client, &form, told).await;
-            as_client(&request, &shared, &form, &mut told, answer).await
+                async |server: &Server, client, told: &mut Told| server.token(tenant, &client, &form, told).await;
+            as_client(&request, &shared, tenant, &form, &mut told, answer).await
         };
         let result = result.await;
         private(shared.token_asked(&request, told, result).await, &request)
@@ -46,7 +49,13 @@ pub async fn token(request: HttpRequest, payload: web::Payload, shared: web::Dat
 }
 
 /// `POST /auth/introspect`
-pub async fn introspect(request: HttpRequest, payload: web::Payload, shared: web::Data<Shared>) -> HttpResponse {
+pub async fn introspect(
+    request: HttpRequest,
+    payload: web::Payload,
+    shared: web::Data<Shared>,
+    tenant: Of,
+) -> HttpResponse {
+    let tenant = *tenant;
     let answering = async {
         let mut told = Told::default();
         let result = async {
@@ -54,14 +63,14 @@ pub async fn introspect(request: HttpRequest, payload: web::Payload, shared: web
             let server = &shared.app.auth;
             if has_bearer(&request) {
                 let mut agent = Arc::default();
-                let admin = shared.app.authorize_admin(TENANT, Some(bearer(&request)?), &mut agent).await;
+                let admin = shared.app.authorize_admin(tenant, Some(bearer(&request)?), &mut agent).await;
                 told.agent = Arc::unwrap_or_clone(agent);
                 admin.map_err(|error| OAuthError::of_bearer(&error))?;
-                return server.introspect(TENANT, &Asker::Admin, &form);
+                return server.introspect(tenant, &Asker::Admin, &form);
             }
             let answer =
-                async |server: &Server, client, _: &mut Told| server.introspect(TENANT, &Asker::client(client)?, &form);
-            as_client(&request, &shared, &form, &mut told, answer).await
+                async |server: &Server, client, _: &mut Told| server.introspect(tenant, &Asker::client(client)?, &form);
+            as_client(&request, &shared, tenant, &form, &mut told, answer).await
         };
         let result = result.await;
         private(shared.introspection_asked(&request, told.agent, result).await, &request)
@@ -70,14 +79,20 @@ pub async fn introspect(request: HttpRequest, payload: web::Payload, shared: web
 }
 
 /// `POST /auth/revoke`
-pub async fn revoke(request: HttpRequest, payload: web::Payload, shared: web::Data<Shared>) -> HttpResponse {
+pub async fn revoke(
+    request: HttpRequest,
+    payload: web::Payload,
+    shared: web::Data<Shared>,
+    tenant: Of,
+) -> HttpResponse {
+    let tenant = *tenant;
     let answering = async {
         let mut told = Told::default();
         let result = async {
             let form = form(&request, payload, &shared).await?;
             let answer =
-                async |server: &Server, client, told: &mut Told| server.revoke(TENANT, &client, &form, told).await;
-            as_client(&request, &shared, &form, &mut told, answer).await
+                async |server: &Server, client, told: &mut Told| server.revoke(tenant, &client, &form, told).await;
+            as_client(&request, &shared, tenant, &form, &mut told, answer).await
         };
         let result = result.await;
         match shared.revocation_asked(&request, told, result).await {
@@ -89,21 +104,28 @@ pub async fn revoke(request: HttpRequest, payload: web::Payload, shared: web::Da
 }
 
 /// `GET` and `POST /auth/userinfo`
-pub async fn userinfo(request: HttpRequest, shared: web::Data<Shared>) -> HttpResponse {
+pub async fn userinfo(request: HttpRequest, shared: web::Data<Shared>, tenant: Of) -> HttpResponse {
+    let tenant = *tenant;
     let answering = async {
-        let result = bearer(&request).and_then(|token| shared.app.auth.userinfo(TENANT, token));
+        let result = bearer(&request).and_then(|token| shared.app.auth.userinfo(tenant, token));
         private(result, &request)
     };
     cors::around(&request, &shared, answering).await
 }
 
 /// `POST /auth/launch`
-pub async fn launch(request: HttpRequest, payload: web::Payload, shared: web::Data<Shared>) -> HttpResponse {
+pub async fn launch(
+    request: HttpRequest,
+    payload: web::Payload,
+    shared: web::Data<Shared>,
+    tenant: Of,
+) -> HttpResponse {
+    let tenant = *tenant;
     let answering = async {
         let result = async {
             let token = bearer(&request)?;
             let document = document(&request, payload, &shared).await?;
-            shared.app.auth.make_launch(TENANT, token, &document).await
+            shared.app.auth.make_launch(tenant, token, &document).await
         };
         private(result.await, &request)
     };
@@ -111,7 +133,13 @@ pub async fn launch(request: HttpRequest, payload: web::Payload, shared: web::Da
 }
 
 /// `POST /auth/register`: RFC 7591.
-pub async fn register(request: HttpRequest, payload: web::Payload, shared: web::Data<Shared>) -> HttpResponse {
+pub async fn register(
+    request: HttpRequest,
+    payload: web::Payload,
+    shared: web::Data<Shared>,
+    tenant: Of,
+) -> HttpResponse {
+    let tenant = *tenant;
     let mut agent = Arc::default();
     let result = async {
         let app = &shared.app;
@@ -124,14 +152,14 @@ pub async fn register(request: HttpRequest, payload: web::Payload, shared: web::
             }
             Registration::Off => Registrant::Anyone,
             Registration::Open | Registration::Admin => {
-                let admin = app.authorize_admin(TENANT, Some(bearer(&request)?), &mut agent);
+                let admin = app.authorize_admin(tenant, Some(bearer(&request)?), &mut agent);
                 admin.await.map_err(|error| OAuthError::of_bearer(&error))?;
                 Registrant::Admin
             }
         };
         let given = document(&request, payload, &shared).await?;
         let given = serde_json::from_slice(&given).map_err(|_| OAuthError::request("The body is not JSON."))?;
-        app.auth.register(TENANT, &given, by).await
+        app.auth.register(tenant, &given, by).await
     };
     let result = result.await;
     match shared.registration_asked(&request, &agent, result).await {
@@ -141,25 +169,26 @@ pub async fn register(request: HttpRequest, payload: web::Payload, shared: web::
 }
 
 /// `GET /auth/keys`: the JWK Set.
-pub async fn keys(request: HttpRequest, shared: web::Data<Shared>) -> HttpResponse {
-    let answering = async { public(shared.app.auth.jwks(TENANT).await, &request) };
+pub async fn keys(request: HttpRequest, shared: web::Data<Shared>, tenant: Of) -> HttpResponse {
+    let tenant = *tenant;
+    let answering = async { public(shared.app.auth.jwks(tenant).await, &request) };
     cors::around(&request, &shared, answering).await
 }
 
 /// `GET {base}/.well-known/smart-configuration`
-pub fn smart_configuration(request: &HttpRequest, shared: &Shared) -> HttpResponse {
-    public(Ok(shared.app.auth.smart_configuration(TENANT)), request)
+pub fn smart_configuration(request: &HttpRequest, shared: &Shared, tenant: TenantId) -> HttpResponse {
+    public(Ok(shared.app.auth.smart_configuration(tenant)), request)
 }
 
 /// `GET {base}/.well-known/openid-configuration`
-pub fn openid_configuration(request: &HttpRequest, shared: &Shared) -> HttpResponse {
-    public(Ok(shared.app.auth.openid_configuration(TENANT)), request)
+pub fn openid_configuration(request: &HttpRequest, shared: &Shared, tenant: TenantId) -> HttpResponse {
+    public(Ok(shared.app.auth.openid_configuration(tenant)), request)
 }
 
 /// Any other method; and the preflights of browsers.
 pub async fn not_allowed(request: HttpRequest, shared: web::Data<Shared>) -> HttpResponse {
     let answering = async {
-        let allow = match request.path() {
+        let allow = match split(request.path()).1 {
             "/auth/keys" => "GET, HEAD",
             "/auth/userinfo" => "GET, POST",
             _ => "POST",
@@ -176,6 +205,7 @@ pub async fn not_allowed(request: HttpRequest, shared: web::Data<Shared>) -> Htt
 async fn as_client<T>(
     request: &HttpRequest,
     shared: &Shared,
+    tenant: TenantId,
     form: &Form,
     told: &mut Told,
     answer: impl AsyncFnOnce(&Server, crate::auth::records::Client, &mut Told) -> Answer<T>,
@@ -183,15 +213,15 @@ async fn as_client<T>(
     let server = &*shared.app.auth;
     let header = text(request.headers(), AUTHORIZATION).map_err(|error| unread(&error))?;
     let credentials = Credentials::of(header, |name| form.get(name).map(str::to_owned));
-    let credentials = server.named_by_refresh(TENANT, credentials, form);
+    let credentials = server.named_by_refresh(tenant, credentials, form);
     let name = credentials.as_ref().ok().and_then(Credentials::named).unwrap_or_default();
-    if server.enabled_client(TENANT, &name)?.is_some() {
+    if server.enabled_client(tenant, &name)?.is_some() {
         told.agent = Agent::client(&name);
     }
-    let key = server.slowing.key(&name, address::of(request, &shared.app.config.trusted_proxies));
+    let key = server.slowing.key(tenant, &name, address::of(request, &shared.app.config.trusted_proxies));
     server.slowing.check(key, server.now_s())?;
     let result = async {
-        let client = server.authenticate(TENANT, &credentials?).await?;
+        let client = server.authenticate(tenant, &credentials?).await?;
         answer(server, client, told).await
     };
     let result = result.await;

@@ -22,7 +22,7 @@ mod words;
 
 pub use routes::routes;
 
-use super::{Shared, address, oauth};
+use super::{Shared, address, oauth, tenant};
 use crate::audit::Record;
 use crate::auth::form::Form;
 use crate::auth::records::{Session, User};
@@ -41,8 +41,6 @@ use failure::Failure;
 use futures_util::future::{FutureExt, LocalBoxFuture};
 use std::net::IpAddr;
 
-const TENANT: TenantId = TenantId::DEFAULT;
-
 /// What a page answers.
 type Answer = Result<HttpResponse, Failure>;
 
@@ -50,6 +48,7 @@ type Answer = Result<HttpResponse, Failure>;
 pub struct Visit {
     request: HttpRequest,
     shared: web::Data<Shared>,
+    tenant: TenantId,
     /// The query of a GET, the form of a POST.
     form: Form,
 }
@@ -78,6 +77,7 @@ impl FromRequest for Visit {
             let lost = |_| Failure::internal("a page without the server's parts");
             let shared = web::Data::<Shared>::extract(&request).await.map_err(lost)?;
             let payload = web::Payload::from_request(&request, &mut payload).await.map_err(lost)?;
+            let tenant = tenant::of(&request)?;
             let query = request.query_string();
             if query.len() > shared.app.config.limits.url_bytes {
                 return Err(Failure::page(414, "This address is too long", "It is longer than the server takes."));
@@ -86,7 +86,7 @@ impl FromRequest for Visit {
                 Method::POST => oauth::form(&request, payload, &shared).await?,
                 _ => Form::parse(query.as_bytes())?,
             };
-            Ok(Self { request, shared, form })
+            Ok(Self { request, shared, tenant, form })
         }
         .boxed_local()
     }
@@ -119,8 +119,8 @@ impl Visit {
 
     /// Who is signed in, if anybody. A form has to carry the token of the session.
     async fn somebody(&self) -> Result<Option<Person>, Failure> {
-        let Some(cookie) = self.cookie(self.auth().cookie_name()) else { return Ok(None) };
-        let Some((user, session)) = self.auth().session(TENANT, &cookie).await? else { return Ok(None) };
+        let Some(cookie) = self.cookie(&self.auth().cookie_name(self.tenant)) else { return Ok(None) };
+        let Some((user, session)) = self.auth().session(self.tenant, &cookie).await? else { return Ok(None) };
         if self.request.method() == Method::POST && !are_equal(self.field("csrf"), &session.csrf) {
             return Err(Failure::forged());
         }
@@ -135,8 +135,8 @@ impl Visit {
     /// The token that the forms of somebody who is not signed in carry, and the cookie to set where it is new. A form has to
     /// carry the token of its cookie: so no other site can sign somebody in under another name.
     fn guard(&self) -> Result<(String, Option<String>), Failure> {
-        let name = if self.auth().cookie_name().starts_with("__Host-") { "__Host-pharos-form" } else { "pharos-form" };
-        let known = self.cookie(name);
+        let name = self.auth().cookie_named("pharos-form", self.tenant);
+        let known = self.cookie(&name);
         if self.request.method() == Method::POST {
             let token = known.as_deref().map(hash).unwrap_or_default();
             let is_own = known.is_some() && are_equal(self.field("csrf"), &token);
@@ -226,7 +226,7 @@ fn go_to(address: &str) -> HttpResponse {
 /// The same with the cookie of a session that has just begun.
 fn enter(visit: &Visit, cookie: &str, address: &str) -> HttpResponse {
     let mut response = guarded(HttpResponse::SeeOther(), None);
-    response.insert_header((SET_COOKIE, visit.auth().set_cookie(cookie)));
+    response.insert_header((SET_COOKIE, visit.auth().set_cookie(visit.tenant, cookie)));
     response.insert_header((LOCATION, address)).finish()
 }
 

@@ -24,12 +24,21 @@ const INLINE_BYTES: usize = 64 << 10;
 pub async fn fhir(request: HttpRequest, payload: web::Payload, shared: web::Data<Shared>) -> HttpResponse {
     let started = Instant::now();
     let request_id = request_id(&request, &shared);
-    let answering = AssertUnwindSafe(answer(&request, payload, &shared)).catch_unwind().await;
+    let (registered, path) = match shared.tenant_at(request.path()) {
+        Ok(found) => found,
+        Err(error) => {
+            series::record(None, "none", error.category.status(), started.elapsed());
+            let reply = Reply { www_authenticate: None, ..Reply::from_error(&error, Shape::default()) };
+            return send(reply, Some(&request_id));
+        }
+    };
+    let target = (registered.id(), path);
+    let answering = AssertUnwindSafe(answer(&request, target, payload, &shared)).catch_unwind().await;
     let (code, mut reply) = answering.unwrap_or_else(|_| ("none", panicked(Shape::default())));
     if reply.status == Category::MethodNotAllowed.status() {
-        reply.allow = below_base(request.path()).ok().map(|path| allowed(&strs(&path)));
+        reply.allow = below_base(path).ok().map(|path| allowed(&strs(&path)));
     }
-    series::record(code, reply.status, started.elapsed());
+    series::record(Some(&registered.tenant), code, reply.status, started.elapsed());
     tracing::debug!(
         request_id,
         interaction = code,
@@ -44,8 +53,13 @@ pub async fn fhir(request: HttpRequest, payload: web::Payload, shared: web::Data
 }
 
 /// The name of the interaction, for the metrics, and what to answer.
-async fn answer(request: &HttpRequest, payload: web::Payload, shared: &Shared) -> (&'static str, Reply) {
-    match incoming(request, payload, shared).await {
+async fn answer(
+    request: &HttpRequest,
+    target: (TenantId, &str),
+    payload: web::Payload,
+    shared: &Shared,
+) -> (&'static str, Reply) {
+    match incoming(request, target, payload, shared).await {
         Ok(incoming) => {
             let limit = Duration::from_millis(shared.app.config.limits.request_timeout_ms);
             let (code, shape) = (incoming.call.code(), incoming.shape);
@@ -100,7 +114,13 @@ fn runs_inline(shared: &Shared, incoming: &Incoming) -> bool {
     short && small && shared.app.store().is_local()
 }
 
-async fn incoming(request: &HttpRequest, payload: web::Payload, shared: &Shared) -> Result<Incoming> {
+/// `path` is what follows the tenant.
+async fn incoming(
+    request: &HttpRequest,
+    (tenant, path): (TenantId, &str),
+    payload: web::Payload,
+    shared: &Shared,
+) -> Result<Incoming> {
     let config = &shared.app.config;
     let headers = request.headers();
     let uri = request.uri();
@@ -112,7 +132,7 @@ async fn incoming(request: &HttpRequest, payload: web::Payload, shared: &Shared)
         return Err(Error::invalid("The query of the URL is not in UTF-8."));
     }
     let verb = Verb::parse(request.method().as_str()).ok_or_else(method_not_allowed)?;
-    let call = Call::parse(verb, &strs(&below_base(uri.path())?))?;
+    let call = Call::parse(verb, &strs(&below_base(path)?))?;
     let mut query = pairs(query);
     let shape = shape(headers, &call, &query)?;
     let prefer = all(headers, "Prefer").map(|text| Prefer::parse([text.as_str()])).unwrap_or_default();
@@ -120,7 +140,7 @@ async fn incoming(request: &HttpRequest, payload: web::Payload, shared: &Shared)
     let provenance = text(headers, "X-Provenance")?.map(|text| text.as_bytes().to_vec());
     let body = content::read(headers, payload, &config.limits, (verb, &call), &mut query).await?;
     Ok(Incoming {
-        tenant: TenantId::DEFAULT,
+        tenant,
         from: address::of(request, &config.trusted_proxies),
         token: bearer(headers)?,
         verb,
@@ -177,7 +197,7 @@ fn conditions(headers: &HeaderMap) -> Result<Conditions> {
     })
 }
 
-/// The decoded segments of a path after the base.
+/// The decoded segments of a path after `/fhir`.
 fn below_base(path: &str) -> Result<Vec<String>> {
     Ok(segments(path)?.into_iter().skip(1).collect())
 }

@@ -1,9 +1,11 @@
 //! Every URL on one page.
 
+use super::tenant::split;
 use super::{Shared, admin, cors, guard, oauth, pages, request, response};
 use crate::error::{Category, Error};
 use crate::interaction::call::method_not_allowed;
 use crate::serve::{Reply, Shape};
+use crate::tenant::TenantId;
 use actix_web::http::Method;
 use actix_web::middleware::from_fn;
 use actix_web::{HttpRequest, HttpResponse, Resource, Route, web};
@@ -15,6 +17,7 @@ pub fn routes(config: &mut web::ServiceConfig) {
         .service(page("/health/ready", web::get().to(ready), web::head().to(ready)))
         .service(page("/metrics", web::get().to(metrics), web::head().to(metrics)))
         .service(web::scope("/auth").wrap(from_fn(guard::guard)).configure(auth))
+        .service(web::scope("/t/{tenant}/auth").wrap(from_fn(guard::guard)).configure(auth))
         .default_service(web::to(below));
 }
 
@@ -37,7 +40,8 @@ fn auth(config: &mut web::ServiceConfig) {
 async fn below(request: HttpRequest, payload: web::Payload, shared: web::Data<Shared>) -> HttpResponse {
     let (copy, parts) = (request.clone(), shared.clone());
     let answering = async {
-        match request.path().strip_prefix("/fhir") {
+        let (_, path) = split(request.path());
+        match path.strip_prefix("/fhir") {
             Some("/.well-known/smart-configuration") => well_known(&request, &shared, oauth::smart_configuration),
             Some("/.well-known/openid-configuration") => well_known(&request, &shared, oauth::openid_configuration),
             Some(rest) if rest.is_empty() || rest.starts_with('/') => request::fhir(request, payload, shared).await,
@@ -50,9 +54,15 @@ async fn below(request: HttpRequest, payload: web::Payload, shared: web::Data<Sh
 fn well_known(
     request: &HttpRequest,
     shared: &Shared,
-    get: impl Fn(&HttpRequest, &Shared) -> HttpResponse,
+    get: impl Fn(&HttpRequest, &Shared, TenantId) -> HttpResponse,
 ) -> HttpResponse {
-    if [Method::GET, Method::HEAD].contains(request.method()) { get(request, shared) } else { only_read() }
+    if ![Method::GET, Method::HEAD].contains(request.method()) {
+        return only_read();
+    }
+    match shared.tenant_at(request.path()) {
+        Ok((registered, _)) => get(request, shared, registered.id()),
+        Err(error) => response::send(Reply::from_error(&error, Shape::default()), None),
+    }
 }
 
 /// A page that can only be read.
@@ -94,7 +104,7 @@ async fn metrics(shared: web::Data<Shared>) -> HttpResponse {
 }
 
 fn nothing() -> HttpResponse {
-    let text = "There is nothing at this URL. The FHIR base is /fhir.";
+    let text = "There is nothing at this URL. The FHIR base is /fhir, that of a tenant /t/{tenant}/fhir.";
     let error = Error::new(Category::NotFound, "not-found", text);
     response::send(Reply::from_error(&error, Shape::default()), None)
 }

@@ -50,7 +50,7 @@ pub fn capabilities(context: &Context, request: &Request<'_>) -> Result<Answer> 
             part.check(&[if mode == Mode::Terminology { "TerminologyCapabilities" } else { "CapabilityStatement" }])?;
             Ok(Answer::ok(part.apply_to_bytes(&bytes)?))
         }
-        None => Ok(Answer::ok(bytes.to_vec())),
+        None => Ok(Answer::ok(bytes)),
     }
 }
 

@@ -4,6 +4,7 @@
 use super::Context;
 use super::capabilities::statement::Mode;
 use crate::auth::grant::Grant;
+use crate::auth::tenants::Tenants;
 use crate::clock::Micros;
 use crate::config::Config;
 use crate::consent::Consents;
@@ -30,7 +31,7 @@ const TYPES: [&str; 3] = ["SearchParameter", "StructureDefinition", "CapabilityS
 pub struct Conformance {
     parameters: Arc<Parameters>,
     extractor: Arc<Extractor>,
-    statements: Mutex<HashMap<Mode, Arc<Vec<u8>>>>,
+    statements: Mutex<HashMap<Mode, Packed>>,
 }
 
 impl Conformance {
@@ -65,22 +66,33 @@ impl Conformance {
     /// What `/metadata` answers in a mode; made by `make` when it is first asked for.
     ///
     /// # Errors
-    /// Those of `make`.
-    pub fn statement(&self, mode: Mode, make: impl FnOnce() -> Result<Vec<u8>>) -> Result<Arc<Vec<u8>>> {
+    /// Those of `make`; when the compression fails.
+    pub fn statement(&self, mode: Mode, make: impl FnOnce() -> Result<Vec<u8>>) -> Result<Vec<u8>> {
         let mut statements = self.statements.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(made) = statements.get(&mode) {
-            return Ok(Arc::clone(made));
+        if let Some(made) = statements.get(&mode).cloned() {
+            drop(statements);
+            return zstd::bulk::decompress(&made.zstd, made.length).map_err(Error::internal);
         }
-        let statement = Arc::new(make()?);
-        statements.insert(mode, Arc::clone(&statement));
+        let statement = make()?;
+        let zstd = zstd::bulk::compress(&statement, STATEMENT_LEVEL).map_err(Error::internal)?;
+        statements.insert(mode, Packed { zstd: zstd.into(), length: statement.len() });
         Ok(statement)
     }
 }
 
+/// A statement as it is held: there is one for each tenant, most of a megabyte long, and compressed a small part of that.
+#[derive(Clone)]
+struct Packed {
+    zstd: Arc<[u8]>,
+    length: usize,
+}
+
+/// How hard statements are compressed: zstd's own default.
+const STATEMENT_LEVEL: i32 = 3;
+
 /// The settings that decide on search keys.
 #[derive(Debug, Clone)]
 pub struct KeyMaking {
-    base: String,
     has_content: bool,
     further_steps: u32,
 }
@@ -90,13 +102,13 @@ impl KeyMaking {
     #[must_use]
     pub fn new(config: &Config) -> Self {
         let further_steps = u32::try_from(config.limits.fhirpath_steps).unwrap_or(u32::MAX);
-        Self { base: config.base_url(), has_content: config.search_content, further_steps }
+        Self { has_content: config.search_content, further_steps }
     }
 
-    /// What makes the keys of a tenant with these parameters.
+    /// What makes the keys of a tenant that has this FHIR base, and these parameters.
     #[must_use]
-    pub fn extractor(&self, parameters: Arc<Parameters>) -> Extractor {
-        let extractor = Extractor::with(Some(&self.base), parameters).with_content(self.has_content);
+    pub fn extractor(&self, base: &str, parameters: Arc<Parameters>) -> Extractor {
+        let extractor = Extractor::with(Some(base), parameters).with_content(self.has_content);
         extractor.with_further_steps(self.further_steps)
     }
 }
@@ -105,6 +117,7 @@ impl KeyMaking {
 pub struct Conformances {
     store: Store,
     making: KeyMaking,
+    tenants: Arc<Tenants>,
     current: RwLock<FxHashMap<TenantId, Arc<Conformance>>>,
     /// Those that were replaced and may still be in use by requests under way.
     older: Mutex<Vec<(TenantId, Weak<Conformance>)>>,
@@ -126,10 +139,11 @@ pub struct Progress {
 impl Conformances {
     /// Reads from this store.
     #[must_use]
-    pub fn new(store: Store, making: KeyMaking) -> Self {
+    pub fn new(store: Store, making: KeyMaking, tenants: Arc<Tenants>) -> Self {
         Self {
             store,
             making,
+            tenants,
             current: RwLock::default(),
             older: Mutex::default(),
             progress: Mutex::default(),
@@ -169,7 +183,8 @@ impl Conformances {
         }
         let parameters = Parameters::of_stored(stored.iter().map(|(id, json)| (&**id, &**json)));
         let parameters = Arc::new(parameters);
-        let extractor = Arc::new(self.making.extractor(Arc::clone(&parameters)));
+        let base = &self.tenants.of(tenant).base;
+        let extractor = Arc::new(self.making.extractor(base, Arc::clone(&parameters)));
         Ok(Conformance::new(parameters, extractor))
     }
 

@@ -67,6 +67,7 @@ fn narrowed(context: &Context, at: Option<u64>, look: impl FnOnce() -> Result<bo
         now: context.clock.now(),
         base: Arc::clone(&context.base),
         identity: OnceLock::new(),
+        asker: OnceLock::new(),
     };
     Ok(Some(policy.consented()))
 }

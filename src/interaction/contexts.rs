@@ -2,10 +2,12 @@
 
 use super::conformance::Conformances;
 use super::cursor::Cursors;
+use super::quota::Quotas;
 use super::{Context, consenting};
 use crate::audit::{Ledger, Trail};
 use crate::auth::grant::Grant;
 use crate::auth::server::Server;
+use crate::auth::tenants::Tenants;
 use crate::bulk::Exports;
 use crate::clock::Clock;
 use crate::config::Limits;
@@ -21,7 +23,8 @@ pub struct Contexts {
     pub store: Store,
     pub clock: Arc<dyn Clock>,
     pub limits: Arc<Limits>,
-    pub base: Arc<str>,
+    /// They have their bases.
+    pub tenants: Arc<Tenants>,
     pub cursors: Arc<Cursors>,
     pub conformances: Arc<Conformances>,
     pub check_references: bool,
@@ -29,6 +32,7 @@ pub struct Contexts {
     pub auth: Option<Arc<Server>>,
     pub ledger: Arc<Ledger>,
     pub exports: Arc<Exports>,
+    pub quotas: Arc<Quotas>,
     /// Set once the jobs are there, which hold this.
     pub jobs: OnceLock<Weak<Jobs>>,
 }
@@ -44,7 +48,7 @@ impl Contexts {
             store: self.store.clone(),
             clock: Arc::clone(&self.clock),
             limits: Arc::clone(&self.limits),
-            base: Arc::clone(&self.base),
+            base: Arc::clone(&self.tenants.of(grant.tenant()).base),
             cursors: Arc::clone(&self.cursors),
             conformance: self.conformances.of(grant.tenant())?,
             conformances: Arc::clone(&self.conformances),
@@ -56,6 +60,7 @@ impl Contexts {
             ledger: Arc::clone(&self.ledger),
             jobs: jobs.ok_or_else(|| Error::unavailable("The server is stopping.", "stopping"))?,
             exports: Arc::clone(&self.exports),
+            quotas: Arc::clone(&self.quotas),
         };
         Ok(Context { grant: consenting::grant(&context)?, ..context })
     }

@@ -15,6 +15,7 @@ pub mod delete;
 pub mod history;
 pub mod job;
 pub mod patch;
+pub mod quota;
 pub mod reach;
 pub mod read;
 pub mod resolve;
@@ -43,6 +44,7 @@ use call::{Call, Verb};
 use condition::Conditions;
 use conformance::{Conformance, Conformances};
 use futures_util::future::BoxFuture;
+use quota::Quotas;
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -83,6 +85,8 @@ pub struct Context {
     pub jobs: Arc<Jobs>,
     /// Where exports are kept.
     pub exports: Arc<Exports>,
+    /// How much each tenant may store.
+    pub quotas: Arc<Quotas>,
 }
 
 /// `Prefer: return=`.

@@ -1,6 +1,7 @@
 //! What all writing interactions share: checking a resource, making it ready to be stored, deciding and committing.
 
 use super::conformance::{self, Conformances};
+use super::quota::bytes_of;
 use super::{Answer, Context, LEDGER, Request, Return, Status, reach};
 use crate::auth::scope::Letters;
 use crate::error::{Category, Error, Issue, Result};
@@ -53,10 +54,13 @@ where
         if changes.is_empty() {
             return Ok((then, None));
         }
+        context.quotas.check(context.grant.tenant(), &changes)?;
+        let bytes = bytes_of(&changes);
         let commit = Commit { changes, guards, read_at, entry, ..Commit::of(context.grant.tenant()) };
         match Conformances::commit(&context.conformances, &context.grant, commit).await {
             Ok(committed) => {
                 context.trail.commit_happened();
+                context.quotas.add(context.grant.tenant(), bytes);
                 return Ok((then, Some(committed)));
             }
             // Where the client set a condition, the new decision finds that it does not hold.

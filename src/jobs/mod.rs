@@ -10,13 +10,14 @@
 
 mod fair;
 mod queue;
+pub mod reseal;
 mod run;
 mod schedule;
 #[cfg(test)]
 mod tests;
 
 pub use queue::{Commits, Jobs, New};
-pub use schedule::Schedule;
+pub use schedule::{IsFor, Schedule};
 
 use crate::auth::agent::Agent;
 use crate::auth::grant::Grant;
@@ -177,6 +178,11 @@ impl Job {
 pub trait Work: Send + Sync {
     /// What the kind is called.
     fn kind(&self) -> &'static str;
+
+    /// Whether it is done in tenants that were deleted, too.
+    fn is_for_deleted(&self) -> bool {
+        false
+    }
 
     /// Decides on the next part: some 10 to 100 ms of work. It runs on the job thread and may block. What it rests on is told to the
     /// commit (guards, expected versions, records that have to be absent); a part that is refused is decided on anew.

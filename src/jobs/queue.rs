@@ -7,11 +7,12 @@ use crate::auth::agent::Agent;
 use crate::auth::grant::Grant;
 use crate::auth::keeper::{Expect, Keep, KeeperError};
 use crate::auth::records::{self, Record};
+use crate::auth::tenants::Tenants;
 use crate::clock::{Clock, Micros};
 use crate::config::Limits;
 use crate::error::{Category, Error, Result};
 use crate::store::{Commit, CommitError, Committed, Store};
-use crate::tenant::TenantId;
+use crate::tenant::{State as TenantState, TenantId};
 use futures_util::future::BoxFuture;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -46,6 +47,7 @@ pub struct Jobs {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) works: Vec<Box<dyn Work>>,
     pub(super) schedules: Vec<Schedule>,
+    tenants: Option<Arc<Tenants>>,
     pub(super) commits: Commits,
     /// Tells this process from others in leases.
     process: OnceLock<String>,
@@ -85,6 +87,7 @@ impl Jobs {
             clock,
             works,
             schedules: Vec::new(),
+            tenants: None,
             commits,
             most: limits.jobs_per_tenant,
             lifetime: i64::try_from(limits.job_lifetime_s.saturating_mul(1_000_000)).unwrap_or(i64::MAX),
@@ -100,6 +103,31 @@ impl Jobs {
     #[must_use]
     pub fn with_schedules(self, schedules: Vec<Schedule>) -> Self {
         Self { schedules, ..self }
+    }
+
+    /// The same for these tenants: their jobs are looked for, no other's state or limits count.
+    #[must_use]
+    pub fn with_tenants(self, tenants: Arc<Tenants>) -> Self {
+        Self { tenants: Some(tenants), ..self }
+    }
+
+    /// How a tenant stands.
+    pub(super) fn state_of(&self, tenant: TenantId) -> TenantState {
+        self.tenants.as_ref().map_or(TenantState::Active, |tenants| tenants.of(tenant).tenant.state)
+    }
+
+    /// The tenants that may have jobs.
+    pub(super) fn all_tenants(&self) -> Result<BTreeSet<TenantId>> {
+        let mut all = self.waiting().tenants.clone();
+        if let Some(tenants) = &self.tenants {
+            all.extend(tenants.all()?.iter().map(|registered| registered.id()));
+        }
+        Ok(all)
+    }
+
+    fn most_of(&self, tenant: TenantId) -> usize {
+        let own = self.tenants.as_ref().and_then(|tenants| tenants.of(tenant).tenant.limits.jobs);
+        own.unwrap_or(self.most)
     }
 
     pub(super) fn process(&self) -> &str {
@@ -122,7 +150,7 @@ impl Jobs {
     /// Asks for a job.
     ///
     /// # Errors
-    /// 429 where the tenant has as many as `limits.jobs_per_tenant` allows that have not ended.
+    /// 429 where the tenant has as many as `limits.jobs_per_tenant`, or its own limit, allows that have not ended.
     pub async fn submit(&self, tenant: TenantId, new: New) -> Result<Job> {
         self.submit_with(tenant, self.clock.new_id(), new, Vec::new()).await
     }
@@ -147,12 +175,22 @@ impl Jobs {
     /// As [`Jobs::submit`].
     pub fn check_room(&self, tenant: TenantId) -> Result<()> {
         let under_way = self.all(tenant)?.iter().filter(|(job, _)| !job.state.is_ended()).count();
-        if under_way >= self.most {
+        if under_way >= self.most_of(tenant) {
             let text = "There are as many jobs as limits.jobs_per_tenant allows: wait until one has ended.";
             let mut error = Error::new(Category::TooManyRequests, "throttled", text);
             error.retry_after_s = Some(RETRY_AFTER_S);
             return Err(error);
         }
+        Ok(())
+    }
+
+    /// Asks for a job of which a tenant has one at most, by the server itself and whatever the limits. One that is at work begins anew.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn submit_only(&self, tenant: TenantId, kind: &'static str) -> Result<()> {
+        self.store.keeper().keep(tenant, vec![Job::only_one(kind, self.clock.now())?]).await?;
+        self.queue(tenant, kind.to_owned());
         Ok(())
     }
 

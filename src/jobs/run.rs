@@ -1,13 +1,14 @@
 //! The runner: one part of one job after the other.
 
 use super::queue::Waiting;
-use super::{Job, Jobs, Lease, Part, State, Turn};
+use super::{Job, Jobs, Lease, Part, Schedule, State, Turn};
 use crate::auth::grant::Grant;
 use crate::auth::keeper::KeeperError;
 use crate::clock::Micros;
 use crate::error::{Category, Error, Result};
 use crate::store::{CommitError, StoreError};
-use crate::tenant::TenantId;
+use crate::tenant::{State as TenantState, TenantId};
+use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
@@ -91,9 +92,17 @@ impl Jobs {
 
     /// Queues what waits in the store, and what is due.
     pub(super) async fn look_around(&self) {
-        let tenants: Vec<_> = self.waiting().tenants.iter().copied().collect();
+        let tenants = self.all_tenants().unwrap_or_else(|error| {
+            tracing::warn!(?error, "the tenants can't be read");
+            BTreeSet::new()
+        });
         for tenant in tenants {
-            for schedule in &self.schedules {
+            let state = self.state_of(tenant);
+            if state == TenantState::Suspended {
+                continue;
+            }
+            let is_due = |schedule: &&Schedule| state == TenantState::Active && (schedule.is_for)(tenant);
+            for schedule in self.schedules.iter().filter(is_due) {
                 if let Err(error) = self.keep_schedule(tenant, schedule, self.clock.now()).await {
                     tracing::warn!(?error, kind = schedule.kind, "a scheduled job can't be asked for");
                 }
@@ -146,6 +155,13 @@ impl Jobs {
         let Some(work) = self.works.iter().find(|work| work.kind() == job.kind) else {
             return self.fail(tenant, job, version, "This version of the server has no such work.".into()).await;
         };
+        match self.state_of(tenant) {
+            TenantState::Suspended => return Ok(Next::Nothing),
+            TenantState::Deleted if !work.is_for_deleted() => {
+                return self.fail(tenant, job, version, "The tenant was deleted.".into()).await;
+            }
+            TenantState::Active | TenantState::Deleted => {}
+        }
         let is_mine = job.lease.as_ref().is_some_and(|lease| lease.process == self.process());
         job.lease = Some(Lease { process: self.process().to_owned(), until: now.0.saturating_add(LEASE) });
         if !is_mine {

@@ -9,9 +9,13 @@ use crate::error::Result;
 use crate::tenant::TenantId;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::sync::Arc;
 
-/// A job that is asked for at intervals, in each tenant.
-#[derive(Debug, Clone)]
+/// Whether something is for a tenant.
+pub type IsFor = Arc<dyn Fn(TenantId) -> bool + Send + Sync>;
+
+/// A job that is asked for at intervals, in each tenant that it is for.
+#[derive(Clone)]
 pub struct Schedule {
     /// The kind of work.
     pub kind: &'static str,
@@ -19,6 +23,8 @@ pub struct Schedule {
     pub every_s: u64,
     /// What is asked.
     pub parameters: Value,
+    /// In which tenants.
+    pub is_for: IsFor,
 }
 
 /// When a scheduled job was asked for last. Its id is the kind of work.

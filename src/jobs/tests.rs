@@ -244,7 +244,7 @@ fn the_thread_gives_every_tenant_its_turn() {
 #[test]
 fn what_is_scheduled_is_asked_for_when_it_is_due() {
     let house = house(|_| Ok(()));
-    let schedule = Schedule { kind: "writing", every_s: 3600, parameters: 1.into() };
+    let schedule = Schedule { kind: "writing", every_s: 3600, parameters: 1.into(), is_for: Arc::new(|_| true) };
     let own = jobs(&house.store, &house.clock, &house.work).with_schedules(vec![schedule]);
     let look = || {
         block_on(own.look_around());

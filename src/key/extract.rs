@@ -9,15 +9,21 @@ use crate::fhir::definitions::{self, ParamType, SearchParameter};
 use crate::fhir::tree::{Object, Value};
 use crate::fhirpath::{Content, Context, Hooks, Item, Node, STEP_LIMIT};
 use rustc_hash::FxHashMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 /// Parameters that the store answers, or that are no index at all.
 const NOT_INDEXED: [&str; 3] = ["_id", "_lastUpdated", "near"];
 
+/// What is compiled of each type, when it is first met.
+type Types = FxHashMap<&'static str, OnceLock<Arc<Compiled>>>;
+
+/// The official parameters: those of all tenants that have no others of a type.
+static OFFICIAL: LazyLock<Types> = LazyLock::new(no_types);
+
 /// The search parameters of every type, compiled when a type is first met.
 #[derive(Debug)]
 pub struct Extractor {
-    types: FxHashMap<&'static str, OnceLock<Compiled>>,
+    types: Types,
     parameters: Arc<Parameters>,
     base: Option<Box<str>>,
     has_content: bool,
@@ -65,8 +71,13 @@ impl Extractor {
     /// The same with the parameters of a tenant.
     #[must_use]
     pub fn with(base: Option<&str>, parameters: Arc<Parameters>) -> Self {
-        let types = definitions::r4().resource_types().iter().map(|name| (*name, OnceLock::new())).collect();
-        Self { types, parameters, base: base.map(Into::into), has_content: false, further_steps: STEP_LIMIT }
+        Self {
+            types: no_types(),
+            parameters,
+            base: base.map(Into::into),
+            has_content: false,
+            further_steps: STEP_LIMIT,
+        }
     }
 
     /// The same with a limit for the steps that the expressions of a tenant's parameters may take for one resource, all
@@ -109,7 +120,7 @@ impl Extractor {
         let Some((type_name, slot)) = resource.resource_type().and_then(|name| self.types.get_key_value(name)) else {
             return keys;
         };
-        let compiled = slot.get_or_init(|| Compiled::of(&self.parameters, type_name));
+        let compiled = slot.get_or_init(|| Compiled::shared(&self.parameters, type_name));
         let root = Item::resource(resource);
         let wanted = if is_outer { compiled.sources.len() } else { compiled.official };
         let found = self.parts(compiled, wanted, resource, &root, home);
@@ -170,7 +181,19 @@ impl Extractor {
     }
 }
 
+/// All types, none of them met.
+fn no_types() -> Types {
+    definitions::r4().resource_types().iter().map(|name| (*name, OnceLock::new())).collect()
+}
+
 impl Compiled {
+    /// The same for all who have no further parameters of the type.
+    fn shared(parameters: &Parameters, type_name: &str) -> Arc<Self> {
+        let compile = || Arc::new(Self::of(parameters, type_name));
+        let official = OFFICIAL.get(type_name).filter(|_| parameters.further(type_name).is_empty());
+        official.map_or_else(compile, |official| Arc::clone(official.get_or_init(compile)))
+    }
+
     fn of(parameters: &Parameters, type_name: &str) -> Self {
         let mut compiled = Self::default();
         for parameter in definitions::r4().search_parameters_of(type_name) {

@@ -57,21 +57,29 @@ impl KeyList {
     #[must_use]
     pub fn with(&self, mut added: Vec<Box<[u8]>>) -> Self {
         added.sort_unstable();
-        let mut list = Self::with_capacity(
-            self.len() + added.len(),
-            self.bytes.len() + added.iter().map(|key| key.len()).sum::<usize>(),
-        );
-        let mut added = added.iter().map(|key| &**key).peekable();
-        for key in self {
-            while let Some(before) = added.next_if(|added| *added <= key) {
-                if before < key {
-                    list.append(before);
-                }
+        added.dedup();
+        let more = added.iter().map(|key| key.len()).sum::<usize>();
+        let mut list = Self::with_capacity(self.len() + added.len(), self.bytes.len() + more);
+        let mut at = 0;
+        for key in &added {
+            let place = self.partition_point(at, |own| *own < **key);
+            list.extend(self, at, place);
+            if place == self.len() || *self.get(place) != **key {
+                list.append(key);
             }
-            list.append(key);
+            at = place;
         }
-        added.for_each(|key| list.append(key));
+        list.extend(self, at, self.len());
         list
+    }
+
+    /// Appends some of another list's keys, all at once.
+    fn extend(&mut self, other: &Self, start: usize, end: usize) {
+        let place = |at: usize| at.checked_sub(1).and_then(|at| other.ends.get(at)).map_or(0, |end| *end as usize);
+        let (from, base) = (place(start), self.bytes.len());
+        self.bytes.extend_from_slice(other.bytes.get(from..place(end)).unwrap_or_default());
+        let ends = other.ends.get(start..end).unwrap_or_default();
+        self.ends.extend(ends.iter().map(|end| u32::try_from(*end as usize - from + base).unwrap_or(u32::MAX)));
     }
 
     /// The number of keys.

@@ -29,12 +29,12 @@ pub fn patient(context: &Context, mut request: Request<'_>, id: Option<&str>) ->
     let around = compartment("Patient")?;
     let sets = if let Some(id) = id {
         reach::live(context, &records, Letters::READ, "Patient", id)?;
-        let sources = sources(around, |name| inside("Patient", id, name));
+        let sources = sources(around, &wanted, |name| inside("Patient", id, name));
         let sources = sources.into_iter().map(|target| wanted.in_care_dates(target)).collect();
         Sets { sources, referred: shared_types().chain([everything_of("Binary")]).collect(), walks: true }
     } else {
         let is_inside = |name: &str| name == around.code || !around.params(name).is_empty();
-        let sources = sources(around, |name| is_inside(name).then(|| of_any_patient(name)));
+        let sources = sources(around, &wanted, |name| is_inside(name).then(|| of_any_patient(name)));
         let sources: Vec<_> = sources.into_iter().map(|target| wanted.in_care_dates(target)).collect();
         let referred = shared_types().map(|target| referred_by(&sources, target)).collect();
         Sets { sources, referred, walks: false }
@@ -53,7 +53,7 @@ pub fn encounter(context: &Context, mut request: Request<'_>, id: &str) -> Resul
     let rid = reach::live(context, &records, Letters::READ, "Encounter", id)?.rid;
     let around = compartment("Encounter")?;
     let own = |name: &str| inside("Encounter", id, name);
-    let sources = sources(around, own);
+    let sources = sources(around, &wanted, own);
     let keys = records.view().keys(rid)?.unwrap_or_default();
     let patient = search::references(&keys, "patient").find(|(name, _)| *name == "Patient").map(|(_, id)| id);
     let mut referred: Vec<_> = shared_types().chain([everything_of("Binary")]).collect();
@@ -183,9 +183,10 @@ fn compartment(code: &str) -> Result<&'static Compartment> {
 }
 
 /// The sets that a compartment is made of: the type it is around first.
-fn sources(around: &Compartment, of_type: impl Fn(&str) -> Option<Expr>) -> Vec<Target> {
+fn sources(around: &Compartment, wanted: &Wanted, of_type: impl Fn(&str) -> Option<Expr>) -> Vec<Target> {
     let others = around.resources.iter().map(|(name, _)| *name).filter(|name| *name != around.code);
     let names = std::iter::once(around.code).chain(others);
+    let names = names.filter(|name| wanted.is_of_record(name));
     names.filter_map(|name| Some(Target { type_name: name.into(), expr: of_type(name)? })).collect()
 }
 

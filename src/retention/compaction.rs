@@ -15,6 +15,10 @@ impl Work for Compaction {
         KIND
     }
 
+    fn is_for_deleted(&self) -> bool {
+        true
+    }
+
     fn step(&self, turn: &Turn<'_>) -> Result<Part> {
         turn.store.compact()?;
         Ok(Part { done: 1, total: Some(1), is_last: true, ..turn.part() })

@@ -3,6 +3,7 @@
 use super::gather::Gathering;
 use super::rules::Rules;
 use super::{LOOKED_AT, Report, archive, compaction, spare};
+use crate::auth::tenants::Tenants;
 use crate::error::{Error, Result};
 use crate::jobs::{Job, Part, Turn, Work};
 use crate::store::Rid;
@@ -22,12 +23,13 @@ pub struct Parameters {
 }
 
 /// See the module.
-#[derive(Debug)]
 pub struct Enforce {
-    /// The rules.
+    /// The rules of the settings.
     pub rules: Arc<Rules>,
     /// The folder for what is archived.
     pub archive_folder: Option<PathBuf>,
+    /// Which tenants there are, with rules of their own.
+    pub tenants: Arc<Tenants>,
 }
 
 impl Work for Enforce {
@@ -36,6 +38,7 @@ impl Work for Enforce {
     }
 
     fn step(&self, turn: &Turn<'_>) -> Result<Part> {
+        let rules = self.rules.after(&self.tenants.of(turn.tenant()).tenant.retention);
         let parameters: Parameters = serde_json::from_value(turn.job.parameters.clone()).map_err(Error::internal)?;
         let quiet = spare::quiet(&*turn.store.keeper(), turn.tenant())?;
         if quiet.is_none() && !parameters.is_dry_run {
@@ -55,7 +58,7 @@ impl Work for Enforce {
                 break;
             }
             looked_at += 1;
-            if let Some(due) = self.rules.due(turn.tenant(), records.view(), &outline, turn.now)? {
+            if let Some(due) = rules.due(turn.tenant(), records.view(), &outline, turn.now)? {
                 gathering.take(&outline, due.extent, due.is_archived)?;
             }
         }

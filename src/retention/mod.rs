@@ -1,5 +1,5 @@
 //! What is kept for how long, and what is erased: the rules of the settings ([`enforce`]), the erasure of a patient's record
-//! ([`purge`]), and legal holds ([`hold`]), which both respect.
+//! ([`purge`]) or of a whole tenant ([`tenant`]), and legal holds ([`hold`]), which all respect.
 //!
 //! All of it runs as jobs. Each part of one erases what it decided on together with its entry in the ledger and the record of the job, on
 //! the condition that no hold was set meanwhile. Entries of the ledger are never touched.
@@ -12,6 +12,7 @@ pub mod hold;
 pub mod purge;
 pub mod rules;
 pub mod spare;
+pub mod tenant;
 #[cfg(test)]
 mod tests;
 

@@ -39,6 +39,12 @@ impl Rules {
         self.0.is_empty()
     }
 
+    /// The same after a tenant's own.
+    #[must_use]
+    pub fn after(&self, own: &[RetentionRule]) -> Self {
+        Self(own.iter().chain(&self.0).cloned().collect())
+    }
+
     /// For how long something is kept, in microseconds, and whether it is archived then; `None` for ever.
     fn keeps(&self, tenant: TenantId, type_name: &str, what: What) -> Option<(i64, bool)> {
         let is_for = |rule: &&RetentionRule| {

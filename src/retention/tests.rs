@@ -6,8 +6,9 @@ use super::purge::Purge;
 use super::rules::Rules;
 use crate::auth::agent::Agent;
 use crate::auth::grant::Grant;
+use crate::auth::tenants::Tenants;
 use crate::clock::{Clock, FixedClock, Micros};
-use crate::config::{RetentionRule, Then, What};
+use crate::config::{Auth, RetentionRule, Then, What};
 use crate::fhir::parse::parse;
 use crate::jobs::{Job, New, Part, Turn, Work};
 use crate::key::Extractor;
@@ -75,10 +76,11 @@ impl House {
     }
 }
 
-fn enforce() -> Enforce {
+fn enforce(house: &House) -> Enforce {
     let (types, what, then) = (vec!["Flag".to_owned()], What::Current, Then::Purge);
     let rule = RetentionRule { tenant: None, types, what, keep_days: Some(0), then };
-    Enforce { rules: Arc::new(Rules::new(vec![rule]).unwrap()), archive_folder: None }
+    let tenants = Tenants::new(house.store.keeper(), &Auth::default(), "https://pharos.example.org".into());
+    Enforce { rules: Arc::new(Rules::new(vec![rule]).unwrap()), archive_folder: None, tenants: Arc::new(tenants) }
 }
 
 #[test]
@@ -86,12 +88,12 @@ fn a_hold_that_is_set_after_the_decision_is_respected() {
     for on in ["Patient/p", "Flag/f"] {
         let house = House::new();
         house.record();
-        let part = house.part(&enforce(), json!({}), Value::Null).unwrap();
+        let part = house.part(&enforce(&house), json!({}), Value::Null).unwrap();
         assert_eq!(part.commit.erasures.len(), 1);
         house.hold(on);
         assert!(matches!(house.commit(part.commit), Err(CommitError::Stale { .. })), "{on}");
         assert!(house.is_there("Flag", "f"));
-        let again = house.part(&enforce(), json!({}), Value::Null).unwrap();
+        let again = house.part(&enforce(&house), json!({}), Value::Null).unwrap();
         assert!(again.commit.erasures.is_empty() && again.is_last);
     }
 }
@@ -100,7 +102,7 @@ fn a_hold_that_is_set_after_the_decision_is_respected() {
 fn what_changed_after_the_decision_is_decided_on_anew() {
     let house = House::new();
     house.record();
-    let part = house.part(&enforce(), json!({}), Value::Null).unwrap();
+    let part = house.part(&enforce(&house), json!({}), Value::Null).unwrap();
     house.put(&json!({"resourceType": "Flag", "id": "f", "subject": {"reference": "Patient/q"}}));
     assert!(matches!(house.commit(part.commit), Err(CommitError::Stale { .. })));
     assert!(house.is_there("Flag", "f"));

@@ -6,6 +6,7 @@ use crate::fhir::parse::parse;
 use crate::key::last_updated::{ALL, last_updated_key};
 use crate::key::{Extractor, KeyList, KeyRange};
 use crate::store::body::{Body, Splice};
+use crate::store::keys::Keyring;
 use crate::store::ledger::{Blocks, Entry, Head, Ledger};
 use crate::store::*;
 use crate::tenant::TenantId;
@@ -172,8 +173,8 @@ impl Keeper for Memory {
 }
 
 impl Ledger for Memory {
-    fn record(&self, _tenant: TenantId, _entry: Entry) -> StoreResult<u64> {
-        Err(StoreError::ReadOnly("a backend for tests of reading".into()))
+    fn record(&self, _tenant: TenantId, _entry: Entry) -> BoxFuture<'static, StoreResult<u64>> {
+        Box::pin(async { Err(StoreError::ReadOnly("a backend for tests of reading".into())) })
     }
     fn synced(&self, _number: u64) -> BoxFuture<'static, StoreResult<()>> {
         Box::pin(async { Ok(()) })
@@ -207,6 +208,15 @@ impl Backend for Memory {
     }
     fn open_file(&self, _tenant: TenantId, _name: &str, sealed: &[u8]) -> StoreResult<Vec<u8>> {
         Ok(sealed.to_vec())
+    }
+    fn keyring(&self) -> Option<&Keyring> {
+        None
+    }
+    fn old_rows(&self, _tenant: TenantId, _after: &[u8], _most: usize) -> StoreResult<OldRows> {
+        Ok(OldRows::default())
+    }
+    fn destroy(&self, _tenant: TenantId) -> BoxFuture<'static, StoreResult<()>> {
+        Box::pin(async { Err(StoreError::ReadOnly("a backend for tests of reading".into())) })
     }
     fn is_local(&self) -> bool {
         true

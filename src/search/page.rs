@@ -73,9 +73,11 @@ pub fn run(records: &Records, query: &Query, cursor: Option<&Cursor>, budget: &B
         (cursor.is_none() && !has_more).then_some(len)
     };
     let mut matches = Vec::with_capacity(places.len());
-    for (source, place) in &places {
+    let rids: Vec<Rid> = places.iter().map(|(_, place)| place.rid).collect();
+    for ((source, _), version) in places.iter().zip(run.view.currents(&rids).map_err(failed)?) {
         let inner = sources.get(*source).and_then(|source| source.inner.as_ref());
-        matches.extend(current(&run, place.rid)?.map(|version| Match { version, inner: inner.cloned() }));
+        let live = version.filter(|version| version.body.is_some());
+        matches.extend(live.map(|version| Match { version, inner: inner.cloned() }));
     }
     let (included, is_cut) = include::included(&run, records, query, &matches)?;
     Ok(Page { matches, included, is_cut, next, prev, total, steps: budget.taken(), plan: run.trace.finish(budget) })

@@ -78,6 +78,9 @@ pub struct Commit {
     pub erasures: Vec<Erasure>,
     /// Changes of records that are no resources: at most one for each.
     pub keeps: Vec<Keep>,
+    /// Rows whose sealed values shall be under the tenant's newest key, by the names that [`super::Backend::old_rows`] gave them. What is
+    /// not there any more, or is under that key already, stays as it is.
+    pub reseals: Vec<Box<[u8]>>,
     /// What was read to decide on this commit: refused if a commit since [`Commit::read_at`] touched any of it.
     pub guards: Vec<Guard>,
     /// The position of the snapshot on which the guards were evaluated.
@@ -95,6 +98,7 @@ impl Commit {
             changes: Vec::new(),
             erasures: Vec::new(),
             keeps: Vec::new(),
+            reseals: Vec::new(),
             guards: Vec::new(),
             read_at: Micros(i64::MIN),
             entry: None,

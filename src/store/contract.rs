@@ -5,7 +5,7 @@
 use super::body::Body;
 use super::{
     Backend, Change, Commit, CommitError, Committed, Content, Expect, Guard, Method, NewKeys, Posting, Rid, StoreError,
-    StoreResult, View,
+    StoreResult, Version, View,
 };
 use crate::auth::keeper::KeeperError;
 use crate::clock::Micros;
@@ -53,6 +53,7 @@ pub const CLAUSES: &[(&str, Clause)] = &[
     ("tenants share nothing", tenants_share_nothing),
     ("new keys replace those of the current version", new_keys_replace),
     ("big commits work", big_commits_work),
+    ("several are read at once", several_are_read_at_once),
 ];
 
 macro_rules! hold {
@@ -429,6 +430,25 @@ fn new_keys_replace(store: &dyn Backend, tenant: TenantId) -> Result<(), Breach>
     hold!("the log", view.log_back(None, (Micros(i64::MAX), 0)).count(), 42);
     commit(store, tenant, vec![put("Basic", "r05", "", &["k\0all"])])?;
     hold!("after an update", having(&*store.view(tenant)?, "k\0new")?.len(), 37);
+    Ok(())
+}
+
+fn several_are_read_at_once(store: &dyn Backend, tenant: TenantId) -> Result<(), Breach> {
+    commit(store, tenant, (0..200).map(|n| put("Basic", &format!("r{n:03}"), "one", &["k\0z"])).collect())?;
+    commit(store, tenant, (0..20).map(|n| delete("Basic", &format!("r{:03}", n * 9))).collect())?;
+    let view = store.view(tenant)?;
+    let mut rids = (0..200)
+        .map(|n| view.find("Basic", &format!("r{n:03}"))?.ok_or_else(|| Breach("no such id".into())))
+        .collect::<Result<Vec<_>, Breach>>()?;
+    rids.push(Rid(u64::MAX >> 1));
+    let told = |version: Option<Version>| version.map(|version| (version.id, version.version, version.body.is_some()));
+    for step in [1, 2, 5, 40] {
+        let some: Vec<Rid> = rids.iter().rev().step_by(step).copied().collect();
+        let found: Vec<_> = view.currents(&some)?.into_iter().map(told).collect();
+        let single: Vec<_> = some.iter().map(|rid| view.current(*rid).map(told)).collect::<StoreResult<_>>()?;
+        hold!("the same as one by one", found, single);
+    }
+    hold!("none", view.currents(&[])?.len(), 0);
     Ok(())
 }
 

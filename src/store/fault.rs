@@ -3,10 +3,11 @@
 //! A seed decides which calls fail and how, so that a run can be repeated. (How the embedded store itself takes a failing
 //! disk is tested below it, at the file layer: `tests/durability/faults.c`.)
 
+use super::keys::Keyring;
 use super::ledger::{Blocks, Entry, Head, Ledger};
 use super::{
-    Backend, Commit, CommitError, Committed, LogEntry, NewKeys, Outline, Position, Postings, Rid, Runs, StoreError,
-    StoreResult,
+    Backend, Commit, CommitError, Committed, LogEntry, NewKeys, OldRows, Outline, Position, Postings, Rid, Runs,
+    StoreError, StoreResult,
 };
 use super::{Version, View};
 use crate::auth::keeper::{Keep, Keeper, KeeperError, Kept};
@@ -140,6 +141,22 @@ impl Backend for Faulty {
         self.inner.open_file(tenant, name, sealed)
     }
 
+    fn keyring(&self) -> Option<&Keyring> {
+        self.inner.keyring()
+    }
+
+    fn old_rows(&self, tenant: TenantId, after: &[u8], most: usize) -> StoreResult<OldRows> {
+        self.dice.read()?;
+        self.inner.old_rows(tenant, after, most)
+    }
+
+    fn destroy(&self, tenant: TenantId) -> BoxFuture<'static, StoreResult<()>> {
+        match self.dice.write() {
+            Ok(()) => self.dice.answer(self.inner.destroy(tenant)),
+            Err(error) => Box::pin(async { Err(error) }),
+        }
+    }
+
     fn is_local(&self) -> bool {
         self.inner.is_local()
     }
@@ -154,9 +171,9 @@ impl Backend for Faulty {
 }
 
 impl Ledger for Faulty {
-    fn record(&self, tenant: TenantId, entry: Entry) -> StoreResult<u64> {
+    fn record(&self, tenant: TenantId, entry: Entry) -> BoxFuture<'static, StoreResult<u64>> {
         if self.is_deaf.load(Ordering::Relaxed) || self.dice.hits(self.dice.odds.refused) {
-            return Err(StoreError::Closed("a fault made on purpose".into()));
+            return Box::pin(std::future::ready(Err(StoreError::Closed("a fault made on purpose".into()))));
         }
         self.inner.record(tenant, entry)
     }

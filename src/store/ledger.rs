@@ -4,14 +4,18 @@
 //! last one of its tenant. From then on it has numbers, and is found by its search keys as a resource is. What an entry says, and
 //! as which resource it is served, a [`Form`] knows.
 //!
-//! A block's bytes are `format first (8) count (4) before (32)`, then sealed its entries. The chain's hash over a block is SHA-256 of
+//! Entries stand in the order of their times: one that comes late gets the time of the one before it. So what follows from an entry's
+//! number and time alone ([`placed_keys`]) is found by that order, without a posting.
+//!
+//! A block's bytes are `format first (8) count (4) from (8) through (8) before (32)`, then sealed its entries. The chain's hash over a block is SHA-256 of
 //! [`DOMAIN`], the tenant's number and the block's bytes, which hold that of the block before: so the chain can be verified without
 //! any key, and whoever alters, cuts out or swaps an entry has to make anew all that follows.
 
 use super::{Rid, StoreError, StoreResult};
 use crate::clock::Micros;
 use crate::fhir::tree::Object;
-use crate::key::KeyList;
+use crate::key::last_updated::last_updated_key;
+use crate::key::{KeyList, id_key};
 use crate::tenant::TenantId;
 use aws_lc_rs::digest::{Context, SHA256};
 use futures_util::future::BoxFuture;
@@ -19,7 +23,7 @@ use std::sync::Arc;
 
 /// The bit of a resource number that says: an entry of a ledger.
 const ENTRY: u64 = 1 << 63;
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 /// What the hash over each block begins with.
 const DOMAIN: &[u8] = b"pharos ledger block 1";
 /// The hash before the first block.
@@ -56,16 +60,24 @@ pub trait Form: Send + Sync {
     /// # Errors
     /// As [`Form::parts`].
     fn keys(&self, number: u64, entry: &Entry, part: u32) -> StoreResult<KeyList>;
-    /// The search keys of all parts, of which the first has this number.
+    /// Of the keys of a part those that its time alone makes: one each of some codes. They ascend as times do.
+    fn time_keys(&self, time: Micros) -> Vec<Box<[u8]>>;
+    /// The search keys of all parts but for those that number and time alone make.
     ///
     /// # Errors
     /// As [`Form::parts`].
-    fn all_keys(&self, first: u64, entry: &Entry) -> StoreResult<Vec<PartKeys>>;
+    fn all_keys(&self, entry: &Entry) -> StoreResult<Vec<PartKeys>>;
     /// The ids of the patients that a part is about.
     ///
     /// # Errors
     /// As [`Form::parts`].
     fn patients(&self, entry: &Entry, part: u32) -> StoreResult<Box<[Box<str>]>>;
+}
+
+/// The keys that number and time of a part make alone, one each of some codes: each ascends with the number.
+pub fn placed_keys(form: &dyn Form, number: u64, time: Micros) -> Vec<Box<[u8]>> {
+    let of_all = [id_key(&id_of(number)).into(), last_updated_key(time)];
+    of_all.into_iter().chain(form.time_keys(time)).collect()
 }
 
 /// The search keys of a part.
@@ -104,11 +116,15 @@ impl Form for Opaque {
     }
 
     fn keys(&self, number: u64, _: &Entry, _: u32) -> StoreResult<KeyList> {
-        Ok(KeyList::new(vec![crate::key::id_key(&id_of(number)).into()]))
+        Ok(KeyList::new(vec![id_key(&id_of(number)).into()]))
     }
 
-    fn all_keys(&self, first: u64, _: &Entry) -> StoreResult<Vec<PartKeys>> {
-        Ok(vec![PartKeys { shared: Arc::default(), own: vec![crate::key::id_key(&id_of(first)).into()] }])
+    fn time_keys(&self, _: Micros) -> Vec<Box<[u8]>> {
+        Vec::new()
+    }
+
+    fn all_keys(&self, _: &Entry) -> StoreResult<Vec<PartKeys>> {
+        Ok(vec![PartKeys { shared: Arc::default(), own: Vec::new() }])
     }
 
     fn patients(&self, _: &Entry, _: u32) -> StoreResult<Box<[Box<str>]>> {
@@ -130,16 +146,16 @@ impl Rid {
     }
 }
 
-/// The id under which an entry is served.
+/// The id under which an entry is served: its number, in so many digits that ids sort as numbers do.
 #[must_use]
 pub fn id_of(number: u64) -> String {
-    number.to_string()
+    format!("{number:016}")
 }
 
 /// The entry that is served under an id.
 #[must_use]
 pub fn number_of(id: &str) -> Option<u64> {
-    id.parse().ok().filter(|number: &u64| id_of(*number) == id && *number < ENTRY)
+    id.parse().ok().filter(|number: &u64| id_of(*number) == id)
 }
 
 /// How far a tenant's chain has come.
@@ -181,18 +197,23 @@ pub struct BlockHeader {
     pub first: u64,
     /// How many numbers its entries take.
     pub count: u32,
+    /// The time of its first entry.
+    pub from: Micros,
+    /// The time of its last entry.
+    pub through: Micros,
     /// The hash over the block before.
     pub before: Hash,
 }
 
 /// The length of [`BlockHeader::pack`].
-pub const HEADER_LEN: usize = 1 + 8 + 4 + 32;
+pub const HEADER_LEN: usize = 1 + 8 + 4 + 8 + 8 + 32;
 
 impl BlockHeader {
     /// As it stands before the sealed entries.
     #[must_use]
     pub fn pack(self) -> Vec<u8> {
-        [&[FORMAT][..], &self.first.to_be_bytes(), &self.count.to_be_bytes(), &self.before].concat()
+        let times = [self.from.0.to_be_bytes(), self.through.0.to_be_bytes()].concat();
+        [&[FORMAT][..], &self.first.to_be_bytes(), &self.count.to_be_bytes(), &times, &self.before].concat()
     }
 
     /// Reads it, and gives what follows.
@@ -203,9 +224,12 @@ impl BlockHeader {
         let fields = || {
             let (first, rest) = block.strip_prefix(&[FORMAT])?.split_first_chunk::<8>()?;
             let (count, rest) = rest.split_first_chunk::<4>()?;
+            let (from, rest) = rest.split_first_chunk::<8>()?;
+            let (through, rest) = rest.split_first_chunk::<8>()?;
             let (before, sealed) = rest.split_first_chunk::<32>()?;
             let (first, count) = (u64::from_be_bytes(*first), u32::from_be_bytes(*count));
-            Some((Self { first, count, before: *before }, sealed))
+            let [from, through] = [from, through].map(|time| Micros(i64::from_be_bytes(*time)));
+            Some((Self { first, count, from, through, before: *before }, sealed))
         };
         fields().ok_or_else(|| StoreError::Damaged("the header of a block of the ledger".into()))
     }
@@ -242,8 +266,9 @@ pub trait Ledger: Send + Sync {
     /// Takes an entry for a tenant's ledger: with `Ok` the end of this process does not lose it, and within 50 ms it is on disk.
     /// Answers a number to wait for: see [`Ledger::synced`].
     ///
-    /// An error means that the ledger can't take it, or has fallen behind: what the entry tells of must not happen.
-    fn record(&self, tenant: TenantId, entry: Entry) -> StoreResult<u64>;
+    /// An error means that the ledger can't take it, or has fallen behind: what the entry tells of must not happen. Where the future is
+    /// dropped, the entry may be taken or not.
+    fn record(&self, tenant: TenantId, entry: Entry) -> BoxFuture<'static, StoreResult<u64>>;
     /// Waits until an entry is on disk, by the number that [`Ledger::record`] answered.
     fn synced(&self, number: u64) -> BoxFuture<'static, StoreResult<()>>;
     /// Waits until all that was recorded before this call is in the chains, and so to be found.
@@ -261,11 +286,12 @@ mod tests {
 
     #[test]
     fn ids_lead_to_numbers_and_back() {
+        assert!(id_of(9) < id_of(10));
         for number in [0, 1, 42, ENTRY - 1] {
             assert_eq!(number_of(&id_of(number)), Some(number));
             assert_eq!(Rid::of_entry(number).entry(), Some(number));
         }
-        for id in ["", "00", "01", "-1", "+1", "1 ", "x", "9223372036854775808", "99999999999999999999"] {
+        for id in ["", "1", "000000000000001", "00000000000000001", "-000000000000001", "+000000000000001", "x"] {
             assert_eq!(number_of(id), None, "{id}");
         }
         assert_eq!(Rid(7).entry(), None);
@@ -273,7 +299,7 @@ mod tests {
 
     #[test]
     fn headers_come_back() {
-        let header = BlockHeader { first: 7, count: 3, before: [9; 32] };
+        let header = BlockHeader { first: 7, count: 3, from: Micros(-1), through: Micros(5), before: [9; 32] };
         let block = [&header.pack()[..], b"sealed"].concat();
         assert_eq!(header.pack().len(), HEADER_LEN);
         assert_eq!(BlockHeader::unpack(&block).unwrap(), (header, &b"sealed"[..]));

@@ -12,6 +12,7 @@ mod commit;
 pub mod contract;
 pub mod embedded;
 pub mod fault;
+pub mod keys;
 pub mod ledger;
 pub mod seal;
 
@@ -24,6 +25,7 @@ use crate::key::{KeyList, KeyRange};
 use crate::tenant::TenantId;
 use body::Body;
 use futures_util::future::BoxFuture;
+use keys::Keyring;
 use ledger::{Blocks, Entry, Head, Ledger};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -157,6 +159,10 @@ pub trait View: Send + Sync {
     fn id_of(&self, rid: Rid) -> StoreResult<Option<Box<str>>>;
     /// The current version, a deletion included.
     fn current(&self, rid: Rid) -> StoreResult<Option<Version>>;
+    /// The current versions of some resources, in the order in which these are given.
+    fn currents(&self, rids: &[Rid]) -> StoreResult<Vec<Option<Version>>> {
+        rids.iter().map(|rid| self.current(*rid)).collect()
+    }
     /// One version, current or old.
     fn version(&self, rid: Rid, version: u64) -> StoreResult<Option<Version>>;
     /// The oldest version of a resource that was not erased; 1 for what never was.
@@ -198,6 +204,17 @@ impl From<StoreError> for KeeperError {
     }
 }
 
+/// Rows with values that are sealed under other keys than the tenant's newest.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OldRows {
+    /// The rows, by names that only the backend reads.
+    pub rows: Vec<Box<[u8]>>,
+    /// How many resources were passed, with such values or without.
+    pub resources: u64,
+    /// After which row to go on; `None` at the end.
+    pub next: Option<Box<[u8]>>,
+}
+
 /// What a store engine provides. Only [`Store`] calls it.
 pub trait Backend: Keeper + Ledger {
     /// A snapshot of one tenant.
@@ -214,6 +231,14 @@ pub trait Backend: Keeper + Ledger {
     fn seal_file(&self, tenant: TenantId, name: &str, plain: &[u8]) -> StoreResult<Vec<u8>>;
     /// Opens what [`Backend::seal_file`] sealed.
     fn open_file(&self, tenant: TenantId, name: &str, sealed: &[u8]) -> StoreResult<Vec<u8>>;
+    /// The data keys; `None` where nothing is sealed.
+    fn keyring(&self) -> Option<&Keyring>;
+    /// At most `most` rows with values under older keys, in an order in which what is written meanwhile is not passed over, from after a row
+    /// on (the beginning if empty). They are re-sealed by a commit that names them.
+    fn old_rows(&self, tenant: TenantId, after: &[u8], most: usize) -> StoreResult<OldRows>;
+    /// Destroys a tenant: its keys for good, then all that it has, ledger apart, whose entries are sealed under the store's own key.
+    /// From the first moment nothing of it opens. Where it fails after that, it has to be done again, to remove the rest.
+    fn destroy(&self, tenant: TenantId) -> BoxFuture<'static, StoreResult<()>>;
     /// Whether views answer without a network.
     fn is_local(&self) -> bool;
     /// Whether the store takes writes now; the error says why not.
@@ -292,12 +317,34 @@ impl Store {
         self.backend.open_file(grant.tenant(), name, sealed)
     }
 
+    /// See [`Backend::keyring`].
+    #[must_use]
+    pub fn keyring(&self) -> Option<&Keyring> {
+        self.backend.keyring()
+    }
+
+    /// See [`Backend::old_rows`].
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub fn old_rows(&self, grant: &Grant, after: &[u8], most: usize) -> StoreResult<OldRows> {
+        self.backend.old_rows(grant.tenant(), after, most)
+    }
+
+    /// Destroys the tenant of a grant: see [`Backend::destroy`].
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub async fn destroy(&self, grant: &Grant) -> StoreResult<()> {
+        self.backend.destroy(grant.tenant()).await
+    }
+
     /// What happened, for the ledger. It asks for no grant: refusals are recorded, too.
     ///
     /// # Errors
     /// See [`Ledger::record`].
-    pub fn record(&self, tenant: TenantId, entry: Entry) -> StoreResult<u64> {
-        self.backend.record(tenant, entry)
+    pub async fn record(&self, tenant: TenantId, entry: Entry) -> StoreResult<u64> {
+        self.backend.record(tenant, entry).await
     }
 
     /// See [`Ledger::synced`].

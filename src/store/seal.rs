@@ -1,4 +1,5 @@
-//! Sealing: AES-256-GCM under subkeys that are derived (HKDF-SHA256) for each tenant, purpose and epoch.
+//! Sealing: AES-256-GCM under subkeys that are derived (HKDF-SHA256) from a tenant's data key for each purpose and epoch. Where the
+//! data keys come from, [`super::keys`] tells.
 //!
 //! A sealed value is `key id (4) epoch (4, big-endian) nonce (12) ciphertext tag (16)`. It is bound to its place (purpose,
 //! tenant, resource number, version) and to the plain header before it, so that a value moved elsewhere, or a header that was
@@ -11,16 +12,13 @@ use crate::tenant::TenantId;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::hkdf::{HKDF_SHA256, Prk, Salt};
 use rustc_hash::FxHashMap;
-use std::fs::OpenOptions;
-use std::io::{Read, Write};
-use std::path::Path;
-use std::sync::{Arc, PoisonError, RwLock};
-use zeroize::Zeroizing;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// Bytes that sealing adds.
 pub const OVERHEAD: usize = 4 + 4 + NONCE_LEN + TAG_LEN;
 const TAG_LEN: usize = 16;
-const KEY_LEN: usize = 32;
+/// The length of a key, in bytes.
+pub const KEY_LEN: usize = 32;
 const EPOCH_SHIFT: u32 = 33;
 /// Subkeys kept ready; when more are in use at once they are derived again, which costs about a microsecond each.
 const CACHED_SUBKEYS: usize = 4096;
@@ -33,7 +31,7 @@ pub enum Purpose {
     Body = 1,
     /// Search keys of resources.
     Keys = 2,
-    /// The value that tells at opening whether the key file is the right one.
+    /// The value that tells at opening whether the store's own key is the right one.
     Check = 3,
     /// Records that are no resources: see [`crate::auth::keeper`].
     Kept = 4,
@@ -58,50 +56,62 @@ pub struct Place {
     pub version: u64,
 }
 
-/// Seals and opens under one master key. The master key itself is not kept: only what HKDF made of it.
-pub struct Sealer {
-    key_id: [u8; 4],
-    root: Prk,
-    subkeys: RwLock<FxHashMap<(u8, u32, u32), Arc<LessSafeKey>>>,
-}
-
-impl std::fmt::Debug for Sealer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Sealer")
+impl Place {
+    /// Whose key it is sealed with.
+    const fn owner(self) -> TenantId {
+        match self.purpose {
+            Purpose::Ledger | Purpose::Staged | Purpose::Check => STORE,
+            Purpose::Body | Purpose::Keys | Purpose::Kept | Purpose::File => self.tenant,
+        }
     }
 }
 
-impl Sealer {
-    /// A sealer under this master key.
+/// Whose key seals what belongs to the store and to no tenant alone: the ledgers of all tenants, so that a tenant whose key was destroyed
+/// leaves the proof of it; and what is derived for use outside of the store.
+pub const STORE: TenantId = TenantId(u32::MAX);
+
+/// By which a sealed value names its key: four bytes that are derived from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct KeyId(pub [u8; 4]);
+
+/// A data key, of which only what HKDF made of it is kept; that is zeroed when it is dropped.
+pub struct DataKey {
+    id: KeyId,
+    root: Prk,
+}
+
+impl DataKey {
+    /// The key of these bytes.
     ///
     /// # Errors
     /// When the derivation fails, which it does for no key of this length.
-    pub fn new(master: &[u8; KEY_LEN]) -> StoreResult<Self> {
-        let root = Salt::new(HKDF_SHA256, b"pharos store").extract(master);
-        let mut key_id = [0; 4];
-        root.expand(&[b"key id"], IdLength).and_then(|okm| okm.fill(&mut key_id)).map_err(|_| no_crypto())?;
-        Ok(Self { key_id, root, subkeys: RwLock::default() })
+    pub fn new(key: &[u8; KEY_LEN]) -> StoreResult<Self> {
+        let root = Salt::new(HKDF_SHA256, b"pharos store").extract(key);
+        let mut id = [0; 4];
+        root.expand(&[b"key id"], Length(4)).and_then(|okm| okm.fill(&mut id)).map_err(|_| no_crypto())?;
+        Ok(Self { id: KeyId(id), root })
     }
 
-    /// Reads the master key from a file; makes one (mode 0600) where there is none and `create` allows it.
+    /// By which sealed values name it.
+    #[must_use]
+    pub const fn id(&self) -> KeyId {
+        self.id
+    }
+
+    /// What tells this key from every other one, and nothing of it: kept beside the wrapped key.
     ///
     /// # Errors
-    /// When the file is absent, unreadable, or not 32 bytes long.
-    pub fn from_file(path: &Path, create: bool) -> StoreResult<Self> {
-        if create && !path.exists() {
-            make_key_file(path)?;
-        }
-        let mut master = Zeroizing::new([0_u8; KEY_LEN]);
-        let mut file = std::fs::File::open(path)
-            .map_err(|error| StoreError::Closed(format!("the key file {} can't be read: {error}", path.display())))?;
-        let mut rest = [0_u8; 1];
-        if file.read_exact(&mut *master).is_err() || file.read(&mut rest).is_ok_and(|more| more > 0) {
-            return Err(StoreError::Closed(format!("the key file {} does not hold 32 bytes", path.display())));
-        }
-        Self::new(&master)
+    /// As [`DataKey::new`].
+    pub fn check_value(&self) -> StoreResult<[u8; 16]> {
+        let mut check = [0; 16];
+        self.root
+            .expand(&[b"check value"], Length(16))
+            .and_then(|okm| okm.fill(&mut check))
+            .map_err(|_| no_crypto())?;
+        Ok(check)
     }
 
-    /// A key for something outside the store, such as page links: the same for the same master key and purpose.
+    /// A key for something outside the store, such as page links: the same for the same key and purpose.
     ///
     /// # Errors
     /// When the derivation fails, which it does for no purpose.
@@ -111,6 +121,91 @@ impl Sealer {
         self.root.expand(&info, HKDF_SHA256).and_then(|okm| okm.fill(&mut key)).map_err(|_| no_crypto())?;
         Ok(key)
     }
+}
+
+/// The length of something derived, in bytes.
+struct Length(usize);
+
+impl aws_lc_rs::hkdf::KeyType for Length {
+    fn len(&self) -> usize {
+        self.0
+    }
+}
+
+/// Seals under the newest data key of each tenant, and opens under all that are live.
+#[derive(Default)]
+pub struct Sealer {
+    live: RwLock<Live>,
+}
+
+#[derive(Default)]
+struct Live {
+    /// The keys of a tenant, the newest last.
+    keys: FxHashMap<TenantId, Vec<Arc<DataKey>>>,
+    /// The key of all tenants that have none of their own.
+    common: Option<Arc<DataKey>>,
+    /// By key, purpose, tenant and epoch.
+    subkeys: FxHashMap<(KeyId, u8, u32, u32), Arc<LessSafeKey>>,
+}
+
+impl Live {
+    fn newest(&self, owner: TenantId) -> Option<&Arc<DataKey>> {
+        self.keys.get(&owner).and_then(|keys| keys.last()).or(self.common.as_ref())
+    }
+
+    fn named(&self, owner: TenantId, id: KeyId) -> Option<&Arc<DataKey>> {
+        self.keys.get(&owner).into_iter().flatten().chain(self.common.as_ref()).find(|key| key.id == id)
+    }
+}
+
+impl std::fmt::Debug for Sealer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Sealer")
+    }
+}
+
+impl Sealer {
+    /// A sealer with one key for all tenants, as stores had before each tenant got its own.
+    ///
+    /// # Errors
+    /// As [`DataKey::new`].
+    pub fn new(key: &[u8; KEY_LEN]) -> StoreResult<Self> {
+        let live = Live { common: Some(Arc::new(DataKey::new(key)?)), ..Live::default() };
+        Ok(Self { live: RwLock::new(live) })
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Live> {
+        self.live.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Live> {
+        self.live.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sets the live keys of a tenant, the newest last. Those that were live before and are not among them open nothing any more.
+    pub fn set(&self, owner: TenantId, keys: Vec<Arc<DataKey>>) {
+        let mut live = self.write();
+        live.subkeys.retain(|(id, _, tenant, _), _| *tenant != owner.0 || keys.iter().any(|key| key.id == *id));
+        if keys.is_empty() {
+            live.keys.remove(&owner);
+        } else {
+            live.keys.insert(owner, keys);
+        }
+    }
+
+    /// Whether something can be sealed for this tenant.
+    #[must_use]
+    pub fn has(&self, owner: TenantId) -> bool {
+        self.read().newest(owner).is_some()
+    }
+
+    /// Whether a sealed value is under another key than the newest of its tenant.
+    #[must_use]
+    pub fn is_old(&self, tenant: TenantId, sealed: &[u8]) -> bool {
+        let live = self.read();
+        let (Some(id), Some(newest)) = (sealed.first_chunk::<4>(), live.newest(tenant)) else { return false };
+        *id != newest.id.0
+    }
 
     /// Appends the sealed form of `plain` to `out`. Everything already in `out` is the header it is bound to.
     ///
@@ -119,15 +214,15 @@ impl Sealer {
     pub fn seal(&self, place: Place, time: Micros, plain: &[u8], out: &mut Vec<u8>) -> StoreResult<()> {
         let bound = bind(place, out);
         let epoch = epoch_of(time);
+        let (id, key) = self.newest_subkey(place, epoch)?;
         let mut nonce = [0_u8; NONCE_LEN];
         aws_lc_rs::rand::fill(&mut nonce).map_err(|_| no_crypto())?;
         out.reserve(OVERHEAD + plain.len());
-        out.extend_from_slice(&self.key_id);
+        out.extend_from_slice(&id.0);
         out.extend_from_slice(&epoch.to_be_bytes());
         out.extend_from_slice(&nonce);
         let start = out.len();
         out.extend_from_slice(plain);
-        let key = self.subkey(place, epoch)?;
         let text = out.get_mut(start..).ok_or_else(no_crypto)?;
         let tag = key
             .seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), Aad::from(&bound), text)
@@ -145,10 +240,7 @@ impl Sealer {
         let Some((epoch, rest)) = rest.split_first_chunk::<4>() else { return Err(altered(place)) };
         let Some((nonce, rest)) = rest.split_first_chunk::<NONCE_LEN>() else { return Err(altered(place)) };
         let Some((text, tag)) = rest.split_last_chunk::<TAG_LEN>() else { return Err(altered(place)) };
-        if *key_id != self.key_id {
-            return Err(StoreError::Damaged("a value was sealed under another master key".into()));
-        }
-        let key = self.subkey(place, u32::from_be_bytes(*epoch))?;
+        let key = self.subkey(KeyId(*key_id), place, u32::from_be_bytes(*epoch))?;
         let mut plain = vec![0; text.len()].into_boxed_slice();
         key.open_separate_gather(
             Nonce::assume_unique_for_key(*nonce),
@@ -159,6 +251,19 @@ impl Sealer {
         )
         .map_err(|_| altered(place))?;
         Ok(plain)
+    }
+
+    /// What was sealed after `header`, sealed under the newest key; it is as long as before.
+    ///
+    /// # Errors
+    /// As [`Sealer::open`].
+    pub fn reseal(&self, place: Place, header: &[u8], sealed: &[u8]) -> StoreResult<Vec<u8>> {
+        let plain = self.open(place, header, sealed)?;
+        let epoch = sealed.get(4..8).and_then(<[u8]>::first_chunk::<4>).map_or(0, |epoch| u32::from_be_bytes(*epoch));
+        let mut out = header.to_vec();
+        self.seal(place, Micros(i64::from(epoch) << EPOCH_SHIFT), &plain, &mut out)?;
+        out.drain(..header.len());
+        Ok(out)
     }
 
     /// The sealed form of what is kept in a file of this name.
@@ -180,46 +285,33 @@ impl Sealer {
         Ok(self.open(file_place(tenant), name.as_bytes(), sealed)?.into_vec())
     }
 
-    fn subkey(&self, place: Place, epoch: u32) -> StoreResult<Arc<LessSafeKey>> {
-        let name = (place.purpose as u8, place.tenant.0, epoch);
-        let known = self.subkeys.read().unwrap_or_else(PoisonError::into_inner).get(&name).cloned();
-        if let Some(key) = known {
-            return Ok(key);
-        }
-        let info = [&[name.0][..], &name.1.to_be_bytes(), &name.2.to_be_bytes()];
-        let okm = self.root.expand(&info, &AES_256_GCM).map_err(|_| no_crypto())?;
+    /// The newest key of who owns the place, and its subkey.
+    fn newest_subkey(&self, place: Place, epoch: u32) -> StoreResult<(KeyId, Arc<LessSafeKey>)> {
+        let live = self.read();
+        let id = live.newest(place.owner()).ok_or_else(|| no_key(place))?.id;
+        let known = live.subkeys.get(&(id, place.purpose as u8, place.tenant.0, epoch)).cloned();
+        drop(live);
+        Ok((id, known.map_or_else(|| self.make_subkey(id, place, epoch), Ok)?))
+    }
+
+    fn subkey(&self, id: KeyId, place: Place, epoch: u32) -> StoreResult<Arc<LessSafeKey>> {
+        let known = self.read().subkeys.get(&(id, place.purpose as u8, place.tenant.0, epoch)).cloned();
+        known.map_or_else(|| self.make_subkey(id, place, epoch), Ok)
+    }
+
+    fn make_subkey(&self, id: KeyId, place: Place, epoch: u32) -> StoreResult<Arc<LessSafeKey>> {
+        let name = (id, place.purpose as u8, place.tenant.0, epoch);
+        let mut live = self.write();
+        let key = live.named(place.owner(), id).ok_or_else(|| no_key(place))?;
+        let info = [&[name.1][..], &name.2.to_be_bytes(), &name.3.to_be_bytes()];
+        let okm = key.root.expand(&info, &AES_256_GCM).map_err(|_| no_crypto())?;
         let key = Arc::new(LessSafeKey::new(UnboundKey::from(okm)));
-        let mut subkeys = self.subkeys.write().unwrap_or_else(PoisonError::into_inner);
-        if subkeys.len() >= CACHED_SUBKEYS {
-            subkeys.clear();
+        if live.subkeys.len() >= CACHED_SUBKEYS {
+            live.subkeys.clear();
         }
-        subkeys.insert(name, Arc::clone(&key));
+        live.subkeys.insert(name, Arc::clone(&key));
         Ok(key)
     }
-}
-
-struct IdLength;
-
-impl aws_lc_rs::hkdf::KeyType for IdLength {
-    fn len(&self) -> usize {
-        4
-    }
-}
-
-/// 32 random bytes in a new file that only its owner can read, on disk before it is used.
-fn make_key_file(path: &Path) -> StoreResult<()> {
-    let mut master = Zeroizing::new([0_u8; KEY_LEN]);
-    aws_lc_rs::rand::fill(&mut *master).map_err(|_| no_crypto())?;
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let made = options.open(path).and_then(|mut file| {
-        file.write_all(&*master)?;
-        file.sync_all()?;
-        path.parent().filter(|parent| !parent.as_os_str().is_empty()).map_or(Ok(()), super::embedded::sync_folder)
-    });
-    made.map_err(|error| StoreError::Io(format!("the key file {} can't be made: {error}", path.display())))
 }
 
 const fn file_place(tenant: TenantId) -> Place {
@@ -240,7 +332,14 @@ fn bind(place: Place, header: &[u8]) -> Vec<u8> {
     bound
 }
 
-fn no_crypto() -> StoreError {
+/// Its owner's keys are gone, or it was sealed under one that never was among them.
+fn no_key(place: Place) -> StoreError {
+    let Place { purpose, tenant, rid, version } = place;
+    let what = format!("{purpose:?} of tenant {} resource {} version {version}", tenant.0, rid.0);
+    StoreError::Damaged(format!("{what} does not open: it is under a key that is not there"))
+}
+
+pub(super) fn no_crypto() -> StoreError {
     StoreError::Io("the cryptographic library failed".into())
 }
 
@@ -289,19 +388,36 @@ mod tests {
     }
 
     #[test]
-    fn a_key_file_is_made_once_for_its_owner_only() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("keys");
-        assert!(Sealer::from_file(&path, false).is_err());
-        let first = Sealer::from_file(&path, true).unwrap();
-        let again = Sealer::from_file(&path, true).unwrap();
-        assert_eq!(first.key_id, again.key_id);
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    fn several_keys_of_a_tenant_are_live_and_the_newest_seals() {
+        let key = |byte| Arc::new(DataKey::new(&[byte; 32]).unwrap());
+        let sealer = Sealer::default();
+        let seal = || {
+            let mut out = Vec::new();
+            sealer.seal(place(1, 1), Micros(0), b"secret", &mut out).map(|()| out)
+        };
+        assert!(seal().is_err() && !sealer.has(TenantId(7)));
+        sealer.set(TenantId(7), vec![key(1)]);
+        let old = seal().unwrap();
+        sealer.set(TenantId(7), vec![key(1), key(2)]);
+        let new = seal().unwrap();
+        assert!(sealer.is_old(TenantId(7), &old) && !sealer.is_old(TenantId(7), &new));
+        for value in [&old, &new] {
+            assert_eq!(&*sealer.open(place(1, 1), b"", value).unwrap(), b"secret");
         }
-        std::fs::write(&path, [0; 33]).unwrap();
-        assert!(Sealer::from_file(&path, true).is_err());
+        sealer.set(TenantId(7), vec![key(2)]);
+        assert!(sealer.open(place(1, 1), b"", &old).is_err() && sealer.open(place(1, 1), b"", &new).is_ok());
+        sealer.set(TenantId(7), Vec::new());
+        assert!(sealer.open(place(1, 1), b"", &new).is_err() && seal().is_err());
+    }
+
+    #[test]
+    fn the_ledger_is_sealed_under_the_stores_own_key() {
+        let sealer = Sealer::default();
+        sealer.set(STORE, vec![Arc::new(DataKey::new(&[1; 32]).unwrap())]);
+        let mut out = Vec::new();
+        let block = Place { purpose: Purpose::Ledger, ..place(1, 0) };
+        sealer.seal(block, Micros(0), b"what happened", &mut out).unwrap();
+        assert_eq!(&*sealer.open(block, b"", &out).unwrap(), b"what happened");
+        assert!(sealer.open(Place { tenant: TenantId(8), ..block }, b"", &out).is_err());
     }
 }

@@ -412,7 +412,8 @@ fn the_command_line_and_the_server_itself() {
     let store = Store::new(Arc::new(Embedded::open(options, Arc::new(SystemClock)).unwrap()));
     let blocks = store.ledger(TENANT, 0, true).unwrap();
     let entries = blocks.flat_map(|block| block.unwrap().entries.unwrap()).collect::<Vec<_>>();
-    let told = entries.iter().map(|entry| Record::read(entry).unwrap()).collect::<Vec<_>>();
+    let all = entries.iter().map(|entry| Record::read(entry).unwrap());
+    let (unwrapped, told): (Vec<_>, Vec<_>) = all.partition(|record| record.shape.event == Event::Unwrapping);
     let what =
         told.iter().map(|record| (record.shape.event.clone(), record.content.note.as_deref().unwrap_or_default()));
     let what = what.map(|(event, note)| (event, note.split(';').next().unwrap().to_owned())).collect::<Vec<_>>();
@@ -429,6 +430,11 @@ fn the_command_line_and_the_server_itself() {
             (Event::Stop, String::new()),
         ]
     );
+    // Each command opens the store: its own key each time, and the tenant's from the second time on.
+    let names = unwrapped.iter().map(|record| record.shape.name.as_deref().unwrap()).collect::<Vec<_>>();
+    assert_eq!(names[..3], ["key 1 of the store", "key 1 of tenant 0", "key 1 of the store"]);
+    assert_eq!(names.len(), 1 + 6 * 2);
+    assert!(unwrapped.iter().all(|record| record.content.note.as_deref().unwrap().contains(", by local:")));
     let is_operator = |record: &Record<'_>| record.shape.agent.name.as_deref() == Some("operator at the command line");
     assert!(told[..5].iter().all(is_operator) && !told[5..].iter().any(is_operator));
     assert!(told[1].content.note.as_deref().unwrap().contains("roles: Admin, Billing"));

@@ -8,7 +8,7 @@ use pharos::audit::chain::{Known, Verified, verify};
 use pharos::clock::{Micros, SystemClock};
 use pharos::store::contract::put;
 use pharos::store::embedded::{Embedded, Options, check, rebuild};
-use pharos::store::ledger::{Entry, Head, Ledger};
+use pharos::store::ledger::{Entry, HEADER_LEN, Head, Ledger};
 use pharos::store::{Backend, Commit, Rid, Store, StoreError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Write};
@@ -32,7 +32,7 @@ fn wait<F: Future>(future: F) -> F::Output {
 }
 
 fn record(store: &Embedded, text: &str) -> Result<u64, StoreError> {
-    store.record(TENANT, entry(text))
+    wait(store.record(TENANT, entry(text)))
 }
 
 fn settle(store: &Embedded) {
@@ -262,7 +262,8 @@ fn what_hands_alter_is_found_and_named() {
             let mut block = get(history, 40);
             block[1..9].copy_from_slice(&50_u64.to_be_bytes());
             let before = get(history, 50);
-            block[13..45].copy_from_slice(&before[13..45]);
+            let hash = HEADER_LEN - 32..HEADER_LEN;
+            block[hash.clone()].copy_from_slice(&before[hash]);
             history.insert(key(50), block).unwrap();
         }),
         ("missing", 50, &|history| history.remove(key(50)).unwrap()),

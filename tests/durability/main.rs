@@ -25,6 +25,7 @@ mod import_kill;
 mod keeper;
 #[cfg(target_os = "linux")]
 mod ledger;
+mod ledger_order;
 mod model;
 #[cfg(target_os = "linux")]
 mod power;

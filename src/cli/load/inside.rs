@@ -3,12 +3,13 @@
 use super::target::{Reason, Target};
 use super::{Failure, Settings};
 use crate::app::App;
+use crate::auth::agent::Agent;
 use crate::auth::grant::Grant;
-use crate::cli::serve;
+use crate::cli::user::said;
+use crate::cli::{serve, tenant_named};
 use crate::error::Error;
 use crate::fhir::parse::parse;
 use crate::interaction::{Request, perform};
-use crate::tenant::TenantId;
 use std::sync::Arc;
 use tokio::runtime::Runtime;
 
@@ -21,13 +22,15 @@ pub(in crate::cli) struct Inside {
 
 impl Inside {
     /// Opens the store that the settings name.
-    pub(in crate::cli) fn open(settings: Settings, tenant: Option<u32>) -> Result<Self, Failure> {
+    pub(in crate::cli) fn open(settings: Settings, tenant: Option<&str>) -> Result<Self, Failure> {
         let config = settings.load()?;
         serve::log_to_stderr(config.log_format);
         let app = serve::open(config)?;
-        let tenant = tenant.map_or(TenantId::DEFAULT, TenantId);
+        let tenant = tenant_named(&app, tenant)?;
+        app.tenants().of(tenant).check_not_deleted().map_err(said)?;
         let grant = Grant::unrestricted(tenant);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        runtime.block_on(app.tell_unwrapped(&Agent::operator())).map_err(said)?;
         Ok(Self { app, grant, runtime })
     }
 }

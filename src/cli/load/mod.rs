@@ -32,9 +32,9 @@ pub struct Load {
     /// The bearer token to send.
     #[arg(long, env = "PHAROS_LOAD_TOKEN", hide_env_values = true, requires = "url")]
     token: Option<String>,
-    /// The number of the tenant to load into; the default tenant if not given.
-    #[arg(long, value_name = "T", conflicts_with = "url")]
-    tenant: Option<u32>,
+    /// The name of the tenant to load into; the default tenant if not given.
+    #[arg(long, value_name = "NAME", conflicts_with = "url")]
+    tenant: Option<String>,
     /// Note in this file what is done, and skip what it says is done. Name the same file again to go on after an
     /// interruption, or to try again what failed.
     #[arg(long, value_name = "FILE")]
@@ -63,14 +63,14 @@ impl Load {
     fn run(self) -> Result<Summary, Failure> {
         let inputs = files::find(&self.paths)?;
         let threads = usize::from(self.threads);
-        let name = match (&self.url, self.tenant) {
+        let name = match (&self.url, &self.tenant) {
             (Some(url), _) => url.trim_end_matches('/').to_owned(),
-            (None, tenant) => format!("tenant {}", tenant.unwrap_or_default()),
+            (None, tenant) => format!("tenant {}", tenant.as_deref().unwrap_or("default")),
         };
         let journal = self.resume.as_deref().map(|path| Journal::open(path, &name)).transpose()?;
         let target: Box<dyn Target> = match &self.url {
             Some(url) => Box::new(Remote::new(url, self.token.as_deref())?),
-            None => Box::new(Inside::open(self.settings, self.tenant)?),
+            None => Box::new(Inside::open(self.settings, self.tenant.as_deref())?),
         };
         let summary = work::load(&inputs, &*target, journal, threads)?;
         target.close()?;

@@ -53,6 +53,18 @@ pub static ROLE: Schema = LazyLock::new(|| {
 pub static ROTATION: Schema = LazyLock::new(|| {
     let schema = json!({
         "type": "object",
+        "properties": {
+            "what": { "enum": ["signing", "data", "ledger", "master"] },
+            "drop_old": { "type": "boolean" },
+        },
+        "additionalProperties": false,
+    });
+    jsonschema::validator_for(&schema).ok()
+});
+
+pub static RESEAL: Schema = LazyLock::new(|| {
+    let schema = json!({
+        "type": "object",
         "properties": { "drop_old": { "type": "boolean" } },
         "additionalProperties": false,
     });

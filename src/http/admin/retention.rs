@@ -21,7 +21,11 @@ pub async fn retention(call: &Call<'_>) -> Result<Answer> {
     match call.method {
         "GET" => {
             let settings = &call.app.config.retention;
-            Ok(Answer::of(json!({ "interval_s": settings.interval_s, "rules": settings.rules }), None))
+            let own = &call.app.tenants().of(call.tenant).tenant.retention;
+            Ok(Answer::of(
+                json!({ "interval_s": settings.interval_s, "own_rules": own, "rules": settings.rules }),
+                None,
+            ))
         }
         "POST" => {
             let body = if call.body.is_empty() { Body::default() } else { bodies::read(&RETENTION, &call.body)? };

@@ -1,7 +1,7 @@
 //! `/auth/account`: the password and the second factor of somebody who is signed in.
 
 use super::sign_in::{ANOTHER_PASSWORD, Attempt, Shown, refused};
-use super::{Answer, Failure, Person, TENANT, Visit, Who, enter, html};
+use super::{Answer, Failure, Person, Visit, Who, enter, html};
 use crate::audit::{Event, Record};
 use crate::auth::agent::Agent;
 use crate::auth::totp::Enrolment;
@@ -36,7 +36,7 @@ pub async fn change(visit: Visit) -> Answer {
         "password" => password(&visit, &person).await,
         "confirm" => confirm(&visit, &person).await,
         _ => {
-            let enrolment = visit.auth().enrol_totp(TENANT, &person.user).await?;
+            let enrolment = visit.auth().enrol_totp(visit.tenant, &person.user).await?;
             page(&visit, &person, StatusCode::OK, Some(&enrolment), None)
         }
     }
@@ -48,7 +48,7 @@ async fn password(visit: &Visit, person: &Person) -> Answer {
     if new != visit.field("again") {
         return again(StatusCode::UNPROCESSABLE_ENTITY, "The two passwords are not the same.".to_owned());
     }
-    match visit.auth().change_password(TENANT, &person.session, old, new, visit.from()).await {
+    match visit.auth().change_password(visit.tenant, &person.session, old, new, visit.from()).await {
         Ok(signed_in) => {
             changed(visit, person, ANOTHER_PASSWORD).await?;
             Ok(enter(visit, &signed_in.cookie, "account?done=password"))
@@ -62,7 +62,7 @@ async fn password(visit: &Visit, person: &Person) -> Answer {
 
 async fn confirm(visit: &Visit, person: &Person) -> Answer {
     let enrolment = Enrolment { secret: visit.field("secret").to_owned(), url: visit.field("url").to_owned() };
-    match visit.auth().confirm_totp(TENANT, &person.user, visit.field("code"), visit.from()).await {
+    match visit.auth().confirm_totp(visit.tenant, &person.user, visit.field("code"), visit.from()).await {
         Ok(signed_in) => {
             changed(visit, person, "a second factor").await?;
             Ok(enter(visit, &signed_in.cookie, "account?done=second-factor"))

@@ -1,11 +1,12 @@
 //! `/auth/apps`: what somebody granted, and its end.
 
-use super::{Answer, Failure, Person, TENANT, Visit, Who, audit, go_to, html, jobs, words};
+use super::{Answer, Failure, Person, Visit, Who, audit, go_to, html, jobs, words};
 use crate::audit::{Event, Record};
 use crate::auth::agent::Agent;
 use crate::auth::keeper::Keeper;
 use crate::auth::records::{self, Authorization, Client, Record as _};
 use crate::clock::Micros;
+use crate::tenant::TenantId;
 use actix_web::http::StatusCode;
 use askama::Template;
 use std::borrow::Cow;
@@ -37,9 +38,9 @@ struct App {
 pub async fn show(visit: Visit) -> Answer {
     let person = visit.person().await?;
     let keeper = &*visit.auth().keeper;
-    let own = keeper.list(TENANT, Authorization::KIND, &format!("{}~", person.user.id), None, MOST)?;
+    let own = keeper.list(visit.tenant, Authorization::KIND, &format!("{}~", person.user.id), None, MOST)?;
     let own = own.iter().map(|kept| records::read::<Authorization>(&kept.bytes)).collect::<Result<Vec<_>, _>>()?;
-    let mut apps = own.iter().map(|own| App::of(keeper, own)).collect::<Result<Vec<_>, _>>()?;
+    let mut apps = own.iter().map(|own| App::of(keeper, visit.tenant, own)).collect::<Result<Vec<_>, _>>()?;
     apps.reverse();
     let note = (visit.field("done") == "1").then_some("The app’s access has ended.");
     let may_audit = audit::may_see(&visit, &person)?;
@@ -56,8 +57,8 @@ pub async fn revoke(visit: Visit) -> Answer {
         return Err(Failure::page(404, "There is no such access", "It may have ended already."));
     }
     let auth = visit.auth();
-    let own = records::get::<Authorization>(&*auth.keeper, TENANT, id)?.map(|(own, _)| own);
-    auth.revoke_authorization(TENANT, id).await?;
+    let own = records::get::<Authorization>(&*auth.keeper, visit.tenant, id)?.map(|(own, _)| own);
+    auth.revoke_authorization(visit.tenant, id).await?;
     let agent = Agent { authorization: Some(id.into()), ..Agent::user(&person.user) };
     let mut record = Record::of(Event::Revocation, Cow::Owned(agent)).saying("ended by the user");
     if let Some(own) = own {
@@ -73,8 +74,8 @@ fn is_own(person: &Person, id: &str) -> bool {
 }
 
 impl App {
-    fn of(keeper: &dyn Keeper, own: &Authorization) -> Result<Self, Failure> {
-        let client = records::get::<Client>(keeper, TENANT, &own.client_id)?;
+    fn of(keeper: &dyn Keeper, tenant: TenantId, own: &Authorization) -> Result<Self, Failure> {
+        let client = records::get::<Client>(keeper, tenant, &own.client_id)?;
         let since = Micros(own.created.saturating_mul(1_000_000)).to_instant();
         Ok(Self {
             id: own.id.clone(),

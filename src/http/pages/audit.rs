@@ -8,7 +8,7 @@ mod line;
 mod plot;
 mod summary;
 
-use super::{Answer, Failure, Person, TENANT, Visit, Who, guarded, html};
+use super::{Answer, Failure, Person, Visit, Who, guarded, html};
 use crate::audit::chain::Verified;
 use crate::audit::checkpoint;
 use crate::audit::reader::Reader;
@@ -92,7 +92,7 @@ pub async fn act(visit: Visit) -> Answer {
 /// Whether a person's roles let them see the ledger.
 pub(super) fn may_see(visit: &Visit, person: &Person) -> Result<bool, Failure> {
     let app = &visit.shared.app;
-    let (grant, _) = app.ledger_of(TENANT, &person.user)?;
+    let (grant, _) = app.ledger_of(visit.tenant, &person.user)?;
     Ok(app.ledger.is_kept() && Reader::is_for(&grant))
 }
 
@@ -100,7 +100,7 @@ fn filter(visit: &Visit) -> Result<Result<Filter, String>, Failure> {
     let auth = visit.auth();
     let today = day_of(auth.clock.now());
     let user = visit.field("user").trim();
-    let known = if user.is_empty() { None } else { auth.user_by_name(TENANT, user)? };
+    let known = if user.is_empty() { None } else { auth.user_by_name(visit.tenant, user)? };
     Ok(Filter::read(&visit.form, today, |_| known.as_ref().map(|user| user.id.clone())))
 }
 
@@ -130,7 +130,7 @@ async fn page(visit: &Visit, person: &Person, chain: Option<Chain>) -> Answer {
 /// The ledger and who opens it; a refusal is recorded too.
 async fn open(visit: &Visit, person: &Person, trail: &Trail) -> Outcome<(Reader, Arc<Agent>)> {
     let app = &visit.shared.app;
-    let (grant, agent): (Grant, _) = app.ledger_of(TENANT, &person.user)?;
+    let (grant, agent): (Grant, _) = app.ledger_of(visit.tenant, &person.user)?;
     trail.set_agent(Arc::clone(&agent));
     Ok((Reader::open(app.store(), &grant).await?, agent))
 }
@@ -146,7 +146,8 @@ async fn find(visit: &Visit, person: &Person, filter: &Filter) -> Result<Found, 
         summary.map_err(|_| Error::internal("a summary of the ledger panicked"))?
     };
     let found = found.await.inspect(|summary| trail.disclose_patients(&summary.shown_patients()));
-    let found = app.ledger.close(TENANT, &trail, found, |content| interaction::tell(&call, &filter.query(), content));
+    let found =
+        app.ledger.close(visit.tenant, &trail, found, |content| interaction::tell(&call, &filter.query(), content));
     Ok(Found::of(found.await?))
 }
 
@@ -161,11 +162,11 @@ async fn file(visit: &Visit, person: &Person, format: Format) -> Answer {
     let opened = open(visit, person, &trail).await;
     let (reader, agent) = match opened {
         Ok(opened) => opened,
-        refused => app.ledger.close(TENANT, &trail, refused, |_| {}).await?,
+        refused => app.ledger.close(visit.tenant, &trail, refused, |_| {}).await?,
     };
     let (media_type, ending) = format.names();
     let name = format!("attachment; filename=\"audit-{}-{}.{ending}\"", filter.from, filter.to);
-    let export = Export { app, reader, filter, format, agent, from: visit.from() };
+    let export = Export { app, reader, filter, format, agent, from: visit.from(), tenant: visit.tenant };
     let mut response = guarded(HttpResponse::Ok(), None);
     response.content_type(media_type).insert_header((CONTENT_DISPOSITION, name));
     Ok(response.streaming(export.stream()?))
@@ -176,12 +177,12 @@ async fn verify(visit: &Visit, person: &Person) -> Result<Chain, Failure> {
     let trail = app.ledger.trail(Some(Event::Verification), Some(visit.from()));
     let agent = match open(visit, person, &trail).await {
         Ok((_, agent)) => agent,
-        refused => app.ledger.close(TENANT, &trail, refused, |_| {}).await?.1,
+        refused => app.ledger.close(visit.tenant, &trail, refused, |_| {}).await?.1,
     };
-    let (verifying, handle) = (Arc::clone(&app), tokio::runtime::Handle::current());
+    let (verifying, handle, tenant) = (Arc::clone(&app), tokio::runtime::Handle::current(), visit.tenant);
     let chain = tokio::task::spawn_blocking(move || {
         let ledger = &verifying.ledger;
-        let verified = handle.block_on(ledger.verify(TENANT, None))?.chain;
+        let verified = handle.block_on(ledger.verify(tenant, None))?.chain;
         let last = checkpoint::last(&*verifying.store().keeper()).map_err(Error::internal)?;
         let last = last.and_then(|jws| ledger.signer().open(0, &jws).ok());
         let at = |seconds: i64| time(Micros(seconds.saturating_mul(1_000_000)));

@@ -4,7 +4,7 @@ use super::journey::{Journey, decision, deny, journey};
 use super::patient::Emergency;
 use super::patients::{self, Patient};
 use super::words::{self, Group};
-use super::{Answer, Failure, TENANT, Visit, Who, at, go_to, leading_to};
+use super::{Answer, Failure, Visit, Who, at, go_to, leading_to};
 use crate::auth::authorization;
 use crate::auth::consent::{context_of, wants_patient};
 use crate::auth::error::OAuthError;
@@ -68,7 +68,7 @@ async fn allow(visit: &Visit, journey: &Journey) -> Answer {
     if lacks_patient(journey, &context) {
         return Ok(go_to(&at("patient", Some(&journey.id))));
     }
-    let offer = auth.offer(TENANT, &person.user, pending)?;
+    let offer = auth.offer(visit.tenant, &person.user, pending)?;
     let scopes = offer.granted(|scope| visit.form.get(&words::field(scope)));
     if scopes.is_empty() {
         let error = "Choose at least one thing, or don’t allow the app anything.";
@@ -87,12 +87,12 @@ async fn allow(visit: &Visit, journey: &Journey) -> Answer {
         context,
         break_glass,
     };
-    let issued = auth.issue_code(TENANT, consent).await;
+    let issued = auth.issue_code(visit.tenant, consent).await;
     visit.record(record.ended(issued.as_ref().err().map_or(200, OAuthError::status))).await?;
     match issued {
-        Ok(code) => Ok(go_to(&auth.success(TENANT, pending, &code))),
+        Ok(code) => Ok(go_to(&auth.success(visit.tenant, pending, &code))),
         Err(error) if error.log.is_some() || error.code == "invalid_request" => Err(error.into()),
-        Err(error) => Ok(go_to(&auth.refusal(TENANT, &pending.redirect_uri, pending.state.as_deref(), &error))),
+        Err(error) => Ok(go_to(&auth.refusal(visit.tenant, &pending.redirect_uri, pending.state.as_deref(), &error))),
     }
 }
 
@@ -110,11 +110,11 @@ async fn form(visit: &Visit, journey: &Journey, status: StatusCode, error: Optio
     let patient = match &context.patient {
         None => Shown::None,
         Some(id) => {
-            let grant = visit.shared.app.patients_of(TENANT, &person.user, is)?;
+            let grant = visit.shared.app.patients_of(visit.tenant, &person.user, is)?;
             patients::one(visit, grant, id).await?.map_or(Shown::Hidden, Shown::Patient)
         }
     };
-    let offer = visit.auth().offer(TENANT, &person.user, pending)?;
+    let offer = visit.auth().offer(visit.tenant, &person.user, pending)?;
     let name = if let Shown::Patient(patient) = &patient { Some(&*patient.name) } else { None };
     let page = Consent {
         who: Some(person.who()),
@@ -129,7 +129,7 @@ async fn form(visit: &Visit, journey: &Journey, status: StatusCode, error: Optio
         patient,
         withheld: offer.withheld.iter().map(words::sentence).collect(),
         error,
-        emergency: Emergency { may: visit.auth().may_break_glass(TENANT, &person.user)?, is },
+        emergency: Emergency { may: visit.auth().may_break_glass(visit.tenant, &person.user)?, is },
     };
     leading_to(status, &page, Some(&pending.redirect_uri))
 }

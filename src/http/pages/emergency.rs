@@ -1,7 +1,7 @@
 //! `/auth/emergency`: access beyond one's own patients, with a reason that is recorded with each access.
 
 use super::journey::{Journey, decision, journey};
-use super::{Answer, Failure, TENANT, Visit, Who, at, go_to, html};
+use super::{Answer, Failure, Visit, Who, at, go_to, html};
 use crate::audit::Event;
 use actix_web::http::StatusCode;
 use askama::Template;
@@ -62,7 +62,7 @@ pub async fn answer(visit: Visit) -> Answer {
 async fn allowed(visit: &Visit) -> Result<Result<Journey, actix_web::HttpResponse>, Failure> {
     let journey = journey(visit).await?;
     if let Ok(journey) = &journey
-        && !visit.auth().may_break_glass(TENANT, &journey.person.user)?
+        && !visit.auth().may_break_glass(visit.tenant, &journey.person.user)?
     {
         return Err(Failure::page(403, "Not with your role", "Your roles do not have emergency access."));
     }

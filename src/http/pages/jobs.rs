@@ -2,7 +2,7 @@
 //!
 //! The page loads itself anew while something is under way, unless it is told to stand still.
 
-use super::{Answer, Failure, Person, TENANT, Visit, Who, go_to, html};
+use super::{Answer, Failure, Person, Visit, Who, go_to, html};
 use crate::audit::{Event, Record};
 use crate::auth::agent::Agent;
 use crate::bulk::{export, import};
@@ -49,7 +49,7 @@ struct Line {
 pub async fn show(visit: Visit) -> Answer {
     let person = visit.person().await?;
     require_admin(&visit, &person)?;
-    let jobs = visit.shared.app.jobs.list(TENANT)?;
+    let jobs = visit.shared.app.jobs.list(visit.tenant)?;
     let (ended, under_way): (Vec<_>, Vec<_>) = jobs.iter().partition(|job| job.state.is_ended());
     let note = (visit.field("done") == "1").then_some("The job is cancelled. What it did before stays done.");
     let page = Page {
@@ -69,7 +69,7 @@ pub async fn cancel(visit: Visit) -> Answer {
     let person = visit.person().await?;
     require_admin(&visit, &person)?;
     let id = visit.field("id").to_owned();
-    let cancelled = visit.shared.app.jobs.cancel(TENANT, &id).await?;
+    let cancelled = visit.shared.app.jobs.cancel(visit.tenant, &id).await?;
     if cancelled.is_none() {
         return Err(Failure::page(404, "There is no such job", "It may have ended and been forgotten."));
     }
@@ -82,7 +82,7 @@ pub async fn cancel(visit: Visit) -> Answer {
 
 /// Whether a person's roles let them see it.
 pub(super) fn may_see(visit: &Visit, person: &Person) -> Result<bool, Failure> {
-    Ok(visit.auth().is_admin(TENANT, &person.user)?)
+    Ok(visit.auth().is_admin(visit.tenant, &person.user)?)
 }
 
 fn require_admin(visit: &Visit, person: &Person) -> Result<(), Failure> {

@@ -1,6 +1,6 @@
 //! A request of an app on its way to an answer: who decides about it, and what has to come first.
 
-use super::{Answer, Failure, Person, TENANT, Visit, Who, leading_to, sign_in_at};
+use super::{Answer, Failure, Person, Visit, Who, leading_to, sign_in_at};
 use crate::audit::{Event, Record};
 use crate::auth::agent::Agent;
 use crate::auth::records::{self, Client, Pending};
@@ -28,8 +28,8 @@ struct OtherUser<'a> {
 /// The request that a page or form names, or the page that has to come first.
 pub(super) async fn journey(visit: &Visit) -> Result<Result<Journey, actix_web::HttpResponse>, Failure> {
     let id = visit.field("pending").to_owned();
-    let (pending, version) = visit.auth().waiting(TENANT, &id)?.ok_or_else(Failure::over)?;
-    let client = records::get::<Client>(&*visit.auth().keeper, TENANT, &pending.client_id)?;
+    let (pending, version) = visit.auth().waiting(visit.tenant, &id)?.ok_or_else(Failure::over)?;
+    let client = records::get::<Client>(&*visit.auth().keeper, visit.tenant, &pending.client_id)?;
     let (client, _) = client.filter(|(client, _)| !client.disabled).ok_or_else(Failure::over)?;
     let person = visit.person().await?;
     if pending.signed_in_since.is_some_and(|since| person.session.created < since) {
@@ -52,7 +52,7 @@ async fn other_user(visit: &Visit, id: &str, pending: &Pending, client: &Client,
 
 /// The answer of a user who says no.
 pub(super) async fn deny(visit: &Visit, id: &str, pending: &Pending, person: &Person) -> Answer {
-    let address = visit.auth().deny(TENANT, id, pending).await?;
+    let address = visit.auth().deny(visit.tenant, id, pending).await?;
     let record = decision(pending, person, None).ended(StatusCode::FORBIDDEN.as_u16());
     visit.record(record.saying(format!("denied: {}", pending.scopes))).await?;
     Ok(super::go_to(&address))
@@ -71,12 +71,12 @@ pub(super) fn decision(pending: &Pending, person: &Person, emergency: Option<&st
 impl Journey {
     /// Keeps what the user chose so far.
     pub(super) async fn note(&self, visit: &Visit) -> Result<(), Failure> {
-        Ok(visit.auth().note(TENANT, &self.id, &self.pending, self.version).await?)
+        Ok(visit.auth().note(visit.tenant, &self.id, &self.pending, self.version).await?)
     }
 
     /// Whether emergency access was asked for, by somebody who may.
     pub(super) fn is_emergency(&self, visit: &Visit) -> Result<bool, Failure> {
-        let may = visit.auth().may_break_glass(TENANT, &self.person.user)?;
+        let may = visit.auth().may_break_glass(visit.tenant, &self.person.user)?;
         Ok(may && self.pending.break_glass.is_some())
     }
 }

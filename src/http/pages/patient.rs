@@ -4,7 +4,7 @@
 
 use super::journey::{Journey, deny, journey};
 use super::patients::{self, Patient, Wanted};
-use super::{Answer, Failure, TENANT, Visit, Who, at, go_to, leading_to};
+use super::{Answer, Failure, Visit, Who, at, go_to, leading_to};
 use actix_web::http::StatusCode;
 use askama::Template;
 
@@ -56,7 +56,7 @@ pub async fn answer(visit: Visit) -> Answer {
     if journey.pending.by_launch || is_patient(&journey) {
         return Err(Failure::page(400, "The patient is set", "This request is for one patient, who can’t be changed."));
     }
-    let grant = visit.shared.app.patients_of(TENANT, &journey.person.user, journey.is_emergency(&visit)?)?;
+    let grant = visit.shared.app.patients_of(visit.tenant, &journey.person.user, journey.is_emergency(&visit)?)?;
     if patients::one(&visit, grant, id).await?.is_none() {
         let text = "There is no such patient among those that you may see.".to_owned();
         return picker(&visit, &journey, StatusCode::UNPROCESSABLE_ENTITY, Some(text)).await;
@@ -79,7 +79,7 @@ async fn picker(visit: &Visit, journey: &Journey, status: StatusCode, error: Opt
     let is = journey.is_emergency(visit)?;
     let (mut status, mut error) = (status, error);
     let (found, has_more) = if is_short || !wanted.is_empty() {
-        let grant = visit.shared.app.patients_of(TENANT, &person.user, is)?;
+        let grant = visit.shared.app.patients_of(visit.tenant, &person.user, is)?;
         match patients::find(visit, grant, &wanted).await {
             Ok((found, has_more)) => (Some(found), has_more),
             Err(failure) if failure.is_of_the_form() => {
@@ -102,7 +102,7 @@ async fn picker(visit: &Visit, journey: &Journey, status: StatusCode, error: Opt
         found,
         has_more,
         error,
-        emergency: Emergency { may: visit.auth().may_break_glass(TENANT, &person.user)?, is },
+        emergency: Emergency { may: visit.auth().may_break_glass(visit.tenant, &person.user)?, is },
     };
     leading_to(status, &page, Some(&journey.pending.redirect_uri))
 }

@@ -1,6 +1,6 @@
 //! Patients as the pages show them: found and read under a grant, like by any client.
 
-use super::{Failure, TENANT, Visit};
+use super::{Failure, Visit};
 use crate::audit::record::Content;
 use crate::auth::agent::Agent;
 use crate::auth::grant::Grant;
@@ -104,7 +104,7 @@ async fn perform(
     let app = Arc::clone(&visit.shared.app);
     let handle = tokio::runtime::Handle::current();
     let trail = Arc::new(app.ledger.trail(call.event(), Some(visit.from())));
-    let (grant, agent) = who;
+    let ((grant, agent), tenant) = (who, visit.tenant);
     trail.set_agent(agent);
     let work = move || {
         let context = app.context(grant, Arc::clone(&trail))?;
@@ -123,7 +123,7 @@ async fn perform(
         handle.block_on(async {
             let result = interaction::perform(&context, request).await;
             let about = |content: &mut Content<'static>| interaction::tell(&asked, &pairs, content);
-            app.ledger.close(TENANT, &trail, result, about).await
+            app.ledger.close(tenant, &trail, result, about).await
         })
     };
     let done = tokio::task::spawn_blocking(work).await;

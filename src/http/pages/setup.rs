@@ -1,6 +1,6 @@
 //! `/auth/setup`: the first administrator.
 
-use super::{Answer, Failure, TENANT, Visit, Who, enter, html, with_cookie};
+use super::{Answer, Failure, Visit, Who, enter, html, with_cookie};
 use crate::audit::{Event, Record};
 use crate::auth::agent::Agent;
 use crate::auth::sign_in::Refusal;
@@ -20,7 +20,7 @@ struct Setup<'a> {
 
 /// The form, where there is no administrator yet.
 pub async fn show(visit: Visit) -> Answer {
-    if !visit.auth().is_to_be_set_up(TENANT)? {
+    if !visit.auth().is_to_be_set_up(visit.tenant)? {
         let text = "There is an administrator already, or the code of the first start is no longer good. Who runs the \
                     server gets a new code by starting it again.";
         return Err(Failure::page(404, "Nothing to set up", text));
@@ -46,7 +46,7 @@ pub async fn set_up(visit: Visit) -> Answer {
         return again("The two passwords are not the same.".to_owned());
     }
     let made = |agent| Record::of(Event::Administration("user".into()), Cow::Owned(agent));
-    match visit.auth().set_up(TENANT, code, username, password).await {
+    match visit.auth().set_up(visit.tenant, code, username, password).await {
         Ok(signed_in) => {
             let agent = Agent::user(&signed_in.user);
             let note = "the first administrator";

@@ -1,6 +1,6 @@
 //! `/auth/sign-in`, `/auth/code`, `/auth/password`, `/auth/sign-out`
 
-use super::{Answer, Failure, TENANT, Visit, Who, at, enter, go_to, html, with_cookie};
+use super::{Answer, Failure, Visit, Who, at, enter, go_to, html, with_cookie};
 use crate::audit::{Event, Record};
 use crate::auth::agent::Agent;
 use crate::auth::records::{self, Client, User};
@@ -78,7 +78,7 @@ pub async fn show(visit: Visit) -> Answer {
 fn form(visit: &Visit, status: StatusCode, error: Option<String>, note: Option<&'static str>) -> Answer {
     let (csrf, cookie) = visit.guard()?;
     let pending = visit.form.get("pending");
-    let providers = visit.auth().config.providers.iter().map(|provider| Provider {
+    let providers = visit.auth().providers(visit.tenant).into_iter().map(|provider| Provider {
         title: &provider.title,
         address: at(&format!("upstream/{}", provider.name), pending),
     });
@@ -98,8 +98,8 @@ fn form(visit: &Visit, status: StatusCode, error: Option<String>, note: Option<&
 /// The name of the app on whose behalf somebody signs in.
 fn client_name(visit: &Visit, pending: Option<&str>) -> Result<Option<String>, Failure> {
     let Some(id) = pending else { return Ok(None) };
-    let (pending, _) = visit.auth().waiting(TENANT, id)?.ok_or_else(Failure::over)?;
-    let client = records::get::<Client>(&*visit.auth().keeper, TENANT, &pending.client_id)?;
+    let (pending, _) = visit.auth().waiting(visit.tenant, id)?.ok_or_else(Failure::over)?;
+    let client = records::get::<Client>(&*visit.auth().keeper, visit.tenant, &pending.client_id)?;
     Ok(client.map(|(client, _)| client.name))
 }
 
@@ -107,10 +107,10 @@ fn client_name(visit: &Visit, pending: Option<&str>) -> Result<Option<String>, F
 pub async fn sign_in(visit: Visit) -> Answer {
     visit.guard()?;
     let (username, password) = (visit.field("username"), visit.field("password"));
-    match visit.auth().sign_in(TENANT, username, password, visit.from()).await {
+    match visit.auth().sign_in(visit.tenant, username, password, visit.from()).await {
         Ok(step) => next(&visit, &step, "password").await,
         Err(refusal) => {
-            let user = visit.auth().user_by_name(TENANT, username)?;
+            let user = visit.auth().user_by_name(visit.tenant, username)?;
             let attempt = Attempt { event: Event::SignIn, by: "password", user: user.as_ref() };
             let wrong = "The name or the password is not right.";
             refused(&visit, attempt, refusal, wrong, |status, text| form(&visit, status, Some(text), None)).await
@@ -122,10 +122,10 @@ pub async fn sign_in(visit: Visit) -> Answer {
 pub async fn code(visit: Visit) -> Answer {
     let (csrf, _) = visit.guard()?;
     let (ticket, code) = (visit.field("ticket"), visit.field("code"));
-    match visit.auth().second_factor(TENANT, ticket, code, visit.from()).await {
+    match visit.auth().second_factor(visit.tenant, ticket, code, visit.from()).await {
         Ok(step) => next(&visit, &step, "password and code").await,
         Err(refusal) => {
-            let user = visit.auth().user_of_ticket(TENANT, ticket)?;
+            let user = visit.auth().user_of_ticket(visit.tenant, ticket)?;
             let attempt = Attempt { event: Event::SignIn, by: "code", user: user.as_ref() };
             let wrong = "The code is not right. Try the one that is shown now.";
             let again = |status, text| {
@@ -147,7 +147,7 @@ pub async fn password(visit: Visit) -> Answer {
     if new != visit.field("again") {
         return again(StatusCode::UNPROCESSABLE_ENTITY, "The two passwords are not the same.".to_owned());
     }
-    match visit.auth().choose_password(TENANT, ticket, new).await {
+    match visit.auth().choose_password(visit.tenant, ticket, new).await {
         Ok(step) => {
             if let Step::SignedIn(signed_in) = &step {
                 let agent = Agent::user(&signed_in.user);
@@ -170,12 +170,12 @@ fn password_form(visit: &Visit, csrf: &str, ticket: &str, status: StatusCode, er
 /// Ends the session.
 pub async fn sign_out(visit: Visit) -> Answer {
     if let Some(person) = visit.somebody().await? {
-        visit.auth().sign_out(TENANT, &person.cookie).await?;
+        visit.auth().sign_out(visit.tenant, &person.cookie).await?;
         visit.record(Record::of(Event::SignOut, Cow::Owned(Agent::user(&person.user)))).await?;
     }
     let pending = visit.form.get("pending");
     let mut response = go_to(&pending.map_or_else(|| "sign-in?out=1".to_owned(), |_| at("sign-in", pending)));
-    let cookie = visit.auth().clear_cookie();
+    let cookie = visit.auth().clear_cookie(visit.tenant);
     let cookie = cookie.parse().map_err(|_| Failure::internal("a cookie that is none"))?;
     response.headers_mut().insert(SET_COOKIE, cookie);
     Ok(response)

@@ -1,29 +1,38 @@
 //! `/auth/upstream/{name}` and `/auth/upstream/{name}/callback`: the way to another provider and back.
 
-use super::{Answer, Failure, TENANT, Visit, at, enter, go_to, with_cookie};
+use super::{Answer, Failure, Visit, at, enter, go_to, with_cookie};
 use crate::audit::{Event, Record};
 use crate::auth::agent::Agent;
 use crate::auth::upstream::UpstreamError;
 use actix_web::web::Path;
+use serde::Deserialize;
 use std::borrow::Cow;
 
 /// The longest id of a request that waits, in bytes: no record has a longer one.
 const LONGEST_ID: usize = 255;
 
+/// The provider that a path names, beside a tenant or not.
+#[derive(Deserialize)]
+pub struct Named {
+    name: String,
+}
+
 /// Sends the browser to the provider.
-pub async fn start(visit: Visit, name: Path<String>) -> Answer {
+pub async fn start(visit: Visit, path: Path<Named>) -> Answer {
+    let Named { name } = path.into_inner();
     let auth = visit.auth();
     let pending = visit.form.get("pending").filter(|id| id.len() <= LONGEST_ID);
-    let cookie = visit.cookie(auth.upstream_cookie_name());
-    let departure = auth.start_upstream(TENANT, &name, pending, cookie.as_deref()).await;
+    let cookie = visit.cookie(&auth.upstream_cookie_name(visit.tenant));
+    let departure = auth.start_upstream(visit.tenant, &name, pending, cookie.as_deref()).await;
     let departure = departure.map_err(|error| failure(&name, error))?;
-    with_cookie(go_to(departure.address.as_str()), Some(&auth.upstream_cookie(&departure.cookie)))
+    with_cookie(go_to(departure.address.as_str()), Some(&auth.upstream_cookie(visit.tenant, &departure.cookie)))
 }
 
 /// Takes the browser back. It goes on to the request that waited, or to what the user granted.
-pub async fn callback(visit: Visit, name: Path<String>) -> Answer {
-    let cookie = visit.cookie(visit.auth().upstream_cookie_name());
-    let arrival = visit.auth().finish_upstream(TENANT, &name, &visit.form, cookie.as_deref()).await;
+pub async fn callback(visit: Visit, path: Path<Named>) -> Answer {
+    let Named { name } = path.into_inner();
+    let cookie = visit.cookie(&visit.auth().upstream_cookie_name(visit.tenant));
+    let arrival = visit.auth().finish_upstream(visit.tenant, &name, &visit.form, cookie.as_deref()).await;
     let arrival = match arrival {
         Ok(arrival) => arrival,
         Err(error) => {

@@ -77,6 +77,11 @@ impl Wanted {
         Ok(wanted)
     }
 
+    /// Whether resources of a type are a part of a record. Who has seen a record is none, but can be asked for.
+    pub fn is_of_record(&self, type_name: &str) -> bool {
+        type_name != "AuditEvent" || self.types.iter().any(|name| name == type_name)
+    }
+
     /// The part of a set of the compartment whose care dates are wanted: what has none is.
     pub fn in_care_dates(&self, target: Target) -> Target {
         let codes = care_date_codes(&target.type_name);

@@ -20,6 +20,7 @@ use crate::fhir::{definitions, outcome, write};
 use crate::interaction::condition::{Conditions, expect};
 use crate::interaction::contexts::Contexts;
 use crate::interaction::criteria::{self, Matched};
+use crate::interaction::quota::bytes_of;
 use crate::interaction::update::{keep_labels, target};
 use crate::interaction::{Context, LEDGER, body_of, conformance, reach, shown, writing};
 use crate::jobs::{Job, Part, Turn, Work};
@@ -142,6 +143,8 @@ impl Step<'_> {
         let Batch { changes, guards, faults, unchanged, .. } = batch;
         let entry = trail.entry_of(&changes, records.view(), context.clock.now())?;
         self.tell(&faults)?;
+        context.quotas.check(turn.tenant(), &changes)?;
+        context.quotas.add(turn.tenant(), bytes_of(&changes));
         let stored = changes.len() as u64;
         self.report.note(self.position.input, |outcome| {
             outcome.stored += stored;

@@ -73,18 +73,20 @@ pub fn check(options: &Options) -> StoreResult<Report> {
         report.problem(hole);
     }
     let mut expiring = 0;
+    let sealer = opened.ring.sealer();
     for tenant in tenants(&opened.tables)? {
-        report.tenants += 1;
+        report.tenants += u64::from(tenant != TenantId::INSTALLATION);
         let mut check = Check {
             tables: &opened.tables,
-            sealer: &opened.sealer,
+            sealer: &sealer,
+            is_destroyed: opened.ring.is_destroyed(tenant),
             form: &*options.form,
             tenant,
             report: &mut report,
             sums: Sums::default(),
         };
         check.run()?;
-        expiring += check.kept()?;
+        expiring += if check.is_destroyed { 0 } else { check.kept()? };
     }
     let indexed = count(&opened.tables.records, layout::all_expiry())?;
     if indexed != expiring {
@@ -104,8 +106,22 @@ fn count(keyspace: &Keyspace, prefix: Vec<u8>) -> StoreResult<u64> {
 
 /// The tenants that have data, ascending.
 pub(super) fn tenants(tables: &Tables) -> StoreResult<Vec<TenantId>> {
+    tenants_in(&tables.all())
+}
+
+/// The tenants that have something which their own keys open, ascending.
+pub(super) fn tenants_with_sealed(tables: &Tables) -> StoreResult<Vec<TenantId>> {
+    let mut tenants = tenants_in(&[&tables.records])?;
+    tenants.retain(|tenant| {
+        let has = |prefix| tables.records.prefix(prefix).next().is_some();
+        has(layout::all_current(*tenant)) || has(layout::all_kept(*tenant))
+    });
+    Ok(tenants)
+}
+
+fn tenants_in(keyspaces: &[&Keyspace]) -> StoreResult<Vec<TenantId>> {
     let mut tenants = Vec::new();
-    for keyspace in tables.all() {
+    for keyspace in keyspaces {
         let mut next = 0_u32;
         while let Some(entry) = keyspace.range(next.to_be_bytes().to_vec()..).next() {
             let key = entry.key().map_err(|error| failed(&error))?;
@@ -152,6 +168,8 @@ struct Sums {
 struct Check<'c> {
     tables: &'c Tables,
     sealer: &'c Sealer,
+    /// Whether its keys were destroyed: only its ledger is left then, and is not searched.
+    is_destroyed: bool,
     form: &'c dyn Form,
     tenant: TenantId,
     report: &'c mut Report,
@@ -173,6 +191,12 @@ pub(super) fn rid_in(key: &[u8]) -> Rid {
 
 impl Check<'_> {
     fn run(&mut self) -> StoreResult<()> {
+        if self.is_destroyed {
+            if self.tables.records.prefix(self.tenant.0.to_be_bytes()).next().is_some() {
+                self.problem("its keys were destroyed, and not all of it was removed: delete it again");
+            }
+            return self.ledger();
+        }
         let head = self.tables.records.get(layout::head(self.tenant)).map_err(|error| failed(&error))?;
         let head = head.map_or(Ok(Head::FIRST), |bytes| Head::unpack(&bytes))?;
         for entry in entries(&self.tables.records, layout::all_current(self.tenant)) {
@@ -227,7 +251,7 @@ impl Check<'_> {
                     let (record, keys) = unpack_history(&old)?;
                     self.version(rid, record)?;
                     let old_header = Header::unpack(record)?.0;
-                    if old_header.body.is_some() && open_keys(self.sealer, self.tenant, rid, keys)?.0 != version {
+                    if old_header.body.is_some() && open_keys(self.sealer, self.tenant, rid, keys)?.version != version {
                         self.problem(&format!("version {version} of resource {} has another's keys", rid.0));
                     }
                 }
@@ -362,8 +386,9 @@ pub fn rebuild(options: &Options, extractors: Option<super::rebuild::Extractors<
         MarkFile::open(&options.folder)?.set(Mark { is_clean: false, ..Mark::FIRST })?;
     }
     let Unverified { mut opened, found } = open_unverified(options, lock)?;
-    for tenant in tenants(&opened.tables)? {
-        let walk = Walk { tables: &opened.tables, sealer: &opened.sealer, form: &*options.form, tenant };
+    let sealer = opened.ring.sealer();
+    for tenant in tenants(&opened.tables)?.into_iter().filter(|tenant| !opened.ring.is_destroyed(*tenant)) {
+        let walk = Walk { tables: &opened.tables, sealer: &sealer, form: &*options.form, tenant };
         super::rebuild::tenant(walk, extractors)?;
     }
     super::checkpoint::flush(&opened.tables, || None)?;

@@ -3,7 +3,8 @@
 //! | file | holds |
 //! |---|---|
 //! | `lock` | nothing; locked while a process has the store open |
-//! | `format` | the schema version, and a sealed value that only the right key file opens |
+//! | `format` | the schema version, and a sealed value that only the right key opens |
+//! | `keys/` | the wrapped data keys: [`crate::store::keys`] |
 //! | `mark` | the last synced group, the last checkpoint, and whether the store was stopped in order |
 //! | `db/` | the database |
 
@@ -17,8 +18,12 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-/// What this program writes and reads: no other is opened. Schema 1 did not say in a record whose data it is.
-pub const SCHEMA: u32 = 2;
+/// What this program writes. Schema 1 did not say in a record whose data it is, schema 2 staged entries of the ledger one by one. In schema
+/// 3 one key was that of all tenants; such a store is taken over when it is opened.
+pub const SCHEMA: u32 = 4;
+
+/// The oldest schema that is taken over.
+pub(super) const OLDEST_SCHEMA: u32 = 3;
 
 const CHECK: Place = Place { purpose: Purpose::Check, tenant: TenantId(u32::MAX), rid: Rid(0), version: 0 };
 const CHECK_TEXT: &[u8] = b"pharos";
@@ -47,6 +52,11 @@ pub(super) fn lock(folder: &Path) -> StoreResult<Lock> {
         TryLockError::Error(error) => io_error(&path, &error),
     })?;
     Ok(Lock(file))
+}
+
+/// Where the wrapped keys are.
+pub(super) fn keys(folder: &Path) -> PathBuf {
+    folder.join("keys")
 }
 
 /// Where the database itself is.
@@ -83,34 +93,49 @@ pub(super) fn write_format(folder: &Path, sealer: &Sealer) -> StoreResult<()> {
     written.map_err(|error| io_error(&path, &error))
 }
 
-/// Refuses another schema, and a key file that is not this store's.
-pub(super) fn check_format(folder: &Path, sealer: &Sealer) -> StoreResult<()> {
-    let path = folder.join("format");
-    let bytes = std::fs::read(&path).map_err(|error| io_error(&path, &error))?;
-    let unreadable = || StoreError::Closed(format!("{} is not the format file of a store", path.display()));
-    let end = bytes.iter().position(|byte| *byte == b'\n').ok_or_else(unreadable)?;
-    let (line, check) = bytes.split_at_checked(end + 1).ok_or_else(unreadable)?;
-    let line_text = std::str::from_utf8(line).map_err(|_| unreadable())?;
-    let schema = line_text.trim().strip_prefix("pharos store schema ").and_then(|text| text.parse::<u32>().ok());
-    let schema = schema.ok_or_else(unreadable)?;
-    if schema != SCHEMA {
-        let (age, advice) = if schema > SCHEMA {
-            ("a newer version", "use that version")
-        } else {
-            ("an earlier version, before the first release", "load its data anew from where it came")
-        };
-        return Err(StoreError::Closed(format!(
-            "{} was written by {age} of Pharos (schema {schema}; this one reads schema {SCHEMA}): {advice}",
-            folder.display(),
-        )));
+/// The format file.
+pub(super) struct Format {
+    /// Which schema the store has.
+    pub schema: u32,
+    line: Vec<u8>,
+    check: Vec<u8>,
+}
+
+impl Format {
+    /// Reads it; refuses a schema that this program can't read.
+    pub(super) fn read(folder: &Path) -> StoreResult<Self> {
+        let path = folder.join("format");
+        let bytes = std::fs::read(&path).map_err(|error| io_error(&path, &error))?;
+        let unreadable = || StoreError::Closed(format!("{} is not the format file of a store", path.display()));
+        let end = bytes.iter().position(|byte| *byte == b'\n').ok_or_else(unreadable)?;
+        let (line, check) = bytes.split_at_checked(end + 1).ok_or_else(unreadable)?;
+        let text = std::str::from_utf8(line).map_err(|_| unreadable())?;
+        let schema = text.trim().strip_prefix("pharos store schema ").and_then(|text| text.parse::<u32>().ok());
+        let schema = schema.ok_or_else(unreadable)?;
+        if !(OLDEST_SCHEMA..=SCHEMA).contains(&schema) {
+            let (age, advice) = if schema > SCHEMA {
+                ("a newer version", "use that version")
+            } else {
+                ("an earlier version, before the first release", "load its data anew from where it came")
+            };
+            return Err(StoreError::Closed(format!(
+                "{} was written by {age} of Pharos (schema {schema}; this one reads schema {OLDEST_SCHEMA} to {SCHEMA}): \
+                 {advice}",
+                folder.display(),
+            )));
+        }
+        Ok(Self { schema, line: line.to_vec(), check: check.to_vec() })
     }
-    match sealer.open(CHECK, line, check) {
-        Ok(text) if *text == *CHECK_TEXT => Ok(()),
-        _ => Err(StoreError::Closed(format!(
-            "the key file is not the one {} was made with: restore the right one",
-            folder.display()
-        ))),
+
+    /// Whether these keys are those of the store.
+    pub(super) fn opens_with(&self, sealer: &Sealer) -> bool {
+        sealer.open(CHECK, &self.line, &self.check).is_ok_and(|text| *text == *CHECK_TEXT)
     }
+}
+
+/// What is said where the keys are not those of the store.
+pub(super) fn other_key(folder: &Path) -> StoreError {
+    StoreError::Closed(format!("the key file is not the one {} was made with: restore the right one", folder.display()))
 }
 
 /// What is known to have been synced.
@@ -239,14 +264,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let sealer = Sealer::new(&[1; 32]).unwrap();
         write_format(folder.path(), &sealer).unwrap();
-        check_format(folder.path(), &sealer).unwrap();
-        let other = check_format(folder.path(), &Sealer::new(&[2; 32]).unwrap()).unwrap_err();
-        assert!(other.to_string().contains("key file"), "{other}");
+        let format = Format::read(folder.path()).unwrap();
+        assert!(format.opens_with(&sealer) && !format.opens_with(&Sealer::new(&[2; 32]).unwrap()));
         let bytes = std::fs::read(folder.path().join("format")).unwrap();
-        for (schema, said) in [(SCHEMA + 1, "newer version"), (SCHEMA - 1, "earlier version")] {
+        for (schema, said) in [(SCHEMA + 1, "newer version"), (OLDEST_SCHEMA - 1, "earlier version")] {
             let other = [format!("pharos store schema {schema}\n").as_bytes(), &bytes[22..]].concat();
             std::fs::write(folder.path().join("format"), other).unwrap();
-            let refused = check_format(folder.path(), &sealer).unwrap_err();
+            let refused = Format::read(folder.path()).err().unwrap();
             assert!(refused.to_string().contains(said), "{refused}");
         }
     }

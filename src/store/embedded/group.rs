@@ -1,10 +1,11 @@
 //! One group of commits: checked one after the other, each seeing those before it, then written as one batch.
 
 mod erasing;
+mod sealing;
 
 use super::erase::Erasures;
 use super::kept::KeptEdits;
-use super::ledger::{Fold, Staged, seal_staged};
+use super::ledger::{Fold, Staged, seal_row};
 use super::log::LogOfCommit;
 use super::postings::{PostingEdits, Scope};
 use super::record::{Head, Header, pack_history, pack_keys, pack_patients, seal_keys, seal_record, with_added_keys};
@@ -34,6 +35,10 @@ pub(super) struct Prepared {
     pub new_keys: Vec<(NewKeys, Vec<u8>)>,
     pub erasures: Vec<Erasure>,
     pub keeps: Vec<Keep>,
+    /// Rows to be sealed under the newest key: see [`super::sealing`].
+    pub reseals: Vec<Box<[u8]>>,
+    /// Whether all that the tenant has is removed, as much of it as goes into one group; nothing else then.
+    pub is_removal: bool,
     pub guards: Vec<crate::store::Guard>,
     pub read_at: Micros,
     /// Recorded if the commit happens.
@@ -59,8 +64,8 @@ impl From<Commit> for Prepared {
             (change, packed.unwrap_or_default())
         };
         let changes = commit.changes.into_iter().map(pack).collect();
-        let Commit { tenant, erasures, keeps, guards, read_at, entry, .. } = commit;
-        Self { changes, erasures, keeps, guards, read_at, entry, ..Self::of(tenant) }
+        let Commit { tenant, erasures, keeps, reseals, guards, read_at, entry, .. } = commit;
+        Self { changes, erasures, keeps, reseals, guards, read_at, entry, ..Self::of(tenant) }
     }
 }
 
@@ -72,6 +77,8 @@ impl Prepared {
             new_keys: Vec::new(),
             erasures: Vec::new(),
             keeps: Vec::new(),
+            reseals: Vec::new(),
+            is_removal: false,
             guards: Vec::new(),
             read_at: Micros(i64::MIN),
             entry: None,
@@ -100,12 +107,13 @@ impl Prepared {
 
     /// How many resources and other records it touches.
     pub(super) const fn len(&self) -> usize {
-        self.changes.len() + self.new_keys.len() + self.erasures.len() + self.keeps.len()
+        self.changes.len() + self.new_keys.len() + self.erasures.len() + self.keeps.len() + self.reseals.len()
     }
 
     /// Whether it changes records that are no resources, and nothing else.
     const fn is_of_kept_only(&self) -> bool {
-        self.changes.is_empty() && self.new_keys.is_empty() && self.erasures.is_empty() && !self.keeps.is_empty()
+        let has_others = !self.changes.is_empty() || !self.new_keys.is_empty() || !self.erasures.is_empty();
+        !has_others && self.reseals.is_empty() && !self.keeps.is_empty()
     }
 }
 
@@ -149,6 +157,8 @@ pub(super) struct Group<'c> {
     /// What the commits record.
     pub staged: Vec<Staged>,
     fold: Option<Arc<Fold>>,
+    reseals: Vec<(TenantId, Box<[u8]>)>,
+    removals: Vec<sealing::Row>,
     changed: FxHashSet<TenantId>,
     /// The first number that this group gave out.
     bases: FxHashMap<TenantId, Rid>,
@@ -168,6 +178,8 @@ impl<'c> Group<'c> {
             kept: KeptEdits::default(),
             staged: Vec::new(),
             fold: None,
+            reseals: Vec::new(),
+            removals: Vec::new(),
             changed: FxHashSet::default(),
             bases: FxHashMap::default(),
         }
@@ -175,7 +187,11 @@ impl<'c> Group<'c> {
 
     /// Whether nothing is to be written.
     pub(super) fn is_empty(&self) -> bool {
-        self.changed.is_empty() && self.kept.is_empty() && self.staged.is_empty() && self.fold.is_none()
+        self.changed.is_empty()
+            && self.kept.is_empty()
+            && self.staged.is_empty()
+            && self.fold.is_none()
+            && self.has_no_sealing()
     }
 
     /// Checks a commit and, if all holds, adds it to the group. The outer error is one after which the group can't be
@@ -188,6 +204,12 @@ impl<'c> Group<'c> {
         if commit.fold.is_some() {
             self.fold = commit.fold;
             return Ok(Ok(Committed { time: now, written: Vec::new() }));
+        }
+        if commit.is_removal {
+            return self.remove(tenant, now).map(Ok);
+        }
+        if !self.sealer.has(tenant) {
+            return Ok(Err(StoreError::Closed(format!("the keys of tenant {} were destroyed", tenant.0)).into()));
         }
         if commit.is_of_kept_only() {
             let kept = self.keep(&commit, now).map(|()| Committed { time: now, written: Vec::new() });
@@ -218,6 +240,7 @@ impl<'c> Group<'c> {
         for planned in planned {
             self.erase(&mut writing, planned)?;
         }
+        self.reseals.extend(commit.reseals.into_iter().map(|row| (tenant, row)));
         self.stage(tenant, commit.entry);
         let lane = self.lane(tenant)?;
         lane.head.time = time;
@@ -388,9 +411,10 @@ impl<'c> Group<'c> {
 
     /// The batch that writes the group, synced when it is committed.
     /// `staged` are the entries of its commits, numbered.
-    pub(super) fn into_batch(self, number: u64, slots: u32, staged: &[Staged]) -> StoreResult<OwnedWriteBatch> {
+    pub(super) fn into_batch(mut self, number: u64, slots: u32, staged: &[Staged]) -> StoreResult<OwnedWriteBatch> {
         let Tables { db, records, history, index, .. } = self.tables;
         let slot = u32::try_from(number % u64::from(slots)).unwrap_or_default();
+        let sealed = self.sealing()?;
         let edits = self.postings.into_writes(index)?;
         let capacity = edits.len() + 3 * self.states.len() + self.history.len() + self.new_ids.len() + 8;
         let mut batch = OwnedWriteBatch::with_capacity(db.clone(), capacity).durability(Some(PersistMode::SyncData));
@@ -425,11 +449,12 @@ impl<'c> Group<'c> {
         self.kept.write_to(self.tables, &mut batch);
         for Staged { tenant, entry, row } in staged {
             let row = row.unwrap_or_default();
-            batch.insert(history, layout::staged(row), seal_staged(self.sealer, *tenant, row, entry)?);
+            batch.insert(history, layout::staged(row), seal_row(self.sealer, *tenant, row, entry)?);
         }
         if let Some(fold) = self.fold {
             fold.write_to(self.tables, &mut batch);
         }
+        sealing::write(sealed, self.tables, &mut batch);
         for keyspace in self.tables.all() {
             batch.insert(keyspace, layout::mark(slot), number.to_be_bytes());
         }

@@ -60,7 +60,7 @@ impl Header {
     }
 }
 
-const fn place(tenant: TenantId, version: u64) -> Place {
+pub(super) const fn place(tenant: TenantId, version: u64) -> Place {
     Place { purpose: Purpose::Kept, tenant, rid: Rid(0), version }
 }
 
@@ -191,6 +191,16 @@ impl KeptEdits {
             self.replace(key, stored.and_then(|header| header.expires), change.expires, value);
         }
         Ok(())
+    }
+
+    /// Whether the group writes a row.
+    pub(super) fn has(&self, key: &[u8]) -> bool {
+        self.writes.contains_key(key)
+    }
+
+    /// Whether the group writes a record of a tenant.
+    pub(super) fn has_of(&self, tenant: TenantId) -> bool {
+        self.writes.keys().any(|key| key.starts_with(&tenant.0.to_be_bytes()))
     }
 
     /// A record's header, as the group left it so far.

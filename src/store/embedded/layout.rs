@@ -33,8 +33,8 @@ use crate::store::Rid;
 use crate::tenant::TenantId;
 
 const HEAD: u8 = b'h';
-const CURRENT: u8 = b'c';
-const KEYS: u8 = b'k';
+pub(super) const CURRENT: u8 = b'c';
+pub(super) const KEYS: u8 = b'k';
 const HISTORY: u8 = b'v';
 const LOG: u8 = b'l';
 const IDS: u8 = b'i';
@@ -47,6 +47,8 @@ const LEDGER: u8 = b'a';
 const LEDGER_HEAD: u8 = b'b';
 const STAGED: u8 = b'w';
 const FOLDED: u8 = b'y';
+/// The tables with sealed values whose keys begin with the number of a resource.
+pub(super) const SEALED_BY_NUMBER: [u8; 3] = [CURRENT, KEYS, HISTORY];
 /// No tenant has this number: what belongs to the store itself.
 pub(super) const SYSTEM: TenantId = TenantId(u32::MAX);
 
@@ -204,6 +206,11 @@ pub(super) fn all_current(tenant: TenantId) -> Vec<u8> {
     table(tenant, CURRENT, 0)
 }
 
+/// What all key lists of a tenant start with.
+pub(super) fn all_keys(tenant: TenantId) -> Vec<u8> {
+    table(tenant, KEYS, 0)
+}
+
 /// What all marks of erased versions of a tenant start with.
 pub(super) fn all_erased(tenant: TenantId) -> Vec<u8> {
     table(tenant, ERASED, 0)
@@ -247,7 +254,8 @@ pub(super) fn kept(tenant: TenantId, kind: &str, prefix: &str) -> Vec<u8> {
 
 /// Kind and id in the key of a kept record.
 pub(super) fn kept_place(key: &[u8]) -> Option<(&str, &str)> {
-    let named = std::str::from_utf8(key.get(5..)?).ok()?;
+    let named = key.get(5..).filter(|_| key.get(4) == Some(&KEPT))?;
+    let named = std::str::from_utf8(named).ok()?;
     named.split_once('\0')
 }
 
@@ -280,6 +288,11 @@ pub(super) fn all_ledger(tenant: TenantId) -> Vec<u8> {
 /// The block whose first entry has this number.
 pub(super) fn ledger(tenant: TenantId, first: u64) -> Vec<u8> {
     [&all_ledger(tenant)[..], &first.to_be_bytes()].concat()
+}
+
+/// Whether a row belongs to a tenant's ledger.
+pub(super) fn is_of_ledger(key: &[u8]) -> bool {
+    key.get(4).is_some_and(|letter| [LEDGER, LEDGER_HEAD].contains(letter))
 }
 
 pub(super) fn ledger_head(tenant: TenantId) -> Vec<u8> {

@@ -17,21 +17,23 @@ mod postings;
 mod queue;
 mod rebuild;
 mod record;
+mod sealing;
 mod tables;
 mod touched;
 mod varint;
 mod view;
 mod watch;
 
+use super::keys::Keyring;
 use super::ledger::{Blocks, Entry, Form, Head, Ledger, Opaque};
 use super::seal::Sealer;
-use super::{Backend, Commit, CommitError, Committed, NewKeys, StoreError, StoreResult, View};
+use super::{Backend, Commit, CommitError, Committed, NewKeys, OldRows, StoreError, StoreResult, View};
 use crate::auth::keeper::{Epochs, Keep, Keeper, KeeperError, Kept, check_form};
 use crate::clock::Clock;
 use crate::tenant::TenantId;
 pub use check::{Report, check, rebuild};
 pub use folder::SCHEMA;
-pub use rebuild::{Extract, Extractors};
+pub use rebuild::{Extract, Extractors, Ground};
 
 use checkpoint::Checkpoints;
 use committer::Committer;
@@ -52,7 +54,9 @@ use watch::Watch;
 pub struct Options {
     /// The store's folder; made where there is none.
     pub folder: PathBuf,
-    /// The file with the master key: beside the folder, never in it, so that a copy of the folder tells nothing.
+    /// Where the master key is.
+    pub keys: crate::config::Keys,
+    /// The file with the master key, if it is in one: beside the folder, never in it, so that a copy of the folder tells nothing.
     pub key_file: PathBuf,
     /// The cache of blocks, in MiB.
     pub cache_mib: u64,
@@ -79,6 +83,7 @@ impl Options {
         key_file.push(".key");
         Self {
             folder,
+            keys: crate::config::Keys::default(),
             key_file: key_file.into(),
             cache_mib: 64,
             most_waiting: 1024,
@@ -107,6 +112,7 @@ struct Threads {
 /// What the threads of a store have in common.
 struct Shared {
     tables: Arc<Tables>,
+    ring: Keyring,
     sealer: Arc<Sealer>,
     clock: Arc<dyn Clock>,
     epochs: Epochs,
@@ -140,12 +146,14 @@ impl Embedded {
     pub fn open(options: Options, clock: Arc<dyn Clock>) -> StoreResult<Self> {
         let options = Options { most_groups_in_journals: options.most_groups_in_journals.max(2), ..options };
         let opened = open::open(&options)?;
-        let staging = Arc::new(Staging::open(&options.folder, &opened.tables, &opened.sealer)?);
+        let sealer = opened.ring.sealer();
+        let staging = Arc::new(Staging::open(&options.folder, &opened.tables, Arc::clone(&sealer))?);
         let shared = Arc::new(Shared {
             staging,
             entries: Arc::new(Entries::new(Arc::clone(&options.form))),
             tables: Arc::new(opened.tables),
-            sealer: Arc::new(opened.sealer),
+            ring: opened.ring,
+            sealer,
             clock,
             epochs: Epochs::default(),
             queue: Queue::default(),
@@ -179,10 +187,11 @@ impl Embedded {
 impl Embedded {
     /// Gives work to the committer.
     fn submit(&self, prepared: Prepared) -> BoxFuture<'static, Result<Committed, CommitError>> {
-        let Shared { queue, watch, options, .. } = &*self.shared;
+        let Shared { queue, watch, options, ring, .. } = &*self.shared;
         let added = match watch.refusal() {
             Some(error) => Err(error),
-            None => queue.add(prepared, options.most_waiting),
+            // Here and not by the committer, who would have all wait for a provider that is asked over a network.
+            None => ring.ensure(prepared.commit_of).and_then(|()| queue.add(prepared, options.most_waiting)),
         };
         Box::pin(async {
             added?.await.unwrap_or_else(|_| {
@@ -196,12 +205,12 @@ impl Embedded {
         kept::Reading { tables, sealer, clock: &**clock, tenant }
     }
 
-    /// See [`Sealer::derive`].
+    /// See [`Keyring::derive`].
     ///
     /// # Errors
     /// As there.
     pub fn derive_key(&self, purpose: &[u8]) -> StoreResult<[u8; 32]> {
-        self.shared.sealer.derive(purpose)
+        self.shared.ring.derive(purpose)
     }
 }
 
@@ -238,12 +247,42 @@ impl Backend for Embedded {
     }
 
     fn seal_file(&self, tenant: TenantId, name: &str, plain: &[u8]) -> StoreResult<Vec<u8>> {
-        let Shared { sealer, clock, .. } = &*self.shared;
+        let Shared { sealer, clock, ring, .. } = &*self.shared;
+        ring.ensure(tenant)?;
         sealer.seal_file(tenant, name, clock.now(), plain)
     }
 
     fn open_file(&self, tenant: TenantId, name: &str, sealed: &[u8]) -> StoreResult<Vec<u8>> {
         self.shared.sealer.open_file(tenant, name, sealed)
+    }
+
+    fn keyring(&self) -> Option<&Keyring> {
+        Some(&self.shared.ring)
+    }
+
+    fn old_rows(&self, tenant: TenantId, after: &[u8], most: usize) -> StoreResult<OldRows> {
+        let Shared { tables, sealer, .. } = &*self.shared;
+        sealing::old_rows(tables, sealer, tenant, after, most)
+    }
+
+    fn destroy(&self, tenant: TenantId) -> BoxFuture<'static, StoreResult<()>> {
+        let shared = Arc::clone(&self.shared);
+        Box::pin(async move {
+            if tenant == layout::SYSTEM {
+                return Err(StoreError::Closed("the store's own keys are not destroyed".into()));
+            }
+            shared.ring.destroy(tenant)?;
+            loop {
+                let answer = shared.queue.add(Prepared::with_removal(tenant), shared.options.most_waiting)?;
+                let ended = |_| Err(StoreError::OutcomeUnknown("the committer ended before it answered".into()).into());
+                match answer.await.unwrap_or_else(ended) {
+                    Ok(removed) if removed.written.is_empty() => return Ok(()),
+                    Ok(_) => {}
+                    Err(CommitError::Store(error)) => return Err(error),
+                    Err(other) => return Err(StoreError::Closed(other.to_string())),
+                }
+            }
+        })
     }
 
     fn is_local(&self) -> bool {
@@ -280,9 +319,12 @@ impl Backend for Embedded {
 }
 
 impl Ledger for Embedded {
-    fn record(&self, tenant: TenantId, entry: Entry) -> StoreResult<u64> {
-        let Shared { sealer, watch, staging, .. } = &*self.shared;
-        watch.refusal().map_or_else(|| staging.add(sealer, tenant, entry), Err)
+    fn record(&self, tenant: TenantId, entry: Entry) -> BoxFuture<'static, StoreResult<u64>> {
+        let Shared { watch, staging, .. } = &*self.shared;
+        match watch.refusal() {
+            Some(error) => Box::pin(std::future::ready(Err(error))),
+            None => Box::pin(Staging::add(Arc::clone(staging), tenant, entry)),
+        }
     }
 
     fn synced(&self, number: u64) -> BoxFuture<'static, StoreResult<()>> {

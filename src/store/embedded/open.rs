@@ -1,16 +1,17 @@
 //! Opening and stopping: what must hold before anything is served.
 
-use super::folder::{self, Mark, MarkFile};
+use super::folder::{self, Format, Mark, MarkFile, SCHEMA};
 use super::tables::Tables;
-use super::{Options, Shared, checkpoint, io_error, marks};
-use crate::store::seal::Sealer;
+use super::{Options, Shared, check, checkpoint, io_error, marks};
+use crate::store::keys::{Folder, Keyring, Masters, Secret};
+use crate::store::seal::{STORE, Sealer};
 use crate::store::{StoreError, StoreResult};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A store whose files are open and in order.
 pub(super) struct Opened {
     pub tables: Tables,
-    pub sealer: Sealer,
+    pub ring: Keyring,
     pub mark: MarkFile,
     pub lock: folder::Lock,
 }
@@ -50,8 +51,18 @@ pub(super) fn open(options: &Options) -> StoreResult<Opened> {
 /// Opens what is there: copies the journals first if the last stop was unclean, and tells what the markers show.
 pub(super) fn open_unverified(options: &Options, lock: folder::Lock) -> StoreResult<Unverified> {
     let folder = &options.folder;
-    let sealer = Sealer::from_file(&options.key_file, false)?;
-    folder::check_format(folder, &sealer)?;
+    let format = Format::read(folder)?;
+    let masters = Masters::of(&options.keys, &options.key_file, false)?;
+    let common = if format.schema < SCHEMA { Some(common_key(folder, &format, &masters)?) } else { None };
+    let ring = keyring(folder, masters)?;
+    if common.is_none() {
+        if !ring.knows(STORE) {
+            return Err(missing_keys(folder, "the store"));
+        }
+        if !format.opens_with(&ring.sealer()) {
+            return Err(folder::other_key(folder));
+        }
+    }
     let mark = MarkFile::open(folder)?;
     let database = folder::database(folder);
     if mark.get().is_clean {
@@ -62,7 +73,34 @@ pub(super) fn open_unverified(options: &Options, lock: folder::Lock) -> StoreRes
     }
     let tables = open_tables(options)?;
     let found = marks::verify(&tables, mark.get())?;
-    Ok(Unverified { opened: Opened { tables, sealer, mark, lock }, found })
+    let tenants = check::tenants_with_sealed(&tables)?;
+    if let Some(common) = common {
+        ring.adopt(&common, &tenants)?;
+        folder::write_format(folder, &ring.sealer())?;
+    }
+    if let Some(tenant) = tenants.iter().find(|tenant| !ring.knows(**tenant)) {
+        return Err(missing_keys(folder, &format!("tenant {}", tenant.0)));
+    }
+    Ok(Unverified { opened: Opened { tables, ring, mark, lock }, found })
+}
+
+fn missing_keys(folder: &Path, whose: &str) -> StoreError {
+    let keys = folder::keys(folder);
+    StoreError::Closed(format!(
+        "the wrapped keys of {whose} are missing in {}: restore them from a copy",
+        keys.display()
+    ))
+}
+
+fn keyring(folder: &Path, masters: Masters) -> StoreResult<Keyring> {
+    Keyring::open(masters, Box::new(Folder::new(folder::keys(folder))))
+}
+
+/// The key that was that of all tenants in a store of schema 3: its master key.
+fn common_key(folder: &Path, format: &Format, masters: &Masters) -> StoreResult<Secret> {
+    let mut keys = masters.of_old_store();
+    let opens = |key: &&Secret| Sealer::new(key).is_ok_and(|sealer| format.opens_with(&sealer));
+    keys.find(opens).cloned().ok_or_else(|| folder::other_key(folder))
 }
 
 /// fjall answers some kinds of damage with a panic.
@@ -88,11 +126,12 @@ fn open_tables(options: &Options) -> StoreResult<Tables> {
 /// Makes a store: the format file last, so that a half-made one is never taken for a whole one.
 fn make(options: &Options) -> StoreResult<()> {
     let folder = &options.folder;
-    let sealer = Sealer::from_file(&options.key_file, true)?;
+    let ring = keyring(folder, Masters::of(&options.keys, &options.key_file, true)?)?;
+    ring.ensure(STORE)?;
     MarkFile::create(folder)?;
     drop(Tables::open(&folder::database(folder), options.cache_mib)?);
     super::sync_folder(folder).map_err(|error| io_error(folder, &error))?;
-    folder::write_format(folder, &sealer)
+    folder::write_format(folder, &ring.sealer())
 }
 
 /// Where the copies of the journals are kept while it is not known that all is well.

@@ -102,6 +102,11 @@ impl PostingEdits {
                 None => Vec::new(),
             };
             for (rid, is_added) in edits.edits {
+                // Most come in order.
+                if is_added && rids.last().is_none_or(|last| *last < rid) {
+                    rids.push(rid);
+                    continue;
+                }
                 match (rids.binary_search(&rid), is_added) {
                     (Err(place), true) => rids.insert(place, rid),
                     (Ok(place), false) => drop(rids.remove(place)),

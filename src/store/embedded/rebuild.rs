@@ -3,22 +3,33 @@
 use super::check::{entries, rid_in};
 use super::ledger::Walk;
 use super::postings::Scope;
-use super::record::{Head, Header, open_keys, open_record, pack_keys, seal_keys, with_added_keys};
+use super::record::{Head, Header, OpenKeys, open_keys, open_record, pack_keys, seal_keys, with_added_keys};
 use super::tables::{Tables, failed};
-use super::{block, layout};
+use super::{block, kept, layout};
+use crate::auth::records::{self, Record};
 use crate::clock::Micros;
 use crate::key::KeyList;
 use crate::store::seal::Sealer;
 use crate::store::{Rid, StoreResult, Version};
-use crate::tenant::TenantId;
+use crate::tenant::{Tenant, TenantId};
 use fjall::{OwnedWriteBatch, PersistMode};
 use std::collections::BTreeMap;
 
 /// Gives the search keys of a resource from its JSON, without those that the commit adds.
 pub type Extract<'e> = Box<dyn Fn(&[u8]) -> KeyList + 'e>;
 
-/// Makes the [`Extract`] of a tenant from its SearchParameters: their ids, and their JSON.
-pub type Extractors<'e> = &'e dyn Fn(&[(String, Vec<u8>)]) -> Extract<'e>;
+/// What the search keys of a tenant depend on beside the resources.
+pub struct Ground<'g> {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The records of all tenants, as far as they can be read.
+    pub tenants: &'g [Tenant],
+    /// The ids and the JSON of its SearchParameters.
+    pub search_parameters: &'g [(String, Vec<u8>)],
+}
+
+/// Makes the [`Extract`] of a tenant.
+pub type Extractors<'e> = &'e dyn Fn(&Ground<'_>) -> Extract<'e>;
 
 /// Resources whose postings are gathered before they are written.
 const PART: usize = 4096;
@@ -33,7 +44,14 @@ pub(super) fn tenant(ledger: Walk<'_>, extractors: Option<Extractors<'_>>) -> St
     let generation = old.generation.wrapping_add(1);
     remove(tables, &layout::all_postings(tenant, generation))?;
     let extract = match extractors {
-        Some(extractors) => Some(extractors(&search_parameters(tables, sealer, tenant)?)),
+        Some(extractors) => {
+            let search_parameters = search_parameters(tables, sealer, tenant)?;
+            Some(extractors(&Ground {
+                tenant,
+                tenants: &registry(tables, sealer)?,
+                search_parameters: &search_parameters,
+            }))
+        }
         None => None,
     };
     let mut head = Head { generation, ..old };
@@ -82,6 +100,17 @@ fn search_parameters(tables: &Tables, sealer: &Sealer, tenant: TenantId) -> Stor
     Ok(found)
 }
 
+/// The records of the tenants, as far as they can be read.
+fn registry(tables: &Tables, sealer: &Sealer) -> StoreResult<Vec<Tenant>> {
+    let place = TenantId::INSTALLATION;
+    let mut found = Vec::new();
+    for entry in entries(&tables.records, layout::kept(place, Tenant::KIND, "")) {
+        let (key, value) = entry?;
+        found.extend(kept::open(sealer, place, &key, &value).ok().and_then(|kept| records::read(&kept.bytes).ok()));
+    }
+    Ok(found)
+}
+
 /// A version and its JSON; `None` for one that is deleted or can't be read.
 fn json_of(sealer: &Sealer, tenant: TenantId, rid: Rid, record: &[u8]) -> Option<(Version, Vec<u8>)> {
     let version = open_record(sealer, tenant, rid, record).ok()?;
@@ -120,14 +149,14 @@ impl<'p> Part<'p> {
     ) -> StoreResult<Option<KeyList>> {
         let stored = self.tables.records.get(layout::keys(self.tenant, rid)).map_err(|error| failed(&error))?;
         let stored = stored.and_then(|value| open_keys(sealer, self.tenant, rid, &value).ok());
-        let Some(extract) = extract else { return Ok(stored.map(|(_, keys)| keys)) };
+        let Some(extract) = extract else { return Ok(stored.map(|stored| stored.content)) };
         let Some((version, json)) = json_of(sealer, self.tenant, rid, record) else { return Ok(None) };
-        let keys = extract(&json);
-        if stored.as_ref() != Some(&(version.version, keys.clone())) {
-            let value = seal_keys(sealer, self.tenant, rid, version.version, time, &pack_keys(&keys))?;
+        let made = OpenKeys { version: version.version, time, content: extract(&json) };
+        if stored.as_ref() != Some(&made) {
+            let value = seal_keys(sealer, self.tenant, rid, version.version, time, &pack_keys(&made.content))?;
             self.batch.insert(&self.tables.records, layout::keys(self.tenant, rid), value);
         }
-        Ok(Some(keys))
+        Ok(Some(made.content))
     }
 
     /// Adds a resource's postings. What was gathered is written between two bases, so that no block is written in parts.

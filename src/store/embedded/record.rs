@@ -129,11 +129,11 @@ fn method_of(byte: u8) -> Option<Method> {
     [Method::Create, Method::Update, Method::Patch, Method::Delete].into_iter().find(|method| *method as u8 == byte)
 }
 
-const fn body_place(tenant: TenantId, rid: Rid, version: u64) -> Place {
+pub(super) const fn body_place(tenant: TenantId, rid: Rid, version: u64) -> Place {
     Place { purpose: Purpose::Body, tenant, rid, version }
 }
 
-const fn keys_place(tenant: TenantId, rid: Rid, version: u64) -> Place {
+pub(super) const fn keys_place(tenant: TenantId, rid: Rid, version: u64) -> Place {
     Place { purpose: Purpose::Keys, tenant, rid, version }
 }
 
@@ -218,20 +218,39 @@ pub(super) fn seal_keys(
     time: Micros,
     packed: &[u8],
 ) -> StoreResult<Vec<u8>> {
-    let mut out = Vec::with_capacity(10 + packed.len() + crate::store::seal::OVERHEAD);
+    let mut out = Vec::with_capacity(18 + packed.len() + crate::store::seal::OVERHEAD);
     varint::push(version, &mut out);
+    out.extend_from_slice(&time.0.to_be_bytes());
     sealer.seal(keys_place(tenant, rid, version), time, packed, &mut out)?;
     Ok(out)
 }
 
-/// Opens a key list as it was given to the commit: without the keys that the commit adds.
-pub(super) fn open_keys(sealer: &Sealer, tenant: TenantId, rid: Rid, value: &[u8]) -> StoreResult<(u64, KeyList)> {
-    let damaged = || StoreError::Damaged("a key list".into());
-    let mut text = value;
-    let version = varint::take(&mut text).ok_or_else(damaged)?;
+/// A key list as it was given to the commit, without the keys that the commit adds, and of which version it is.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct OpenKeys {
+    pub version: u64,
+    pub time: Micros,
+    pub content: KeyList,
+}
+
+/// Opens a key list.
+pub(super) fn open_keys(sealer: &Sealer, tenant: TenantId, rid: Rid, value: &[u8]) -> StoreResult<OpenKeys> {
+    let (version, time, text) = split_keys(value)?;
     let header = value.get(..value.len() - text.len()).unwrap_or_default();
     let packed = sealer.open(keys_place(tenant, rid, version), header, text)?;
-    Ok((version, unpack_keys(&packed).ok_or_else(damaged)?))
+    Ok(OpenKeys { version, time, content: unpack_keys(&packed).ok_or_else(damaged_keys)? })
+}
+
+/// Version and time of a key list, and what is sealed behind the plain header.
+pub(super) fn split_keys(value: &[u8]) -> StoreResult<(u64, Micros, &[u8])> {
+    let mut text = value;
+    let version = varint::take(&mut text).ok_or_else(damaged_keys)?;
+    let (time, text) = text.split_first_chunk::<8>().ok_or_else(damaged_keys)?;
+    Ok((version, Micros(i64::from_be_bytes(*time)), text))
+}
+
+fn damaged_keys() -> StoreError {
+    StoreError::Damaged("a key list".into())
 }
 
 /// All keys of a live version: those of its content and those that the commit added.
@@ -287,8 +306,9 @@ mod tests {
     fn key_lists_come_back() {
         let sealer = Sealer::new(&[3; 32]).unwrap();
         let keys = KeyList::new([&b"code\0abc"[..], b"code\0abd", b"", b"x"].map(Into::into).to_vec());
-        let value = seal_keys(&sealer, TenantId(1), Rid(2), 5, Micros(0), &pack_keys(&keys)).unwrap();
-        assert_eq!(open_keys(&sealer, TenantId(1), Rid(2), &value).unwrap(), (5, keys));
+        let value = seal_keys(&sealer, TenantId(1), Rid(2), 5, Micros(-7), &pack_keys(&keys)).unwrap();
+        let opened = OpenKeys { version: 5, time: Micros(-7), content: keys };
+        assert_eq!(open_keys(&sealer, TenantId(1), Rid(2), &value).unwrap(), opened);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A snapshot of one tenant.
 
 use super::ledger::{Entries, Place};
-use super::record::{Head, Header, open_keys, open_record, unpack_history, unpack_patients, with_added_keys};
+use super::record::{Head, Header, OpenKeys, open_keys, open_record, unpack_history, unpack_patients, with_added_keys};
 use super::tables::{Tables, failed};
 use super::{block, erase, layout, log::LogBack};
 use crate::clock::Micros;
@@ -14,6 +14,10 @@ use crate::tenant::TenantId;
 use fjall::{Keyspace, Readable, Slice};
 use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
+
+/// Resources of which the numbers are not further apart are read one behind the other, where there are so many.
+const CLOSE: u64 = 4;
+const MANY: usize = 8;
 
 /// Costs two counters to make; everything is read when it is asked for.
 pub(super) struct TenantView {
@@ -56,6 +60,22 @@ impl TenantView {
         self.get(&self.tables.records, layout::current(self.tenant, rid))
     }
 
+    /// Reads resources that stand close together, in ascending order, by going through all that stand there.
+    fn run_of_currents(&self, run: &[(Rid, usize)], found: &mut Vec<(usize, Option<Version>)>) -> StoreResult<()> {
+        let (Some((first, _)), Some((last, _))) = (run.first(), run.last()) else { return Ok(()) };
+        let rows = layout::current(self.tenant, *first)..=layout::current(self.tenant, *last);
+        let mut rows = self.snapshot.range(&self.tables.records, rows).map(fjall::Guard::into_inner).peekable();
+        for (rid, place) in run {
+            let key = layout::current(self.tenant, *rid);
+            while rows.next_if(|row| row.as_ref().is_ok_and(|(at, _)| **at < key[..])).is_some() {}
+            let row = rows.next_if(|row| row.as_ref().map_or(true, |(at, _)| **at == key[..])).transpose();
+            let row = row.map_err(|error| failed(&error))?;
+            let open = |(_, record): (Slice, Slice)| open_record(&self.sealer, self.tenant, *rid, &record);
+            found.push((*place, row.map(open).transpose()?));
+        }
+        Ok(())
+    }
+
     fn blocks(&self, type_name: &str, range: &KeyRange, backwards: bool) -> StoreResult<Scan> {
         let generation = self.head()?.generation;
         let (first, after) = layout::postings_range(self.tenant, generation, type_name, range);
@@ -86,6 +106,14 @@ impl TenantView {
     }
 
     fn scan_in(&self, type_name: &str, range: &KeyRange, backwards: bool) -> Postings<'_> {
+        let stored = |range: &KeyRange| self.stored(type_name, range, backwards);
+        if type_name == self.entries.form.type_name() {
+            return self.entries.scan(self.ledger(), range, backwards, stored);
+        }
+        stored(range)
+    }
+
+    fn stored(&self, type_name: &str, range: &KeyRange, backwards: bool) -> Postings<'_> {
         match self.blocks(type_name, range, backwards) {
             Ok(scan) => Box::new(scan),
             Err(error) => Box::new(std::iter::once(Err(error))),
@@ -121,6 +149,23 @@ impl View for TenantView {
         }
         let record = self.current_record(rid)?;
         record.map(|record| open_record(&self.sealer, self.tenant, rid, &record)).transpose()
+    }
+
+    fn currents(&self, rids: &[Rid]) -> StoreResult<Vec<Option<Version>>> {
+        let mut order: Vec<(Rid, usize)> = rids.iter().copied().zip(0..).collect();
+        order.sort_unstable();
+        let mut found: Vec<(usize, Option<Version>)> = Vec::with_capacity(rids.len());
+        for run in order.chunk_by(|one, other| other.0.0 - one.0.0 <= CLOSE) {
+            if run.len() < MANY || run.iter().any(|(rid, _)| rid.entry().is_some()) {
+                for (rid, place) in run {
+                    found.push((*place, self.current(*rid)?));
+                }
+            } else {
+                self.run_of_currents(run, &mut found)?;
+            }
+        }
+        found.sort_unstable_by_key(|(place, _)| *place);
+        Ok(found.into_iter().map(|(_, version)| version).collect())
     }
 
     fn version(&self, rid: Rid, version: u64) -> StoreResult<Option<Version>> {
@@ -162,10 +207,13 @@ impl View for TenantView {
         if let Some(number) = rid.entry() {
             return self.entries.keys(self.ledger(), number);
         }
+        // What is live has a list, which says of itself all that is needed; so nothing else is read.
+        if let Some(value) = self.get(&self.tables.records, layout::keys(self.tenant, rid))? {
+            let OpenKeys { time, content, .. } = open_keys(&self.sealer, self.tenant, rid, &value)?;
+            return Ok(Some(with_added_keys(&content, time)));
+        }
         let Some(current) = self.current_record(rid)? else { return Ok(None) };
-        let header = Header::unpack(&current)?.0;
-        let value = self.get(&self.tables.records, layout::keys(self.tenant, rid))?;
-        keys_of(&self.sealer, self.tenant, rid, &header, value.as_deref().unwrap_or_default()).map(Some)
+        keys_of(&self.sealer, self.tenant, rid, &Header::unpack(&current)?.0, &[]).map(Some)
     }
 
     fn version_keys(&self, rid: Rid, version: u64) -> StoreResult<Option<KeyList>> {
@@ -204,6 +252,11 @@ impl View for TenantView {
     }
 
     fn runs(&self, type_name: &str, key: &[u8], from: Rid) -> Runs<'_> {
+        if type_name == self.entries.form.type_name() && self.entries.is_placed(key) {
+            let found =
+                self.scan(type_name, &KeyRange::exactly(key)).map(|found| found.map(|posting| vec![posting.rid]));
+            return Box::new(found.filter(move |run| run.as_ref().map_or(true, |run| run.first() >= Some(&from))));
+        }
         match self.blocks_of(type_name, key, from) {
             Ok(blocks) => Box::new(blocks.filter_map(move |block| run_of(block, from).transpose())),
             Err(error) => Box::new(std::iter::once(Err(error))),
@@ -243,11 +296,11 @@ pub(super) fn keys_of(
     if header.body.is_none() {
         return Ok(KeyList::default());
     }
-    let (version, content) = open_keys(sealer, tenant, rid, value)?;
-    if version != header.version {
+    let OpenKeys { version, time, content } = open_keys(sealer, tenant, rid, value)?;
+    if (version, time) != (header.version, header.time) {
         return Err(StoreError::Damaged("a key list belongs to another version than the record".into()));
     }
-    Ok(with_added_keys(&content, header.time))
+    Ok(with_added_keys(&content, time))
 }
 
 /// The numbers of a block from `from` on, where there are any.

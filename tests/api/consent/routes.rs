@@ -305,6 +305,7 @@ fn every_route_is_known() {
         "/sign-in",
         "/sign-out",
         "/style.css",
+        "/t/{tenant}/auth",
         "/token",
         "/upstream/{name}",
         "/upstream/{name}/callback",

@@ -7,13 +7,21 @@ use std::collections::BTreeMap;
 
 pub struct Browser {
     root: Client,
+    /// Where the pages are.
+    auth: String,
     cookies: RefCell<BTreeMap<String, String>>,
 }
 
 impl Browser {
     /// `base` is the FHIR base of a server.
     pub fn new(base: &str) -> Self {
-        Self { root: Client::new(base.trim_end_matches("/fhir")), cookies: RefCell::default() }
+        Self::of(base, "/auth")
+    }
+
+    /// The same for the pages of a tenant.
+    pub fn of(base: &str, auth: &str) -> Self {
+        let root = Client::new(base.trim_end_matches("/fhir"));
+        Self { root, auth: auth.to_owned(), cookies: RefCell::default() }
     }
 
     pub fn cookie(&self, name: &str) -> Option<String> {
@@ -69,14 +77,14 @@ impl Browser {
         let own = fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let all = hidden.filter(|(name, _)| !fields.iter().any(|(own, _)| own == name)).chain(own);
         let text = form_urlencoded::Serializer::new(String::new()).extend_pairs(all).finish();
-        self.step("POST", &format!("/auth/{action}"), Some(&text))
+        self.step("POST", &format!("{}/{action}", self.auth), Some(&text))
     }
 
     fn follow(&self, mut answer: Answer) -> Answer {
         for _ in 0..10 {
             match answer.header("location") {
                 Some(address) if !address.contains("://") => {
-                    answer = self.step("GET", &format!("/auth/{address}"), None);
+                    answer = self.step("GET", &format!("{}/{address}", self.auth), None);
                 }
                 _ => return answer,
             }

@@ -27,7 +27,7 @@ impl Server {
 
     /// The same, with what its registration says to patients' consents.
     pub fn as_registered(&self, scopes: &str, recipient: Option<&str>, purposes: &[String]) -> Client {
-        self.bearing(&self.token_of(scopes, None, (recipient, purposes)))
+        self.bearing(&self.token_of(TenantId::DEFAULT, scopes, None, (recipient, purposes)))
     }
 
     /// A client that acts for a user, who granted these scopes.
@@ -42,8 +42,13 @@ impl Server {
 
     /// Keeps a record, whatever was there before.
     pub fn keep<R: Record>(&self, id: &str, record: &R) {
+        self.keep_in(TenantId::DEFAULT, id, record);
+    }
+
+    /// The same in any tenant.
+    pub fn keep_in<R: Record>(&self, tenant: TenantId, id: &str, record: &R) {
         let change = records::put(id, record, Expect::Any, None).unwrap();
-        block_on(self.app().auth.keeper.keep(TenantId::DEFAULT, vec![change])).unwrap();
+        block_on(self.app().auth.keeper.keep(tenant, vec![change])).unwrap();
     }
 
     /// Removes a record.
@@ -54,11 +59,17 @@ impl Server {
 
     /// An access token with these scopes.
     pub fn token(&self, scopes: &str, person: Option<&Person<'_>>) -> String {
-        self.token_of(scopes, person, (None, &[]))
+        self.token_in(TenantId::DEFAULT, scopes, person)
+    }
+
+    /// The same of any tenant.
+    pub fn token_in(&self, tenant: TenantId, scopes: &str, person: Option<&Person<'_>>) -> String {
+        self.token_of(tenant, scopes, person, (None, &[]))
     }
 
     fn token_of(
         &self,
+        tenant: TenantId,
         scopes: &str,
         person: Option<&Person<'_>>,
         (recipient, purposes): (Option<&str>, &[String]),
@@ -81,8 +92,8 @@ impl Server {
             purpose_of_use: purposes.to_vec(),
             recipient: recipient.map(str::to_owned),
         };
-        self.keep(&client.client_id, &client);
-        let base = auth.base(TenantId::DEFAULT);
+        self.keep_in(tenant, &client.client_id, &client);
+        let base = auth.base(tenant);
         let now = auth.now_s();
         let mut claims = AccessClaims {
             iss: base.clone(),
@@ -94,7 +105,7 @@ impl Server {
             exp: now + 3600,
             jti: format!("jti-{id}"),
             sid: None,
-            tenant: 0,
+            tenant: tenant.0,
             patient: person.and_then(|person| person.patient).map(str::to_owned),
             encounter: None,
             fhir_user: None,
@@ -126,12 +137,12 @@ impl Server {
                 refresh_secret: String::new(),
                 break_glass: person.break_glass.map(str::to_owned),
             };
-            self.keep(&user.id, &user);
-            self.keep(&authorization.id, &authorization);
+            self.keep_in(tenant, &user.id, &user);
+            self.keep_in(tenant, &authorization.id, &authorization);
             claims.sub = user.id;
             claims.sid = Some(authorization.id);
         }
-        block_on(auth.sign_access(TenantId::DEFAULT, &claims)).unwrap()
+        block_on(auth.sign_access(tenant, &claims)).unwrap()
     }
 }
 

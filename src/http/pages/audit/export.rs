@@ -23,8 +23,6 @@ use std::net::IpAddr;
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
-const TENANT: TenantId = TenantId::DEFAULT;
-
 /// The most entries of a file.
 pub const MOST_EXPORTED: u64 = 100_000;
 
@@ -96,6 +94,7 @@ pub struct Export {
     pub format: Format,
     pub agent: Arc<Agent>,
     pub from: IpAddr,
+    pub tenant: TenantId,
 }
 
 /// How far it has come.
@@ -183,6 +182,6 @@ impl Export {
         let mut record = Record::of(Event::Export, Cow::Borrowed(&*self.agent));
         record.shape.from = Some(self.from);
         record.content = content;
-        self.app.ledger.note(TENANT, record).await
+        self.app.ledger.note(self.tenant, record).await
     }
 }

@@ -70,7 +70,9 @@ pub fn who(record: &Record<'_>) -> String {
         (Some(name), _, _) if !name.is_empty() => name.to_string(),
         (_, Some(user), _) => user.to_string(),
         (_, None, Some(client)) => format!("the app {client}"),
-        (_, None, None) if matches!(record.shape.event, Event::Start | Event::Stop) => "the server".to_owned(),
+        (_, None, None) if matches!(record.shape.event, Event::Start | Event::Stop | Event::Unwrapping) => {
+            "the server".to_owned()
+        }
         (_, None, None) => "nobody known".to_owned(),
     }
 }
@@ -111,6 +113,7 @@ pub fn said(event: &Event) -> Cow<'_, str> {
         Event::Start => "server start",
         Event::Stop => "server stop",
         Event::Verification => "verification",
+        Event::Unwrapping => "key unwrapped",
     };
     Cow::Borrowed(words)
 }

@@ -1,11 +1,12 @@
 //! Walking the chains of a stopped store: to check them, and to make their postings anew.
 
 use super::{blocks, fold, head};
+use crate::clock::Micros;
+use crate::key::last_updated::ALL;
 use crate::store::Rid;
 use crate::store::StoreResult;
 use crate::store::embedded::layout;
 use crate::store::embedded::postings::Write;
-use crate::store::embedded::record::with_added_keys;
 use crate::store::embedded::tables::Tables;
 use crate::store::ledger::{BlockHeader, Form, Head, hash_of};
 use crate::store::seal::Sealer;
@@ -32,7 +33,7 @@ impl Walk<'_> {
         mut problem: impl FnMut(String),
     ) -> StoreResult<u64> {
         let stored = head(&self.tables.history, self.tenant)?;
-        let mut found = Head::FIRST;
+        let (mut found, mut time) = (Head::FIRST, Micros(i64::MIN));
         for block in blocks(self.stored(), self.sealer, self.tenant, true) {
             let block = block?;
             let header = BlockHeader::unpack(&block.bytes)?.0;
@@ -43,10 +44,13 @@ impl Walk<'_> {
                 Ok(entries) => {
                     let mut number = header.first;
                     for entry in entries {
-                        for keys in self.form.all_keys(number, &entry)? {
-                            with_added_keys(&keys.joined(), entry.time)
-                                .iter()
-                                .for_each(|key| posting(key, Rid::of_entry(number)));
+                        if entry.time < time || entry.time < header.from || header.through < entry.time {
+                            problem(format!("entry {number} of the ledger is not in the order of the times"));
+                        }
+                        time = entry.time;
+                        for keys in self.form.all_keys(&entry)? {
+                            let keys = keys.joined();
+                            keys.iter().chain([ALL]).for_each(|key| posting(key, Rid::of_entry(number)));
                             number += 1;
                         }
                     }

@@ -3,11 +3,11 @@
 use super::staging::{Staged, Unfolded};
 use crate::clock::Micros;
 use crate::key::KeyList;
-use crate::key::last_updated::{ALL, last_updated_key};
+use crate::key::last_updated::ALL;
 use crate::store::embedded::postings::{PostingEdits, Scope, Write};
 use crate::store::embedded::record::Head as TenantHead;
 use crate::store::embedded::tables::{Tables, failed};
-use crate::store::embedded::{block as posting_block, layout, varint};
+use crate::store::embedded::{layout, varint};
 use crate::store::ledger::{BlockHeader, Entry, Form, Head, PartKeys, hash_of};
 use crate::store::seal::{Place, Purpose, Sealer};
 use crate::store::{Rid, StoreError, StoreResult};
@@ -16,11 +16,14 @@ use fjall::{Keyspace, OwnedWriteBatch};
 use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use zstd::bulk::Compressor as Packer;
 
 /// Entries of one block: one that is read costs all of its block.
 const BLOCK: usize = 64;
-/// Blocks whose postings are gathered together: about as many numbers as have one base, so that what is gathered stays small.
-const RUN: usize = 8;
+/// Blocks whose postings are gathered together.
+const RUN: usize = 64;
+/// How many numbers have one base: a patient whose record is read often is then one row for many entries.
+const SPAN: u64 = 4096;
 /// zstd's level for blocks.
 const LEVEL: i32 = 1;
 
@@ -46,15 +49,17 @@ impl Fold {
             fold.rows.extend(row);
             tenants.entry(tenant.0).or_default().push(entry);
         }
+        let mut packer = Packer::new(LEVEL).map_err(|error| StoreError::Io(error.to_string()))?;
         for (tenant, entries) in tenants {
             let tenant = TenantId(tenant);
             let mut head = super::head(&tables.history, tenant)?;
+            let entries = in_order(entries, last_time(tables, tenant, head)?);
             let scope = (tenant, generation(tables, tenant)?);
             for run in entries.chunks(RUN * BLOCK) {
                 let mut index = Index::new(form, scope, head.next);
                 for block in run.chunks(BLOCK) {
                     let count = index.add(head.next, block)?;
-                    let bytes = seal(sealer, tenant, head, count, block)?;
+                    let bytes = seal(sealer, &mut packer, (tenant, head, count), block)?;
                     let hash = hash_of(tenant, &bytes);
                     fold.history.push((layout::ledger(tenant, head.next), bytes));
                     head = Head { next: head.next + u64::from(count), hash };
@@ -96,6 +101,25 @@ fn generation(tables: &Tables, tenant: TenantId) -> StoreResult<u16> {
     Ok(stored.map_or(Ok(TenantHead::FIRST), |bytes| TenantHead::unpack(&bytes))?.generation)
 }
 
+/// The time of the last entry of a chain that has come this far.
+fn last_time(tables: &Tables, tenant: TenantId, head: Head) -> StoreResult<Micros> {
+    let blocks = layout::all_ledger(tenant)..=layout::ledger(tenant, head.next);
+    let Some(last) = tables.history.range(blocks).next_back() else { return Ok(Micros(i64::MIN)) };
+    Ok(BlockHeader::unpack(&last.value().map_err(|error| failed(&error))?)?.0.through)
+}
+
+/// Entries in the order of their times, none of them before this one: what was recorded by several at once comes in nearly that order.
+fn in_order(mut entries: Vec<Entry>, last: Micros) -> Vec<Entry> {
+    entries.sort_by_key(|entry| entry.time);
+    for entry in entries.iter_mut().take_while(|entry| entry.time < last) {
+        entry.time = last;
+    }
+    entries
+}
+
+/// A list of keys, and the parts that have it.
+type Sharing = (Arc<KeyList>, Vec<Rid>);
+
 /// The postings of a run of entries. None of them is in a block of postings that is stored: the numbers of the run have bases of their
 /// own.
 pub(super) struct Index<'f> {
@@ -106,7 +130,7 @@ pub(super) struct Index<'f> {
     first: u64,
     edits: PostingEdits,
     /// By base and by the place of the list in memory: the parts that share a list of keys.
-    sharing: FxHashMap<(Rid, *const KeyList), (Arc<KeyList>, Vec<Rid>)>,
+    sharing: FxHashMap<(Rid, *const KeyList), Sharing>,
 }
 
 impl<'f> Index<'f> {
@@ -124,10 +148,10 @@ impl<'f> Index<'f> {
     pub(super) fn add(&mut self, next: u64, entries: &[Entry]) -> StoreResult<u32> {
         let mut number = next;
         for entry in entries {
-            for PartKeys { shared, own } in self.form.all_keys(number, entry)? {
-                let (rid, base) = (Rid::of_entry(number), number - (number - self.first) % posting_block::SPAN);
+            for PartKeys { shared, own } in self.form.all_keys(entry)? {
+                let (rid, base) = (Rid::of_entry(number), number - (number - self.first) % SPAN);
                 let scope = self.scope(Rid::of_entry(base));
-                for key in own.iter().chain([&last_updated_key(entry.time)]) {
+                for key in &own {
                     self.edits.add_all(scope, key, &[rid]);
                 }
                 let sharing = self.sharing.entry((scope.base, Arc::as_ptr(&shared)));
@@ -154,18 +178,24 @@ const fn place(tenant: TenantId, first: u64) -> Place {
     Place { purpose: Purpose::Ledger, tenant, rid: Rid::of_entry(first), version: 0 }
 }
 
-fn seal(sealer: &Sealer, tenant: TenantId, head: Head, count: u32, entries: &[Entry]) -> StoreResult<Vec<u8>> {
-    let mut bytes = BlockHeader { first: head.next, count, before: head.hash }.pack();
+fn seal(
+    sealer: &Sealer,
+    packer: &mut Packer<'_>,
+    (tenant, head, count): (TenantId, Head, u32),
+    entries: &[Entry],
+) -> StoreResult<Vec<u8>> {
+    let time = |entry: Option<&Entry>| entry.map_or(Micros(0), |entry| entry.time);
+    let (from, through) = (time(entries.first()), time(entries.last()));
+    let mut bytes = BlockHeader { first: head.next, count, from, through, before: head.hash }.pack();
     let mut plain = Vec::new();
     for entry in entries {
         plain.extend_from_slice(&entry.time.0.to_be_bytes());
         varint::push_bytes(&entry.bytes, &mut plain);
     }
-    let packed = zstd::bulk::compress(&plain, LEVEL).map_err(|error| StoreError::Io(error.to_string()))?;
+    let packed = packer.compress(&plain).map_err(|error| StoreError::Io(error.to_string()))?;
     let mut sealed = u32::try_from(plain.len()).unwrap_or(u32::MAX).to_be_bytes().to_vec();
     sealed.extend_from_slice(&packed);
-    let time = entries.first().map_or(Micros(0), |entry| entry.time);
-    sealer.seal(place(tenant, head.next), time, &sealed, &mut bytes)?;
+    sealer.seal(place(tenant, head.next), from, &sealed, &mut bytes)?;
     Ok(bytes)
 }
 

@@ -2,7 +2,7 @@
 //! after (`crate::store::ledger`).
 //!
 //! An entry of a commit is staged as a row in the commit's own batch, and so is there exactly if the commit is. Any other is
-//! appended to a file, which costs a request a few microseconds; a thread syncs the file every [`SYNC_EVERY`]. Another folds what is
+//! appended to a file, together with others that come at the same time; a thread syncs the file every [`SYNC_EVERY`]. Another folds what is
 //! staged: it makes blocks and postings of it, and has the committer write them and remove what was staged in one batch. It is the
 //! only one that makes the chain longer.
 //!
@@ -16,13 +16,16 @@
 
 mod check;
 mod fold;
+mod order;
 mod read;
+mod staged;
 mod staging;
 
 pub(super) use check::Walk;
 pub(super) use fold::Fold;
 pub(super) use read::{Entries, Place, blocks, head};
-pub(super) use staging::{Staged, Staging, next_row, seal_staged};
+pub(super) use staged::{next_row, seal_row};
+pub(super) use staging::{Staged, Staging};
 
 use super::Shared;
 use super::group::Prepared;
@@ -65,7 +68,7 @@ fn fail(shared: &Shared, error: &StoreError) {
 /// Folds all that is staged.
 fn fold_all(shared: &Shared) -> StoreResult<()> {
     let unfolded = shared.staging.take();
-    let through = unfolded.number;
+    let through = unfolded.ticket;
     let fold = Arc::new(Fold::of(&shared.tables, &shared.sealer, &*shared.entries.form, unfolded)?);
     while let Err(error) = commit(shared, &fold) {
         tracing::warn!(%error, "the ledger waits for the disk");

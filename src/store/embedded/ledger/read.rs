@@ -10,7 +10,7 @@ use crate::store::ledger::{Block, Entry, Form, Head, id_of};
 use crate::store::seal::Sealer;
 use crate::store::{Method, Rid, StoreError, StoreResult, Version};
 use crate::tenant::TenantId;
-use fjall::{Keyspace, Readable, Snapshot};
+use fjall::{Keyspace, Readable, Slice, Snapshot};
 use quick_cache::sync::Cache;
 use std::sync::Arc;
 
@@ -32,14 +32,19 @@ pub(in crate::store::embedded) fn blocks(
 ) -> impl Iterator<Item = StoreResult<Block>> + Send + use<'_> {
     stored.map(move |block| {
         let (key, bytes) = block.into_inner().map_err(|error| failed(&error))?;
-        let place = key.last_chunk::<8>().map_or(u64::MAX, |bytes| u64::from_be_bytes(*bytes));
+        let place = number_of(&key);
         let entries = if is_open { fold::open(sealer, tenant, place, &bytes) } else { Ok(Vec::new()) };
         Ok(Block { bytes: bytes.to_vec(), place, entries })
     })
 }
 
+/// Under which number a block stands.
+pub(super) fn number_of(key: &[u8]) -> u64 {
+    key.last_chunk::<8>().map_or(u64::MAX, |bytes| u64::from_be_bytes(*bytes))
+}
+
 /// The entries of a block, each with its first number.
-type Opened = Arc<Vec<(u64, Entry)>>;
+pub(super) type Opened = Arc<Vec<(u64, Entry)>>;
 
 /// Entries as resources.
 pub(in crate::store::embedded) struct Entries {
@@ -85,9 +90,31 @@ impl Entries {
 
     /// Whether there is one with this number.
     pub(in crate::store::embedded) fn is_there(place: Place<'_>, number: u64) -> StoreResult<bool> {
+        Ok(number < Self::count(place)?)
+    }
+
+    /// How many numbers the entries take.
+    pub(super) fn count(place: Place<'_>) -> StoreResult<u64> {
         let stored = place.snapshot.get(place.history, layout::ledger_head(place.tenant));
         let head = stored.map_err(|error| failed(&error))?;
-        Ok(number < head.map_or(Ok(Head::FIRST), |bytes| Head::unpack(&bytes))?.next)
+        Ok(head.map_or(Ok(Head::FIRST), |bytes| Head::unpack(&bytes))?.next)
+    }
+
+    /// The block in which an entry is, with its number: that of its first entry.
+    pub(super) fn block(place: Place<'_>, number: u64) -> StoreResult<Option<(u64, Slice)>> {
+        let Place { snapshot, history, tenant, .. } = place;
+        let blocks = layout::all_ledger(tenant)..=layout::ledger(tenant, number);
+        let Some(block) = snapshot.range(history, blocks).next_back() else { return Ok(None) };
+        let (key, bytes) = block.into_inner().map_err(|error| failed(&error))?;
+        Ok(Some((number_of(&key), bytes)))
+    }
+
+    /// The entries of a block, each with its first number.
+    pub(super) fn open(&self, place: Place<'_>, first: u64, block: &[u8]) -> StoreResult<Opened> {
+        let Place { sealer, tenant, .. } = place;
+        self.open.get_or_insert_with(&(tenant, first), || {
+            self.numbered(first, fold::open(sealer, tenant, first, block)?).map(Arc::new)
+        })
     }
 
     fn with<T>(
@@ -99,17 +126,9 @@ impl Entries {
         if !Self::is_there(place, number)? {
             return Ok(None);
         }
-        let Place { snapshot, history, sealer, tenant } = place;
-        let (start, end) = (layout::all_ledger(tenant), layout::ledger(tenant, number));
         let missing = || StoreError::Damaged("an entry of the ledger is missing".into());
-        let (key, bytes) = match snapshot.range(history, start..=end).next_back() {
-            Some(block) => block.into_inner().map_err(|error| failed(&error))?,
-            None => return Err(missing()),
-        };
-        let first = key.last_chunk::<8>().map_or(u64::MAX, |bytes| u64::from_be_bytes(*bytes));
-        let entries = self.open.get_or_insert_with(&(tenant, first), || {
-            self.numbered(first, fold::open(sealer, tenant, first, &bytes)?).map(Arc::new)
-        })?;
+        let (first, block) = Self::block(place, number)?.ok_or_else(missing)?;
+        let entries = self.open(place, first, &block)?;
         let at = entries.partition_point(|(own, _)| *own <= number).checked_sub(1).ok_or_else(missing)?;
         let (own, entry) = entries.get(at).ok_or_else(missing)?;
         let part = u32::try_from(number - own).map_err(|_| missing())?;

@@ -1,14 +1,17 @@
 //! Entries that are recorded and not folded yet.
+//!
+//! Whoever records puts an entry with those that are gathered, lets the others of its thread come first, and then writes all that is gathered,
+//! unless somebody has: so many requests at once share one write.
 
-use crate::clock::Micros;
-use crate::store::embedded::tables::{Tables, failed};
-use crate::store::embedded::{io_error, layout, varint};
+use super::staged::{self, Record};
+use crate::store::embedded::io_error;
+use crate::store::embedded::tables::Tables;
 use crate::store::ledger::Entry;
-use crate::store::seal::{Place, Purpose, Sealer};
-use crate::store::{Rid, StoreError, StoreResult};
+use crate::store::seal::Sealer;
+use crate::store::{StoreError, StoreResult};
 use crate::tenant::TenantId;
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -20,8 +23,6 @@ const MOST_WAITING: usize = 200_000;
 const MOST_WAITING_BYTES: usize = 256 << 20;
 /// How long a sync may take before entries are refused.
 const LONGEST_LAG: Duration = Duration::from_secs(5);
-/// The header of a staged entry: its length after this, its tenant, its number and its time.
-const HEADER: usize = 4 + 4 + 8 + 8;
 
 /// An entry that is staged.
 #[derive(Debug)]
@@ -38,12 +39,25 @@ pub(in crate::store::embedded) struct Unfolded {
     pub entries: Vec<Staged>,
     /// The last number among them of one in the files; 0 for none.
     pub number: u64,
+    /// The last ticket among them.
+    pub ticket: u64,
+}
+
+/// An entry that is not with the system yet, and the ticket of who waits for that.
+struct Gathered {
+    ticket: u64,
+    tenant: TenantId,
+    entry: Entry,
 }
 
 #[derive(Default)]
 struct State {
+    gathered: Vec<Gathered>,
+    /// The last ticket that was given out, and the last of which the entry is with the system, as all before are, or were refused.
+    ticket: u64,
+    written: u64,
     waiting: Vec<Staged>,
-    /// The length of their entries together.
+    /// The length of the entries of both together.
     bytes: usize,
     /// Since when the first of them waits.
     since: Option<Instant>,
@@ -55,7 +69,7 @@ struct State {
     /// The file that is written to, and its length.
     active: usize,
     length: u64,
-    /// The last number that was given out.
+    /// The number of the last entry in the files.
     number: u64,
     /// Whether somebody waits for the fold.
     is_wanted: bool,
@@ -67,9 +81,10 @@ struct State {
 pub(in crate::store::embedded) struct Staging {
     files: [File; 2],
     folder: PathBuf,
+    sealer: Arc<Sealer>,
     state: Mutex<State>,
     change: Condvar,
-    /// The last number that is synced, and how many entries were folded.
+    /// The last ticket of which the entry is synced, and how often was folded.
     synced: watch::Sender<u64>,
     folds: watch::Sender<u64>,
 }
@@ -87,24 +102,23 @@ fn open_file(folder: &Path, file: usize) -> StoreResult<File> {
 
 impl Staging {
     /// Opens the files. What they and the rows hold that is not folded waits again.
-    pub(in crate::store::embedded) fn open(folder: &Path, tables: &Tables, sealer: &Sealer) -> StoreResult<Self> {
+    pub(in crate::store::embedded) fn open(folder: &Path, tables: &Tables, sealer: Arc<Sealer>) -> StoreResult<Self> {
         let files = [open_file(folder, 0)?, open_file(folder, 1)?];
-        let folded = folded_through(tables)?;
-        let mut found = join(&files, sealer).map_err(|error| io_error(folder, &error))?;
-        found.retain(|(number, ..)| *number > folded);
-        found.sort_unstable_by_key(|(number, ..)| *number);
-        found.dedup_by_key(|(number, ..)| *number);
-        let number = found.last().map_or(folded, |(number, ..)| *number);
-        if found.windows(2).any(|pair| matches!(pair, [(a, ..), (b, ..)] if a + 1 != *b))
-            || found.first().is_some_and(|(first, ..)| *first != folded + 1)
+        let folded = staged::folded_through(tables)?;
+        let mut found = staged::join(&files, &sealer).map_err(|error| io_error(folder, &error))?;
+        found.retain(|record| record.number > folded);
+        found.sort_unstable_by_key(|record| record.number);
+        found.dedup_by_key(|record| record.number);
+        let number = found.last().map_or(folded, |record| record.number);
+        if found.windows(2).any(|pair| matches!(pair, [a, b] if a.number + 1 != b.number))
+            || found.first().is_some_and(|first| first.number != folded + 1)
         {
             tracing::error!("entries that waited for the ledger are missing from its files");
         }
         let mut waiting: Vec<_> =
-            found.into_iter().map(|(_, tenant, entry)| Staged { tenant, entry, row: None }).collect();
-        for row in staged_rows(tables) {
-            let (row, tenant, entry) = open_row(sealer, row?)?;
-            waiting.push(Staged { tenant, entry, row: Some(row) });
+            found.into_iter().map(|Record { tenant, entry, .. }| Staged { tenant, entry, row: None }).collect();
+        for row in staged::rows(tables) {
+            waiting.push(staged::open_row(&sealer, row?)?);
         }
         let since = (!waiting.is_empty()).then(Instant::now);
         let length = files[0].metadata().map_err(|error| io_error(folder, &error))?.len();
@@ -113,9 +127,10 @@ impl Staging {
         Ok(Self {
             files,
             folder: folder.to_path_buf(),
+            sealer,
             state: Mutex::new(state),
             change: Condvar::new(),
-            synced: watch::Sender::new(number),
+            synced: watch::Sender::new(0),
             folds: watch::Sender::new(0),
         })
     }
@@ -137,7 +152,7 @@ impl Staging {
         if state.is_ending {
             return Some(StoreError::Closed("the ledger has ended".into()));
         }
-        let is_full = state.waiting.len() >= MOST_WAITING || state.bytes >= MOST_WAITING_BYTES;
+        let is_full = state.waiting.len() + state.gathered.len() >= MOST_WAITING || state.bytes >= MOST_WAITING_BYTES;
         let is_behind = is_full || is_late(state.unsynced) || is_late(state.syncing);
         is_behind.then(|| StoreError::Closed("the ledger is behind; requests go on when it has caught up".into()))
     }
@@ -147,42 +162,77 @@ impl Staging {
         Self::refusal(&self.lock())
     }
 
-    /// Takes an entry: with `Ok` it is with the system, so that the end of this process does not lose it. Answers its number.
-    pub(in crate::store::embedded) fn add(&self, sealer: &Sealer, tenant: TenantId, entry: Entry) -> StoreResult<u64> {
+    /// Takes an entry: with `Ok` it is with the system, so that the end of this process does not lose it. Answers a ticket for
+    /// [`Staging::synced`].
+    pub(in crate::store::embedded) async fn add(this: Arc<Self>, tenant: TenantId, entry: Entry) -> StoreResult<u64> {
+        let ticket = this.gather(tenant, entry)?;
+        tokio::task::yield_now().await;
+        this.write_through(ticket)
+    }
+
+    fn gather(&self, tenant: TenantId, entry: Entry) -> StoreResult<u64> {
         let mut state = self.lock();
         if let Some(error) = Self::refusal(&state) {
             return Err(error);
         }
-        let number = state.number + 1;
-        let mut record = Vec::with_capacity(HEADER + entry.bytes.len() + crate::store::seal::OVERHEAD);
-        record.extend_from_slice(&tenant.0.to_be_bytes());
-        record.extend_from_slice(&number.to_be_bytes());
-        record.extend_from_slice(&entry.time.0.to_be_bytes());
-        sealer.seal(staged_place(tenant, number), entry.time, &entry.bytes, &mut record)?;
-        let length = u32::try_from(record.len()).map_err(|_| StoreError::Io("an entry is too long".into()))?;
-        record.splice(..0, length.to_be_bytes());
-        if let Err(error) = self.file(state.active).write_all(&record) {
+        state.ticket += 1;
+        state.bytes += entry.bytes.len();
+        let (ticket, is_first) = (state.ticket, state.since.is_none());
+        state.gathered.push(Gathered { ticket, tenant, entry });
+        if is_first {
+            state.since = Some(Instant::now());
+            self.change.notify_all();
+        }
+        Ok(ticket)
+    }
+
+    /// Sees to it that the entry with a ticket is with the system. One that can't be is given up.
+    fn write_through(&self, ticket: u64) -> StoreResult<u64> {
+        let mut state = self.lock();
+        if state.written >= ticket {
+            return Ok(ticket);
+        }
+        let (was_synced, before) = (state.unsynced.is_none(), state.waiting.len());
+        if let Err(error) = self.write(&mut state) {
+            if let Some(place) = state.gathered.iter().position(|own| own.ticket == ticket) {
+                state.bytes -= state.gathered.remove(place).entry.bytes.len();
+            }
+            return Err(error);
+        }
+        let is_due = was_synced || (before..state.waiting.len()).contains(&(super::FOLD_AT - 1));
+        drop(state);
+        if is_due {
+            self.change.notify_all();
+        }
+        Ok(ticket)
+    }
+
+    /// Writes all that is gathered.
+    fn write(&self, state: &mut State) -> StoreResult<()> {
+        if state.gathered.is_empty() {
+            return Ok(());
+        }
+        let (mut bytes, mut number) = (Vec::new(), state.number);
+        for run in state.gathered.chunk_by(|one, other| one.tenant == other.tenant) {
+            let tenant = run.first().map_or(TenantId::DEFAULT, |first| first.tenant);
+            let entries = run.iter().map(|own| &own.entry);
+            bytes.extend_from_slice(&staged::seal(&self.sealer, tenant, number + 1, entries)?);
+            number += run.len() as u64;
+        }
+        if let Err(error) = self.file(state.active).write_all(&bytes) {
             // What was written of it goes again: a part in the middle would hide what follows.
             if self.file(state.active).set_len(state.length).is_err() {
                 state.failure = Some(io_error(&self.folder, &error));
             }
             return Err(io_error(&self.folder, &error));
         }
-        state.length += record.len() as u64;
-        state.number = number;
-        let now = Instant::now();
-        let was_synced = state.unsynced.is_none();
-        state.unsynced.get_or_insert(now);
-        let is_first = state.since.is_none();
-        state.since.get_or_insert(now);
-        state.bytes += entry.bytes.len();
-        state.waiting.push(Staged { tenant, entry, row: None });
-        let is_due = is_first || state.waiting.len() == super::FOLD_AT || was_synced;
-        drop(state);
-        if is_due {
-            self.change.notify_all();
-        }
-        Ok(number)
+        state.length += bytes.len() as u64;
+        (state.number, state.written) = (number, state.ticket);
+        state.unsynced.get_or_insert_with(Instant::now);
+        let written =
+            state.gathered.drain(..).map(|Gathered { tenant, entry, .. }| Staged { tenant, entry, row: None });
+        state.waiting.extend(written);
+        Ok(())
     }
 
     /// Takes entries that a commit has written as rows.
@@ -247,23 +297,23 @@ impl Staging {
     /// Syncs what is in the files.
     pub(super) fn sync(&self) -> StoreResult<()> {
         let mut state = self.lock();
-        let (number, began) = (state.number, Instant::now());
+        let (ticket, began) = (state.written, Instant::now());
         state.syncing = Some(began);
         drop(state);
         let done = self.files.iter().try_for_each(File::sync_data).map_err(|error| io_error(&self.folder, &error));
         let mut state = self.lock();
         state.syncing = None;
-        state.unsynced = (state.number > number).then_some(began);
+        state.unsynced = (state.written > ticket).then_some(began);
         drop(state);
         done?;
-        self.has_synced(number);
+        self.has_synced(ticket);
         Ok(())
     }
 
-    fn has_synced(&self, number: u64) {
+    fn has_synced(&self, ticket: u64) {
         self.synced.send_if_modified(|synced| {
-            let is_later = number > *synced;
-            *synced = number.max(*synced);
+            let is_later = ticket > *synced;
+            *synced = ticket.max(*synced);
             is_later
         });
     }
@@ -271,18 +321,21 @@ impl Staging {
     /// Takes all that waits, and turns to the other file.
     pub(super) fn take(&self) -> Unfolded {
         let mut state = self.lock();
-        (state.active, state.length, state.bytes) = (1 - state.active, 0, 0);
-        state.since = None;
+        // Where it can't be written, those whom it concerns hear so themselves.
+        drop(self.write(&mut state));
+        let gathered = state.gathered.iter().map(|own| own.entry.bytes.len()).sum();
+        (state.active, state.length, state.bytes) = (1 - state.active, 0, gathered);
+        state.since = (!state.gathered.is_empty() && !state.is_ending).then(Instant::now);
         state.is_folding = true;
-        Unfolded { entries: std::mem::take(&mut state.waiting), number: state.number }
+        Unfolded { entries: std::mem::take(&mut state.waiting), number: state.number, ticket: state.written }
     }
 
-    /// All that was taken is in the chain: what was staged of it goes.
-    pub(super) fn folded(&self, number: u64) -> StoreResult<()> {
+    /// All that was taken, to this ticket, is in the chain: what was staged of it goes.
+    pub(super) fn folded(&self, ticket: u64) -> StoreResult<()> {
         let old = 1 - self.lock().active;
         let emptied = self.file(old).set_len(0).map_err(|error| io_error(&self.folder, &error));
         self.lock().is_folding = false;
-        self.has_synced(number);
+        self.has_synced(ticket);
         self.folds.send_modify(|folds| *folds += 1);
         emptied
     }
@@ -300,10 +353,10 @@ impl Staging {
         self.change.notify_all();
     }
 
-    /// Waits until the entry with this number is on disk.
-    pub(in crate::store::embedded) async fn synced(this: Arc<Self>, number: u64) -> StoreResult<()> {
-        // What fails sends a number that is past all others.
-        drop(this.synced.subscribe().wait_for(|synced| *synced >= number).await);
+    /// Waits until the entry with this ticket is on disk.
+    pub(in crate::store::embedded) async fn synced(this: Arc<Self>, ticket: u64) -> StoreResult<()> {
+        // What fails sends a ticket that is past all others.
+        drop(this.synced.subscribe().wait_for(|synced| *synced >= ticket).await);
         this.lock().failure.clone().map_or(Ok(()), Err)
     }
 
@@ -326,104 +379,4 @@ impl Staging {
         drop(folds.wait_for(|folds| *folds >= wanted).await);
         this.lock().failure.clone().map_or(Ok(()), Err)
     }
-}
-
-const fn staged_place(tenant: TenantId, number: u64) -> Place {
-    Place { purpose: Purpose::Staged, tenant, rid: Rid(number), version: 0 }
-}
-
-/// Brings the entries of both files into the first one, so that the other is empty. After a power cut the end of a file may not be
-/// whole: it goes, since what is written behind it could not be read.
-fn join(files: &[File; 2], sealer: &Sealer) -> std::io::Result<Vec<(u64, TenantId, Entry)>> {
-    let [mut first, mut second] = files.each_ref();
-    let mut found = Vec::new();
-    let mut bytes = Vec::new();
-    first.seek(SeekFrom::Start(0))?;
-    first.read_to_end(&mut bytes)?;
-    first.set_len(whole(&bytes, sealer, &mut found))?;
-    bytes.clear();
-    second.seek(SeekFrom::Start(0))?;
-    second.read_to_end(&mut bytes)?;
-    let length = usize::try_from(whole(&bytes, sealer, &mut found)).unwrap_or_default();
-    first.write_all(bytes.get(..length).unwrap_or_default())?;
-    first.sync_all()?;
-    second.set_len(0)?;
-    Ok(found)
-}
-
-/// Reads the entries of a file, as far as they are whole, and tells how long that is.
-fn whole(bytes: &[u8], sealer: &Sealer, found: &mut Vec<(u64, TenantId, Entry)>) -> u64 {
-    let mut rest = bytes;
-    while let Some((entry, after)) = next(rest, sealer) {
-        found.push(entry);
-        rest = after;
-    }
-    if !rest.is_empty() {
-        tracing::warn!(bytes = rest.len(), "the end of a file of staged entries can't be read");
-    }
-    (bytes.len() - rest.len()) as u64
-}
-
-type Found<'b> = ((u64, TenantId, Entry), &'b [u8]);
-
-fn next<'b>(bytes: &'b [u8], sealer: &Sealer) -> Option<Found<'b>> {
-    let (length, rest) = bytes.split_first_chunk::<4>()?;
-    let (record, after) = rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
-    let (header, sealed) = record.split_at_checked(HEADER - 4)?;
-    let (tenant, numbers) = header.split_first_chunk::<4>()?;
-    let (number, time) = numbers.split_first_chunk::<8>()?;
-    let (tenant, number) = (TenantId(u32::from_be_bytes(*tenant)), u64::from_be_bytes(*number));
-    let time = Micros(i64::from_be_bytes(time.try_into().ok()?));
-    let bytes = sealer.open(staged_place(tenant, number), header, sealed).ok()?;
-    Some(((number, tenant, Entry { time, bytes }), after))
-}
-
-/// The last number in the files that was folded.
-fn folded_through(tables: &Tables) -> StoreResult<u64> {
-    let stored = tables.history.get(layout::folded()).map_err(|error| failed(&error))?;
-    let number = stored.map(|bytes| bytes.as_ref().try_into().map(u64::from_be_bytes)).transpose();
-    Ok(number.map_err(|_| StoreError::Damaged("the mark of the ledger".into()))?.unwrap_or_default())
-}
-
-/// The row of an entry that a commit stages: its value.
-pub(in crate::store::embedded) fn seal_staged(
-    sealer: &Sealer,
-    tenant: TenantId,
-    row: u64,
-    entry: &Entry,
-) -> StoreResult<Vec<u8>> {
-    let mut out = Vec::with_capacity(24 + entry.bytes.len() + crate::store::seal::OVERHEAD);
-    varint::push(u64::from(tenant.0), &mut out);
-    out.extend_from_slice(&entry.time.0.to_be_bytes());
-    sealer.seal(Place { version: 1, ..staged_place(tenant, row) }, entry.time, &entry.bytes, &mut out)?;
-    Ok(out)
-}
-
-type Row = (Vec<u8>, Vec<u8>);
-
-/// The rows of entries that commits staged, in order.
-pub(in crate::store::embedded) fn staged_rows(tables: &Tables) -> impl Iterator<Item = StoreResult<Row>> + use<> {
-    tables.history.prefix(layout::all_staged()).map(|row| {
-        let (key, value) = row.into_inner().map_err(|error| failed(&error))?;
-        Ok((key.to_vec(), value.to_vec()))
-    })
-}
-
-/// The number that the next row gets.
-pub(in crate::store::embedded) fn next_row(tables: &Tables) -> StoreResult<u64> {
-    let last = tables.history.prefix(layout::all_staged()).next_back();
-    let key = last.map(|row| row.key().map_err(|error| failed(&error))).transpose()?;
-    Ok(key.as_deref().and_then(<[u8]>::last_chunk::<8>).map_or(1, |bytes| u64::from_be_bytes(*bytes) + 1))
-}
-
-fn open_row(sealer: &Sealer, (key, value): Row) -> StoreResult<(u64, TenantId, Entry)> {
-    let damaged = || StoreError::Damaged("a staged entry of the ledger".into());
-    let row = key.last_chunk::<8>().map(|bytes| u64::from_be_bytes(*bytes)).ok_or_else(damaged)?;
-    let mut rest = &value[..];
-    let tenant = varint::take(&mut rest).and_then(|tenant| u32::try_from(tenant).ok()).ok_or_else(damaged)?;
-    let (time, sealed) = rest.split_first_chunk::<8>().ok_or_else(damaged)?;
-    let header = value.get(..value.len() - sealed.len()).unwrap_or_default();
-    let place = Place { version: 1, ..staged_place(TenantId(tenant), row) };
-    let bytes = sealer.open(place, header, sealed)?;
-    Ok((row, TenantId(tenant), Entry { time: Micros(i64::from_be_bytes(*time)), bytes }))
 }

@@ -1,0 +1,118 @@
+//! Changes of tenants, with all that goes along: the entry in the tenant's own ledger, and the work that erases a deleted one.
+
+use super::App;
+use crate::audit::{Event, Record};
+use crate::auth::agent::Agent;
+use crate::auth::grant::Grant;
+use crate::error::Result;
+use crate::jobs::{Job, State as JobState};
+use crate::retention::{compaction, hold, tenant as erasure};
+use crate::tenant::{State, Tenant, TenantId};
+use serde_json::Value;
+use std::borrow::Cow;
+
+impl App {
+    /// Makes a tenant as described: see [`crate::auth::tenants::Tenants::create`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn create_tenant(&self, given: &Value) -> Result<Tenant> {
+        let tenant = self.tenants().create(given, self.config.limits.tenants, self.now()).await?;
+        self.note_change(&tenant, "created").await?;
+        Ok(tenant)
+    }
+
+    /// Says anew what can be said of a tenant: see [`crate::auth::tenants::Tenants::configure`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn configure_tenant(&self, name: &str, version: Option<u64>, given: &Value) -> Result<Tenant> {
+        let tenant = self.tenants().configure(name, version, given).await?;
+        self.note_change(&tenant, "configured").await?;
+        Ok(tenant)
+    }
+
+    /// Suspends a tenant or resumes it: see [`crate::auth::tenants::Tenants::set_state`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn set_tenant_state(&self, name: &str, version: Option<u64>, state: State) -> Result<Tenant> {
+        let tenant = self.tenants().set_state(name, version, state).await?;
+        self.note_change(&tenant, if state == State::Active { "resumed" } else { "suspended" }).await?;
+        Ok(tenant)
+    }
+
+    /// Deletes a tenant: from now on it is gone for everybody, and a job erases what is stored of it.
+    ///
+    /// # Errors
+    /// As [`crate::auth::tenants::Tenants::set_state`]; 409 while there is a legal hold in it.
+    pub async fn delete_tenant(&self, name: &str, version: Option<u64>) -> Result<Tenant> {
+        let id = self.tenants().named(name)?.id();
+        if !hold::list(&*self.store().keeper(), id, None, 1)?.is_empty() {
+            return Err(erasure::held());
+        }
+        let tenant = self.tenants().set_state(name, version, State::Deleted).await?;
+        self.note_change(&tenant, "deleted").await?;
+        self.jobs.submit_only(id, erasure::KIND).await?;
+        Ok(tenant)
+    }
+
+    /// The job that erases a deleted tenant.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn erasure_of(&self, tenant: &Tenant) -> Result<Option<Job>> {
+        self.jobs.get(tenant.id(), erasure::KIND)
+    }
+
+    /// Whether a tenant is deleted for good: its keys were destroyed.
+    #[must_use]
+    pub fn is_destroyed(&self, tenant: &Tenant) -> bool {
+        self.store().keyring().is_some_and(|ring| ring.is_destroyed(tenant.id()))
+    }
+
+    /// The last step of a deletion, when the job has ended: the tenant's keys are destroyed, and what is left of it goes, the job among
+    /// it. Then all that leaves the files.
+    ///
+    /// # Errors
+    /// When the store fails. It can be done again.
+    pub async fn destroy_tenant(&self, tenant: &Tenant) -> Result<()> {
+        self.store().destroy(&Grant::unrestricted(tenant.id())).await?;
+        self.jobs.submit_only(TenantId::DEFAULT, compaction::KIND).await
+    }
+
+    /// Sees to it that of each deleted tenant all is erased, whatever happened while that was under way. `again`: also of those of
+    /// which it seems to be.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn finish_deletions(&self, again: bool) -> Result<()> {
+        for registered in self.tenants().all()? {
+            let tenant = &registered.tenant;
+            let is_destroyed = self.is_destroyed(tenant);
+            if tenant.state != State::Deleted || (is_destroyed && !again) {
+                continue;
+            }
+            if is_destroyed {
+                self.store().destroy(&Grant::unrestricted(tenant.id())).await?;
+                continue;
+            }
+            match self.erasure_of(tenant)?.map(|job| job.state) {
+                None | Some(JobState::Failed | JobState::Cancelled) => {
+                    self.jobs.submit_only(tenant.id(), erasure::KIND).await?;
+                }
+                Some(JobState::Queued | JobState::Active) => {}
+                Some(JobState::Done) => self.destroy_tenant(tenant).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Who oversees the tenant finds the change in its ledger, too. Who made it stands in that of the default tenant: here it would
+    /// name a person of another organisation.
+    async fn note_change(&self, tenant: &Tenant, what: &'static str) -> Result<()> {
+        let agent = Agent { name: Some("the operators of the installation".into()), ..Agent::default() };
+        let record = Record::of(Event::Administration("tenant".into()), Cow::Owned(agent));
+        self.ledger.note(tenant.id(), record.named(tenant.name.as_str()).saying(what)).await
+    }
+}

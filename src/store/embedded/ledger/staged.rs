@@ -1,0 +1,152 @@
+//! The forms in which entries are staged: records in the files, and rows of commits.
+
+use super::staging::Staged;
+use crate::clock::Micros;
+use crate::store::embedded::tables::{Tables, failed};
+use crate::store::embedded::{layout, varint};
+use crate::store::ledger::Entry;
+use crate::store::seal::{OVERHEAD, Place, Purpose, Sealer};
+use crate::store::{Rid, StoreError, StoreResult};
+use crate::tenant::TenantId;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
+
+/// What stands before what is sealed in a record: the length of all that follows it, the tenant, the number of the first entry, and its time.
+const HEADER: usize = 4 + 4 + 8 + 8;
+
+/// An entry in a file.
+pub(super) struct Record {
+    pub number: u64,
+    pub tenant: TenantId,
+    pub entry: Entry,
+}
+
+/// Entries of one tenant as one record of a file; the first has this number.
+pub(super) fn seal<'e>(
+    sealer: &Sealer,
+    tenant: TenantId,
+    number: u64,
+    entries: impl Iterator<Item = &'e Entry>,
+) -> StoreResult<Vec<u8>> {
+    let mut plain = Vec::new();
+    let mut first = None;
+    for entry in entries {
+        first.get_or_insert(entry.time);
+        plain.extend_from_slice(&entry.time.0.to_be_bytes());
+        varint::push_bytes(&entry.bytes, &mut plain);
+    }
+    let time = first.unwrap_or(Micros(0));
+    let length = u32::try_from(HEADER - 4 + plain.len() + OVERHEAD);
+    let length = length.map_err(|_| StoreError::Io("an entry is too long".into()))?;
+    let mut record = Vec::with_capacity(HEADER + plain.len() + OVERHEAD);
+    for field in [&length.to_be_bytes()[..], &tenant.0.to_be_bytes(), &number.to_be_bytes(), &time.0.to_be_bytes()] {
+        record.extend_from_slice(field);
+    }
+    sealer.seal(place(tenant, number), time, &plain, &mut record)?;
+    Ok(record)
+}
+
+const fn place(tenant: TenantId, number: u64) -> Place {
+    Place { purpose: Purpose::Staged, tenant, rid: Rid(number), version: 0 }
+}
+
+/// Brings the records of both files into the first one, so that the other is empty. After a power cut the end of a file may not be
+/// whole: it goes, since what is written behind it could not be read.
+pub(super) fn join(files: &[File; 2], sealer: &Sealer) -> std::io::Result<Vec<Record>> {
+    let [mut first, mut second] = files.each_ref();
+    let mut found = Vec::new();
+    let mut bytes = Vec::new();
+    first.seek(SeekFrom::Start(0))?;
+    first.read_to_end(&mut bytes)?;
+    first.set_len(whole(&bytes, sealer, &mut found))?;
+    bytes.clear();
+    second.seek(SeekFrom::Start(0))?;
+    second.read_to_end(&mut bytes)?;
+    let length = usize::try_from(whole(&bytes, sealer, &mut found)).unwrap_or_default();
+    first.write_all(bytes.get(..length).unwrap_or_default())?;
+    first.sync_all()?;
+    second.set_len(0)?;
+    Ok(found)
+}
+
+/// Reads the entries of a file, as far as its records are whole, and tells how long that is.
+fn whole(bytes: &[u8], sealer: &Sealer, found: &mut Vec<Record>) -> u64 {
+    let mut rest = bytes;
+    while let Some(after) = next(rest, sealer, found) {
+        rest = after;
+    }
+    if !rest.is_empty() {
+        tracing::warn!(bytes = rest.len(), "the end of a file of staged entries can't be read");
+    }
+    (bytes.len() - rest.len()) as u64
+}
+
+/// Reads the next record, and answers what follows it.
+fn next<'b>(bytes: &'b [u8], sealer: &Sealer, found: &mut Vec<Record>) -> Option<&'b [u8]> {
+    let (length, _) = bytes.split_first_chunk::<4>()?;
+    let (record, after) = bytes.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?.checked_add(4)?)?;
+    let (header, sealed) = record.split_at_checked(HEADER)?;
+    let (tenant, rest) = header.get(4..)?.split_first_chunk::<4>()?;
+    let (number, _) = rest.split_first_chunk::<8>()?;
+    let (tenant, first) = (TenantId(u32::from_be_bytes(*tenant)), u64::from_be_bytes(*number));
+    let plain = sealer.open(place(tenant, first), header, sealed).ok()?;
+    let mut rest = &plain[..];
+    for number in first.. {
+        let Some((time, entry)) = rest.split_first_chunk::<8>() else { break };
+        rest = entry;
+        let entry = Entry { time: Micros(i64::from_be_bytes(*time)), bytes: varint::take_bytes(&mut rest)?.into() };
+        found.push(Record { number, tenant, entry });
+    }
+    Some(after)
+}
+
+/// The last number in the files that was folded.
+pub(super) fn folded_through(tables: &Tables) -> StoreResult<u64> {
+    let stored = tables.history.get(layout::folded()).map_err(|error| failed(&error))?;
+    let number = stored.map(|bytes| bytes.as_ref().try_into().map(u64::from_be_bytes)).transpose();
+    Ok(number.map_err(|_| StoreError::Damaged("the mark of the ledger".into()))?.unwrap_or_default())
+}
+
+/// The row of an entry that a commit stages: its value.
+pub(in crate::store::embedded) fn seal_row(
+    sealer: &Sealer,
+    tenant: TenantId,
+    row: u64,
+    entry: &Entry,
+) -> StoreResult<Vec<u8>> {
+    let mut out = Vec::with_capacity(24 + entry.bytes.len() + OVERHEAD);
+    varint::push(u64::from(tenant.0), &mut out);
+    out.extend_from_slice(&entry.time.0.to_be_bytes());
+    sealer.seal(Place { version: 1, ..place(tenant, row) }, entry.time, &entry.bytes, &mut out)?;
+    Ok(out)
+}
+
+type Row = (Vec<u8>, Vec<u8>);
+
+/// The rows of entries that commits staged, in order.
+pub(super) fn rows(tables: &Tables) -> impl Iterator<Item = StoreResult<Row>> + use<> {
+    tables.history.prefix(layout::all_staged()).map(|row| {
+        let (key, value) = row.into_inner().map_err(|error| failed(&error))?;
+        Ok((key.to_vec(), value.to_vec()))
+    })
+}
+
+/// The number that the next row gets.
+pub(in crate::store::embedded) fn next_row(tables: &Tables) -> StoreResult<u64> {
+    let last = tables.history.prefix(layout::all_staged()).next_back();
+    let key = last.map(|row| row.key().map_err(|error| failed(&error))).transpose()?;
+    Ok(key.as_deref().and_then(<[u8]>::last_chunk::<8>).map_or(1, |bytes| u64::from_be_bytes(*bytes) + 1))
+}
+
+/// What a row stages.
+pub(super) fn open_row(sealer: &Sealer, (key, value): Row) -> StoreResult<Staged> {
+    let damaged = || StoreError::Damaged("a staged entry of the ledger".into());
+    let row = key.last_chunk::<8>().map(|bytes| u64::from_be_bytes(*bytes)).ok_or_else(damaged)?;
+    let mut rest = &value[..];
+    let tenant = varint::take(&mut rest).and_then(|tenant| u32::try_from(tenant).ok()).ok_or_else(damaged)?;
+    let (time, sealed) = rest.split_first_chunk::<8>().ok_or_else(damaged)?;
+    let header = value.get(..value.len() - sealed.len()).unwrap_or_default();
+    let (tenant, time) = (TenantId(tenant), Micros(i64::from_be_bytes(*time)));
+    let bytes = sealer.open(Place { version: 1, ..place(tenant, row) }, header, sealed)?;
+    Ok(Staged { tenant, entry: Entry { time, bytes }, row: Some(row) })
+}

@@ -1,0 +1,177 @@
+//! Rows with sealed values: which of them are under older keys, and what they are under the newest.
+//!
+//! A row is named by one byte for its keyspace, and its key. Current rows come before those of history: an update moves a row from here
+//! to there as it is sealed, and what is moved so is found when history's turn comes.
+
+use super::record::{Header, body_place, keys_place, split_keys, unpack_history};
+use super::tables::{Tables, failed};
+use super::{kept, layout};
+use crate::store::seal::{Place, Sealer};
+use crate::store::{OldRows, Rid, StoreError, StoreResult};
+use crate::tenant::TenantId;
+use fjall::Keyspace;
+use std::ops::Range;
+
+const RECORDS: u8 = 1;
+const HISTORY: u8 = 2;
+/// Rows that are looked at together, where few or none are old.
+const LOOK: usize = 5_000;
+
+/// A sealed value in a row.
+struct Sealed {
+    place: Place,
+    /// What it is bound to beside its place.
+    header: Vec<u8>,
+    /// Where in the row it stands.
+    at: Range<usize>,
+}
+
+fn damaged() -> StoreError {
+    StoreError::Damaged("a row with a sealed value".into())
+}
+
+/// The keyspace and the key of a row.
+pub(super) fn parts<'n>(tables: &'n Tables, name: &'n [u8]) -> StoreResult<(&'n Keyspace, &'n [u8])> {
+    match name.split_first() {
+        Some((&RECORDS, key)) => Ok((&tables.records, key)),
+        Some((&HISTORY, key)) => Ok((&tables.history, key)),
+        _ => Err(damaged()),
+    }
+}
+
+/// The resource that a row of the tables `current`, `keys` and `history` is about.
+pub(super) fn resource_of(key: &[u8]) -> Option<Rid> {
+    let is_of_resource = key.get(4).is_some_and(|letter| layout::SEALED_BY_NUMBER.contains(letter));
+    let number = key.get(5..13).and_then(<[u8]>::first_chunk::<8>).filter(|_| is_of_resource)?;
+    Some(Rid(u64::from_be_bytes(*number)))
+}
+
+/// The rows of a tenant after one of them.
+pub(super) fn old_rows(
+    tables: &Tables,
+    sealer: &Sealer,
+    tenant: TenantId,
+    after: &[u8],
+    most: usize,
+) -> StoreResult<OldRows> {
+    let mut found = OldRows::default();
+    let spans = [
+        (RECORDS, &tables.records, layout::all_current(tenant)),
+        (RECORDS, &tables.records, layout::all_keys(tenant)),
+        (RECORDS, &tables.records, layout::all_kept(tenant)),
+        (HISTORY, &tables.history, layout::all_history(tenant)),
+    ];
+    let mut looked = 0;
+    for (keyspace, rows, prefix) in spans {
+        let first = [&[keyspace], &prefix[..]].concat();
+        let start =
+            if after < &first[..] { prefix.clone() } else { [after.get(1..).unwrap_or_default(), &[0]].concat() };
+        let end = crate::key::range::after_prefix(&prefix);
+        if start >= end || (after.first() == Some(&HISTORY) && keyspace == RECORDS) {
+            continue;
+        }
+        for row in rows.range(start..end) {
+            let (key, value) = row.into_inner().map_err(|error| failed(&error))?;
+            let name: Box<[u8]> = [&[keyspace], &key[..]].concat().into();
+            looked += 1;
+            found.resources += u64::from(key.get(4) == prefix.get(4) && prefix == layout::all_current(tenant));
+            // What can't be read stays as it is, and the check names it.
+            let values = values(tenant, &key, &value).unwrap_or_default();
+            let is_old =
+                |sealed: &Sealed| value.get(sealed.at.clone()).is_some_and(|bytes| sealer.is_old(tenant, bytes));
+            if values.iter().any(is_old) {
+                found.rows.push(name.clone());
+            }
+            if looked == LOOK || found.rows.len() == most {
+                found.next = Some(name);
+                return Ok(found);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// A row as it is under the newest key; `None` where it is already.
+pub(super) fn resealed(sealer: &Sealer, tenant: TenantId, key: &[u8], value: &[u8]) -> StoreResult<Option<Vec<u8>>> {
+    let mut new = value.to_vec();
+    let mut is_changed = false;
+    for Sealed { place, header, at } in values(tenant, key, value)? {
+        let sealed = value.get(at.clone()).ok_or_else(damaged)?;
+        if sealer.is_old(tenant, sealed) {
+            let resealed = sealer.reseal(place, &header, sealed)?;
+            new.get_mut(at).filter(|room| room.len() == resealed.len()).ok_or_else(damaged)?.copy_from_slice(&resealed);
+            is_changed = true;
+        }
+    }
+    Ok(is_changed.then_some(new))
+}
+
+/// The sealed values of a row.
+fn values(tenant: TenantId, key: &[u8], value: &[u8]) -> StoreResult<Vec<Sealed>> {
+    let Some(rid) = resource_of(key) else {
+        let (header, text) = kept::Header::unpack(value)?;
+        let at = value.len() - text.len()..value.len();
+        let bound = [key, value.get(..at.start).unwrap_or_default()].concat();
+        return Ok(vec![Sealed { place: kept::place(tenant, header.version), header: bound, at }]);
+    };
+    let body = |record: &[u8], start: usize| {
+        let (header, text) = Header::unpack(record)?;
+        let (bound, end) = (record.len() - text.len(), start + record.len());
+        let place = body_place(tenant, rid, header.version);
+        Ok::<_, StoreError>(Sealed {
+            place,
+            header: record.get(..bound).unwrap_or_default().to_vec(),
+            at: start + bound..end,
+        })
+    };
+    let keys = |list: &[u8], start: usize| {
+        let (version, _, text) = split_keys(list)?;
+        let (bound, end) = (list.len() - text.len(), start + list.len());
+        let place = keys_place(tenant, rid, version);
+        Ok::<_, StoreError>(Sealed {
+            place,
+            header: list.get(..bound).unwrap_or_default().to_vec(),
+            at: start + bound..end,
+        })
+    };
+    match key.get(4) {
+        Some(&layout::CURRENT) => Ok(vec![body(value, 0)?]),
+        Some(&layout::KEYS) => Ok(vec![keys(value, 0)?]),
+        _ => {
+            let (record, list) = unpack_history(value)?;
+            let start = value.len() - list.len() - record.len();
+            let mut both = vec![body(record, start)?];
+            if !list.is_empty() {
+                both.push(keys(list, start + record.len())?);
+            }
+            Ok(both)
+        }
+    }
+}
+
+/// Rows of a tenant, ledger apart, at most so many: by their keyspace's place in [`Tables::all`], and their key.
+pub(super) fn rows_of(tables: &Tables, tenant: TenantId, most: usize) -> StoreResult<Vec<(usize, Vec<u8>)>> {
+    let mut found = Vec::new();
+    for (n, keyspace) in tables.all().into_iter().enumerate() {
+        for row in keyspace.prefix(tenant.0.to_be_bytes()) {
+            let (key, value) = row.into_inner().map_err(|error| failed(&error))?;
+            if layout::is_of_ledger(&key) {
+                continue;
+            }
+            if layout::kept_place(&key).is_some()
+                && let Ok((kept::Header { expires: Some(time), .. }, _)) = kept::Header::unpack(&value)
+            {
+                found.push((n, layout::expiry(time, &key)));
+            }
+            found.push((n, key.to_vec()));
+            if found.len() >= most {
+                return Ok(found);
+            }
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+#[path = "sealing_tests.rs"]
+mod tests;
