@@ -198,7 +198,7 @@ impl Sources {
         let told = Arc::clone(&reading);
         let read = move || {
             let end = sources.read(&place, &wanted, &told, &is_wanted);
-            if matches!(end, Err(Trouble::Unwanted)) {
+            if !is_wanted() {
                 sources.forget(&(place.grant.tenant(), place.job.clone()), &told);
             }
             told.inner().end = Some(end);
@@ -218,7 +218,7 @@ impl Sources {
         let mut attempt = 1;
         loop {
             match self.attempt(place, wanted, reading, is_wanted) {
-                Err(Trouble::Passing(_)) if attempt < ATTEMPTS => std::thread::sleep(PAUSE * attempt),
+                Err(Trouble::Passing(_)) if attempt < ATTEMPTS && is_wanted() => std::thread::sleep(PAUSE * attempt),
                 end => return end,
             }
             attempt += 1;

@@ -26,7 +26,7 @@ pub fn patient(id: &str) -> Value {
 }
 
 pub fn lines(resources: &[Value]) -> String {
-    resources.iter().map(|resource| format!("{resource}\n")).collect()
+    resources.iter().flat_map(|resource| [resource.to_string(), "\n".to_owned()]).collect()
 }
 
 /// A manifest of these inputs: type and URL.
@@ -173,7 +173,7 @@ fn an_export_of_one_server_makes_another_the_same() {
         for line in &mut lines {
             line.as_object_mut().unwrap().remove("meta");
         }
-        lines.sort_by_key(|line| line.to_string());
+        lines.sort_by_key(ToString::to_string);
         lines
     };
     assert_eq!(plain(&other.export("/$export")), plain(&exported));

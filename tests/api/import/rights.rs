@@ -91,7 +91,7 @@ fn the_ledger_has_the_kick_off_and_each_commit_with_its_patients() {
     assert_eq!(a[0]["recorded"], b[0]["recorded"], "one commit for both");
     let all = admin.get("/AuditEvent?subtype=import").expect(200).resources();
     assert_eq!(all.len(), 4, "the kick-off, the commit, and its patients one by one");
-    let who = |event: &Value| event["agent"][0].clone();
+    let who = |event: &Value| event["agent"][0]["who"].clone();
     assert!(all.iter().all(|event| who(event) == who(&a[0])), "{all:?}");
     assert!(!serde_json::to_string(&all).unwrap().contains("secret-token"));
 }

@@ -159,8 +159,9 @@ fn what_hangs_or_is_too_much_fails_for_itself() {
         // One line without an end, as far as anybody listens.
         "/endless" => {
             let mut more = connection.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n");
+            let endless = vec![b'x'; 1 << 16];
             while more.is_ok() {
-                more = connection.write_all(&[b'x'; 65536]);
+                more = connection.write_all(&endless);
             }
         }
         "/long" => send(connection, 200, "", format!("{}\n{}", "x".repeat(2 << 20), patient("a")).as_bytes()),
