@@ -24,10 +24,12 @@ use crate::interaction::Context;
 use crate::interaction::call::Call;
 use crate::interaction::conformance::{Conformances, KeyMaking};
 use crate::interaction::consenting;
+use crate::interaction::contexts::Contexts;
 use crate::interaction::cursor::Cursors;
 use crate::interaction::quota::{Measure, Quotas};
 use crate::jobs::reseal::Reseal;
 use crate::jobs::{Commits, IsFor, Jobs, Schedule, Work};
+use crate::operation::import::work::Import;
 use crate::retention::compaction::Compaction;
 use crate::retention::enforce::{self, Enforce};
 use crate::retention::hold::Holds;
@@ -38,8 +40,8 @@ use crate::search::{Compiler, Limits, Options};
 use crate::store::{Commit, Rid, Store};
 use crate::tenant::TenantId;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// The server without its network side.
@@ -57,12 +59,11 @@ pub struct App {
     store: Store,
     clock: Arc<dyn Clock>,
     limits: Arc<crate::config::Limits>,
-    cursors: Arc<Cursors>,
     conformances: Arc<Conformances>,
+    contexts: Arc<Contexts>,
     clients: Rates,
     of_tenants: Rates,
     registrations: Rates,
-    quotas: Arc<Quotas>,
     stopping: AtomicBool,
 }
 
@@ -100,24 +101,40 @@ impl App {
         let signer = Signer::new(&secrets.checkpoints).map_err(Error::internal)?;
         let ledger = Ledger::new(&config.audit, config.insecure_open, store.clone(), Arc::clone(&clock), signer);
         let exports = Arc::new(Exports::new(&config.bulk, config.exports_path()));
-        let jobs = jobs(&config, &store, &clock, &conformances, (&auth.tenants, &exports, ledger.is_kept()))?;
-        let (jobs, measured) = (Arc::new(jobs), store.clone());
+        let measured = store.clone();
         let measure: Measure = Box::new(move |tenant| stored_bytes(&measured, tenant));
-        let quotas = Quotas::new(Arc::clone(&auth.tenants), limits.tenant_storage_bytes, measure);
+        let quotas = Arc::new(Quotas::new(Arc::clone(&auth.tenants), limits.tenant_storage_bytes, measure));
+        let ledger = Arc::new(ledger);
+        let contexts = Arc::new(Contexts {
+            store: store.clone(),
+            clock: Arc::clone(&clock),
+            limits: Arc::clone(&limits),
+            tenants: Arc::clone(&auth.tenants),
+            cursors,
+            conformances: Arc::clone(&conformances),
+            check_references: config.check_references,
+            consent_defaults: consenting::defaults(&config.consent),
+            auth: (!config.insecure_open).then(|| Arc::clone(&auth)),
+            ledger: Arc::clone(&ledger),
+            exports: Arc::clone(&exports),
+            quotas,
+            jobs: OnceLock::new(),
+        });
+        let jobs = Arc::new(jobs(&config, &store, &clock, &conformances, (ledger.is_kept(), &contexts))?);
+        contexts.jobs.get_or_init(|| Arc::downgrade(&jobs));
         Ok(Self {
-            ledger: Arc::new(ledger),
+            ledger,
             jobs,
+            contexts,
             exports,
             clients: Rates::per_second(limits.client_requests_per_s),
             of_tenants: Rates::per_second(limits.tenant_requests_per_s),
             registrations: Rates::new(REGISTRATIONS_WINDOW / REGISTRATIONS, REGISTRATIONS_WINDOW),
-            quotas: Arc::new(quotas),
             config,
             auth,
             store,
             clock,
             limits,
-            cursors,
             conformances,
             stopping: AtomicBool::new(false),
         })
@@ -274,25 +291,7 @@ impl App {
     /// # Errors
     /// When the store fails.
     pub fn context(&self, grant: Grant, trail: Arc<Trail>) -> Result<Context> {
-        let context = Context {
-            store: self.store.clone(),
-            clock: Arc::clone(&self.clock),
-            limits: Arc::clone(&self.limits),
-            base: Arc::clone(&self.auth.tenants.of(grant.tenant()).base),
-            cursors: Arc::clone(&self.cursors),
-            conformance: self.conformances.of(grant.tenant())?,
-            conformances: Arc::clone(&self.conformances),
-            check_references: self.config.check_references,
-            consent_defaults: consenting::defaults(&self.config.consent),
-            auth: (!self.config.insecure_open).then(|| Arc::clone(&self.auth)),
-            grant,
-            trail,
-            ledger: Arc::clone(&self.ledger),
-            jobs: Arc::clone(&self.jobs),
-            exports: Arc::clone(&self.exports),
-            quotas: Arc::clone(&self.quotas),
-        };
-        Ok(Context { grant: consenting::grant(&context)?, ..context })
+        self.contexts.of(grant, trail)
     }
 
     /// Which tenants there are.
@@ -363,7 +362,7 @@ fn jobs(
     store: &Store,
     clock: &Arc<dyn Clock>,
     conformances: &Arc<Conformances>,
-    (tenants, exports, is_recorded): (&Arc<Tenants>, &Arc<Exports>, bool),
+    (is_recorded, contexts): (bool, &Arc<Contexts>),
 ) -> Result<Jobs> {
     let settings = &config.retention;
     let rules = Rules::new(settings.rules.clone())
@@ -371,20 +370,23 @@ fn jobs(
     let mut schedules = Vec::new();
     if settings.interval_s > 0 {
         let parameters = serde_json::json!(enforce::Parameters::default());
-        let (has_rules, known) = (!rules.is_empty(), Arc::clone(tenants));
+        let (has_rules, known) = (!rules.is_empty(), Arc::clone(&contexts.tenants));
         let is_for: IsFor = Arc::new(move |tenant| has_rules || !known.of(tenant).tenant.retention.is_empty());
         schedules.push(Schedule { kind: enforce::KIND, every_s: settings.interval_s, parameters, is_for });
     }
+    let (tenants, exports) = (&contexts.tenants, &contexts.exports);
     let archive_folder = settings.archive_folder.clone();
     let enforce = Enforce { rules: Arc::new(rules), archive_folder, tenants: Arc::clone(tenants) };
     let erase = EraseTenant { tenants: Arc::clone(tenants) };
     let export = Export { exports: Arc::clone(exports) };
+    let import = Import { exports: Arc::clone(exports), contexts: Arc::clone(contexts) };
     let works: Vec<Box<dyn Work>> = vec![
         Box::new(enforce),
         Box::new(Purge),
         Box::new(Compaction),
         Box::new(erase),
         Box::new(export),
+        Box::new(import),
         Box::new(Reseal),
     ];
     let conformances = Arc::clone(conformances);

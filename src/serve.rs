@@ -72,6 +72,8 @@ pub enum Body {
     None,
     /// JSON: a resource or a patch.
     Json(Vec<u8>),
+    /// NDJSON.
+    Lines(Vec<u8>),
     /// What is sent as a Binary: the content, or the resource in JSON.
     Binary {
         /// The media type.
@@ -157,6 +159,10 @@ impl Body {
         match self {
             Self::None => Ok(None),
             Self::Json(bytes) => json(bytes, depth).map(Some),
+            Self::Lines(bytes) => match str::from_utf8(bytes) {
+                Ok(text) => Ok(Some(Value::String(text.into()))),
+                Err(_) => Err(Error::invalid("The body is not in UTF-8.")),
+            },
             Self::Binary { content_type, security_context, bytes } => {
                 // What says to be JSON has to be JSON. It is content like any other, unless it is a Binary itself.
                 if content_type.to_ascii_lowercase().contains("json") {

@@ -10,12 +10,12 @@ use std::io::{Error as IoError, ErrorKind, Read};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use ureq::Agent;
 use ureq::config::Config;
 use ureq::http::{Method, Request, Response, Uri};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
+use ureq::{Agent, Body};
 use url::{Host, Url};
 
 /// Why a document was not fetched: for the log.
@@ -47,6 +47,8 @@ pub struct Fetcher {
     private: bool,
     bytes: usize,
     timeout: Duration,
+    /// How long an answer may stand still, where that is not as long as it may take.
+    stall: Option<Duration>,
     agent: Arc<OnceLock<Agent>>,
 }
 
@@ -59,8 +61,15 @@ impl Fetcher {
             private: config.fetch_private,
             bytes: config.fetch_bytes,
             timeout: Duration::from_millis(config.fetch_timeout_ms),
+            stall: None,
             agent: Arc::default(),
         }
+    }
+
+    /// The same, but an answer that stands still for so long has failed.
+    #[must_use]
+    pub fn with_stall(self, stall: Duration) -> Self {
+        Self { stall: Some(stall), ..self }
     }
 
     /// Whether an address may be fetched, as far as its text tells.
@@ -111,17 +120,29 @@ impl Fetcher {
     pub async fn send(&self, mut request: Request<Vec<u8>>) -> Result<Response<Vec<u8>>, FetchError> {
         let url = self.check(&request.uri().to_string())?;
         *request.uri_mut() = url.as_str().parse().map_err(|_| FetchError::Address)?;
-        let (agent, private, bytes, timeout) = (Arc::clone(&self.agent), self.private, self.bytes, self.timeout);
+        let (agent, private, bytes) = (Arc::clone(&self.agent), self.private, self.bytes);
+        let (timeout, stall) = (self.timeout, self.stall);
         let sent = tokio::task::spawn_blocking(move || {
-            let agent = agent.get_or_init(|| agent_of(private, timeout));
+            let agent = agent.get_or_init(|| agent_of(private, timeout, stall));
             run(agent, request, bytes)
         });
         sent.await.map_err(|error| FetchError::Failed(error.to_string()))?
     }
+
+    /// Asks for what is read bit by bit, by the same rules but for the size, whatever the status of the answer is. It blocks.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub fn open(&self, address: &str, accept: &str) -> Result<Response<Body>, FetchError> {
+        let request = Request::get(self.check(address)?.as_str()).header("Accept", accept).body(());
+        let agent = self.agent.get_or_init(|| agent_of(self.private, self.timeout, self.stall));
+        let response = agent.run(request.map_err(|_| FetchError::Address)?);
+        response.map_err(|error| FetchError::Failed(error.to_string()))
+    }
 }
 
 /// The client. Made when it is first needed, because reading the certificates of the system takes a while.
-fn agent_of(private: bool, timeout: Duration) -> Agent {
+fn agent_of(private: bool, timeout: Duration, stall: Option<Duration>) -> Agent {
     let found = rustls_native_certs::load_native_certs();
     let roots: Vec<_> = found.certs.iter().map(|root| Certificate::from_der(root).to_owned()).collect();
     let tls = TlsConfig::builder()
@@ -138,6 +159,7 @@ fn agent_of(private: bool, timeout: Duration) -> Agent {
         .http_status_as_error(false)
         .max_idle_connections(0)
         .timeout_global(Some(timeout))
+        .timeout_per_read(stall)
         .user_agent("pharos")
         .accept("application/json")
         .build();

@@ -11,6 +11,7 @@ pub mod client;
 pub mod clients;
 pub mod compartment;
 pub mod consent;
+pub mod delegate;
 pub mod discovery;
 pub mod error;
 pub mod fetch;

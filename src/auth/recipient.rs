@@ -1,6 +1,7 @@
 //! Who would get to see a patient's data, and what for: what a patient's consent is held against.
 
 use super::records::{Client, Role, User};
+use serde::{Deserialize, Serialize};
 
 /// Purposes of use of persons whose roles are built in: <http://terminology.hl7.org/CodeSystem/v3-ActReason>.
 const OF_ROLES: [(&str, &str); 6] = [
@@ -13,7 +14,7 @@ const OF_ROLES: [(&str, &str); 6] = [
 ];
 
 /// Who asks, in the words of Consent.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Recipient {
     /// The resource that they are: of a person what the account says (`Practitioner/1`), of a client that acts for itself what its
     /// registration says.

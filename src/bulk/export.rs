@@ -80,14 +80,14 @@ impl Work for Export {
             job: turn.job.id.as_str().into(),
             folder: self.exports.folder_of(turn.tenant(), &turn.job.id),
         };
-        place.check_room(self.exports.free_floor)?;
+        place.check_room(self.exports.free_floor())?;
         let mut step = Step {
             turn,
             asked: &asked,
             records: turn.store.open(&turn.grant)?,
             place: &place,
             lines: Lines::new(&asked),
-            most: self.exports.file_bytes,
+            most: self.exports.file_bytes(),
             position,
             report: report(turn.job)?,
             done: 0,

@@ -1,4 +1,4 @@
-//! The files of an export: NDJSON in chunks, each compressed and sealed under the tenant's key, so that a part of a file can be read
+//! The files of an export or import: NDJSON in chunks, each compressed and sealed under the tenant's key, so that a part of a file can be read
 //! without the rest.
 //!
 //! A chunk is two lengths of four bytes (sealed, plain) and the sealed bytes, which are bound to the job, the file's name,
@@ -37,6 +37,8 @@ pub enum Kind {
     Deleted,
     /// `error`
     Error,
+    /// What is to be imported: in no manifest.
+    Input,
 }
 
 /// A file.
@@ -66,6 +68,7 @@ impl File {
             Kind::Output => type_name,
             Kind::Deleted => "deleted",
             Kind::Error => "errors",
+            Kind::Input => "input",
         };
         let name = format!("{nth}.{what}.ndjson").into();
         Self { name, kind, type_name: type_name.into(), count: 0, bytes: 0, sealed: 0, who: 0 }
@@ -140,6 +143,17 @@ impl Place {
         Ok(found.into_iter().collect())
     }
 
+    /// Removes a file that is not needed any more.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn remove(&self, file: &File) -> Result<()> {
+        match fs::remove_file(self.path(&file.name)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(unwritten(self, &error)),
+            _ => Ok(()),
+        }
+    }
+
     /// Some of a file's bytes, chunk by chunk.
     ///
     /// # Errors
@@ -198,6 +212,17 @@ impl<'w> Writing<'w> {
         if self.chunk.len() >= CHUNK { self.flush() } else { Ok(()) }
     }
 
+    /// Adds bytes as they are.
+    ///
+    /// # Errors
+    /// As [`Writing::open`].
+    pub fn append(&mut self, bytes: &[u8]) -> Result<()> {
+        bytes.chunks(CHUNK).try_for_each(|some| {
+            self.chunk.extend_from_slice(some);
+            if self.chunk.len() >= CHUNK { self.flush() } else { Ok(()) }
+        })
+    }
+
     fn flush(&mut self) -> Result<()> {
         if self.chunk.is_empty() {
             return Ok(());
@@ -235,7 +260,7 @@ impl<'w> Writing<'w> {
 }
 
 fn unwritten(place: &Place, error: &io::Error) -> Error {
-    let text = "The files of the export can't be written at the moment: it goes on when there is room for them.";
+    let text = "The files of the job can't be written at the moment: it goes on when there is room for them.";
     Error::unavailable(text, format!("{}: {error}", place.folder.display()))
 }
 

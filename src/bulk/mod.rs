@@ -4,12 +4,16 @@
 //! request, and is written down as lists of resource numbers ([`pins`]) with the moment of that snapshot. The job then reads
 //! each resource as it was at that moment, from the current version or from history, and appends it to a file ([`files`]),
 //! sealed and chunk by chunk. When it is done, [`manifest`] tells which files there are.
+//!
+//! An import ([`import`]) is a job, too: what it is to store is read into files of its own first ([`source`]).
 
 pub mod export;
 pub mod files;
+pub mod import;
 pub mod lines;
 pub mod manifest;
 pub mod pins;
+pub mod source;
 pub mod sweep;
 
 use crate::auth::rate::Rates;
@@ -19,8 +23,10 @@ use crate::error::{Category, Error, Result};
 use crate::jobs::{Job, State};
 use crate::tenant::TenantId;
 use serde::{Deserialize, Serialize};
+use source::Sources;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How often the status of one export may be asked for, on average over [`POLLS_WINDOW`].
@@ -77,7 +83,7 @@ pub struct Note {
     pub text: Box<str>,
 }
 
-/// Where exports are kept, and how.
+/// Where exports and the files of imports are kept, and how.
 pub struct Exports {
     folder: PathBuf,
     lifetime: i64,
@@ -85,6 +91,8 @@ pub struct Exports {
     kept: usize,
     free_floor: u64,
     polls: Rates,
+    sources: Arc<Sources>,
+    import_inputs: usize,
 }
 
 impl Exports {
@@ -98,7 +106,33 @@ impl Exports {
             kept: settings.kept_exports,
             free_floor: settings.free_floor_mib.saturating_mul(1 << 20),
             polls: Rates::new(POLLS_INTERVAL, POLLS_WINDOW),
+            sources: Arc::new(Sources::new(settings)),
+            import_inputs: settings.import_inputs,
         }
+    }
+
+    /// The free space below which nothing is written, in bytes.
+    #[must_use]
+    pub const fn free_floor(&self) -> u64 {
+        self.free_floor
+    }
+
+    /// The length of a file, about, in bytes.
+    #[must_use]
+    pub const fn file_bytes(&self) -> u64 {
+        self.file_bytes
+    }
+
+    /// What imports read from.
+    #[must_use]
+    pub const fn sources(&self) -> &Arc<Sources> {
+        &self.sources
+    }
+
+    /// The most inputs of one import.
+    #[must_use]
+    pub const fn import_inputs(&self) -> usize {
+        self.import_inputs
     }
 
     /// The folder of a tenant's exports.
@@ -158,7 +192,13 @@ impl Exports {
     }
 }
 
-/// What a job was asked for.
+/// Whether a job of this kind makes files, and is told of with a manifest.
+#[must_use]
+pub fn has_files(job: &Job) -> bool {
+    [export::KIND, import::KIND].contains(&job.kind.as_str())
+}
+
+/// What the job of an export was asked for.
 ///
 /// # Errors
 /// When it can't be read.

@@ -9,7 +9,17 @@ use crate::retention::spare;
 use crate::store::Store;
 use crate::tenant::TenantId;
 use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
 use std::{fs, io};
+
+/// A folder without a job is left alone for so long.
+const YOUNG: Duration = Duration::from_mins(10);
+
+fn is_old(folder: &Path) -> bool {
+    let age = folder.metadata().and_then(|about| about.modified()).ok().and_then(|made| made.elapsed().ok());
+    age.is_some_and(|age| age > YOUNG)
+}
 
 impl Exports {
     /// Removes it; answers how many exports that were.
@@ -30,8 +40,8 @@ impl Exports {
             let job = records::get::<Job>(&*keeper, tenant, id)?.map(|(job, _)| job);
             let is_over = match &job {
                 Some(job) => job.state == State::Failed || !self.is_kept(job, now),
-                // One that is only beginning has no job and no folder yet.
-                None => known.contains(id),
+                // An export that is only beginning has no job and no folder yet; what is uploaded for an import has no job yet.
+                None => known.contains(id) && is_old(&self.folder_of(tenant, id)),
             };
             if is_over {
                 self.remove(store, tenant, id, job.as_ref()).await?;

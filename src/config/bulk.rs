@@ -19,6 +19,19 @@ pub struct Bulk {
     pub free_floor_mib: u64,
     /// How often what is over is removed, in seconds; never when 0.
     pub sweep_interval_s: u64,
+    /// The hosts from which imports may read: names, or `*.` and a domain. None when empty: then only what is sent with the request is
+    /// imported.
+    pub import_hosts: Vec<String>,
+    /// Whether such hosts may have private or loopback addresses, and plain `http`. For tests and closed networks.
+    pub import_private: bool,
+    /// The most of one input of an import, decompressed, in bytes.
+    pub import_bytes: u64,
+    /// The time for reading one input, in seconds.
+    pub import_timeout_s: u64,
+    /// For how long a source may send nothing, in milliseconds.
+    pub import_stall_ms: u64,
+    /// The inputs of one import.
+    pub import_inputs: usize,
 }
 
 impl Default for Bulk {
@@ -30,6 +43,12 @@ impl Default for Bulk {
             kept_exports: 50,
             free_floor_mib: 1024,
             sweep_interval_s: 60,
+            import_hosts: Vec::new(),
+            import_private: false,
+            import_bytes: 64 << 30,
+            import_timeout_s: 6 * 3600,
+            import_stall_ms: 60_000,
+            import_inputs: 1000,
         }
     }
 }

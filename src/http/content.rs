@@ -11,7 +11,7 @@ use crate::serve::Body;
 use actix_web::http::header::{self, HeaderMap};
 use actix_web::web;
 
-/// Reads what a call takes: a resource in JSON; a patch; the form of a search, whose fields are added to `query`; or
+/// Reads what a call takes: a resource in JSON; a patch; NDJSON to be imported; the form of a search, whose fields are added to `query`; or
 /// anything at all for a Binary.
 ///
 /// # Errors
@@ -32,6 +32,9 @@ pub async fn read(
             security_context: text(headers, "X-Security-Context")?.map(str::to_owned),
             bytes: body::read(headers, payload, limits).await?,
         }),
+        Call::Operation { name, .. } if name == "import" && is_ndjson(text(headers, header::CONTENT_TYPE)?) => {
+            Ok(Body::Lines(body::read(headers, payload, limits).await?))
+        }
         Call::Search { .. } | Call::CompartmentSearch { .. } | Call::Operation { .. }
             if !body::is_announced(headers) =>
         {
@@ -53,6 +56,11 @@ pub async fn read(
             json(headers, payload, limits).await
         }
     }
+}
+
+fn is_ndjson(content_type: Option<&str>) -> bool {
+    let name = content_type.and_then(|text| text.split(';').next()).unwrap_or_default().trim().to_ascii_lowercase();
+    ["application/fhir+ndjson", "application/ndjson", "application/x-ndjson"].contains(&name.as_str())
 }
 
 async fn json(headers: &HeaderMap, payload: web::Payload, limits: &Limits) -> Result<Body> {

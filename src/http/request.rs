@@ -109,7 +109,7 @@ fn runs_inline(shared: &Shared, incoming: &Incoming) -> bool {
     };
     let small = match &incoming.body {
         Body::None => true,
-        Body::Json(bytes) | Body::Binary { bytes, .. } => bytes.len() <= INLINE_BYTES,
+        Body::Json(bytes) | Body::Lines(bytes) | Body::Binary { bytes, .. } => bytes.len() <= INLINE_BYTES,
     };
     short && small && shared.app.store().is_local()
 }

@@ -231,7 +231,7 @@ impl Call {
     pub fn stands_alone(&self) -> bool {
         match self {
             Self::Bundle | Self::Job { .. } | Self::JobFile { .. } => true,
-            Self::Operation { name, .. } => name == "export",
+            Self::Operation { name, .. } => name == "export" || name == "import",
             _ => false,
         }
     }

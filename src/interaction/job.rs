@@ -5,7 +5,7 @@ use super::call::Verb;
 use super::{Answer, Context, Download, Made, Pending, Request, Status, reach};
 use crate::bulk::files::Place;
 use crate::bulk::manifest::manifest;
-use crate::bulk::{self, Asked, export};
+use crate::bulk::{self, Asked, export, import};
 use crate::error::{Category, Error, Issue, Result};
 use crate::fhir::bundle::{BundleType, BundleWriter, Entry, EntryResponse};
 use crate::fhir::outcome::outcome;
@@ -31,19 +31,19 @@ pub async fn job(context: &Context, request: &Request<'_>, id: &str) -> Result<A
         } else {
             context.jobs.cancel(tenant, id).await?;
         }
-        if job.kind == export::KIND && job.state.is_ended() {
+        if bulk::has_files(&job) && job.state.is_ended() {
             context.exports.remove(&context.store, tenant, id, Some(&job)).await?;
         }
         return Ok(Answer::empty(Status::Accepted));
     }
     if !job.state.is_ended() {
-        if job.kind == export::KIND {
+        if bulk::has_files(&job) {
             context.exports.count_poll(tenant, id)?;
         }
         return Ok(Answer { pending: Some(pending(&job)), ..Answer::empty(Status::Accepted) });
     }
-    if job.kind == export::KIND {
-        return exported(context, &job);
+    if bulk::has_files(&job) {
+        return finished(context, &job);
     }
     let (status, issues) = match purge::outcome(&job) {
         Ok(issues) => ("200 OK", issues),
@@ -52,18 +52,22 @@ pub async fn job(context: &Context, request: &Request<'_>, id: &str) -> Result<A
     Ok(Answer::ok(bundle(context, status, &issues)))
 }
 
-/// A file of an export. Who has it is told in the ledger with all patients whose data is in it.
+/// A file of an export, or of the errors of an import. Who has it is told in the ledger with all patients whose data is in it.
 ///
 /// # Errors
 /// 404 for one that is not there, or of a job that is not to be seen; 403 where the token reaches less than the export did.
 pub fn file(context: &Context, request: &Request<'_>, id: &str, name: &str) -> Result<Answer> {
     let job = find(context, id)?;
-    if job.kind != export::KIND || job.state != State::Done {
-        return Err(Error::not_found());
+    let files = match job.kind.as_str() {
+        _ if job.state != State::Done => Vec::new(),
+        export::KIND => export::report(&job)?.files,
+        import::KIND => import::read::<import::Report>(&job.report)?.files().cloned().collect(),
+        _ => Vec::new(),
+    };
+    let file = files.into_iter().find(|file| &*file.name == name).ok_or_else(Error::not_found)?;
+    if job.kind == export::KIND {
+        covers(context, &bulk::asked(&job)?)?;
     }
-    let report = export::report(&job)?;
-    let file = report.files.into_iter().find(|file| &*file.name == name).ok_or_else(Error::not_found)?;
-    covers(context, &bulk::asked(&job)?)?;
     let place = Place {
         store: context.store.clone(),
         grant: context.grant.clone(),
@@ -76,17 +80,22 @@ pub fn file(context: &Context, request: &Request<'_>, id: &str, name: &str) -> R
     Ok(Answer { made: Some(Made::File(Download { place, file })), ..Answer::empty(Status::Ok) })
 }
 
-/// What an export has come to.
-fn exported(context: &Context, job: &Job) -> Result<Answer> {
+/// What an export or import has come to.
+fn finished(context: &Context, job: &Job) -> Result<Answer> {
     if job.state == State::Failed {
         let text = job.failure.clone().unwrap_or_default();
         return Err(Error::new(Category::Internal, "exception", text));
     }
-    let asked = bulk::asked(job)?;
-    if !context.grant.is_admin() {
-        covers(context, &asked)?;
-    }
-    let manifest = manifest(&asked, &export::report(job)?, &url(context, &job.id));
+    let folder = url(context, &job.id);
+    let manifest = if job.kind == import::KIND {
+        import::manifest(&import::asked(job)?, job, &import::read(&job.report)?, &folder)
+    } else {
+        let asked = bulk::asked(job)?;
+        if !context.grant.is_admin() {
+            covers(context, &asked)?;
+        }
+        manifest(&asked, &export::report(job)?, &folder)
+    };
     let json = serde_json::to_vec(&manifest).map_err(Error::internal)?;
     Ok(Answer { made: Some(Made::Manifest(json, context.exports.expires(job))), ..Answer::empty(Status::Ok) })
 }
@@ -118,7 +127,7 @@ fn is_to_be_seen(context: &Context, job: &Job) -> bool {
     let is_own = owner.client.is_some() && owner.client == agent.client && owner.user == agent.user;
     let is_there = match job.kind.as_str() {
         retention::purge::KIND => !job.is_cancelled && job.state != State::Cancelled,
-        export::KIND => context.exports.is_kept(job, context.clock.now()),
+        export::KIND | import::KIND => context.exports.is_kept(job, context.clock.now()),
         _ => false,
     };
     is_there && (is_own || context.grant.is_admin())

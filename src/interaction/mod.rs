@@ -7,6 +7,7 @@ pub mod capabilities;
 pub mod condition;
 pub mod conformance;
 pub mod consenting;
+pub mod contexts;
 pub mod create;
 pub mod criteria;
 pub mod cursor;
@@ -116,7 +117,7 @@ pub struct Request<'a> {
     pub respond_async: bool,
     /// What happens to unknown search parameters.
     pub handling: Handling,
-    /// The body: a resource, or the array of a JSON Patch.
+    /// The body: a resource, the array of a JSON Patch, or the text of NDJSON.
     pub body: Option<Value<'a>>,
     /// `X-Provenance`: stored in the same commit.
     pub provenance: Option<Value<'a>>,

@@ -95,7 +95,7 @@ pub fn cover(context: &Context, request: &Request<'_>) -> Result<()> {
             (_, "purge") if grant.is_admin() => Ok(()),
             (_, "purge") => Err(not_an_administrator()),
             // What it may have of each type is decided with the types.
-            (_, "export") | (Target::System, "meta") => Ok(()),
+            (_, "export" | "import") | (Target::System, "meta") => Ok(()),
             (Target::Instance(type_name, _), "meta-add" | "meta-delete") => any(type_name, Letters::UPDATE),
             (Target::Instance(type_name, _), _) => any(type_name, Letters::READ),
             (Target::Type(type_name), _) => any(type_name, Letters::SEARCH),

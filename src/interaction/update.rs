@@ -48,7 +48,7 @@ pub async fn update(context: &Context, mut request: Request<'_>) -> Result<Answe
 
 /// Carries over the tags and security labels of the current version: <https://hl7.org/fhir/R4/resource.html#tag-updates>.
 /// Parses the current version only where its bytes hold such a member at all.
-pub(super) fn keep_labels(update: &mut Object<'_>, current: Option<&Version>) -> Result<()> {
+pub(crate) fn keep_labels(update: &mut Object<'_>, current: Option<&Version>) -> Result<()> {
     let Some(current) = current.filter(|version| version.body.is_some()) else { return Ok(()) };
     let bytes = body_of(current)?;
     let has = |name: &[u8]| memchr::memmem::find(&bytes, name).is_some();
@@ -99,7 +99,7 @@ pub async fn conditional_update(context: &Context, mut request: Request<'_>) -> 
 }
 
 /// Which resource a conditional update writes: the table of `#cond-update`.
-pub(super) fn target(
+pub(crate) fn target(
     (context, records): (&Context, &Records),
     matched: Matched,
     type_name: &str,

@@ -100,6 +100,14 @@ pub fn check_in_transaction(resource: &Object<'_>, type_name: &str) -> Result<()
     check_with(resource, type_name, validate::structure_in_transaction)
 }
 
+/// The same, whatever elements it has.
+///
+/// # Errors
+/// As [`check`], but for the structure.
+pub fn check_without_structure(resource: &Object<'_>, type_name: &str) -> Result<()> {
+    check_with(resource, type_name, |_| Vec::new())
+}
+
 fn check_with(resource: &Object<'_>, type_name: &str, structure: impl FnOnce(&Object<'_>) -> Vec<Issue>) -> Result<()> {
     match resource.resource_type() {
         Some(found) if found == type_name => {}

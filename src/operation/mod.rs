@@ -4,6 +4,7 @@ pub mod consent_explain;
 pub mod docref;
 pub mod everything;
 pub mod export;
+pub mod import;
 pub mod lastn;
 pub mod meta;
 pub mod parameters;
@@ -60,13 +61,19 @@ static OTHERS: LazyLock<Vec<Operation>> = LazyLock::new(|| {
         levels: vec!["instance"],
         resources: vec!["Patient"],
     };
+    let import = Operation {
+        url: "urn:pharos:OperationDefinition:import",
+        code: "import",
+        levels: vec!["system"],
+        resources: Vec::new(),
+    };
     let export = |url, level, resources| Operation { url, code: "export", levels: vec![level], resources };
     let of_all = export("http://hl7.org/fhir/uv/bulkdata/OperationDefinition/export", "system", Vec::new());
     let of_patients =
         export("http://hl7.org/fhir/uv/bulkdata/OperationDefinition/patient-export", "type", vec!["Patient"]);
     let of_group =
         export("http://hl7.org/fhir/uv/bulkdata/OperationDefinition/group-export", "instance", vec!["Group"]);
-    vec![consent_explain, docref, of_all, of_group, of_patients, purge, reindex, verify]
+    vec![consent_explain, docref, of_all, of_group, of_patients, import, purge, reindex, verify]
 });
 
 /// The definitions of the operations that are built.
@@ -102,6 +109,7 @@ pub async fn call(context: &Context, request: Request<'_>) -> Result<Answer> {
             purge::purge(context, request, id).await
         }
         ("reindex", Target::System) => reindex::reindex(context, &request),
+        ("import", Target::System) => import::import(context, request).await,
         ("export", Target::System) => export::export(context, request, Level::System).await,
         ("export", Target::Type(type_name)) if type_name == "Patient" => {
             export::export(context, request, Level::Patient).await

@@ -97,7 +97,8 @@ fn token(object: &Object<'_>, code: &str) -> Option<String> {
 }
 
 /// The text with what separates values escaped: <https://hl7.org/fhir/R4/search.html#escaping>.
-fn escaped(text: &str) -> String {
+#[must_use]
+pub fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for char in text.chars() {
         if matches!(char, ',' | '|' | '$' | '\\') {

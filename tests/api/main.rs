@@ -25,6 +25,7 @@ mod fhirpath_suite;
 mod harness;
 mod history;
 mod hostile;
+mod import;
 mod job;
 mod jobs_page;
 mod keys;

@@ -21,6 +21,7 @@ mod export_kill;
 #[cfg(target_os = "linux")]
 mod faults;
 mod http_kill;
+mod import_kill;
 mod keeper;
 #[cfg(target_os = "linux")]
 mod ledger;

@@ -5,7 +5,7 @@
 use super::{Answer, Failure, Person, Visit, Who, go_to, html};
 use crate::audit::{Event, Record};
 use crate::auth::agent::Agent;
-use crate::bulk::export;
+use crate::bulk::{export, import};
 use crate::clock::Micros;
 use crate::jobs::{Job, State};
 use crate::retention::{compaction, enforce, purge};
@@ -96,6 +96,7 @@ impl Line {
     fn of(job: &Job) -> Self {
         let what = match job.kind.as_str() {
             export::KIND => "Export".into(),
+            import::KIND => "Import".into(),
             purge::KIND => "Erasure of a patient’s record".into(),
             enforce::KIND => "Rules of retention".into(),
             compaction::KIND => "Compaction".into(),

@@ -111,7 +111,7 @@ fn of_operation(operation: &Operation, level: &str) -> Vec<Probe> {
         // It tells of Consents, to who manages them; tests/api/consent_explain.rs has more.
         ("consent-explain", "instance") => vec![get("/Patient/eve/$consent-explain?resource=Observation/of-eve")],
         // They answer with numbers and hashes; and what erases, for administrators, with the names of what it left.
-        ("reindex", "system") | ("purge", "instance") | ("verify", "type") => Vec::new(),
+        ("import" | "reindex", "system") | ("purge", "instance") | ("verify", "type") => Vec::new(),
         (other, level) => panic!("what does ${other} on {level} give out, and which request shows it?"),
     }
 }

@@ -16,6 +16,7 @@ pub mod mongodb;
 mod process;
 pub mod server;
 pub mod smart;
+pub mod source;
 pub mod tokens;
 pub mod tree;
 
@@ -24,4 +25,5 @@ pub use client::{Client, Request};
 pub use export::{Exported, job_path};
 pub use process::{Process, free_address};
 pub use server::Server;
+pub use source::Source;
 pub use tokens::Person;

@@ -1,0 +1,89 @@
+//! What a request may do, kept for a job that acts for it later: whole types only, and never more than the request had.
+
+use super::access::{Access, Allowed, Restrictions};
+use super::grant::Grant;
+use super::recipient::Recipient;
+use super::scope::{Letters, Scopes};
+use crate::fhir::definitions;
+use crate::key::Expr;
+use crate::tenant::TenantId;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// The rights of who asked for a job. What patients consent to is looked up anew whenever they are used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delegation {
+    /// Scopes, without search restrictions.
+    scopes: String,
+    /// For whom patients' consents have to be asked.
+    #[serde(default)]
+    recipient: Option<Recipient>,
+}
+
+impl Delegation {
+    /// What a grant reaches whole, type by type. Nothing for one that is not limited at all.
+    #[must_use]
+    pub fn of(grant: &Grant) -> Option<Self> {
+        if grant.is_unrestricted() {
+            return None;
+        }
+        let is_whole = |name: &str, letter| grant.allowed_by_scopes(name, letter) == Allowed::Everything;
+        let of_type = |name: &&str| {
+            let whole = Letters::ALL.each().filter(|letter| is_whole(name, *letter));
+            let letters = whole.fold(Letters::NONE, |all, letter| all | letter);
+            (letters != Letters::NONE).then(|| format!("system/{name}.{letters}"))
+        };
+        let scopes = if grant.is_whole() {
+            "system/*.cruds".to_owned()
+        } else {
+            let types = definitions::r4().resource_types().iter();
+            types.filter_map(of_type).collect::<Vec<_>>().join(" ")
+        };
+        Some(Self { scopes, recipient: grant.recipient().map(|recipient| (**recipient).clone()) })
+    }
+
+    /// The grant that it gives.
+    #[must_use]
+    pub fn grant(&self, tenant: TenantId) -> Grant {
+        let access = Access::new(&Scopes::parse(&self.scopes), None, None, &Unrestricted);
+        Grant::limited(tenant, Arc::new(access), self.recipient.clone().map(Arc::new))
+    }
+}
+
+/// Reads no search restriction: there is none in what is kept.
+struct Unrestricted;
+
+impl Restrictions for Unrestricted {
+    fn compile(&self, _: &str, _: &str) -> Option<Expr> {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn grant(scopes: &str) -> Grant {
+        let access = Access::new(&Scopes::parse(scopes), None, None, &Unrestricted);
+        Grant::limited(TenantId::DEFAULT, Arc::new(access), None)
+    }
+
+    #[test]
+    fn it_gives_what_was_had_and_no_more() {
+        let delegation = Delegation::of(&grant("system/Patient.cu system/Observation.rs?code=1")).unwrap();
+        let kept: Delegation = serde_json::from_value(serde_json::to_value(&delegation).unwrap()).unwrap();
+        let given = kept.grant(TenantId::DEFAULT);
+        for letter in Letters::ALL.each() {
+            let is_had = letter == Letters::CREATE || letter == Letters::UPDATE;
+            let expected = if is_had { Allowed::Everything } else { Allowed::Nothing };
+            assert_eq!(given.allowed("Patient", letter), expected);
+            assert_eq!(given.allowed("Observation", letter), Allowed::Nothing);
+        }
+        assert!(!given.is_admin());
+    }
+
+    #[test]
+    fn all_of_everything_stays_so() {
+        assert!(Delegation::of(&grant("system/*.cruds")).unwrap().grant(TenantId::DEFAULT).is_whole());
+    }
+}
