@@ -38,7 +38,7 @@ use crate::retention::rules::Rules;
 use crate::retention::tenant::EraseTenant;
 use crate::search::{Compiler, Limits, Options};
 use crate::store::{Commit, Rid, Store};
-use crate::tenant::TenantId;
+use crate::tenant::{State, TenantId};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -318,11 +318,14 @@ impl App {
         Holds { store, grant, is_recorded: self.ledger.is_kept() }
     }
 
-    /// Removes what is left of exports that are over.
+    /// Removes what is left of exports that are over; of a deleted tenant, all.
     ///
     /// # Errors
     /// When the store or the disk fails.
     pub async fn sweep_exports(&self, tenant: TenantId) -> Result<usize> {
+        if self.tenants().of(tenant).tenant.state == State::Deleted {
+            return self.exports.remove_all(tenant).map(|()| 0);
+        }
         self.exports.sweep(&self.store, tenant, self.clock.now()).await
     }
 

@@ -315,7 +315,10 @@ impl Config {
                 );
             };
             if self.keys.provider != KeyProvider::File {
-                return wrong("keys.provider", "must be file for a store on MongoDB, where one key seals for all tenants");
+                return wrong(
+                    "keys.provider",
+                    "must be file for a store on MongoDB, where one key seals for all tenants",
+                );
             }
             return Ok(StorePlace::MongoDb { address: self.store.clone(), key_file });
         }

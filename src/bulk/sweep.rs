@@ -51,6 +51,14 @@ impl Exports {
         Ok(removed)
     }
 
+    /// Removes the files of all exports and imports of a tenant that was deleted.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn remove_all(&self, tenant: TenantId) -> Result<()> {
+        removed(fs::remove_dir_all(self.folder_of_tenant(tenant)))
+    }
+
     /// Removes what there is of an export, but for its job.
     ///
     /// # Errors
@@ -60,11 +68,15 @@ impl Exports {
         let mut keeps = pins::removals(id, &lists);
         keeps.push(spare::end(id));
         store.keeper().keep(tenant, keeps).await?;
-        match fs::remove_dir_all(self.folder_of(tenant, id)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(Error::internal(format!("the folder of an export: {error}")))
-            }
-            _ => Ok(()),
+        removed(fs::remove_dir_all(self.folder_of(tenant, id)))
+    }
+}
+
+fn removed(done: io::Result<()>) -> Result<()> {
+    match done {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::internal(format!("the folder of an export: {error}")))
         }
+        _ => Ok(()),
     }
 }

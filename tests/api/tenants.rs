@@ -259,6 +259,10 @@ fn a_deleted_tenant_is_erased_but_for_its_ledger() {
     assert_eq!(left(tenant), (0, 0, 0));
     assert_eq!(app.jobs.get(tenant, erasure::KIND).unwrap().unwrap().state, JobState::Done);
     let deleted = app.tenants().of(tenant).tenant.clone();
+    let exports = app.exports.folder_of_tenant(tenant);
+    std::fs::create_dir_all(exports.join("job")).unwrap();
+    crate::support::tokens::block_on(app.sweep_exports(tenant)).unwrap();
+    assert!(!exports.exists(), "files of exports go with their tenant");
     for again in [false, true] {
         crate::support::tokens::block_on(app.finish_deletions(again)).unwrap();
         assert!(app.is_destroyed(&deleted) && !app.is_destroyed(&app.tenants().of(other).tenant));
