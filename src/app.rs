@@ -306,6 +306,11 @@ impl App {
         &self.store
     }
 
+    /// Destroys the keys of a deleted tenant, and removes what is left of it.
+    async fn destroy(&self, tenant: TenantId) -> Result<()> {
+        Ok(self.store.destroy(&Grant::unrestricted(tenant)).await?)
+    }
+
     /// The legal holds of a tenant, to be changed.
     #[must_use]
     pub fn holds(&self, tenant: TenantId) -> Holds<'_> {

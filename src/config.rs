@@ -28,8 +28,17 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 /// Variables that begin with `PHAROS_` and set nothing here: the file's name, the master key, and what the tests are told.
-const NOT_SETTINGS: [&str; 8] =
-    ["config", "conformance", "load_token", "master_key", "r4_package", "synthea", "test", "test_mongodb"];
+const NOT_SETTINGS: [&str; 9] = [
+    "config",
+    "conformance",
+    "load_token",
+    "master_key",
+    "r4_package",
+    "synthea",
+    "test",
+    "test_mongodb",
+    "test_store",
+];
 
 /// How the log is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,9 +66,10 @@ pub enum Handling {
 pub struct Config {
     /// The address and port to listen on.
     pub listen: SocketAddr,
-    /// Where the data is: `file:PATH`.
+    /// Where the data is: `file:PATH`, or the connection string of a MongoDB, `mongodb://…/DATABASE`.
     pub store: String,
-    /// The file with the master key, where `keys.provider` is `file`; `PATH.key` beside the store folder when not set.
+    /// The file with the master key, where `keys.provider` is `file`; `PATH.key` beside the store folder when not set. With MongoDB it must
+    /// be set, to the same key for every process.
     pub key_file: Option<PathBuf>,
     /// The address by which clients reach the server, without a path: `https://fhir.example.org`. Every URL that the server
     /// makes starts with it. `http://` (with TLS `https://`) and the listening address when not set.
@@ -95,6 +105,20 @@ pub struct Config {
     pub bulk: Bulk,
     /// The limits.
     pub limits: Limits,
+}
+
+/// Where a store is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StorePlace {
+    /// In a folder: the embedded store.
+    Folder(PathBuf),
+    /// On MongoDB.
+    MongoDb {
+        /// The connection string.
+        address: String,
+        /// The file with the master key.
+        key_file: PathBuf,
+    },
 }
 
 /// Every limit. A request over a limit gets an answer that names it.
@@ -274,7 +298,31 @@ impl Config {
         }
         self.tls.check()?;
         self.keys.check()?;
-        self.store_path().map(|_| ())
+        self.place().map(|_| ())
+    }
+
+    /// Where the store is.
+    ///
+    /// # Errors
+    /// When `store` names no kind of store, or one on MongoDB without a `key_file`.
+    pub fn place(&self) -> Result<StorePlace, ConfigError> {
+        let wrong = |setting, reason: &str| Err(ConfigError::Value { setting, reason: reason.to_owned() });
+        if self.store.starts_with("mongodb://") {
+            let Some(key_file) = self.key_file.clone() else {
+                return wrong(
+                    "key_file",
+                    "must be set for a store on MongoDB: every process needs the same master key",
+                );
+            };
+            if self.keys.provider != KeyProvider::File {
+                return wrong("keys.provider", "must be file for a store on MongoDB, where one key seals for all tenants");
+            }
+            return Ok(StorePlace::MongoDb { address: self.store.clone(), key_file });
+        }
+        match self.store.strip_prefix("file:").filter(|path| !path.is_empty()) {
+            Some(path) => Ok(StorePlace::Folder(path.into())),
+            None => wrong("store", "must be file: and a folder, or a connection string that begins with mongodb://"),
+        }
     }
 
     /// The folder of the embedded store.
@@ -282,9 +330,12 @@ impl Config {
     /// # Errors
     /// When `store` names another kind of store.
     pub fn store_path(&self) -> Result<PathBuf, ConfigError> {
-        let path = self.store.strip_prefix("file:").filter(|path| !path.is_empty());
-        path.map(PathBuf::from)
-            .ok_or_else(|| ConfigError::Value { setting: "store", reason: "must be file: and a folder".to_owned() })
+        match self.place()? {
+            StorePlace::Folder(path) => Ok(path),
+            StorePlace::MongoDb { .. } => {
+                Err(ConfigError::Value { setting: "store", reason: "must be file: and a folder here".to_owned() })
+            }
+        }
     }
 
     /// The folder of the files of exports, where the settings name none.

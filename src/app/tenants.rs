@@ -3,7 +3,6 @@
 use super::App;
 use crate::audit::{Event, Record};
 use crate::auth::agent::Agent;
-use crate::auth::grant::Grant;
 use crate::error::Result;
 use crate::jobs::{Job, State as JobState};
 use crate::retention::{compaction, hold, tenant as erasure};
@@ -72,12 +71,15 @@ impl App {
     }
 
     /// The last step of a deletion, when the job has ended: the tenant's keys are destroyed, and what is left of it goes, the job among
-    /// it. Then all that leaves the files.
+    /// it. Then all that leaves the files. Where tenants have no keys of their own there is nothing to do.
     ///
     /// # Errors
     /// When the store fails. It can be done again.
     pub async fn destroy_tenant(&self, tenant: &Tenant) -> Result<()> {
-        self.store().destroy(&Grant::unrestricted(tenant.id())).await?;
+        if self.store().keyring().is_none() {
+            return Ok(());
+        }
+        self.destroy(tenant.id()).await?;
         self.jobs.submit_only(TenantId::DEFAULT, compaction::KIND).await
     }
 
@@ -94,7 +96,7 @@ impl App {
                 continue;
             }
             if is_destroyed {
-                self.store().destroy(&Grant::unrestricted(tenant.id())).await?;
+                self.destroy(tenant.id()).await?;
                 continue;
             }
             match self.erasure_of(tenant)?.map(|job| job.state) {

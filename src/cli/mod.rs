@@ -65,7 +65,7 @@ pub(crate) struct Settings {
     /// The address and port to listen on.
     #[arg(long, global = true, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
-    /// Where the data is: file:PATH.
+    /// Where the data is: file:PATH or mongodb://HOSTS/DATABASE.
     #[arg(long, global = true, value_name = "STORE")]
     store: Option<String>,
     /// The file with the master key.

@@ -8,11 +8,12 @@ use crate::audit::{Event, Record, Trail};
 use crate::auth::agent::Agent;
 use crate::auth::set_up;
 use crate::clock::SystemClock;
-use crate::config::{Config, ConfigError, LogFormat};
+use crate::config::{Config, ConfigError, LogFormat, StorePlace};
 use crate::http;
 use crate::interaction::call::Call;
-use crate::store::Store;
 use crate::store::embedded::{Embedded, Options};
+use crate::store::mongo::{self, Mongo};
+use crate::store::{Store, StoreResult};
 use crate::tenant::TenantId;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use std::borrow::Cow;
@@ -61,14 +62,26 @@ pub(super) fn listen(mut config: Config) -> Result<(TcpListener, Config), Failur
 /// Opens the store and puts the app together.
 pub(super) fn open(config: Config) -> Result<Arc<App>, Failure> {
     forbid_core_dumps();
-    let options = store_options(&config)?;
-    let embedded = Embedded::open(options, Arc::new(SystemClock))?;
-    let secrets = Secrets {
-        cursors: embedded.derive_key(b"page cursors")?,
-        checkpoints: embedded.derive_key(b"ledger checkpoints")?,
+    let (store, secrets) = match config.place()? {
+        StorePlace::Folder(_) => {
+            let embedded = Embedded::open(store_options(&config)?, Arc::new(SystemClock))?;
+            let secrets = secrets(|purpose| embedded.derive_key(purpose))?;
+            (Store::new(Arc::new(embedded)), secrets)
+        }
+        StorePlace::MongoDb { address, key_file } => {
+            let form = Arc::new(AuditEvents::new(&config.base_url()));
+            let options = mongo::Options { form, ..mongo::Options::at(address, key_file) };
+            let mongo = Mongo::open(options, Arc::new(SystemClock))?;
+            let secrets = secrets(|purpose| mongo.derive_key(purpose))?;
+            (Store::new(Arc::new(mongo)), secrets)
+        }
     };
-    let store = Store::new(Arc::new(embedded));
     Ok(Arc::new(App::new(config, store, &secrets, Arc::new(SystemClock))?))
+}
+
+/// The keys that are made of the store's master key.
+fn secrets(derive: impl Fn(&[u8]) -> StoreResult<[u8; 32]>) -> StoreResult<Secrets> {
+    Ok(Secrets { cursors: derive(b"page cursors")?, checkpoints: derive(b"ledger checkpoints")? })
 }
 
 /// The trail of what somebody does at the command line, which sends Bundles.

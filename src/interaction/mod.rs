@@ -432,6 +432,7 @@ impl From<StoreError> for Error {
             StoreError::Closed(_) => Self::unavailable("The store does not accept work.", error),
             StoreError::ReadOnly(_) => Self::unavailable("The store is read-only at the moment.", error),
             StoreError::Busy => Self::unavailable("Too many writes are waiting.", error),
+            StoreError::Unreachable(_) => Self::unavailable("The database does not answer.", error),
             StoreError::OutcomeUnknown(_) => {
                 let text = "The disk did not answer in time: whether the change was made is not known.";
                 Self::from_issues(Category::Unavailable, vec![Issue::error("timeout", text)]).with_log(error)

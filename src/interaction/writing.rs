@@ -48,7 +48,10 @@ where
             decision.guards.extend(conformance::refuse_same_codes(&records, &decision.changes)?);
             refuse_ledger(&decision.changes)?;
             let entry = context.trail.entry_of(&decision.changes, records.view(), context.clock.now())?;
-            (decision, entry, records.view().position())
+            // Where nothing was read that others could change, it does not matter when.
+            let read_at =
+                if decision.guards.is_empty() { crate::clock::Micros(i64::MIN) } else { records.view().position() };
+            (decision, entry, read_at)
         };
         let Decision { changes, guards, then } = decision;
         if changes.is_empty() {

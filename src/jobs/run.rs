@@ -206,6 +206,7 @@ impl Jobs {
             Err(CommitError::Store(
                 error @ (StoreError::OutcomeUnknown(_)
                 | StoreError::Busy
+                | StoreError::Unreachable(_)
                 | StoreError::ReadOnly(_)
                 | StoreError::Closed(_)),
             )) => {

@@ -122,7 +122,7 @@ impl Body {
             plain.extend_from_slice(scratch);
             scratch.clear();
             scratch.shrink_to(KEPT_SCRATCH);
-            Ok(())
+            StoreResult::Ok(())
         })?;
         Ok(Self { packed: plain.into(), ..self })
     }

@@ -129,6 +129,13 @@ fn expecting(change: Change, expect: Expect) -> Change {
     Change { expect, ..change }
 }
 
+/// A view of this moment: one that was read from.
+fn begun(store: &dyn Backend, tenant: TenantId) -> StoreResult<Box<dyn View>> {
+    let view = store.view(tenant)?;
+    view.position();
+    Ok(view)
+}
+
 /// The current version's JSON.
 fn read(view: &dyn View, type_name: &str, id: &str) -> StoreResult<Option<String>> {
     let Some(rid) = view.find(type_name, id)? else { return Ok(None) };
@@ -372,7 +379,7 @@ fn the_log_tells_all(store: &dyn Backend, tenant: TenantId) -> Result<(), Breach
 
 fn a_view_stays(store: &dyn Backend, tenant: TenantId) -> Result<(), Breach> {
     let first = commit(store, tenant, vec![put("Basic", "a", "one", &["k\0x"])])?;
-    let view = store.view(tenant)?;
+    let view = begun(store, tenant)?;
     commit(store, tenant, vec![put("Basic", "a", "two", &["k\0y"]), put("Basic", "b", "", &["k\0x"])])?;
     hold!("the body", read(&*view, "Basic", "a")?.is_some_and(|json| json.contains("one")), true);
     hold!("the postings", (having(&*view, "k\0x")?.len(), having(&*view, "k\0y")?.len()), (1, 0));
@@ -399,7 +406,7 @@ fn new_keys_replace(store: &dyn Backend, tenant: TenantId) -> Result<(), Breach>
     commit(store, tenant, many)?;
     let second =
         commit(store, tenant, vec![put("Basic", "r00", "", &["k\0all", "k\0second"]), delete("Basic", "r01")])?;
-    let snapshot = store.view(tenant)?;
+    let snapshot = begun(store, tenant)?;
     let new = |n: u32| {
         let keys = KeyList::new(vec![b"k\0all"[..].into(), b"k\0new"[..].into()]);
         NewKeys { type_name: "Basic".into(), id: format!("r{n:02}").into(), version: 1, keys }

@@ -14,6 +14,8 @@ pub mod embedded;
 pub mod fault;
 pub mod keys;
 pub mod ledger;
+pub mod mongo;
+pub(crate) mod rows;
 pub mod seal;
 
 pub use commit::{Change, Commit, CommitError, Committed, Content, Erasure, Expect, Extent, Guard, NewKeys, Written};
@@ -58,6 +60,9 @@ pub enum StoreError {
     /// Too many commits wait already.
     #[error("too many commits are waiting")]
     Busy,
+    /// The database behind the store does not answer, or others kept coming first: nothing happened.
+    #[error("the database does not answer: {0}")]
+    Unreachable(String),
 }
 
 /// The result of a call of the store.
@@ -150,7 +155,7 @@ pub type Rids<'v> = Box<dyn Iterator<Item = StoreResult<Rid>> + 'v>;
 /// The same, many numbers at a time: none of the runs is empty, and they ascend within each and from one to the next.
 pub type Runs<'v> = Box<dyn Iterator<Item = StoreResult<Vec<Rid>>> + 'v>;
 
-/// A snapshot of one tenant's data. The entries of its ledger stand among the resources ([`ledger`]), as of one version each that
+/// A snapshot of one tenant's data: of the moment of its first read, or of one before that. The entries of its ledger stand among the resources ([`ledger`]), as of one version each that
 /// nothing changes.
 pub trait View: Send + Sync {
     /// The number of the resource with this type and id, deleted ones included.
@@ -217,7 +222,7 @@ pub struct OldRows {
 
 /// What a store engine provides. Only [`Store`] calls it.
 pub trait Backend: Keeper + Ledger {
-    /// A snapshot of one tenant.
+    /// A snapshot of one tenant: see [`View`].
     fn view(&self, tenant: TenantId) -> StoreResult<Box<dyn View>>;
     /// Commits; durable when the future ends with `Ok`.
     fn commit(&self, commit: Commit) -> BoxFuture<'static, Result<Committed, CommitError>>;

@@ -27,6 +27,8 @@ mod keeper;
 mod ledger;
 mod ledger_order;
 mod model;
+mod mongo;
+mod mongo_together;
 #[cfg(target_os = "linux")]
 mod power;
 mod purge_kill;

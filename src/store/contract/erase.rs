@@ -1,7 +1,7 @@
 //! What erasing must do, and what kept records do that change with a commit.
 
 use super::keeper::put as keep;
-use super::{Breach, Clause, body, commit, delete, having, put, read, stale, wait};
+use super::{Breach, Clause, begun, body, commit, delete, having, put, read, stale, wait};
 use crate::auth::keeper;
 use crate::clock::Micros;
 use crate::key::KeyRange;
@@ -161,10 +161,10 @@ fn erasures_touch(store: &dyn Backend, tenant: TenantId) -> Result<(), Breach> {
 fn a_view_keeps(store: &dyn Backend, tenant: TenantId) -> Result<(), Breach> {
     commit(store, tenant, vec![put("Basic", "a", "one", &["k\0x"])])?;
     commit(store, tenant, vec![put("Basic", "a", "two", &["k\0x"])])?;
-    let view = store.view(tenant)?;
+    let view = begun(store, tenant)?;
     erase(store, tenant, vec![whole("Basic", "a", 2)])?;
     commit(store, tenant, vec![put("Basic", "a", "new", &[])])?;
-    let later = store.view(tenant)?;
+    let later = begun(store, tenant)?;
     hold!("later", read(&*later, "Basic", "a")?.is_some_and(|json| json.contains("new")), true);
     hold!("its version", read(&*view, "Basic", "a")?.is_some_and(|json| json.contains("two")), true);
     hold!("its versions", versions(&*view, rid_of(&*view, "a")?)?, [1, 2]);

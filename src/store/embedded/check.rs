@@ -5,7 +5,7 @@ use super::ledger::Walk;
 use super::open::{Unverified, open_unverified, set_copies_aside};
 use super::record::{Head, Header, open_keys, open_record, unpack_history};
 use super::tables::{Tables, failed};
-use super::{Options, block, erase, io_error, kept, layout, log, view};
+use super::{Options, block, erase, io_error, kept, layout, log, record};
 use crate::clock::Micros;
 use crate::store::ledger::Form;
 use crate::store::seal::Sealer;
@@ -242,7 +242,7 @@ impl Check<'_> {
         }
         self.sums.old_versions += header.version.saturating_sub(oldest);
         let id = Self::get(&self.tables.index, layout::id(self.tenant, header.type_name, header.id))?;
-        if id.map(|bytes| view::rid_of(&bytes)).transpose()? != Some(rid) {
+        if id.map(|bytes| record::rid_of(&bytes)).transpose()? != Some(rid) {
             self.problem(&format!("the id of resource {} leads elsewhere", rid.0));
         }
         for version in oldest..header.version {
@@ -259,7 +259,7 @@ impl Check<'_> {
             }
         }
         let keys = Self::get(&self.tables.records, layout::keys(self.tenant, rid))?;
-        let keys = view::keys_of(self.sealer, self.tenant, rid, &header, keys.as_deref().unwrap_or_default())?;
+        let keys = record::keys_of(self.sealer, self.tenant, rid, &header, keys.as_deref().unwrap_or_default())?;
         for key in &keys {
             self.sums.postings.add((header.type_name, key, rid.0));
         }

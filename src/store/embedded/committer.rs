@@ -1,13 +1,15 @@
 //! The committer: takes what waits, writes it as one batch, syncs, and answers all.
 
 use super::Shared;
-use super::group::{Group, Lane, Prepared};
-use super::queue::{Answer, Outcome, Queue};
 use super::tables::{Tables, failed};
-use super::{kept, ledger};
+use super::{kept, layout, ledger};
 use crate::clock::Micros;
+use crate::store::rows::Writes;
+use crate::store::rows::group::{Group, Lane, Prepared};
+use crate::store::rows::queue::{Answer, Outcome, Queue};
 use crate::store::{StoreError, StoreResult};
 use crate::tenant::TenantId;
+use fjall::{OwnedWriteBatch, PersistMode};
 use rustc_hash::FxHashMap;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -41,7 +43,7 @@ impl Drop for ClosesAtPanic<'_> {
 
 impl Committer {
     pub(super) fn new(shared: Arc<Shared>, number: u64) -> StoreResult<Self> {
-        let next_expiry = kept::first_expiry(&shared.tables)?;
+        let next_expiry = kept::first_expiry(&*shared.tables)?;
         let next_row = ledger::next_row(&shared.tables)?;
         Ok(Self { shared, lanes: FxHashMap::default(), number, next_expiry, has_more_to_erase: false, next_row })
     }
@@ -73,7 +75,7 @@ impl Committer {
     /// Writes a group; when this returns, it is on disk and marked so.
     fn write(&mut self, commits: Vec<Prepared>) -> StoreResult<Vec<Outcome>> {
         let Shared { tables, sealer, clock, mark, epochs, staging, .. } = &*self.shared;
-        let mut group = Group::new(tables, sealer, &mut self.lanes);
+        let mut group = Group::new(&**tables, sealer, &mut self.lanes);
         let mut outcomes = Vec::with_capacity(commits.len());
         for commit in commits {
             outcomes.push(group.add(commit, clock.now())?);
@@ -98,7 +100,7 @@ impl Committer {
             entry.row = Some(row);
         }
         self.next_row += staged.len() as u64;
-        group.into_batch(number, slots, &staged)?.commit().map_err(|error| failed(&error))?;
+        batch(tables, group.into_writes(&staged)?, number, slots).commit().map_err(|error| failed(&error))?;
         staging.add_rows(staged);
         for tenant in renewed {
             epochs.grow(tenant);
@@ -110,6 +112,23 @@ impl Committer {
         mark.set(synced)?;
         Ok(outcomes)
     }
+}
+
+/// The batch that writes a group, synced when it is committed.
+fn batch(tables: &Tables, writes: Writes, number: u64, slots: u32) -> OwnedWriteBatch {
+    let slot = u32::try_from(number % u64::from(slots)).unwrap_or_default();
+    let batch = OwnedWriteBatch::with_capacity(tables.db.clone(), writes.all.len() + 3);
+    let mut batch = batch.durability(Some(PersistMode::SyncData));
+    for (table, key, value) in writes.all {
+        match value {
+            Some(value) => batch.insert(tables.of(table), key, value),
+            None => batch.remove(tables.of(table), key),
+        }
+    }
+    for keyspace in tables.all() {
+        batch.insert(keyspace, layout::mark(slot), number.to_be_bytes());
+    }
+    batch
 }
 
 /// Erases what has expired, and answers when the next does. A failure stops the erasing until the store is opened again, and

@@ -1,31 +1,26 @@
 //! The store that needs no other server: one fjall database, sealed, with one thread that commits.
 
-mod block;
 mod check;
 mod checkpoint;
 mod committer;
-mod erase;
 mod folder;
-mod group;
-mod kept;
-mod layout;
 mod ledger;
-mod log;
 mod marks;
 mod open;
-mod postings;
-mod queue;
 mod rebuild;
-mod record;
-mod sealing;
+#[cfg(test)]
+mod sealing_tests;
 mod tables;
-mod touched;
-mod varint;
+#[cfg(test)]
+mod tests;
 mod view;
 mod watch;
 
 use super::keys::Keyring;
 use super::ledger::{Blocks, Entry, Form, Head, Ledger, Opaque};
+use super::rows::kept;
+use super::rows::ledger::{Entries, head};
+use super::rows::{block, erase, layout, log, postings, record, sealing};
 use super::seal::Sealer;
 use super::{Backend, Commit, CommitError, Committed, NewKeys, OldRows, StoreError, StoreResult, View};
 use crate::auth::keeper::{Epochs, Keep, Keeper, KeeperError, Kept, check_form};
@@ -35,13 +30,13 @@ pub use check::{Report, check, rebuild};
 pub use folder::SCHEMA;
 pub use rebuild::{Extract, Extractors, Ground};
 
+use super::rows::group::Prepared;
+use crate::store::rows::queue::Queue;
 use checkpoint::Checkpoints;
 use committer::Committer;
 use folder::MarkFile;
 use futures_util::future::BoxFuture;
-use group::Prepared;
-use ledger::{Entries, Staging};
-use queue::Queue;
+use ledger::Staging;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -200,9 +195,9 @@ impl Embedded {
         })
     }
 
-    fn kept(&self, tenant: TenantId) -> kept::Reading<'_> {
+    fn kept<T>(&self, tenant: TenantId, read: impl FnOnce(kept::Reading<'_>) -> StoreResult<T>) -> StoreResult<T> {
         let Shared { tables, sealer, clock, .. } = &*self.shared;
-        kept::Reading { tables, sealer, clock: &**clock, tenant }
+        read(kept::Reading { rows: &tables.snapshot(), sealer, clock: &**clock, tenant })
     }
 
     /// See [`Keyring::derive`].
@@ -262,7 +257,7 @@ impl Backend for Embedded {
 
     fn old_rows(&self, tenant: TenantId, after: &[u8], most: usize) -> StoreResult<OldRows> {
         let Shared { tables, sealer, .. } = &*self.shared;
-        sealing::old_rows(tables, sealer, tenant, after, most)
+        sealing::old_rows(&tables.snapshot(), sealer, tenant, after, most)
     }
 
     fn destroy(&self, tenant: TenantId) -> BoxFuture<'static, StoreResult<()>> {
@@ -336,7 +331,7 @@ impl Ledger for Embedded {
     }
 
     fn head(&self, tenant: TenantId) -> StoreResult<Head> {
-        ledger::head(&self.shared.tables.history, tenant)
+        head(&*self.shared.tables, tenant)
     }
 
     fn blocks(&self, tenant: TenantId, from: u64, is_open: bool) -> StoreResult<Blocks<'_>> {
@@ -348,7 +343,7 @@ impl Ledger for Embedded {
 
 impl Keeper for Embedded {
     fn get(&self, tenant: TenantId, kind: &'static str, id: &str) -> Result<Option<Kept>, KeeperError> {
-        Ok(self.kept(tenant).get(kind, id)?)
+        Ok(self.kept(tenant, |kept| kept.get(kind, id))?)
     }
 
     fn list(
@@ -359,7 +354,7 @@ impl Keeper for Embedded {
         after: Option<&str>,
         count: usize,
     ) -> Result<Vec<Kept>, KeeperError> {
-        Ok(self.kept(tenant).list(kind, prefix, after, count)?)
+        Ok(self.kept(tenant, |kept| kept.list(kind, prefix, after, count))?)
     }
 
     fn keep(&self, tenant: TenantId, changes: Vec<Keep>) -> BoxFuture<'static, Result<(), KeeperError>> {

@@ -189,7 +189,7 @@ fn remove_ids_without_records(tables: &Tables, tenant: TenantId) -> StoreResult<
     let mut batch = durable(tables);
     for entry in entries(&tables.index, layout::all_ids(tenant)) {
         let (key, value) = entry?;
-        let rid = super::view::rid_of(&value)?;
+        let rid = super::record::rid_of(&value)?;
         let record = tables.records.get(layout::current(tenant, rid)).map_err(|error| failed(&error))?;
         if record.is_none() {
             batch.remove(&tables.index, key);

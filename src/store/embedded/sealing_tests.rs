@@ -1,15 +1,15 @@
 //! Re-sealing, destroying, and taking over a store that has one key for all tenants.
 
-use super::super::folder::OLDEST_SCHEMA;
-use super::super::{Embedded, Options, SCHEMA, check};
-use super::*;
+use super::folder::OLDEST_SCHEMA;
+use super::{Embedded, Options, SCHEMA, check};
 use crate::clock::{Clock, FixedClock, Micros};
 use crate::store::contract::keeper::{keep, put as put_kept};
 use crate::store::contract::{commit, put, wait};
 use crate::store::keys::{About, Folder, KeyTable, LocalKey, Master, OwnersKeys, State, WrappedKey, hex};
 use crate::store::ledger::{Entry, Ledger};
-use crate::store::seal::{DataKey, Purpose, STORE};
-use crate::store::{Backend, Commit};
+use crate::store::seal::{DataKey, Place, Purpose, STORE, Sealer};
+use crate::store::{Backend, Commit, Rid, StoreError, StoreResult};
+use crate::tenant::TenantId;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use std::path::Path;
@@ -47,9 +47,9 @@ fn bodies(store: &Embedded, tenant: TenantId) -> StoreResult<Vec<Vec<u8>>> {
     for outline in view.resources(Rid(0)) {
         let outline = outline?;
         for version in 1..=outline.version {
-            let version = view.version(outline.rid, version)?.ok_or_else(damaged)?;
-            found.push(version.body.ok_or_else(damaged)?.packed.to_vec());
-            view.version_keys(outline.rid, version.version)?.ok_or_else(damaged)?;
+            let version = view.version(outline.rid, version)?.ok_or_else(|| StoreError::Damaged("a test".into()))?;
+            found.push(version.body.ok_or_else(|| StoreError::Damaged("a test".into()))?.packed.to_vec());
+            view.version_keys(outline.rid, version.version)?.ok_or_else(|| StoreError::Damaged("a test".into()))?;
         }
     }
     Ok(found)

@@ -1,8 +1,9 @@
 //! The three keyspaces in fjall and what its errors mean.
 
+use crate::store::rows::{Row, Rows, Table};
 use crate::store::{Rid, StoreError, StoreResult};
 use fjall::config::{BlockSizePolicy, BloomConstructionPolicy, FilterPolicy, FilterPolicyEntry, PartitioningPolicy};
-use fjall::{Database, Keyspace, KeyspaceCreateOptions};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, Readable, Snapshot};
 use quick_cache::sync::Cache;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -91,10 +92,92 @@ impl Tables {
         }
     }
 
+    /// The keyspace of a set of rows.
+    pub(super) const fn of(&self, table: Table) -> &Keyspace {
+        match table {
+            Table::Records => &self.records,
+            Table::History => &self.history,
+            Table::Index => &self.index,
+        }
+    }
+
+    /// The rows of this moment.
+    pub(super) fn snapshot(&self) -> Snapshotted<'_> {
+        Snapshotted { tables: self, snapshot: self.db.snapshot() }
+    }
+
     /// Every keyspace.
     pub(super) const fn all(&self) -> [&Keyspace; 3] {
         [&self.records, &self.history, &self.index]
     }
+}
+
+/// The newest rows.
+impl Rows for Tables {
+    fn get(&self, table: Table, key: &[u8]) -> StoreResult<Option<Vec<u8>>> {
+        Ok(self.of(table).get(key).map_err(|error| failed(&error))?.map(|value| value.to_vec()))
+    }
+
+    fn range(&self, table: Table, from: &[u8], to: &[u8], most: usize) -> StoreResult<Vec<Row>> {
+        if from < to { self.of(table).range(from..to).take(most).map(row).collect() } else { Ok(Vec::new()) }
+    }
+
+    fn range_back(&self, table: Table, from: &[u8], to: &[u8], most: usize) -> StoreResult<Vec<Row>> {
+        if from < to { self.of(table).range(from..to).rev().take(most).map(row).collect() } else { Ok(Vec::new()) }
+    }
+}
+
+/// The rows of one moment.
+pub(super) struct Snapshotted<'t> {
+    tables: &'t Tables,
+    snapshot: Snapshot,
+}
+
+impl Rows for Snapshotted<'_> {
+    fn get(&self, table: Table, key: &[u8]) -> StoreResult<Option<Vec<u8>>> {
+        get_of(&self.snapshot, self.tables, table, key)
+    }
+
+    fn range(&self, table: Table, from: &[u8], to: &[u8], most: usize) -> StoreResult<Vec<Row>> {
+        range_of(&self.snapshot, self.tables, table, (from, to), most)
+    }
+
+    fn range_back(&self, table: Table, from: &[u8], to: &[u8], most: usize) -> StoreResult<Vec<Row>> {
+        range_back_of(&self.snapshot, self.tables, table, (from, to), most)
+    }
+}
+
+/// [`Rows::get`] in a snapshot.
+pub(super) fn get_of(of: &Snapshot, tables: &Tables, table: Table, key: &[u8]) -> StoreResult<Option<Vec<u8>>> {
+    Ok(of.get(tables.of(table), key).map_err(|error| failed(&error))?.map(|value| value.to_vec()))
+}
+
+/// [`Rows::range`] in a snapshot.
+pub(super) fn range_of(
+    of: &Snapshot,
+    tables: &Tables,
+    table: Table,
+    (from, to): (&[u8], &[u8]),
+    most: usize,
+) -> StoreResult<Vec<Row>> {
+    if from < to { of.range(tables.of(table), from..to).take(most).map(row).collect() } else { Ok(Vec::new()) }
+}
+
+/// [`Rows::range_back`] in a snapshot.
+pub(super) fn range_back_of(
+    of: &Snapshot,
+    tables: &Tables,
+    table: Table,
+    (from, to): (&[u8], &[u8]),
+    most: usize,
+) -> StoreResult<Vec<Row>> {
+    if from < to { of.range(tables.of(table), from..to).rev().take(most).map(row).collect() } else { Ok(Vec::new()) }
+}
+
+/// A row as fjall gives it.
+pub(super) fn row(row: fjall::Guard) -> StoreResult<Row> {
+    let (key, value) = row.into_inner().map_err(|error| failed(&error))?;
+    Ok((key.to_vec(), value.to_vec()))
 }
 
 /// What a failure of fjall means for the store. Its messages name files and numbers, never keys or values.

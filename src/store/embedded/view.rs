@@ -1,15 +1,19 @@
 //! A snapshot of one tenant.
 
-use super::ledger::{Entries, Place};
-use super::record::{Head, Header, OpenKeys, open_keys, open_record, unpack_history, unpack_patients, with_added_keys};
-use super::tables::{Tables, failed};
-use super::{block, erase, layout, log::LogBack};
+use super::record::{
+    Head, Header, OpenKeys, keys_of, open_keys, open_record, rid_of, unpack_history, unpack_patients, with_added_keys,
+};
+use super::tables::{Tables, failed, get_of, range_back_of, range_of, row};
+use super::{erase, layout, log::LogBack};
 use crate::clock::Micros;
 use crate::key::range::after_prefix;
-use crate::key::{KeyList, KeyRange, Tail};
+use crate::key::{KeyList, KeyRange};
 use crate::store::ledger::number_of;
+use crate::store::rows::ledger::{Entries, Place};
+use crate::store::rows::scan::{Scan, damaged, run_of};
+use crate::store::rows::{Row, Rows, Table};
 use crate::store::seal::Sealer;
-use crate::store::{LogEntry, Outline, Position, Posting, Postings, Rid, Runs, StoreError, StoreResult, Version, View};
+use crate::store::{LogEntry, Outline, Position, Postings, Rid, Runs, StoreResult, Version, View};
 use crate::tenant::TenantId;
 use fjall::{Keyspace, Readable, Slice};
 use std::collections::BTreeSet;
@@ -44,8 +48,7 @@ impl TenantView {
 
     /// Where entries of the ledger are read.
     fn ledger(&self) -> Place<'_> {
-        let Self { tables, sealer, snapshot, tenant, .. } = self;
-        Place { snapshot, history: &tables.history, sealer, tenant: *tenant }
+        Place { rows: self, sealer: &self.sealer, tenant: self.tenant }
     }
 
     fn head(&self) -> StoreResult<Head> {
@@ -76,19 +79,18 @@ impl TenantView {
         Ok(())
     }
 
-    fn blocks(&self, type_name: &str, range: &KeyRange, backwards: bool) -> StoreResult<Scan> {
+    fn stored(&self, type_name: &str, range: &KeyRange, backwards: bool) -> StoreResult<Postings<'_>> {
         let generation = self.head()?.generation;
         let (first, after) = layout::postings_range(self.tenant, generation, type_name, range);
-        let blocks = (first < after).then(|| self.snapshot.range(&self.tables.index, first..after));
         let prefix = layout::postings_of(self.tenant, generation, type_name, 0).len();
-        Ok(Scan {
-            blocks,
-            backwards,
-            prefix,
-            tail: range.tail.clone(),
-            escaped: Box::default(),
-            key: Arc::default(),
-            rids: Vec::new().into_iter(),
+        let blocks = (first < after).then(|| self.snapshot.range(&self.tables.index, first..after));
+        let blocks = blocks.into_iter().flatten();
+        let open = |block: fjall::Guard| block.into_inner().map_err(|error| failed(&error));
+        let tail = range.tail.clone();
+        Ok(if backwards {
+            Box::new(Scan::new(blocks.rev().map(open), backwards, prefix, tail))
+        } else {
+            Box::new(Scan::new(blocks.map(open), backwards, prefix, tail))
         })
     }
 
@@ -106,18 +108,28 @@ impl TenantView {
     }
 
     fn scan_in(&self, type_name: &str, range: &KeyRange, backwards: bool) -> Postings<'_> {
-        let stored = |range: &KeyRange| self.stored(type_name, range, backwards);
+        let stored = |range: &KeyRange| {
+            let found = self.stored(type_name, range, backwards);
+            found.unwrap_or_else(|error| Box::new(std::iter::once(Err(error))))
+        };
         if type_name == self.entries.form.type_name() {
             return self.entries.scan(self.ledger(), range, backwards, stored);
         }
         stored(range)
     }
+}
 
-    fn stored(&self, type_name: &str, range: &KeyRange, backwards: bool) -> Postings<'_> {
-        match self.blocks(type_name, range, backwards) {
-            Ok(scan) => Box::new(scan),
-            Err(error) => Box::new(std::iter::once(Err(error))),
-        }
+impl Rows for TenantView {
+    fn get(&self, table: Table, key: &[u8]) -> StoreResult<Option<Vec<u8>>> {
+        get_of(&self.snapshot, &self.tables, table, key)
+    }
+
+    fn range(&self, table: Table, from: &[u8], to: &[u8], most: usize) -> StoreResult<Vec<Row>> {
+        range_of(&self.snapshot, &self.tables, table, (from, to), most)
+    }
+
+    fn range_back(&self, table: Table, from: &[u8], to: &[u8], most: usize) -> StoreResult<Vec<Row>> {
+        range_back_of(&self.snapshot, &self.tables, table, (from, to), most)
     }
 }
 
@@ -258,7 +270,10 @@ impl View for TenantView {
             return Box::new(found.filter(move |run| run.as_ref().map_or(true, |run| run.first() >= Some(&from))));
         }
         match self.blocks_of(type_name, key, from) {
-            Ok(blocks) => Box::new(blocks.filter_map(move |block| run_of(block, from).transpose())),
+            Ok(blocks) => Box::new(blocks.filter_map(move |block| {
+                let block = block.into_inner().map_err(|error| failed(&error));
+                block.and_then(|(key, value)| run_of(&key, &value, from)).transpose()
+            })),
             Err(error) => Box::new(std::iter::once(Err(error))),
         }
     }
@@ -271,101 +286,10 @@ impl View for TenantView {
         let scope = type_name.unwrap_or_default();
         let first = layout::log_scope(self.tenant, scope);
         let after = layout::log(self.tenant, scope, before.0, before.1);
-        Box::new(LogBack::new(self.snapshot.range(&self.tables.history, first..after), before))
+        Box::new(LogBack::new(self.snapshot.range(&self.tables.history, first..after).rev().map(row), before))
     }
 
     fn position(&self) -> Position {
         self.head().map_or(Micros(i64::MIN), |head| head.time)
-    }
-}
-
-/// The number that an entry of the table of ids holds.
-pub(super) fn rid_of(bytes: &[u8]) -> StoreResult<Rid> {
-    let number = bytes.try_into().map_err(|_| StoreError::Damaged("an entry of the table of ids".into()))?;
-    Ok(Rid(u64::from_be_bytes(number)))
-}
-
-/// The keys of a version: none for a deletion; a live version must have a list, and it must be its own.
-pub(super) fn keys_of(
-    sealer: &Sealer,
-    tenant: TenantId,
-    rid: Rid,
-    header: &Header<'_>,
-    value: &[u8],
-) -> StoreResult<KeyList> {
-    if header.body.is_none() {
-        return Ok(KeyList::default());
-    }
-    let OpenKeys { version, time, content } = open_keys(sealer, tenant, rid, value)?;
-    if (version, time) != (header.version, header.time) {
-        return Err(StoreError::Damaged("a key list belongs to another version than the record".into()));
-    }
-    Ok(with_added_keys(&content, time))
-}
-
-/// The numbers of a block from `from` on, where there are any.
-fn run_of(block: fjall::Guard, from: Rid) -> StoreResult<Option<Vec<Rid>>> {
-    let (key, value) = block.into_inner().map_err(|error| failed(&error))?;
-    let (_, first) = key.split_last_chunk::<8>().ok_or_else(damaged)?;
-    let mut rids = block::unpack(Rid(u64::from_be_bytes(*first)), &value)?;
-    if rids.first().is_some_and(|first| *first < from) {
-        rids.retain(|rid| *rid >= from);
-    }
-    Ok((!rids.is_empty()).then_some(rids))
-}
-
-fn damaged() -> StoreError {
-    StoreError::Damaged("the key of a block of postings".into())
-}
-
-/// Reads blocks and gives their postings one by one.
-struct Scan {
-    blocks: Option<fjall::Iter>,
-    backwards: bool,
-    /// The length of what all block keys of the type start with.
-    prefix: usize,
-    tail: Option<Tail>,
-    /// The block key of the last key, without the number: blocks of one key share its text.
-    escaped: Box<[u8]>,
-    key: Arc<[u8]>,
-    rids: std::vec::IntoIter<Rid>,
-}
-
-impl Scan {
-    /// Takes the next block; `None` at the end.
-    fn next_block(&mut self) -> Option<StoreResult<()>> {
-        let blocks = self.blocks.as_mut()?;
-        let block = if self.backwards { blocks.next_back() } else { blocks.next() };
-        Some(block?.into_inner().map_err(|error| failed(&error)).and_then(|(key, value)| self.enter(&key, &value)))
-    }
-
-    fn enter(&mut self, block_key: &[u8], value: &[u8]) -> StoreResult<()> {
-        let (escaped, first) = block_key.split_last_chunk::<8>().ok_or_else(damaged)?;
-        if *escaped != *self.escaped {
-            let (key, _) = layout::posting_place(block_key, self.prefix).ok_or_else(damaged)?;
-            self.key = key.into();
-            self.escaped = escaped.into();
-        }
-        if self.tail.as_ref().is_none_or(|tail| tail.holds(&self.key)) {
-            self.rids = block::unpack(Rid(u64::from_be_bytes(*first)), value)?.into_iter();
-        }
-        Ok(())
-    }
-}
-
-impl Iterator for Scan {
-    type Item = StoreResult<Posting>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            let rid = if self.backwards { self.rids.next_back() } else { self.rids.next() };
-            if let Some(rid) = rid {
-                return Some(Ok(Posting { key: Arc::clone(&self.key), rid }));
-            }
-            if let Err(error) = self.next_block()? {
-                self.blocks = None;
-                return Some(Err(error));
-            }
-        }
     }
 }

@@ -159,6 +159,11 @@ impl Masters {
         std::iter::once(&self.current).chain(&self.older)
     }
 
+    /// The master key itself, where it is in this process.
+    pub(super) fn secret(&self) -> Option<&Secret> {
+        self.current.secret()
+    }
+
     /// The key of a store from before tenants had their own: the master key was the only one.
     pub(super) fn of_old_store(&self) -> impl Iterator<Item = &Secret> {
         self.all().filter_map(|master| master.secret())

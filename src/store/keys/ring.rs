@@ -208,6 +208,9 @@ impl Keyring {
     /// When it can't be kept.
     pub fn destroy(&self, owner: TenantId) -> StoreResult<()> {
         let mut ring = self.lock();
+        if ring.owners.get(&owner.0).is_some_and(|keys| keys.destroyed.is_some()) {
+            return Ok(());
+        }
         let destroyed = OwnersKeys { destroyed: Some(SystemClock.now().0), ..OwnersKeys::none(owner) };
         self.table.save(&destroyed)?;
         ring.owners.insert(owner.0, destroyed);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use ureq::http;
 
 /// How long an answer may take before a test gives up. Far above what any takes.
-const PATIENCE: Duration = Duration::from_mins(1);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 const FHIR_JSON: &str = "application/fhir+json";
 

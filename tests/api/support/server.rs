@@ -1,16 +1,19 @@
 //! A server in the test's own process.
 
 use super::Client;
+use super::mongodb::new_database;
 use actix_web::dev::ServerHandle;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use pharos::app::{App, Secrets};
 use pharos::audit::form::AuditEvents;
-use pharos::clock::{FixedClock, Micros};
+use pharos::clock::{Clock, FixedClock, Micros};
 use pharos::config::Config;
 use pharos::store::embedded::{Embedded, Options};
+use pharos::store::mongo::{self, Mongo};
 use pharos::store::{Backend, Store};
 use std::net::TcpListener;
 use std::ops::Deref;
+use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use tempfile::TempDir;
@@ -50,24 +53,61 @@ impl Server {
 
     /// The same, on a store that stands before the one on disk.
     pub fn over(change: impl FnOnce(&mut Config), wrap: impl FnOnce(Arc<dyn Backend>) -> Arc<dyn Backend>) -> Self {
+        Self::on(change, FixedClock::at(START), |folder, config, clock| wrap(backend(folder, config, clock)))
+    }
+
+    /// The same, with another clock and a store that `open` makes in a folder.
+    pub fn on(
+        change: impl FnOnce(&mut Config),
+        clock: Arc<dyn Clock>,
+        open: impl FnOnce(&Path, &Config, &Arc<dyn Clock>) -> Arc<dyn Backend>,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let mut config = Config { listen: address, insecure_open: true, workers: 1, ..Config::default() };
         config.limits.shutdown_timeout_s = 1;
         config.bulk.folder = Some(folder.path().join("exports"));
+        if is_on_mongodb() {
+            // The stand-in takes its time for what holds a thousand requests.
+            config.limits.request_timeout_ms = 110_000;
+        }
         change(&mut config);
 
-        let clock = FixedClock::at(START);
-        let mut options = Options::at(folder.path().join("data"));
-        options.form = Arc::new(AuditEvents::new(&config.base_url()));
-        let embedded = Embedded::open(options, clock.clone()).unwrap();
+        let backend = open(folder.path(), &config, &clock);
         let secrets = Secrets { cursors: [7; 32], checkpoints: [8; 32] };
-        let app = Arc::new(App::new(config, Store::new(wrap(Arc::new(embedded))), &secrets, clock).unwrap());
+        let app = Arc::new(App::new(config, Store::new(backend), &secrets, clock).unwrap());
         let (handle, thread) = serve(Arc::clone(&app), listener);
         let client = Client::new(format!("http://{address}/fhir"));
         Self { client, app, handle, thread: Some(thread), _folder: folder }
     }
+}
+
+fn is_on_mongodb() -> bool {
+    std::env::var("PHAROS_TEST_STORE").is_ok_and(|store| store == "mongodb")
+}
+
+/// A new store in a folder, or where `PHAROS_TEST_STORE` is `mongodb`, in a new database.
+fn backend(folder: &Path, config: &Config, clock: &Arc<dyn Clock>) -> Arc<dyn Backend> {
+    if is_on_mongodb() {
+        let address = new_database().expect("PHAROS_TEST_MONGODB");
+        return Arc::new(on_mongodb(address, folder, config, clock));
+    }
+    embedded(folder, config, clock)
+}
+
+/// A new store in a folder.
+pub fn embedded(folder: &Path, config: &Config, clock: &Arc<dyn Clock>) -> Arc<dyn Backend> {
+    let form = Arc::new(AuditEvents::new(&config.base_url()));
+    let options = Options { form, ..Options::at(folder.join("data")) };
+    Arc::new(Embedded::open(options, Arc::clone(clock)).unwrap())
+}
+
+/// A store in this database, with its key in a folder.
+pub fn on_mongodb(address: String, folder: &Path, config: &Config, clock: &Arc<dyn Clock>) -> Mongo {
+    let form = Arc::new(AuditEvents::new(&config.base_url()));
+    let options = mongo::Options { form, ..mongo::Options::at(address, folder.join("key")) };
+    Mongo::open(options, Arc::clone(clock)).unwrap()
 }
 
 fn serve(app: Arc<App>, listener: TcpListener) -> (ServerHandle, JoinHandle<()>) {

@@ -1,14 +1,15 @@
 //! Walking the chains of a stopped store: to check them, and to make their postings anew.
 
-use super::{blocks, fold, head};
+use super::blocks;
 use crate::clock::Micros;
 use crate::key::last_updated::ALL;
 use crate::store::Rid;
 use crate::store::StoreResult;
-use crate::store::embedded::layout;
-use crate::store::embedded::postings::Write;
 use crate::store::embedded::tables::Tables;
 use crate::store::ledger::{BlockHeader, Form, Head, hash_of};
+use crate::store::rows::layout;
+use crate::store::rows::ledger::{fold, head};
+use crate::store::rows::postings::Write;
 use crate::store::seal::Sealer;
 use crate::tenant::TenantId;
 
@@ -32,7 +33,7 @@ impl Walk<'_> {
         mut posting: impl FnMut(&[u8], Rid),
         mut problem: impl FnMut(String),
     ) -> StoreResult<u64> {
-        let stored = head(&self.tables.history, self.tenant)?;
+        let stored = head(self.tables, self.tenant)?;
         let (mut found, mut time) = (Head::FIRST, Micros(i64::MIN));
         for block in blocks(self.stored(), self.sealer, self.tenant, true) {
             let block = block?;
@@ -84,7 +85,7 @@ impl Walk<'_> {
             let Ok(entries) = block.entries else { continue };
             let mut index = fold::Index::new(self.form, (self.tenant, generation), block.place);
             index.add(block.place, &entries)?;
-            gathered.extend(index.into_writes(&self.tables.index)?);
+            gathered.extend(index.into_writes(self.tables)?);
             if gathered.len() >= PART {
                 write(std::mem::take(&mut gathered))?;
             }

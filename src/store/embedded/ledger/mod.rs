@@ -15,21 +15,21 @@
 //! | history, tenant `u32::MAX`, `y` | the last entry of the files that is folded |
 
 mod check;
-mod fold;
-mod order;
-mod read;
 mod staged;
 mod staging;
 
 pub(super) use check::Walk;
-pub(super) use fold::Fold;
-pub(super) use read::{Entries, Place, blocks, head};
-pub(super) use staged::{next_row, seal_row};
-pub(super) use staging::{Staged, Staging};
+pub(super) use staged::next_row;
+pub(super) use staging::Staging;
 
 use super::Shared;
-use super::group::Prepared;
+use super::tables::row;
+use crate::store::ledger::Block;
+use crate::store::rows::group::Prepared;
+use crate::store::rows::ledger::{Fold, block_of};
+use crate::store::seal::Sealer;
 use crate::store::{CommitError, StoreError, StoreResult};
+use crate::tenant::TenantId;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -69,12 +69,12 @@ fn fail(shared: &Shared, error: &StoreError) {
 fn fold_all(shared: &Shared) -> StoreResult<()> {
     let unfolded = shared.staging.take();
     let through = unfolded.ticket;
-    let fold = Arc::new(Fold::of(&shared.tables, &shared.sealer, &*shared.entries.form, unfolded)?);
+    let fold = Arc::new(Fold::of(&*shared.tables, &shared.sealer, &*shared.entries.form, unfolded)?);
     while let Err(error) = commit(shared, &fold) {
         tracing::warn!(%error, "the ledger waits for the disk");
         wait_for_disk(shared)?;
         // It may have happened after all.
-        if fold.has_happened(&shared.tables.history)? {
+        if fold.has_happened(&*shared.tables)? {
             break;
         }
     }
@@ -94,4 +94,14 @@ fn wait_for_disk(shared: &Shared) -> StoreResult<()> {
         std::thread::sleep(LOOK_EVERY);
     }
     shared.queue.closed().map_or(Ok(()), Err)
+}
+
+/// The blocks of a chain, in order; with their entries where `is_open`.
+pub(super) fn blocks(
+    stored: fjall::Iter,
+    sealer: &Sealer,
+    tenant: TenantId,
+    is_open: bool,
+) -> impl Iterator<Item = StoreResult<Block>> + Send + use<'_> {
+    stored.map(move |block| Ok(block_of(row(block)?, sealer, tenant, is_open)))
 }

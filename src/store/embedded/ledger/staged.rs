@@ -1,12 +1,13 @@
 //! The forms in which entries are staged: records in the files, and rows of commits.
 
-use super::staging::Staged;
 use crate::clock::Micros;
-use crate::store::embedded::tables::{Tables, failed};
-use crate::store::embedded::{layout, varint};
+use crate::store::embedded::layout;
+use crate::store::embedded::tables::{Tables, failed, row};
 use crate::store::ledger::Entry;
-use crate::store::seal::{OVERHEAD, Place, Purpose, Sealer};
-use crate::store::{Rid, StoreError, StoreResult};
+use crate::store::rows::ledger::staged_place;
+use crate::store::rows::{Row, varint};
+use crate::store::seal::{OVERHEAD, Sealer};
+use crate::store::{StoreError, StoreResult};
 use crate::tenant::TenantId;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -42,12 +43,8 @@ pub(super) fn seal<'e>(
     for field in [&length.to_be_bytes()[..], &tenant.0.to_be_bytes(), &number.to_be_bytes(), &time.0.to_be_bytes()] {
         record.extend_from_slice(field);
     }
-    sealer.seal(place(tenant, number), time, &plain, &mut record)?;
+    sealer.seal(staged_place(tenant, number), time, &plain, &mut record)?;
     Ok(record)
-}
-
-const fn place(tenant: TenantId, number: u64) -> Place {
-    Place { purpose: Purpose::Staged, tenant, rid: Rid(number), version: 0 }
 }
 
 /// Brings the records of both files into the first one, so that the other is empty. After a power cut the end of a file may not be
@@ -89,7 +86,7 @@ fn next<'b>(bytes: &'b [u8], sealer: &Sealer, found: &mut Vec<Record>) -> Option
     let (tenant, rest) = header.get(4..)?.split_first_chunk::<4>()?;
     let (number, _) = rest.split_first_chunk::<8>()?;
     let (tenant, first) = (TenantId(u32::from_be_bytes(*tenant)), u64::from_be_bytes(*number));
-    let plain = sealer.open(place(tenant, first), header, sealed).ok()?;
+    let plain = sealer.open(staged_place(tenant, first), header, sealed).ok()?;
     let mut rest = &plain[..];
     for number in first.. {
         let Some((time, entry)) = rest.split_first_chunk::<8>() else { break };
@@ -107,28 +104,9 @@ pub(super) fn folded_through(tables: &Tables) -> StoreResult<u64> {
     Ok(number.map_err(|_| StoreError::Damaged("the mark of the ledger".into()))?.unwrap_or_default())
 }
 
-/// The row of an entry that a commit stages: its value.
-pub(in crate::store::embedded) fn seal_row(
-    sealer: &Sealer,
-    tenant: TenantId,
-    row: u64,
-    entry: &Entry,
-) -> StoreResult<Vec<u8>> {
-    let mut out = Vec::with_capacity(24 + entry.bytes.len() + OVERHEAD);
-    varint::push(u64::from(tenant.0), &mut out);
-    out.extend_from_slice(&entry.time.0.to_be_bytes());
-    sealer.seal(Place { version: 1, ..place(tenant, row) }, entry.time, &entry.bytes, &mut out)?;
-    Ok(out)
-}
-
-type Row = (Vec<u8>, Vec<u8>);
-
 /// The rows of entries that commits staged, in order.
 pub(super) fn rows(tables: &Tables) -> impl Iterator<Item = StoreResult<Row>> + use<> {
-    tables.history.prefix(layout::all_staged()).map(|row| {
-        let (key, value) = row.into_inner().map_err(|error| failed(&error))?;
-        Ok((key.to_vec(), value.to_vec()))
-    })
+    tables.history.prefix(layout::all_staged()).map(row)
 }
 
 /// The number that the next row gets.
@@ -136,17 +114,4 @@ pub(in crate::store::embedded) fn next_row(tables: &Tables) -> StoreResult<u64> 
     let last = tables.history.prefix(layout::all_staged()).next_back();
     let key = last.map(|row| row.key().map_err(|error| failed(&error))).transpose()?;
     Ok(key.as_deref().and_then(<[u8]>::last_chunk::<8>).map_or(1, |bytes| u64::from_be_bytes(*bytes) + 1))
-}
-
-/// What a row stages.
-pub(super) fn open_row(sealer: &Sealer, (key, value): Row) -> StoreResult<Staged> {
-    let damaged = || StoreError::Damaged("a staged entry of the ledger".into());
-    let row = key.last_chunk::<8>().map(|bytes| u64::from_be_bytes(*bytes)).ok_or_else(damaged)?;
-    let mut rest = &value[..];
-    let tenant = varint::take(&mut rest).and_then(|tenant| u32::try_from(tenant).ok()).ok_or_else(damaged)?;
-    let (time, sealed) = rest.split_first_chunk::<8>().ok_or_else(damaged)?;
-    let header = value.get(..value.len() - sealed.len()).unwrap_or_default();
-    let (tenant, time) = (TenantId(tenant), Micros(i64::from_be_bytes(*time)));
-    let bytes = sealer.open(Place { version: 1, ..place(tenant, row) }, header, sealed)?;
-    Ok(Staged { tenant, entry: Entry { time, bytes }, row: Some(row) })
 }

@@ -7,6 +7,7 @@ use super::staged::{self, Record};
 use crate::store::embedded::io_error;
 use crate::store::embedded::tables::Tables;
 use crate::store::ledger::Entry;
+use crate::store::rows::ledger::{Staged, Unfolded, open_row};
 use crate::store::seal::Sealer;
 use crate::store::{StoreError, StoreResult};
 use crate::tenant::TenantId;
@@ -23,25 +24,6 @@ const MOST_WAITING: usize = 200_000;
 const MOST_WAITING_BYTES: usize = 256 << 20;
 /// How long a sync may take before entries are refused.
 const LONGEST_LAG: Duration = Duration::from_secs(5);
-
-/// An entry that is staged.
-#[derive(Debug)]
-pub(in crate::store::embedded) struct Staged {
-    pub tenant: TenantId,
-    pub entry: Entry,
-    /// The row that a commit staged it in; none for one in the files.
-    pub row: Option<u64>,
-}
-
-/// What is taken to be folded.
-#[derive(Default)]
-pub(in crate::store::embedded) struct Unfolded {
-    pub entries: Vec<Staged>,
-    /// The last number among them of one in the files; 0 for none.
-    pub number: u64,
-    /// The last ticket among them.
-    pub ticket: u64,
-}
 
 /// An entry that is not with the system yet, and the ticket of who waits for that.
 struct Gathered {
@@ -118,7 +100,7 @@ impl Staging {
         let mut waiting: Vec<_> =
             found.into_iter().map(|Record { tenant, entry, .. }| Staged { tenant, entry, row: None }).collect();
         for row in staged::rows(tables) {
-            waiting.push(staged::open_row(&sealer, row?)?);
+            waiting.push(open_row(&sealer, &row?)?);
         }
         let since = (!waiting.is_empty()).then(Instant::now);
         let length = files[0].metadata().map_err(|error| io_error(folder, &error))?.len();

@@ -1,21 +1,19 @@
 //! What a group changes in the postings: see [`block`] for how they are kept.
 
-use super::tables::failed;
-use super::{block, layout};
+use super::{Rows, Table, block, layout};
 use crate::clock::Micros;
 use crate::key::KeyList;
 use crate::key::last_updated::{ALL, last_updated_key};
 use crate::store::{Rid, StoreResult};
 use crate::tenant::TenantId;
-use fjall::Keyspace;
 use rustc_hash::FxHashMap;
 
 /// Key and value; no value removes.
-pub(super) type Write = (Vec<u8>, Option<Vec<u8>>);
+pub(in crate::store) type Write = (Vec<u8>, Option<Vec<u8>>);
 
 /// Where a resource's postings are: tenant, generation, type, and the resource's base.
 #[derive(Clone, Copy)]
-pub(super) struct Scope<'s> {
+pub(in crate::store) struct Scope<'s> {
     pub tenant: TenantId,
     pub generation: u16,
     pub type_name: &'s str,
@@ -33,14 +31,14 @@ struct Edits {
 
 /// Additions and removals by block.
 #[derive(Default)]
-pub(super) struct PostingEdits {
+pub(in crate::store) struct PostingEdits {
     blocks: FxHashMap<Vec<u8>, Edits>,
 }
 
 impl PostingEdits {
     /// Replaces the postings of a version (`old`, complete; empty where there was none) by those of the next (`new`, without
     /// the keys that the commit adds; `None` for a deletion). `is_new_base`: the base was given out by this group.
-    pub(super) fn replace(
+    pub(in crate::store) fn replace(
         &mut self,
         scope: Scope<'_>,
         is_new_base: bool,
@@ -69,7 +67,14 @@ impl PostingEdits {
     }
 
     /// Replaces the postings of a version by others of the same version; both lists are complete.
-    pub(super) fn exchange(&mut self, scope: Scope<'_>, is_new_base: bool, rid: Rid, old: &KeyList, new: &KeyList) {
+    pub(in crate::store) fn exchange(
+        &mut self,
+        scope: Scope<'_>,
+        is_new_base: bool,
+        rid: Rid,
+        old: &KeyList,
+        new: &KeyList,
+    ) {
         for key in only_in(old, new) {
             self.edit(scope, key, (rid, false), is_new_base);
         }
@@ -79,7 +84,7 @@ impl PostingEdits {
     }
 
     /// Adds a posting of each of these numbers, of one base that this group gave out.
-    pub(super) fn add_all(&mut self, scope: Scope<'_>, key: &[u8], rids: &[Rid]) {
+    pub(in crate::store) fn add_all(&mut self, scope: Scope<'_>, key: &[u8], rids: &[Rid]) {
         let edits = self.blocks.entry(layout::block(scope, key)).or_default();
         edits.edits.extend(rids.iter().map(|rid| (*rid, true)));
         edits.is_new = true;
@@ -91,12 +96,17 @@ impl PostingEdits {
         edits.is_new |= is_new;
     }
 
+    /// The keys of the blocks that are read for it.
+    pub(in crate::store) fn old_blocks(&self) -> Vec<Vec<u8>> {
+        self.blocks.iter().filter(|(_, edits)| !edits.is_new).map(|(key, _)| key.clone()).collect()
+    }
+
     /// What to write, in the order of the keys, each key once.
-    pub(super) fn into_writes(self, index: &Keyspace) -> StoreResult<Vec<Write>> {
+    pub(in crate::store) fn into_writes(self, rows: &dyn Rows) -> StoreResult<Vec<Write>> {
         let mut writes = Vec::with_capacity(self.blocks.len());
         for (key, edits) in self.blocks {
             let base = layout::base_of(&key);
-            let stored = if edits.is_new { None } else { index.get(&key).map_err(|error| failed(&error))? };
+            let stored = if edits.is_new { None } else { rows.get(Table::Index, &key)? };
             let mut rids = match &stored {
                 Some(value) => block::unpack(base, value)?,
                 None => Vec::new(),

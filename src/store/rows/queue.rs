@@ -8,9 +8,9 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// What a commit comes to.
-pub(super) type Outcome = Result<Committed, CommitError>;
+pub(in crate::store) type Outcome = Result<Committed, CommitError>;
 /// Where its outcome is awaited.
-pub(super) type Answer = oneshot::Sender<Outcome>;
+pub(in crate::store) type Answer = oneshot::Sender<Outcome>;
 
 #[derive(Default)]
 struct Waiting {
@@ -27,7 +27,7 @@ struct Waiting {
 
 /// A bounded queue with one reader.
 #[derive(Default)]
-pub(super) struct Queue {
+pub(in crate::store) struct Queue {
     waiting: Mutex<Waiting>,
     arrival: Condvar,
 }
@@ -38,7 +38,11 @@ impl Queue {
     }
 
     /// Adds a commit, unless `most` wait already.
-    pub(super) fn add(&self, commit: Prepared, most: usize) -> Result<oneshot::Receiver<Outcome>, StoreError> {
+    pub(in crate::store) fn add(
+        &self,
+        commit: Prepared,
+        most: usize,
+    ) -> Result<oneshot::Receiver<Outcome>, StoreError> {
         let (answer, outcome) = oneshot::channel();
         let mut waiting = self.lock();
         if let Some(error) = &waiting.closed {
@@ -55,7 +59,7 @@ impl Queue {
 
     /// Waits for commits and takes as many as make `most_changes`, but at least one; none when there were none for `longest`.
     /// `None` when the store ends.
-    pub(super) fn take(&self, most_changes: usize, longest: Duration) -> Option<Vec<(Prepared, Answer)>> {
+    pub(in crate::store) fn take(&self, most_changes: usize, longest: Duration) -> Option<Vec<(Prepared, Answer)>> {
         let is_idle = |waiting: &mut Waiting| waiting.jobs.is_empty() && !waiting.ending;
         let waited = self.arrival.wait_timeout_while(self.lock(), longest, is_idle);
         let (mut waiting, _) = waited.unwrap_or_else(PoisonError::into_inner);
@@ -75,17 +79,17 @@ impl Queue {
     }
 
     /// Puts the answers where [`Queue::give_up`] finds them while the disk is at work.
-    pub(super) fn begin_writing(&self, answers: Vec<Answer>) {
+    pub(in crate::store) fn begin_writing(&self, answers: Vec<Answer>) {
         self.lock().writing = answers;
     }
 
     /// Takes the answers back; none are left if they were given up meanwhile.
-    pub(super) fn end_writing(&self) -> Vec<Answer> {
+    pub(in crate::store) fn end_writing(&self) -> Vec<Answer> {
         std::mem::take(&mut self.lock().writing)
     }
 
     /// Answers all that are being written, and all that wait, when the disk does not.
-    pub(super) fn give_up(&self, begun: &StoreError, not_begun: &StoreError) {
+    pub(in crate::store) fn give_up(&self, begun: &StoreError, not_begun: &StoreError) {
         let mut queue = self.lock();
         for answer in std::mem::take(&mut queue.writing) {
             drop(answer.send(Err(begun.clone().into())));
@@ -96,7 +100,7 @@ impl Queue {
     }
 
     /// Accepts no more; what waits is still written.
-    pub(super) fn end(&self) {
+    pub(in crate::store) fn end(&self) {
         let mut waiting = self.lock();
         waiting.ending = true;
         waiting.closed.get_or_insert_with(|| StoreError::Closed("it is shutting down".into()));
@@ -105,7 +109,7 @@ impl Queue {
     }
 
     /// Accepts no more after a failure, and answers all that wait with it. The first failure is kept.
-    pub(super) fn close(&self, error: &StoreError) {
+    pub(in crate::store) fn close(&self, error: &StoreError) {
         let mut waiting = self.lock();
         waiting.ending = true;
         if !waiting.has_failed {
@@ -120,12 +124,12 @@ impl Queue {
     }
 
     /// Why nothing is accepted, if so.
-    pub(super) fn closed(&self) -> Option<StoreError> {
+    pub(in crate::store) fn closed(&self) -> Option<StoreError> {
         self.lock().closed.clone()
     }
 
     /// The failure that closed the queue; an orderly end is none.
-    pub(super) fn failure(&self) -> Option<StoreError> {
+    pub(in crate::store) fn failure(&self) -> Option<StoreError> {
         let waiting = self.lock();
         waiting.closed.clone().filter(|_| waiting.has_failed)
     }

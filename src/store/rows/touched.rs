@@ -13,7 +13,7 @@ const LIST_COST: usize = 64;
 
 /// The keys of one type that a commit touched: those of old and of new versions.
 #[derive(Debug, Default)]
-pub(super) struct TouchedType {
+pub(in crate::store) struct TouchedType {
     pub type_name: Box<str>,
     pub lists: Vec<KeyList>,
     /// The times whose `_lastUpdated` keys were touched.
@@ -43,7 +43,7 @@ struct Entry {
 
 /// The recent commits of one tenant, as far back as memory allows.
 #[derive(Debug)]
-pub(super) struct Touched {
+pub(in crate::store) struct Touched {
     entries: VecDeque<Entry>,
     bytes: usize,
     /// Everything after this time is remembered.
@@ -52,11 +52,11 @@ pub(super) struct Touched {
 
 impl Touched {
     /// Remembers everything after `since`.
-    pub(super) const fn since(since: Micros) -> Self {
+    pub(in crate::store) const fn since(since: Micros) -> Self {
         Self { entries: VecDeque::new(), bytes: 0, since }
     }
 
-    pub(super) fn add(&mut self, time: Micros, types: Vec<TouchedType>) {
+    pub(in crate::store) fn add(&mut self, time: Micros, types: Vec<TouchedType>) {
         let cost = types.iter().map(TouchedType::cost).sum();
         self.bytes += cost;
         self.entries.push_back(Entry { time, types, cost });
@@ -68,7 +68,7 @@ impl Touched {
     }
 
     /// Whether any guard was touched after `position`, or that can't be told any more.
-    pub(super) fn is_hit(&self, guards: &[Guard], position: Position) -> bool {
+    pub(in crate::store) fn is_hit(&self, guards: &[Guard], position: Position) -> bool {
         if guards.is_empty() {
             return false;
         }

@@ -1,8 +1,9 @@
-//! The keys of the embedded store's tables, byte by byte. The tenant (4 bytes, big-endian) leads every key, then one letter
+//! The keys of the rows, byte by byte. The tenant (4 bytes, big-endian) leads every key, then one letter
 //! for the table; numbers are big-endian, so that bytes sort as numbers do.
 //!
-//! | keyspace | table | key after the tenant | value |
+//! | set | table | key after the tenant | value |
 //! |---|---|---|---|
+//! | records | untold | `g` | when something was last changed of which the log does not tell; on MongoDB |
 //! | records | head | `h` | [`super::record::Head`] |
 //! | records | current | `c` rid | a record |
 //! | records | keys | `k` rid | version, sealed key list |
@@ -48,9 +49,10 @@ const LEDGER_HEAD: u8 = b'b';
 const STAGED: u8 = b'w';
 const FOLDED: u8 = b'y';
 /// The tables with sealed values whose keys begin with the number of a resource.
-pub(super) const SEALED_BY_NUMBER: [u8; 3] = [CURRENT, KEYS, HISTORY];
+pub(in crate::store) const SEALED_BY_NUMBER: [u8; 3] = [CURRENT, KEYS, HISTORY];
+const UNTOLD: u8 = b'g';
 /// No tenant has this number: what belongs to the store itself.
-pub(super) const SYSTEM: TenantId = TenantId(u32::MAX);
+pub(in crate::store) const SYSTEM: TenantId = TenantId(u32::MAX);
 
 fn table(tenant: TenantId, letter: u8, capacity: usize) -> Vec<u8> {
     let mut key = Vec::with_capacity(5 + capacity);
@@ -59,8 +61,13 @@ fn table(tenant: TenantId, letter: u8, capacity: usize) -> Vec<u8> {
     key
 }
 
-pub(super) fn head(tenant: TenantId) -> Vec<u8> {
+pub(in crate::store) fn head(tenant: TenantId) -> Vec<u8> {
     table(tenant, HEAD, 0)
+}
+
+/// Where it stands when resources were last erased or given other keys.
+pub(in crate::store) fn untold(tenant: TenantId) -> Vec<u8> {
+    table(tenant, UNTOLD, 0)
 }
 
 fn numbered(tenant: TenantId, letter: u8, rid: Rid) -> [u8; 13] {
@@ -72,31 +79,26 @@ fn numbered(tenant: TenantId, letter: u8, rid: Rid) -> [u8; 13] {
     key
 }
 
-pub(super) fn current(tenant: TenantId, rid: Rid) -> [u8; 13] {
+pub(in crate::store) fn current(tenant: TenantId, rid: Rid) -> [u8; 13] {
     numbered(tenant, CURRENT, rid)
 }
 
-pub(super) fn keys(tenant: TenantId, rid: Rid) -> [u8; 13] {
+pub(in crate::store) fn keys(tenant: TenantId, rid: Rid) -> [u8; 13] {
     numbered(tenant, KEYS, rid)
 }
 
 /// Where it stands which versions of a resource were erased.
-pub(super) fn erased(tenant: TenantId, rid: Rid) -> [u8; 13] {
+pub(in crate::store) fn erased(tenant: TenantId, rid: Rid) -> [u8; 13] {
     numbered(tenant, ERASED, rid)
 }
 
-/// What all old versions of a resource start with.
-pub(super) fn history_of(tenant: TenantId, rid: Rid) -> [u8; 13] {
-    numbered(tenant, HISTORY, rid)
-}
-
-pub(super) fn history(tenant: TenantId, rid: Rid, version: u64) -> Vec<u8> {
+pub(in crate::store) fn history(tenant: TenantId, rid: Rid, version: u64) -> Vec<u8> {
     let mut key = numbered(tenant, HISTORY, rid).to_vec();
     key.extend_from_slice(&version.to_be_bytes());
     key
 }
 
-pub(super) fn id(tenant: TenantId, type_name: &str, id: &str) -> Vec<u8> {
+pub(in crate::store) fn id(tenant: TenantId, type_name: &str, id: &str) -> Vec<u8> {
     let mut key = table(tenant, IDS, type_name.len() + 1 + id.len());
     key.extend_from_slice(type_name.as_bytes());
     key.push(0);
@@ -105,14 +107,14 @@ pub(super) fn id(tenant: TenantId, type_name: &str, id: &str) -> Vec<u8> {
 }
 
 /// What all log entries of a scope (a type, or `""` for the tenant) start with.
-pub(super) fn log_scope(tenant: TenantId, scope: &str) -> Vec<u8> {
+pub(in crate::store) fn log_scope(tenant: TenantId, scope: &str) -> Vec<u8> {
     let mut key = table(tenant, LOG, scope.len() + 1 + 12);
     key.extend_from_slice(scope.as_bytes());
     key.push(0);
     key
 }
 
-pub(super) fn log(tenant: TenantId, scope: &str, time: Micros, index: u32) -> Vec<u8> {
+pub(in crate::store) fn log(tenant: TenantId, scope: &str, time: Micros, index: u32) -> Vec<u8> {
     let mut key = log_scope(tenant, scope);
     key.extend_from_slice(&sortable_micros(time));
     key.extend_from_slice(&index.to_be_bytes());
@@ -120,7 +122,7 @@ pub(super) fn log(tenant: TenantId, scope: &str, time: Micros, index: u32) -> Ve
 }
 
 /// Time and first index of a log entry's key.
-pub(super) fn log_place(key: &[u8]) -> Option<(Micros, u32)> {
+pub(in crate::store) fn log_place(key: &[u8]) -> Option<(Micros, u32)> {
     let (rest, index) = key.split_last_chunk::<4>()?;
     let (_, time) = rest.split_last_chunk::<8>()?;
     Some((micros(*time), u32::from_be_bytes(*index)))
@@ -132,7 +134,7 @@ const fn micros(sortable: [u8; 8]) -> Micros {
 }
 
 /// What all postings of a type start with.
-pub(super) fn postings_of(tenant: TenantId, generation: u16, type_name: &str, room: usize) -> Vec<u8> {
+pub(in crate::store) fn postings_of(tenant: TenantId, generation: u16, type_name: &str, room: usize) -> Vec<u8> {
     let mut key = table(tenant, POSTINGS, 3 + type_name.len() + room);
     key.extend_from_slice(&generation.to_be_bytes());
     key.extend_from_slice(type_name.as_bytes());
@@ -141,7 +143,7 @@ pub(super) fn postings_of(tenant: TenantId, generation: u16, type_name: &str, ro
 }
 
 /// What all blocks of a search key start with: the key, escaped and ended.
-pub(super) fn blocks(tenant: TenantId, generation: u16, type_name: &str, search_key: &[u8]) -> Vec<u8> {
+pub(in crate::store) fn blocks(tenant: TenantId, generation: u16, type_name: &str, search_key: &[u8]) -> Vec<u8> {
     let mut key = postings_of(tenant, generation, type_name, search_key.len() + 14);
     escape(search_key, &mut key);
     key.extend_from_slice(&[0, 0]);
@@ -149,19 +151,19 @@ pub(super) fn blocks(tenant: TenantId, generation: u16, type_name: &str, search_
 }
 
 /// The key of a block: that of the search key, and the base.
-pub(super) fn block(scope: Scope<'_>, search_key: &[u8]) -> Vec<u8> {
+pub(in crate::store) fn block(scope: Scope<'_>, search_key: &[u8]) -> Vec<u8> {
     let mut key = blocks(scope.tenant, scope.generation, scope.type_name, search_key);
     key.extend_from_slice(&scope.base.0.to_be_bytes());
     key
 }
 
 /// The base in a block's key.
-pub(super) fn base_of(block_key: &[u8]) -> Rid {
+pub(in crate::store) fn base_of(block_key: &[u8]) -> Rid {
     Rid(block_key.last_chunk::<8>().map_or(0, |bytes| u64::from_be_bytes(*bytes)))
 }
 
 /// The first block key of a range of search keys, and the first one after it.
-pub(super) fn postings_range(
+pub(in crate::store) fn postings_range(
     tenant: TenantId,
     generation: u16,
     type_name: &str,
@@ -176,33 +178,33 @@ pub(super) fn postings_range(
 }
 
 /// The search key (unescaped) and the base of a block's key, of which the first `prefix` bytes are known.
-pub(super) fn posting_place(block_key: &[u8], prefix: usize) -> Option<(Vec<u8>, Rid)> {
+pub(in crate::store) fn posting_place(block_key: &[u8], prefix: usize) -> Option<(Vec<u8>, Rid)> {
     let (rest, rid) = block_key.split_last_chunk::<8>()?;
     let escaped = rest.get(prefix..)?.strip_suffix(&[0, 0])?;
     Some((unescape(escaped)?, Rid(u64::from_be_bytes(*rid))))
 }
 
 /// The type of a block's key, and what all block keys of the type start with.
-pub(super) fn type_of_posting(block_key: &[u8]) -> Option<(&str, &[u8])> {
+pub(in crate::store) fn type_of_posting(block_key: &[u8]) -> Option<(&str, &[u8])> {
     let end = 7 + memchr::memchr(0, block_key.get(7..)?)?;
     Some((std::str::from_utf8(block_key.get(7..end)?).ok()?, block_key.get(..=end)?))
 }
 
 /// Type, search key and base of a block's key.
-pub(super) fn posting_parts(block_key: &[u8]) -> Option<(&str, Vec<u8>, Rid)> {
+pub(in crate::store) fn posting_parts(block_key: &[u8]) -> Option<(&str, Vec<u8>, Rid)> {
     let (type_name, prefix) = type_of_posting(block_key)?;
     let (search_key, first) = posting_place(block_key, prefix.len())?;
     Some((type_name, search_key, first))
 }
 
 /// The scope of a log entry's key.
-pub(super) fn log_scope_of(key: &[u8]) -> Option<&str> {
+pub(in crate::store) fn log_scope_of(key: &[u8]) -> Option<&str> {
     let named = key.get(5..)?;
     std::str::from_utf8(named.get(..memchr::memchr(0, named)?)?).ok()
 }
 
 /// What all current records of a tenant start with.
-pub(super) fn all_current(tenant: TenantId) -> Vec<u8> {
+pub(in crate::store) fn all_current(tenant: TenantId) -> Vec<u8> {
     table(tenant, CURRENT, 0)
 }
 
@@ -212,39 +214,39 @@ pub(super) fn all_keys(tenant: TenantId) -> Vec<u8> {
 }
 
 /// What all marks of erased versions of a tenant start with.
-pub(super) fn all_erased(tenant: TenantId) -> Vec<u8> {
+pub(in crate::store) fn all_erased(tenant: TenantId) -> Vec<u8> {
     table(tenant, ERASED, 0)
 }
 
 /// What all old versions of a tenant start with.
-pub(super) fn all_history(tenant: TenantId) -> Vec<u8> {
+pub(in crate::store) fn all_history(tenant: TenantId) -> Vec<u8> {
     table(tenant, HISTORY, 0)
 }
 
 /// What the whole log of a tenant starts with.
-pub(super) fn all_log(tenant: TenantId) -> Vec<u8> {
+pub(in crate::store) fn all_log(tenant: TenantId) -> Vec<u8> {
     table(tenant, LOG, 0)
 }
 
 /// What all ids of a tenant start with.
-pub(super) fn all_ids(tenant: TenantId) -> Vec<u8> {
+pub(in crate::store) fn all_ids(tenant: TenantId) -> Vec<u8> {
     table(tenant, IDS, 0)
 }
 
 /// What all postings of a generation start with.
-pub(super) fn all_postings(tenant: TenantId, generation: u16) -> Vec<u8> {
+pub(in crate::store) fn all_postings(tenant: TenantId, generation: u16) -> Vec<u8> {
     let mut key = table(tenant, POSTINGS, 2);
     key.extend_from_slice(&generation.to_be_bytes());
     key
 }
 
 /// What all kept records of a tenant start with.
-pub(super) fn all_kept(tenant: TenantId) -> Vec<u8> {
+pub(in crate::store) fn all_kept(tenant: TenantId) -> Vec<u8> {
     table(tenant, KEPT, 0)
 }
 
 /// What the kept records of a kind start with whose ids start with `prefix`.
-pub(super) fn kept(tenant: TenantId, kind: &str, prefix: &str) -> Vec<u8> {
+pub(in crate::store) fn kept(tenant: TenantId, kind: &str, prefix: &str) -> Vec<u8> {
     let mut key = table(tenant, KEPT, kind.len() + 1 + prefix.len());
     key.extend_from_slice(kind.as_bytes());
     key.push(0);
@@ -253,72 +255,72 @@ pub(super) fn kept(tenant: TenantId, kind: &str, prefix: &str) -> Vec<u8> {
 }
 
 /// Kind and id in the key of a kept record.
-pub(super) fn kept_place(key: &[u8]) -> Option<(&str, &str)> {
+pub(in crate::store) fn kept_place(key: &[u8]) -> Option<(&str, &str)> {
     let named = key.get(5..).filter(|_| key.get(4) == Some(&KEPT))?;
     let named = std::str::from_utf8(named).ok()?;
     named.split_once('\0')
 }
 
 /// What all entries of the index of expiry start with, one for all tenants: what expires first stands first.
-pub(super) fn all_expiry() -> Vec<u8> {
+pub(in crate::store) fn all_expiry() -> Vec<u8> {
     table(SYSTEM, EXPIRY, 0)
 }
 
 /// Where the kept records stand that expire from a time on.
-pub(super) fn expiry_from(time: Micros) -> Vec<u8> {
+pub(in crate::store) fn expiry_from(time: Micros) -> Vec<u8> {
     [&all_expiry()[..], &sortable_micros(time)].concat()
 }
 
 /// The entry of a kept record in the index of expiry.
-pub(super) fn expiry(time: Micros, kept_key: &[u8]) -> Vec<u8> {
+pub(in crate::store) fn expiry(time: Micros, kept_key: &[u8]) -> Vec<u8> {
     [&expiry_from(time)[..], kept_key].concat()
 }
 
 /// When which kept record expires.
-pub(super) fn expiry_place(key: &[u8]) -> Option<(Micros, &[u8])> {
+pub(in crate::store) fn expiry_place(key: &[u8]) -> Option<(Micros, &[u8])> {
     let (time, kept_key) = key.get(5..)?.split_first_chunk::<8>()?;
     Some((micros(*time), kept_key))
 }
 
 /// What all blocks of a tenant's ledger start with.
-pub(super) fn all_ledger(tenant: TenantId) -> Vec<u8> {
+pub(in crate::store) fn all_ledger(tenant: TenantId) -> Vec<u8> {
     table(tenant, LEDGER, 8)
 }
 
 /// The block whose first entry has this number.
-pub(super) fn ledger(tenant: TenantId, first: u64) -> Vec<u8> {
+pub(in crate::store) fn ledger(tenant: TenantId, first: u64) -> Vec<u8> {
     [&all_ledger(tenant)[..], &first.to_be_bytes()].concat()
 }
 
 /// Whether a row belongs to a tenant's ledger.
-pub(super) fn is_of_ledger(key: &[u8]) -> bool {
+pub(in crate::store) fn is_of_ledger(key: &[u8]) -> bool {
     key.get(4).is_some_and(|letter| [LEDGER, LEDGER_HEAD].contains(letter))
 }
 
-pub(super) fn ledger_head(tenant: TenantId) -> Vec<u8> {
+pub(in crate::store) fn ledger_head(tenant: TenantId) -> Vec<u8> {
     table(tenant, LEDGER_HEAD, 0)
 }
 
 /// What all rows of staged entries start with.
-pub(super) fn all_staged() -> Vec<u8> {
+pub(in crate::store) fn all_staged() -> Vec<u8> {
     table(SYSTEM, STAGED, 8)
 }
 
-pub(super) fn staged(row: u64) -> Vec<u8> {
+pub(in crate::store) fn staged(row: u64) -> Vec<u8> {
     [&all_staged()[..], &row.to_be_bytes()].concat()
 }
 
-pub(super) fn folded() -> Vec<u8> {
+pub(in crate::store) fn folded() -> Vec<u8> {
     table(SYSTEM, FOLDED, 0)
 }
 
-pub(super) fn mark(slot: u32) -> Vec<u8> {
+pub(in crate::store) fn mark(slot: u32) -> Vec<u8> {
     let mut key = table(SYSTEM, MARKS, 4);
     key.extend_from_slice(&slot.to_be_bytes());
     key
 }
 
-pub(super) fn marks() -> Vec<u8> {
+pub(in crate::store) fn marks() -> Vec<u8> {
     table(SYSTEM, MARKS, 0)
 }
 

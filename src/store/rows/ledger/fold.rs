@@ -1,18 +1,16 @@
 //! From staged entries to blocks and postings.
 
-use super::staging::{Staged, Unfolded};
+use super::{Staged, Unfolded, head};
 use crate::clock::Micros;
 use crate::key::KeyList;
 use crate::key::last_updated::ALL;
-use crate::store::embedded::postings::{PostingEdits, Scope, Write};
-use crate::store::embedded::record::Head as TenantHead;
-use crate::store::embedded::tables::{Tables, failed};
-use crate::store::embedded::{layout, varint};
 use crate::store::ledger::{BlockHeader, Entry, Form, Head, PartKeys, hash_of};
+use crate::store::rows::postings::{PostingEdits, Scope, Write};
+use crate::store::rows::record::Head as TenantHead;
+use crate::store::rows::{Rows, Table, Writes, layout, varint};
 use crate::store::seal::{Place, Purpose, Sealer};
 use crate::store::{Rid, StoreError, StoreResult};
 use crate::tenant::TenantId;
-use fjall::{Keyspace, OwnedWriteBatch};
 use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,13 +21,13 @@ const BLOCK: usize = 64;
 /// Blocks whose postings are gathered together.
 const RUN: usize = 64;
 /// How many numbers have one base: a patient whose record is read often is then one row for many entries.
-const SPAN: u64 = 4096;
+pub(in crate::store) const SPAN: u64 = 4096;
 /// zstd's level for blocks.
 const LEVEL: i32 = 1;
 
 /// What one fold writes and removes.
 #[derive(Default)]
-pub(in crate::store::embedded) struct Fold {
+pub(in crate::store) struct Fold {
     /// Blocks and heads.
     pub history: Vec<(Vec<u8>, Vec<u8>)>,
     /// Postings.
@@ -42,7 +40,12 @@ pub(in crate::store::embedded) struct Fold {
 
 impl Fold {
     /// Makes blocks and postings of entries, behind those that are there.
-    pub(super) fn of(tables: &Tables, sealer: &Sealer, form: &dyn Form, unfolded: Unfolded) -> StoreResult<Self> {
+    pub(in crate::store) fn of(
+        rows: &dyn Rows,
+        sealer: &Sealer,
+        form: &dyn Form,
+        unfolded: Unfolded,
+    ) -> StoreResult<Self> {
         let mut fold = Self { number: unfolded.number, ..Self::default() };
         let mut tenants: BTreeMap<u32, Vec<Entry>> = BTreeMap::new();
         for Staged { tenant, entry, row } in unfolded.entries {
@@ -52,9 +55,9 @@ impl Fold {
         let mut packer = Packer::new(LEVEL).map_err(|error| StoreError::Io(error.to_string()))?;
         for (tenant, entries) in tenants {
             let tenant = TenantId(tenant);
-            let mut head = super::head(&tables.history, tenant)?;
-            let entries = in_order(entries, last_time(tables, tenant, head)?);
-            let scope = (tenant, generation(tables, tenant)?);
+            let mut head = head(rows, tenant)?;
+            let entries = in_order(entries, last_time(rows, tenant, head)?);
+            let scope = (tenant, generation(rows, tenant)?);
             for run in entries.chunks(RUN * BLOCK) {
                 let mut index = Index::new(form, scope, head.next);
                 for block in run.chunks(BLOCK) {
@@ -64,7 +67,7 @@ impl Fold {
                     fold.history.push((layout::ledger(tenant, head.next), bytes));
                     head = Head { next: head.next + u64::from(count), hash };
                 }
-                fold.index.extend(index.into_writes(&tables.index)?);
+                fold.index.extend(index.into_writes(rows)?);
             }
             fold.history.push((layout::ledger_head(tenant), head.pack()));
         }
@@ -72,40 +75,40 @@ impl Fold {
     }
 
     /// Whether it is in the chains: the heads are as it leaves them.
-    pub(super) fn has_happened(&self, history: &Keyspace) -> StoreResult<bool> {
+    pub(in crate::store) fn has_happened(&self, rows: &dyn Rows) -> StoreResult<bool> {
         let (key, value) = self.history.last().map_or((&[][..], &[][..]), |(key, value)| (key, value));
-        let stored = history.get(key).map_err(|error| failed(&error))?;
+        let stored = rows.get(Table::History, key)?;
         Ok(stored.is_some_and(|stored| *stored == *value))
     }
 
-    /// Adds it to a batch.
-    pub(in crate::store::embedded) fn write_to(&self, tables: &Tables, batch: &mut OwnedWriteBatch) {
+    /// Adds it to what is written.
+    pub(in crate::store) fn write_to(&self, writes: &mut Writes) {
         for (key, value) in &self.history {
-            batch.insert(&tables.history, &key[..], &value[..]);
+            writes.put(Table::History, &key[..], &value[..]);
         }
         for (key, value) in &self.index {
-            match value {
-                Some(value) => batch.insert(&tables.index, &key[..], &value[..]),
-                None => batch.remove(&tables.index, &key[..]),
-            }
+            writes.set(Table::Index, &key[..], value.clone());
         }
         for row in &self.rows {
-            batch.remove(&tables.history, layout::staged(*row));
+            writes.remove(Table::History, layout::staged(*row));
         }
-        batch.insert(&tables.history, layout::folded(), self.number.to_be_bytes());
+        if self.number > 0 {
+            writes.put(Table::History, layout::folded(), self.number.to_be_bytes());
+        }
     }
 }
 
-fn generation(tables: &Tables, tenant: TenantId) -> StoreResult<u16> {
-    let stored = tables.records.get(layout::head(tenant)).map_err(|error| failed(&error))?;
+fn generation(rows: &dyn Rows, tenant: TenantId) -> StoreResult<u16> {
+    let stored = rows.get(Table::Records, &layout::head(tenant))?;
     Ok(stored.map_or(Ok(TenantHead::FIRST), |bytes| TenantHead::unpack(&bytes))?.generation)
 }
 
 /// The time of the last entry of a chain that has come this far.
-fn last_time(tables: &Tables, tenant: TenantId, head: Head) -> StoreResult<Micros> {
-    let blocks = layout::all_ledger(tenant)..=layout::ledger(tenant, head.next);
-    let Some(last) = tables.history.range(blocks).next_back() else { return Ok(Micros(i64::MIN)) };
-    Ok(BlockHeader::unpack(&last.value().map_err(|error| failed(&error))?)?.0.through)
+fn last_time(rows: &dyn Rows, tenant: TenantId, head: Head) -> StoreResult<Micros> {
+    let (first, after) = (layout::all_ledger(tenant), layout::ledger(tenant, head.next));
+    let last = rows.range_back(Table::History, &first, &after, 1)?;
+    let Some((_, last)) = last.first() else { return Ok(Micros(i64::MIN)) };
+    Ok(BlockHeader::unpack(last)?.0.through)
 }
 
 /// Entries in the order of their times, none of them before this one: what was recorded by several at once comes in nearly that order.
@@ -122,7 +125,7 @@ type Sharing = (Arc<KeyList>, Vec<Rid>);
 
 /// The postings of a run of entries. None of them is in a block of postings that is stored: the numbers of the run have bases of their
 /// own.
-pub(super) struct Index<'f> {
+pub(in crate::store) struct Index<'f> {
     form: &'f dyn Form,
     tenant: TenantId,
     generation: u16,
@@ -134,7 +137,7 @@ pub(super) struct Index<'f> {
 }
 
 impl<'f> Index<'f> {
-    pub(super) fn new(form: &'f dyn Form, (tenant, generation): (TenantId, u16), first: u64) -> Self {
+    pub(in crate::store) fn new(form: &'f dyn Form, (tenant, generation): (TenantId, u16), first: u64) -> Self {
         let (edits, sharing) = (PostingEdits::default(), FxHashMap::default());
         Self { form, tenant, generation, first, edits, sharing }
     }
@@ -145,7 +148,7 @@ impl<'f> Index<'f> {
     }
 
     /// Adds entries of which the first has the number `next`, and answers how many numbers they take.
-    pub(super) fn add(&mut self, next: u64, entries: &[Entry]) -> StoreResult<u32> {
+    pub(in crate::store) fn add(&mut self, next: u64, entries: &[Entry]) -> StoreResult<u32> {
         let mut number = next;
         for entry in entries {
             for PartKeys { shared, own } in self.form.all_keys(entry)? {
@@ -163,14 +166,14 @@ impl<'f> Index<'f> {
     }
 
     /// What to write.
-    pub(super) fn into_writes(mut self, index: &Keyspace) -> StoreResult<Vec<Write>> {
+    pub(in crate::store) fn into_writes(mut self, rows: &dyn Rows) -> StoreResult<Vec<Write>> {
         for ((base, _), (keys, rids)) in std::mem::take(&mut self.sharing) {
             let scope = self.scope(base);
             for key in keys.iter().chain([ALL]) {
                 self.edits.add_all(scope, key, &rids);
             }
         }
-        self.edits.into_writes(index)
+        self.edits.into_writes(rows)
     }
 }
 
@@ -200,7 +203,7 @@ fn seal(
 }
 
 /// Opens the entries of a block that stands under a number.
-pub(super) fn open(sealer: &Sealer, tenant: TenantId, number: u64, block: &[u8]) -> StoreResult<Vec<Entry>> {
+pub(in crate::store) fn open(sealer: &Sealer, tenant: TenantId, number: u64, block: &[u8]) -> StoreResult<Vec<Entry>> {
     let damaged = || StoreError::Damaged("a block of the ledger".into());
     let (header, sealed) = BlockHeader::unpack(block)?;
     if header.first != number {

@@ -5,11 +5,9 @@ use super::read::{Entries, Place, number_of};
 use crate::clock::Micros;
 use crate::key::KeyRange;
 use crate::key::range::after_prefix;
-use crate::store::embedded::layout;
-use crate::store::embedded::tables::failed;
 use crate::store::ledger::{BlockHeader, Entry, placed_keys};
+use crate::store::rows::{Row, Rows, Table, layout};
 use crate::store::{Posting, Postings, Rid, StoreResult};
-use fjall::Readable;
 use std::sync::Arc;
 
 impl Entries {
@@ -25,7 +23,7 @@ impl Entries {
     }
 
     /// The postings of AuditEvents in a range: those that `stored` finds, and between them those that the order gives.
-    pub(in crate::store::embedded) fn scan<'e>(
+    pub(in crate::store) fn scan<'e>(
         &'e self,
         place: Place<'e>,
         range: &KeyRange,
@@ -55,7 +53,7 @@ impl Entries {
     }
 
     /// Whether this key is one of those that are found by the order.
-    pub(in crate::store::embedded) fn is_placed(&self, key: &[u8]) -> bool {
+    pub(in crate::store) fn is_placed(&self, key: &[u8]) -> bool {
         self.prefixes().iter().any(|(prefix, _)| key.starts_with(prefix))
     }
 
@@ -64,15 +62,18 @@ impl Entries {
             Ok(first) => first,
             Err(error) => return Box::new(std::iter::once(Err(error))),
         };
-        let Place { snapshot, history, tenant, .. } = place;
-        let blocks = |last| snapshot.range(history, layout::ledger(tenant, first)..=layout::ledger(tenant, last));
+        let Place { rows, tenant, .. } = place;
+        let blocks = |last, is_back| {
+            let (from, to) = (layout::ledger(tenant, first), after_prefix(&layout::ledger(tenant, last)));
+            Blocks { rows, rest: Some((from, to)), is_back, most: 1, part: Vec::new().into_iter() }
+        };
         let read = move |block| self.postings(place, block, which);
         let holds = range.clone();
         let holds = move |found: &StoreResult<Posting>| found.as_ref().map_or(true, |found| holds.holds(&found.key));
         let KeyRange { from, to, .. } = range;
         if !is_back {
             let is_before = move |found: &StoreResult<Posting>| found.as_ref().map_or(true, |found| *found.key < *to);
-            return Box::new(blocks(u64::MAX).flat_map(read).take_while(is_before).filter(holds));
+            return Box::new(blocks(u64::MAX, false).flat_map(read).take_while(is_before).filter(holds));
         }
         let last = match self.first_block(place, &to, which) {
             Ok(last) => last,
@@ -80,7 +81,7 @@ impl Entries {
         };
         let is_behind = move |found: &StoreResult<Posting>| found.as_ref().map_or(true, |found| *from <= *found.key);
         let read = move |block| read(block).into_iter().rev();
-        Box::new(blocks(last).rev().flat_map(read).take_while(is_behind).filter(holds))
+        Box::new(blocks(last, true).flat_map(read).take_while(is_behind).filter(holds))
     }
 
     fn key(&self, number: u64, time: Micros, which: usize) -> Arc<[u8]> {
@@ -104,9 +105,9 @@ impl Entries {
     }
 
     /// The postings of a block.
-    fn postings(&self, place: Place<'_>, block: fjall::Guard, which: usize) -> Vec<StoreResult<Posting>> {
+    fn postings(&self, place: Place<'_>, block: StoreResult<Row>, which: usize) -> Vec<StoreResult<Posting>> {
         let read = || {
-            let (key, bytes) = block.into_inner().map_err(|error| failed(&error))?;
+            let (key, bytes) = block?;
             let first = number_of(&key);
             let entries = self.open(place, first, &bytes)?;
             let end = first + u64::from(BlockHeader::unpack(&bytes)?.0.count);
@@ -119,5 +120,49 @@ impl Entries {
             Ok(entries.iter().zip(ends).flat_map(of_entry).collect())
         };
         read().unwrap_or_else(|error| vec![Err(error)])
+    }
+}
+
+/// Blocks that are read at once, at most.
+const MOST_BLOCKS: usize = 16;
+
+/// The blocks of a range, read part by part, each larger than the one before.
+struct Blocks<'b> {
+    rows: &'b dyn Rows,
+    /// What is still to be read.
+    rest: Option<(Vec<u8>, Vec<u8>)>,
+    is_back: bool,
+    most: usize,
+    part: std::vec::IntoIter<Row>,
+}
+
+impl Blocks<'_> {
+    fn next_part(&mut self, from: Vec<u8>, to: Vec<u8>) -> StoreResult<()> {
+        let rows = if self.is_back {
+            self.rows.range_back(Table::History, &from, &to, self.most)?
+        } else {
+            self.rows.range(Table::History, &from, &to, self.most)?
+        };
+        if let Some((last, _)) = rows.last().filter(|_| rows.len() == self.most) {
+            self.rest = Some(if self.is_back { (from, last.clone()) } else { ([&last[..], &[0]].concat(), to) });
+        }
+        self.most = (2 * self.most).min(MOST_BLOCKS);
+        self.part = rows.into_iter();
+        Ok(())
+    }
+}
+
+impl Iterator for Blocks<'_> {
+    type Item = StoreResult<Row>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if let Some(row) = self.part.next() {
+            return Some(Ok(row));
+        }
+        let (from, to) = self.rest.take()?;
+        match self.next_part(from, to) {
+            Ok(()) => self.part.next().map(Ok),
+            Err(error) => Some(Err(error)),
+        }
     }
 }

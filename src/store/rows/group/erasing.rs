@@ -2,12 +2,10 @@
 
 use super::{Group, Prepared, Writing};
 use crate::clock::Micros;
-use crate::store::embedded::erase::{self, Planned};
-use crate::store::embedded::layout;
-use crate::store::embedded::postings::Scope;
-use crate::store::embedded::record::Header;
-use crate::store::embedded::tables::failed;
-use crate::store::embedded::view::keys_of;
+use crate::store::rows::erase::{self, Planned};
+use crate::store::rows::postings::Scope;
+use crate::store::rows::record::{Header, keys_of};
+use crate::store::rows::{Table, layout};
 use crate::store::{CommitError, Erasure, Extent, Rid, StoreResult};
 use rustc_hash::FxHashSet;
 
@@ -15,7 +13,7 @@ impl Group<'_> {
     /// Adds the changes of kept records, or none of them.
     pub(super) fn keep(&mut self, commit: &Prepared, now: Micros) -> Result<(), CommitError> {
         let before = commit.changes.len() + commit.erasures.len();
-        let kept = self.kept.add(self.tables, self.sealer, commit.commit_of, &commit.keeps, now);
+        let kept = self.kept.add(self.rows, self.sealer, commit.commit_of, &commit.keeps, now);
         kept.map_err(|error| match error {
             CommitError::Stale { change, current } => CommitError::Stale { change: before + change, current },
             other => other,
@@ -51,11 +49,11 @@ impl Group<'_> {
                 Extent::Whole { .. } => (header.version, None),
                 Extent::Before(version) => (version, None),
             };
-            let mark = self.tables.records.get(layout::erased(tenant, old.rid)).map_err(|error| failed(&error))?;
+            let mark = self.rows.get(Table::Records, &layout::erased(tenant, old.rid))?;
             let oldest = erase::oldest(mark.as_deref())?;
             let mut versions = Vec::new();
             if oldest < before {
-                versions = erase::old_versions(self.tables, tenant, old.rid, before)?;
+                versions = erase::old_versions(self.rows, tenant, old.rid, oldest..before)?;
             }
             if matches!(erasure.extent, Extent::Whole { .. }) {
                 versions.push((header.version, header.time));

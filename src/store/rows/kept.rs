@@ -4,25 +4,26 @@
 //! the whole key: a record that was moved does not open. One with a time of expiry has an entry in the index of expiry, which is
 //! written and removed with it. Both tables are in the keyspace `records`, and a group of commits writes them in its batch.
 
-use super::tables::{Tables, failed};
-use super::{layout, varint};
+use super::{Rows, Table, Writes, layout, varint};
 use crate::auth::keeper::{Epochs, Expect, Keep, Kept};
 use crate::clock::{Clock, Micros};
+use crate::key::range::after_prefix;
 use crate::store::seal::{Place, Purpose, Sealer};
 use crate::store::{CommitError, Rid, StoreError, StoreResult};
 use crate::tenant::TenantId;
-use fjall::{OwnedWriteBatch, Readable, Snapshot};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 const FORMAT: u8 = 1;
 /// Expired records that one group erases; the next one goes on.
-const ERASED_TOGETHER: usize = 1000;
+pub(in crate::store) const ERASED_TOGETHER: usize = 1000;
+/// Rows that are read at once for a list, at most.
+const LISTED_TOGETHER: usize = 1000;
 /// Later than any record expires.
-pub(super) const NEVER: Micros = Micros(i64::MAX);
+pub(in crate::store) const NEVER: Micros = Micros(i64::MAX);
 
 /// The plain header of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Header {
+pub(in crate::store) struct Header {
     pub version: u64,
     pub expires: Option<Micros>,
 }
@@ -38,7 +39,7 @@ impl Header {
     }
 
     /// Reads a header; what follows it is the sealed content.
-    pub(super) fn unpack(value: &[u8]) -> StoreResult<(Self, &[u8])> {
+    pub(in crate::store) fn unpack(value: &[u8]) -> StoreResult<(Self, &[u8])> {
         Self::parse(value).ok_or_else(|| StoreError::Damaged("the header of a kept record".into()))
     }
 
@@ -80,7 +81,7 @@ fn seal(
 }
 
 /// Opens a record, expired or not.
-pub(super) fn open(sealer: &Sealer, tenant: TenantId, key: &[u8], value: &[u8]) -> StoreResult<Kept> {
+pub(in crate::store) fn open(sealer: &Sealer, tenant: TenantId, key: &[u8], value: &[u8]) -> StoreResult<Kept> {
     let (header, text) = Header::unpack(value)?;
     let bound = [key, value.get(..value.len() - text.len()).unwrap_or_default()].concat();
     let bytes = sealer.open(place(tenant, header.version), &bound, text)?.into_vec();
@@ -89,43 +90,49 @@ pub(super) fn open(sealer: &Sealer, tenant: TenantId, key: &[u8], value: &[u8]) 
 }
 
 /// Reads the records of a tenant as they were at one moment.
-pub(super) struct Reading<'r> {
-    pub tables: &'r Tables,
+pub(in crate::store) struct Reading<'r> {
+    pub rows: &'r dyn Rows,
     pub sealer: &'r Sealer,
     pub clock: &'r dyn Clock,
     pub tenant: TenantId,
 }
 
 impl Reading<'_> {
-    pub(super) fn get(&self, kind: &str, id: &str) -> StoreResult<Option<Kept>> {
+    pub(in crate::store) fn get(&self, kind: &str, id: &str) -> StoreResult<Option<Kept>> {
         let key = layout::kept(self.tenant, kind, id);
-        let value = self.snapshot().get(&self.tables.records, &key).map_err(|error| failed(&error))?;
-        let Some(value) = value else { return Ok(None) };
+        let Some(value) = self.rows.get(Table::Records, &key)? else { return Ok(None) };
         self.open_present(&key, &value)
     }
 
-    pub(super) fn list(&self, kind: &str, prefix: &str, after: Option<&str>, count: usize) -> StoreResult<Vec<Kept>> {
+    pub(in crate::store) fn list(
+        &self,
+        kind: &str,
+        prefix: &str,
+        after: Option<&str>,
+        count: usize,
+    ) -> StoreResult<Vec<Kept>> {
         let first = layout::kept(self.tenant, kind, prefix);
         let start = after.map_or_else(Vec::new, |after| [&layout::kept(self.tenant, kind, after)[..], &[0]].concat());
         let mut listed = Vec::new();
         if count == 0 {
             return Ok(listed);
         }
-        for entry in self.snapshot().range(&self.tables.records, start.max(first.clone())..) {
-            let (key, value) = entry.into_inner().map_err(|error| failed(&error))?;
-            if !key.starts_with(&first) {
-                break;
+        let (mut from, after) = (start.max(first.clone()), after_prefix(&first));
+        loop {
+            let most = count.saturating_mul(2).min(LISTED_TOGETHER);
+            let rows = self.rows.range(Table::Records, &from, &after, most)?;
+            let is_end = rows.len() < most;
+            for (key, value) in &rows {
+                listed.extend(self.open_present(key, value)?);
+                if listed.len() == count {
+                    return Ok(listed);
+                }
             }
-            listed.extend(self.open_present(&key, &value)?);
-            if listed.len() == count {
-                break;
+            match rows.into_iter().next_back() {
+                Some((last, _)) if !is_end => from = [&last[..], &[0]].concat(),
+                _ => return Ok(listed),
             }
         }
-        Ok(listed)
-    }
-
-    fn snapshot(&self) -> Snapshot {
-        self.tables.db.snapshot()
     }
 
     fn open_present(&self, key: &[u8], value: &[u8]) -> StoreResult<Option<Kept>> {
@@ -135,7 +142,7 @@ impl Reading<'_> {
 }
 
 /// What a group changes.
-pub(super) struct KeptEdits {
+pub(in crate::store) struct KeptEdits {
     /// By key, in both tables; `None` removes.
     writes: FxHashMap<Vec<u8>, Option<Vec<u8>>>,
     /// The tenants whose epoch grows when this is written.
@@ -151,14 +158,14 @@ impl Default for KeptEdits {
 }
 
 impl KeptEdits {
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::store) fn is_empty(&self) -> bool {
         self.writes.is_empty()
     }
 
     /// Adds all changes, or none if one of them does not find what it expects.
-    pub(super) fn add(
+    pub(in crate::store) fn add(
         &mut self,
-        tables: &Tables,
+        rows: &dyn Rows,
         sealer: &Sealer,
         tenant: TenantId,
         changes: &[Keep],
@@ -167,7 +174,7 @@ impl KeptEdits {
         let mut checked = Vec::with_capacity(changes.len());
         for (n, change) in changes.iter().enumerate() {
             let key = layout::kept(tenant, change.kind, &change.id);
-            let stored = self.header(tables, &key)?;
+            let stored = self.header(rows, &key)?;
             let current = stored.filter(|header| header.is_there(|| now)).map(|header| header.version);
             let holds = match change.expect {
                 Expect::Any => true,
@@ -204,12 +211,12 @@ impl KeptEdits {
     }
 
     /// A record's header, as the group left it so far.
-    fn header(&self, tables: &Tables, key: &[u8]) -> StoreResult<Option<Header>> {
+    fn header(&self, rows: &dyn Rows, key: &[u8]) -> StoreResult<Option<Header>> {
         let unpack = |value: &[u8]| Header::unpack(value).map(|(header, _)| header);
         if let Some(value) = self.writes.get(key) {
             return value.as_deref().map(unpack).transpose();
         }
-        let stored = tables.records.get(key).map_err(|error| failed(&error))?;
+        let stored = rows.get(Table::Records, key)?;
         stored.as_deref().map(unpack).transpose()
     }
 
@@ -226,47 +233,40 @@ impl KeptEdits {
 
     /// Erases what has expired by now, of what was stored before this group; nothing there expires before `from`. Answers
     /// when the next one expires, which is not after `now` where more was found than is erased together.
-    pub(super) fn erase(&mut self, tables: &Tables, from: Micros, now: Micros) -> StoreResult<Micros> {
-        let entries = tables.records.range(layout::expiry_from(from)..layout::expiry_from(NEVER));
-        for (n, entry) in entries.enumerate() {
-            let entry = entry.key().map_err(|error| failed(&error))?;
+    pub(in crate::store) fn erase(&mut self, rows: &dyn Rows, from: Micros, now: Micros) -> StoreResult<Micros> {
+        let (first, after) = (layout::expiry_from(from), layout::expiry_from(NEVER));
+        let entries = rows.range(Table::Records, &first, &after, ERASED_TOGETHER + 1)?;
+        for (n, (entry, _)) in entries.into_iter().enumerate() {
             let damaged = || StoreError::Damaged("an entry of the index of expiry".into());
             let (time, key) = layout::expiry_place(&entry).ok_or_else(damaged)?;
             if time > now || n == ERASED_TOGETHER {
                 return Ok(time);
             }
             // Else an earlier change of this group gave the record another time, and removes the entry.
-            if self.header(tables, key)?.is_some_and(|header| header.expires == Some(time)) {
+            if self.header(rows, key)?.is_some_and(|header| header.expires == Some(time)) {
                 self.replace(key.to_vec(), Some(time), None, None);
             }
         }
         Ok(NEVER)
     }
 
-    pub(super) fn write_to(self, tables: &Tables, batch: &mut OwnedWriteBatch) {
+    pub(in crate::store) fn write_to(self, writes: &mut Writes) {
         for (key, value) in self.writes {
-            match value {
-                Some(value) => batch.insert(&tables.records, key, value),
-                None => batch.remove(&tables.records, key),
-            }
+            writes.set(Table::Records, key, value);
         }
     }
 }
 
 /// When the first record expires, from the index; [`NEVER`] where none does.
-pub(super) fn first_expiry(tables: &Tables) -> StoreResult<Micros> {
-    let Some(entry) = tables.records.prefix(layout::all_expiry()).next() else { return Ok(NEVER) };
-    let entry = entry.key().map_err(|error| failed(&error))?;
-    Ok(layout::expiry_place(&entry).map_or(NEVER, |(time, _)| time))
+pub(in crate::store) fn first_expiry(rows: &dyn Rows) -> StoreResult<Micros> {
+    let all = layout::all_expiry();
+    let first = rows.range(Table::Records, &all, &after_prefix(&all), 1)?;
+    Ok(first.first().and_then(|(key, _)| layout::expiry_place(key)).map_or(NEVER, |(time, _)| time))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::FixedClock;
-    use crate::store::contract::keeper::{keep, put};
-    use crate::store::embedded::{Embedded, Options};
-    use std::time::{Duration, Instant};
 
     #[test]
     fn headers_come_back() {
@@ -300,27 +300,5 @@ mod tests {
         prolonged[10] ^= 1;
         assert_eq!(Header::unpack(&prolonged).unwrap().0, Header { version: 2, expires: Some(Micros(8)) });
         assert!(open(&sealer, tenant, &key, &prolonged).is_err());
-    }
-
-    #[test]
-    fn what_has_expired_is_erased_step_by_step_without_further_writes() {
-        let folder = tempfile::tempdir().unwrap();
-        let options = Options { free_floor_mib: 0, ..Options::at(folder.path().join("store")) };
-        let store = Embedded::open(options, FixedClock::at(Micros(1_000_000))).unwrap();
-        let tenant = TenantId(7);
-        let until = |expires, id: String| Keep { expires: Some(expires), ..put("jti", &id, "") };
-        let expired = (0..=2 * ERASED_TOGETHER).map(|n| until(Micros(5), n.to_string()));
-        keep(&store, tenant, expired.chain([until(NEVER, "not-yet".into())]).collect()).unwrap();
-        let records = store.shared.tables.records.clone();
-        let count = |prefix| records.prefix(prefix).count();
-        assert_eq!(count(layout::all_kept(tenant)), 2 * ERASED_TOGETHER + 2, "a group erases what was there before it");
-        keep(&store, tenant, vec![put("client", "trigger", "")]).unwrap();
-        assert!(count(layout::all_kept(tenant)) <= ERASED_TOGETHER + 3);
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while count(layout::all_kept(tenant)) > 2 {
-            assert!(Instant::now() < deadline, "the rest is not erased");
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        assert_eq!(count(layout::all_expiry()), 1);
     }
 }

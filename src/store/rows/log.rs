@@ -1,7 +1,6 @@
 //! The change log: one list of entries for each commit under its tenant, and one under each type it touched.
 
-use super::tables::failed;
-use super::{layout, varint};
+use super::{Row, layout, varint};
 use crate::clock::Micros;
 use crate::store::{LogEntry, Rid, StoreError, StoreResult};
 use crate::tenant::TenantId;
@@ -11,13 +10,13 @@ const MOST: usize = 512;
 
 /// The log entries of one commit, ready to be written.
 #[derive(Debug, Default)]
-pub(super) struct LogOfCommit {
+pub(in crate::store) struct LogOfCommit {
     scopes: Vec<(Box<str>, Vec<LogEntry>)>,
 }
 
 impl LogOfCommit {
     /// Adds an entry to the log of the tenant and to that of the type.
-    pub(super) fn add(&mut self, type_name: &str, entry: &LogEntry) {
+    pub(in crate::store) fn add(&mut self, type_name: &str, entry: &LogEntry) {
         for scope in ["", type_name] {
             match self.scopes.iter_mut().find(|(name, _)| **name == *scope) {
                 Some((_, entries)) => entries.push(entry.clone()),
@@ -27,7 +26,7 @@ impl LogOfCommit {
     }
 
     /// Keys and values to write.
-    pub(super) fn into_writes(self, tenant: TenantId) -> Vec<(Vec<u8>, Vec<u8>)> {
+    pub(in crate::store) fn into_writes(self, tenant: TenantId) -> Vec<(Vec<u8>, Vec<u8>)> {
         let mut writes = Vec::new();
         for (scope, entries) in &self.scopes {
             for chunk in entries.chunks(MOST) {
@@ -39,7 +38,7 @@ impl LogOfCommit {
     }
 }
 
-pub(super) fn pack(entries: &[LogEntry], first: u32) -> Vec<u8> {
+pub(in crate::store) fn pack(entries: &[LogEntry], first: u32) -> Vec<u8> {
     let mut out = Vec::with_capacity(entries.len() * 5);
     for entry in entries {
         varint::push(u64::from(entry.index - first), &mut out);
@@ -50,7 +49,7 @@ pub(super) fn pack(entries: &[LogEntry], first: u32) -> Vec<u8> {
 }
 
 /// The entries of one list, in order.
-pub(super) fn unpack(key: &[u8], mut value: &[u8]) -> StoreResult<Vec<LogEntry>> {
+pub(in crate::store) fn unpack(key: &[u8], mut value: &[u8]) -> StoreResult<Vec<LogEntry>> {
     let mut read = || -> Option<Vec<LogEntry>> {
         let (time, first) = layout::log_place(key)?;
         let mut entries = Vec::new();
@@ -65,26 +64,25 @@ pub(super) fn unpack(key: &[u8], mut value: &[u8]) -> StoreResult<Vec<LogEntry>>
 }
 
 /// Reads a scope's lists backwards.
-pub(super) struct LogBack {
-    lists: fjall::Iter,
+pub(in crate::store) struct LogBack<L> {
+    lists: L,
     /// Of the list being read, what comes next stands last.
     entries: Vec<LogEntry>,
     before: (Micros, u32),
 }
 
-impl LogBack {
-    /// `lists` are those whose key lies before `before`.
-    pub(super) const fn new(lists: fjall::Iter, before: (Micros, u32)) -> Self {
+impl<L: Iterator<Item = StoreResult<Row>>> LogBack<L> {
+    /// `lists` are those whose key lies before `before`, the last first.
+    pub(in crate::store) const fn new(lists: L, before: (Micros, u32)) -> Self {
         Self { lists, entries: Vec::new(), before }
     }
 
     fn next_list(&mut self) -> Option<StoreResult<Vec<LogEntry>>> {
-        let list = self.lists.next_back()?.into_inner().map_err(|error| failed(&error));
-        Some(list.and_then(|(key, value)| unpack(&key, &value)))
+        Some(self.lists.next()?.and_then(|(key, value)| unpack(&key, &value)))
     }
 }
 
-impl Iterator for LogBack {
+impl<L: Iterator<Item = StoreResult<Row>>> Iterator for LogBack<L> {
     type Item = StoreResult<LogEntry>;
 
     fn next(&mut self) -> Option<Self::Item> {

@@ -2,15 +2,14 @@
 
 use super::fold;
 use crate::key::KeyList;
+use crate::key::range::after_prefix;
 use crate::store::body::Body;
-use crate::store::embedded::layout;
-use crate::store::embedded::record::with_added_keys;
-use crate::store::embedded::tables::failed;
 use crate::store::ledger::{Block, Entry, Form, Head, id_of};
+use crate::store::rows::record::with_added_keys;
+use crate::store::rows::{Row, Rows, Table, layout};
 use crate::store::seal::Sealer;
 use crate::store::{Method, Rid, StoreError, StoreResult, Version};
 use crate::tenant::TenantId;
-use fjall::{Keyspace, Readable, Slice, Snapshot};
 use quick_cache::sync::Cache;
 use std::sync::Arc;
 
@@ -18,36 +17,28 @@ use std::sync::Arc;
 const OPEN: usize = 512;
 
 /// How far a tenant's chain has come.
-pub(in crate::store::embedded) fn head(history: &Keyspace, tenant: TenantId) -> StoreResult<Head> {
-    let stored = history.get(layout::ledger_head(tenant)).map_err(|error| failed(&error))?;
+pub(in crate::store) fn head(rows: &dyn Rows, tenant: TenantId) -> StoreResult<Head> {
+    let stored = rows.get(Table::History, &layout::ledger_head(tenant))?;
     stored.map_or(Ok(Head::FIRST), |bytes| Head::unpack(&bytes))
 }
 
-/// The blocks of a chain, in order; with their entries where `is_open`.
-pub(in crate::store::embedded) fn blocks(
-    stored: fjall::Iter,
-    sealer: &Sealer,
-    tenant: TenantId,
-    is_open: bool,
-) -> impl Iterator<Item = StoreResult<Block>> + Send + use<'_> {
-    stored.map(move |block| {
-        let (key, bytes) = block.into_inner().map_err(|error| failed(&error))?;
-        let place = number_of(&key);
-        let entries = if is_open { fold::open(sealer, tenant, place, &bytes) } else { Ok(Vec::new()) };
-        Ok(Block { bytes: bytes.to_vec(), place, entries })
-    })
+/// A block of a chain, by its row; with its entries where `is_open`.
+pub(in crate::store) fn block_of((key, bytes): Row, sealer: &Sealer, tenant: TenantId, is_open: bool) -> Block {
+    let place = number_of(&key);
+    let entries = if is_open { fold::open(sealer, tenant, place, &bytes) } else { Ok(Vec::new()) };
+    Block { bytes, place, entries }
 }
 
 /// Under which number a block stands.
-pub(super) fn number_of(key: &[u8]) -> u64 {
+pub(in crate::store) fn number_of(key: &[u8]) -> u64 {
     key.last_chunk::<8>().map_or(u64::MAX, |bytes| u64::from_be_bytes(*bytes))
 }
 
 /// The entries of a block, each with its first number.
-pub(super) type Opened = Arc<Vec<(u64, Entry)>>;
+pub(in crate::store) type Opened = Arc<Vec<(u64, Entry)>>;
 
 /// Entries as resources.
-pub(in crate::store::embedded) struct Entries {
+pub(in crate::store) struct Entries {
     pub form: Arc<dyn Form>,
     /// By the number of the block.
     open: Cache<(TenantId, u64), Opened>,
@@ -55,20 +46,19 @@ pub(in crate::store::embedded) struct Entries {
 
 /// Where entries are read.
 #[derive(Clone, Copy)]
-pub(in crate::store::embedded) struct Place<'p> {
-    pub snapshot: &'p Snapshot,
-    pub history: &'p Keyspace,
+pub(in crate::store) struct Place<'p> {
+    pub rows: &'p dyn Rows,
     pub sealer: &'p Sealer,
     pub tenant: TenantId,
 }
 
 impl Entries {
-    pub(in crate::store::embedded) fn new(form: Arc<dyn Form>) -> Self {
+    pub(in crate::store) fn new(form: Arc<dyn Form>) -> Self {
         Self { form, open: Cache::new(OPEN) }
     }
 
     /// The resource with a number.
-    pub(in crate::store::embedded) fn version(&self, place: Place<'_>, number: u64) -> StoreResult<Option<Version>> {
+    pub(in crate::store) fn version(&self, place: Place<'_>, number: u64) -> StoreResult<Option<Version>> {
         self.with(place, number, |entry, part| {
             Ok(Version {
                 rid: Rid::of_entry(number),
@@ -84,33 +74,30 @@ impl Entries {
     }
 
     /// Its search keys.
-    pub(in crate::store::embedded) fn keys(&self, place: Place<'_>, number: u64) -> StoreResult<Option<KeyList>> {
+    pub(in crate::store) fn keys(&self, place: Place<'_>, number: u64) -> StoreResult<Option<KeyList>> {
         self.with(place, number, |entry, part| Ok(with_added_keys(&self.form.keys(number, entry, part)?, entry.time)))
     }
 
     /// Whether there is one with this number.
-    pub(in crate::store::embedded) fn is_there(place: Place<'_>, number: u64) -> StoreResult<bool> {
+    pub(in crate::store) fn is_there(place: Place<'_>, number: u64) -> StoreResult<bool> {
         Ok(number < Self::count(place)?)
     }
 
     /// How many numbers the entries take.
-    pub(super) fn count(place: Place<'_>) -> StoreResult<u64> {
-        let stored = place.snapshot.get(place.history, layout::ledger_head(place.tenant));
-        let head = stored.map_err(|error| failed(&error))?;
-        Ok(head.map_or(Ok(Head::FIRST), |bytes| Head::unpack(&bytes))?.next)
+    pub(in crate::store) fn count(place: Place<'_>) -> StoreResult<u64> {
+        Ok(head(place.rows, place.tenant)?.next)
     }
 
     /// The block in which an entry is, with its number: that of its first entry.
-    pub(super) fn block(place: Place<'_>, number: u64) -> StoreResult<Option<(u64, Slice)>> {
-        let Place { snapshot, history, tenant, .. } = place;
-        let blocks = layout::all_ledger(tenant)..=layout::ledger(tenant, number);
-        let Some(block) = snapshot.range(history, blocks).next_back() else { return Ok(None) };
-        let (key, bytes) = block.into_inner().map_err(|error| failed(&error))?;
-        Ok(Some((number_of(&key), bytes)))
+    pub(in crate::store) fn block(place: Place<'_>, number: u64) -> StoreResult<Option<(u64, Vec<u8>)>> {
+        let Place { rows, tenant, .. } = place;
+        let (start, after) = (layout::all_ledger(tenant), after_prefix(&layout::ledger(tenant, number)));
+        let block = rows.range_back(Table::History, &start, &after, 1)?.pop();
+        Ok(block.map(|(key, bytes)| (number_of(&key), bytes)))
     }
 
     /// The entries of a block, each with its first number.
-    pub(super) fn open(&self, place: Place<'_>, first: u64, block: &[u8]) -> StoreResult<Opened> {
+    pub(in crate::store) fn open(&self, place: Place<'_>, first: u64, block: &[u8]) -> StoreResult<Opened> {
         let Place { sealer, tenant, .. } = place;
         self.open.get_or_insert_with(&(tenant, first), || {
             self.numbered(first, fold::open(sealer, tenant, first, block)?).map(Arc::new)

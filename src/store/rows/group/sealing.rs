@@ -2,22 +2,21 @@
 
 use super::{Group, Prepared};
 use crate::clock::Micros;
-use crate::store::embedded::sealing::{parts, resealed, resource_of, rows_of};
-use crate::store::embedded::tables::{Tables, failed};
+use crate::store::rows::Table;
+use crate::store::rows::sealing::{parts, resealed, resource_of, rows_of};
 use crate::store::{Committed, Rid, StoreResult, Written};
 use crate::tenant::TenantId;
-use fjall::OwnedWriteBatch;
 use rustc_hash::FxHashSet;
 
 /// Rows of a tenant that one group removes.
 const REMOVED_TOGETHER: usize = 5_000;
 
-/// A row by its keyspace's place in [`Tables::all`] and its key; no value removes.
-pub(in crate::store::embedded) type Row = (usize, Vec<u8>, Option<Vec<u8>>);
+/// A row; no value removes.
+pub(super) type Row = (Table, Vec<u8>, Option<Vec<u8>>);
 
 impl Prepared {
     /// What removes a tenant whose keys were destroyed.
-    pub(in crate::store::embedded) fn with_removal(tenant: TenantId) -> Self {
+    pub(in crate::store) fn with_removal(tenant: TenantId) -> Self {
         Self { is_removal: true, ..Self::of(tenant) }
     }
 }
@@ -32,10 +31,10 @@ impl Group<'_> {
         self.sealer.set(tenant, Vec::new());
         // What earlier commits of this group write is there for the next one to remove.
         let is_busy = self.changed.contains(&tenant) || self.kept.has_of(tenant);
-        let rows = if is_busy { Vec::new() } else { rows_of(self.tables, tenant, REMOVED_TOGETHER)? };
+        let rows = if is_busy { Vec::new() } else { rows_of(self.rows, tenant, REMOVED_TOGETHER)? };
         let is_done = !is_busy && rows.is_empty();
         self.lanes.remove(&tenant);
-        self.removals.extend(rows.into_iter().map(|(keyspace, key)| (keyspace, key, None)));
+        self.removals.extend(rows.into_iter().map(|(table, key)| (table, key, None)));
         let more = Written { rid: None, version: 0, created: false, changed: true };
         Ok(Committed { time: now, written: if is_done { Vec::new() } else { vec![more] } })
     }
@@ -53,31 +52,18 @@ impl Group<'_> {
         let changed = self.states.iter().filter(|(_, state)| state.is_changed);
         let changed: FxHashSet<(TenantId, Rid)> = changed.filter_map(is_changed).collect();
         for (tenant, name) in reseals {
-            let (keyspace, key) = parts(self.tables, &name)?;
+            let (table, key) = parts(&name)?;
             let is_written = |rid| changed.contains(&(tenant, rid)) || self.erasures.has_touched(tenant, rid);
             if self.kept.has(key) || resource_of(key).is_some_and(is_written) {
                 continue;
             }
-            let Some(value) = keyspace.get(key).map_err(|error| failed(&error))? else { continue };
-            let place = self.tables.all().iter().position(|other| other.name() == keyspace.name()).unwrap_or_default();
+            let Some(value) = self.rows.get(table, key)? else { continue };
             match resealed(self.sealer, tenant, key, &value) {
-                Ok(Some(new)) => rows.push((place, key.to_vec(), Some(new))),
+                Ok(Some(new)) => rows.push((table, key.to_vec(), Some(new))),
                 Ok(None) => {}
                 Err(error) => tracing::error!(%error, "a value can't be sealed anew; `pharos check` names it"),
             }
         }
         Ok(rows)
-    }
-}
-
-/// Adds rows to a batch.
-pub(super) fn write(rows: Vec<Row>, tables: &Tables, batch: &mut OwnedWriteBatch) {
-    let keyspaces = tables.all();
-    for (place, key, value) in rows {
-        let Some(keyspace) = keyspaces.get(place) else { continue };
-        match value {
-            Some(value) => batch.insert(keyspace, key, value),
-            None => batch.remove(keyspace, key),
-        }
     }
 }

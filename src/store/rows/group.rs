@@ -1,124 +1,34 @@
 //! One group of commits: checked one after the other, each seeing those before it, then written as one batch.
 
 mod erasing;
+mod prepared;
 mod sealing;
+
+pub(in crate::store) use prepared::Prepared;
+
+use prepared::Packed;
 
 use super::erase::Erasures;
 use super::kept::KeptEdits;
 use super::ledger::{Fold, Staged, seal_row};
 use super::log::LogOfCommit;
 use super::postings::{PostingEdits, Scope};
-use super::record::{Head, Header, pack_history, pack_keys, pack_patients, seal_keys, seal_record, with_added_keys};
-use super::tables::{Tables, failed};
+use super::record::{Head, Header, keys_of, pack_history, rid_of, seal_keys, seal_record, with_added_keys};
 use super::touched::{Touched, TouchedType};
-use super::view::{keys_of, rid_of};
-use super::{block, layout};
-use crate::auth::compartment::patients_of;
-use crate::auth::keeper::Keep;
+use super::{Rows, Table, Writes, block, layout};
 use crate::clock::Micros;
 use crate::key::KeyList;
 use crate::store::ledger::Entry;
 use crate::store::seal::Sealer;
 use crate::store::{
-    Change, Commit, CommitError, Committed, Content, Erasure, Expect, LogEntry, NewKeys, Rid, StoreError, StoreResult,
-    Written,
+    Change, CommitError, Committed, Content, Expect, LogEntry, NewKeys, Rid, StoreError, StoreResult, Written,
 };
 use crate::tenant::TenantId;
-use fjall::{OwnedWriteBatch, PersistMode, Slice};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::sync::Arc;
 
-/// A commit whose key lists are packed already, which the callers do in parallel.
-pub(super) struct Prepared {
-    pub commit_of: TenantId,
-    pub changes: Vec<(Change, Packed)>,
-    pub new_keys: Vec<(NewKeys, Vec<u8>)>,
-    pub erasures: Vec<Erasure>,
-    pub keeps: Vec<Keep>,
-    /// Rows to be sealed under the newest key: see [`super::sealing`].
-    pub reseals: Vec<Box<[u8]>>,
-    /// Whether all that the tenant has is removed, as much of it as goes into one group; nothing else then.
-    pub is_removal: bool,
-    pub guards: Vec<crate::store::Guard>,
-    pub read_at: Micros,
-    /// Recorded if the commit happens.
-    pub entry: Option<Entry>,
-    /// What the ledger folds; nothing else then.
-    pub fold: Option<Arc<Fold>>,
-}
-
-/// What is made of the content of a change before it is committed; empty for a deletion.
-#[derive(Default)]
-pub(super) struct Packed {
-    keys: Vec<u8>,
-    patients: Vec<u8>,
-}
-
-impl From<Commit> for Prepared {
-    fn from(commit: Commit) -> Self {
-        let pack = |change: Change| {
-            let packed = change.content.as_ref().map(|content| Packed {
-                keys: pack_keys(&content.keys),
-                patients: pack_patients(&patients_of(&change.type_name, &content.keys)),
-            });
-            (change, packed.unwrap_or_default())
-        };
-        let changes = commit.changes.into_iter().map(pack).collect();
-        let Commit { tenant, erasures, keeps, reseals, guards, read_at, entry, .. } = commit;
-        Self { changes, erasures, keeps, reseals, guards, read_at, entry, ..Self::of(tenant) }
-    }
-}
-
-impl Prepared {
-    const fn of(tenant: TenantId) -> Self {
-        Self {
-            commit_of: tenant,
-            changes: Vec::new(),
-            new_keys: Vec::new(),
-            erasures: Vec::new(),
-            keeps: Vec::new(),
-            reseals: Vec::new(),
-            is_removal: false,
-            guards: Vec::new(),
-            read_at: Micros(i64::MIN),
-            entry: None,
-            fold: None,
-        }
-    }
-
-    /// What makes ledgers longer.
-    pub(super) fn with_fold(fold: Arc<Fold>) -> Self {
-        Self { fold: Some(fold), ..Self::of(TenantId(0)) }
-    }
-
-    /// What replaces search keys only.
-    pub(super) fn with_new_keys(tenant: TenantId, new_keys: Vec<NewKeys>) -> Self {
-        let pack = |new: NewKeys| {
-            let packed = pack_keys(&new.keys);
-            (new, packed)
-        };
-        Self { new_keys: new_keys.into_iter().map(pack).collect(), ..Self::of(tenant) }
-    }
-
-    /// What changes records that are no resources, and nothing else.
-    pub(super) fn with_kept(tenant: TenantId, keeps: Vec<Keep>) -> Self {
-        Self { keeps, ..Self::of(tenant) }
-    }
-
-    /// How many resources and other records it touches.
-    pub(super) const fn len(&self) -> usize {
-        self.changes.len() + self.new_keys.len() + self.erasures.len() + self.keeps.len() + self.reseals.len()
-    }
-
-    /// Whether it changes records that are no resources, and nothing else.
-    const fn is_of_kept_only(&self) -> bool {
-        let has_others = !self.changes.is_empty() || !self.new_keys.is_empty() || !self.erasures.is_empty();
-        !has_others && self.reseals.is_empty() && !self.keeps.is_empty()
-    }
-}
-
 /// What the committer remembers of a tenant between groups.
-pub(super) struct Lane {
+pub(in crate::store) struct Lane {
     pub head: Head,
     pub touched: Touched,
 }
@@ -127,9 +37,9 @@ pub(super) struct Lane {
 #[derive(Clone)]
 struct State {
     rid: Rid,
-    record: Slice,
+    record: Vec<u8>,
     /// The value of the table of keys; empty for a deletion.
-    keys: Slice,
+    keys: Vec<u8>,
     /// Whether the group changed it.
     is_changed: bool,
 }
@@ -144,8 +54,8 @@ struct Checked {
 }
 
 /// The group being made.
-pub(super) struct Group<'c> {
-    tables: &'c Tables,
+pub(in crate::store) struct Group<'c> {
+    rows: &'c dyn Rows,
     sealer: &'c Sealer,
     lanes: &'c mut FxHashMap<TenantId, Lane>,
     states: FxHashMap<Vec<u8>, State>,
@@ -165,9 +75,13 @@ pub(super) struct Group<'c> {
 }
 
 impl<'c> Group<'c> {
-    pub(super) fn new(tables: &'c Tables, sealer: &'c Sealer, lanes: &'c mut FxHashMap<TenantId, Lane>) -> Self {
+    pub(in crate::store) fn new(
+        rows: &'c dyn Rows,
+        sealer: &'c Sealer,
+        lanes: &'c mut FxHashMap<TenantId, Lane>,
+    ) -> Self {
         Self {
-            tables,
+            rows,
             sealer,
             lanes,
             states: FxHashMap::default(),
@@ -186,7 +100,7 @@ impl<'c> Group<'c> {
     }
 
     /// Whether nothing is to be written.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::store) fn is_empty(&self) -> bool {
         self.changed.is_empty()
             && self.kept.is_empty()
             && self.staged.is_empty()
@@ -196,7 +110,11 @@ impl<'c> Group<'c> {
 
     /// Checks a commit and, if all holds, adds it to the group. The outer error is one after which the group can't be
     /// written: part of a commit is in it.
-    pub(super) fn add(&mut self, commit: Prepared, now: Micros) -> StoreResult<Result<Committed, CommitError>> {
+    pub(in crate::store) fn add(
+        &mut self,
+        commit: Prepared,
+        now: Micros,
+    ) -> StoreResult<Result<Committed, CommitError>> {
         let tenant = commit.commit_of;
         if tenant == layout::SYSTEM {
             return Ok(Err(StoreError::Closed("this tenant number is the store's own".into()).into()));
@@ -258,11 +176,21 @@ impl<'c> Group<'c> {
     }
 
     fn lane(&mut self, tenant: TenantId) -> StoreResult<&mut Lane> {
-        lane(self.tables, self.lanes, tenant)
+        lane(self.rows, self.lanes, tenant)
+    }
+
+    /// Whether it moves on the head of a tenant.
+    pub(in crate::store) fn moves_head_of(&self, tenant: TenantId) -> bool {
+        self.changed.contains(&tenant)
+    }
+
+    /// The keys of the blocks of postings that are read for what the group writes.
+    pub(in crate::store) fn old_blocks(&self) -> Vec<Vec<u8>> {
+        self.postings.old_blocks()
     }
 
     /// The keys of the ids that the group makes free.
-    pub(super) fn gone(&self) -> Vec<Vec<u8>> {
+    pub(in crate::store) fn gone(&self) -> Vec<Vec<u8>> {
         self.erasures.gone()
     }
 
@@ -303,12 +231,11 @@ impl<'c> Group<'c> {
         if self.erasures.is_gone(id_key) {
             return Ok(None);
         }
-        let get = |keyspace: &fjall::Keyspace, key: &[u8]| keyspace.get(key).map_err(|error| failed(&error));
-        let Some(rid) = get(&self.tables.index, id_key)? else { return Ok(None) };
+        let Some(rid) = self.rows.get(Table::Index, id_key)? else { return Ok(None) };
         let rid = rid_of(&rid)?;
-        let record = get(&self.tables.records, &layout::current(tenant, rid))?
-            .ok_or_else(|| StoreError::Damaged("an id without a record".into()))?;
-        let keys = get(&self.tables.records, &layout::keys(tenant, rid))?.unwrap_or_else(|| Slice::from(&[][..]));
+        let record = self.rows.get(Table::Records, &layout::current(tenant, rid))?;
+        let record = record.ok_or_else(|| StoreError::Damaged("an id without a record".into()))?;
+        let keys = self.rows.get(Table::Records, &layout::keys(tenant, rid))?.unwrap_or_default();
         Ok(Some(State { rid, record, keys, is_changed: false }))
     }
 
@@ -357,13 +284,13 @@ impl<'c> Group<'c> {
             Some(_) => seal_keys(self.sealer, tenant, rid, version, time, &packed.keys)?,
             None => Vec::new(),
         };
-        let state = State { rid, record: record.into(), keys: keys.into(), is_changed: true };
+        let state = State { rid, record, keys, is_changed: true };
         self.states.insert(id_key, state);
         let created = change.content.is_some() && !was_live;
         let position = u32::try_from(index).unwrap_or(u32::MAX);
         writing.log.add(&change.type_name, &LogEntry { time, index: position, rid, version });
         let new_keys = change.content.map(|Content { keys, .. }| keys);
-        let lane = lane(self.tables, self.lanes, tenant)?;
+        let lane = lane(self.rows, self.lanes, tenant)?;
         let scope = Scope { tenant, generation: lane.head.generation, type_name: &change.type_name, base };
         self.postings.replace(scope, base >= self.first_new(tenant), rid, time, &old_keys, new_keys.as_ref());
         writing.touch(&change.type_name, old_header.filter(|_| was_live).map(|header| header.time), old_keys, new_keys);
@@ -389,14 +316,14 @@ impl<'c> Group<'c> {
         let scope = Scope { tenant, generation, type_name: header.type_name, base };
         self.postings.exchange(scope, base >= self.first_new(tenant), old.rid, &old_keys, &new_keys);
         let rid = Some(old.rid);
-        self.states.insert(id_key, State { keys: sealed.into(), is_changed: true, ..old });
+        self.states.insert(id_key, State { keys: sealed, is_changed: true, ..old });
         writing.touch(header.type_name, None, old_keys, Some(new_keys));
         Ok(Written { rid, changed: true, ..unchanged })
     }
 
     /// The number of a new resource, and its base.
     fn new_rid(&mut self, tenant: TenantId, id_key: &[u8]) -> StoreResult<(Rid, Rid)> {
-        let lane = lane(self.tables, self.lanes, tenant)?;
+        let lane = lane(self.rows, self.lanes, tenant)?;
         let rid = lane.head.next_rid;
         lane.head.next_rid = Rid(rid.0 + 1);
         self.new_ids.push((id_key.to_vec(), rid));
@@ -409,64 +336,57 @@ impl<'c> Group<'c> {
         self.bases.get(&tenant).copied().unwrap_or(Rid(u64::MAX))
     }
 
-    /// The batch that writes the group, synced when it is committed.
-    /// `staged` are the entries of its commits, numbered.
-    pub(super) fn into_batch(mut self, number: u64, slots: u32, staged: &[Staged]) -> StoreResult<OwnedWriteBatch> {
-        let Tables { db, records, history, index, .. } = self.tables;
-        let slot = u32::try_from(number % u64::from(slots)).unwrap_or_default();
+    /// All that the group writes. `staged` are the entries of its commits, numbered.
+    pub(in crate::store) fn into_writes(mut self, staged: &[Staged]) -> StoreResult<Writes> {
         let sealed = self.sealing()?;
-        let edits = self.postings.into_writes(index)?;
+        let edits = self.postings.into_writes(self.rows)?;
         let capacity = edits.len() + 3 * self.states.len() + self.history.len() + self.new_ids.len() + 8;
-        let mut batch = OwnedWriteBatch::with_capacity(db.clone(), capacity).durability(Some(PersistMode::SyncData));
+        let mut writes = Writes { all: Vec::with_capacity(capacity) };
         for tenant in &self.changed {
             if let Some(lane) = self.lanes.get(tenant) {
-                batch.insert(records, layout::head(*tenant), lane.head.pack());
+                writes.put(Table::Records, layout::head(*tenant), lane.head.pack());
             }
         }
         for (id_key, state) in self.states.into_iter().filter(|(_, state)| state.is_changed) {
             let tenant = TenantId(id_key.first_chunk::<4>().map_or(0, |bytes| u32::from_be_bytes(*bytes)));
-            batch.insert(records, layout::current(tenant, state.rid), state.record);
+            writes.put(Table::Records, layout::current(tenant, state.rid), state.record);
             if state.keys.is_empty() {
-                batch.remove(records, layout::keys(tenant, state.rid));
+                writes.remove(Table::Records, layout::keys(tenant, state.rid));
             } else {
-                batch.insert(records, layout::keys(tenant, state.rid), state.keys);
+                writes.put(Table::Records, layout::keys(tenant, state.rid), state.keys);
             }
         }
         for (key, value) in self.history {
-            batch.insert(history, key, value);
+            writes.put(Table::History, key, value);
         }
         let new_ids: FxHashSet<&[u8]> = self.new_ids.iter().map(|(key, _)| &**key).collect();
-        self.erasures.write_to(self.tables, |id_key| new_ids.contains(id_key), &mut batch)?;
+        self.erasures.write_to(self.rows, |id_key| new_ids.contains(id_key), &mut writes)?;
         for (key, rid) in self.new_ids {
-            batch.insert(index, key, rid.0.to_be_bytes());
+            writes.put(Table::Index, key, rid.0.to_be_bytes());
         }
         for (key, value) in edits {
-            match value {
-                Some(value) => batch.insert(index, key, value),
-                None => batch.remove(index, key),
-            }
+            writes.set(Table::Index, key, value);
         }
-        self.kept.write_to(self.tables, &mut batch);
+        self.kept.write_to(&mut writes);
         for Staged { tenant, entry, row } in staged {
             let row = row.unwrap_or_default();
-            batch.insert(history, layout::staged(row), seal_row(self.sealer, *tenant, row, entry)?);
+            writes.put(Table::History, layout::staged(row), seal_row(self.sealer, *tenant, row, entry)?);
         }
         if let Some(fold) = self.fold {
-            fold.write_to(self.tables, &mut batch);
+            fold.write_to(&mut writes);
         }
-        sealing::write(sealed, self.tables, &mut batch);
-        for keyspace in self.tables.all() {
-            batch.insert(keyspace, layout::mark(slot), number.to_be_bytes());
+        for (table, key, value) in sealed {
+            writes.set(table, key, value);
         }
-        Ok(batch)
+        Ok(writes)
     }
 }
 
-fn lane<'l>(tables: &Tables, lanes: &'l mut FxHashMap<TenantId, Lane>, tenant: TenantId) -> StoreResult<&'l mut Lane> {
+fn lane<'l>(rows: &dyn Rows, lanes: &'l mut FxHashMap<TenantId, Lane>, tenant: TenantId) -> StoreResult<&'l mut Lane> {
     match lanes.entry(tenant) {
         std::collections::hash_map::Entry::Occupied(known) => Ok(known.into_mut()),
         std::collections::hash_map::Entry::Vacant(place) => {
-            let stored = tables.records.get(layout::head(tenant)).map_err(|error| failed(&error))?;
+            let stored = rows.get(Table::Records, &layout::head(tenant))?;
             let head = stored.map_or(Ok(Head::FIRST), |bytes| Head::unpack(&bytes))?;
             Ok(place.insert(Lane { head, touched: Touched::since(head.time) }))
         }

@@ -1,15 +1,14 @@
 //! Rows with sealed values: which of them are under older keys, and what they are under the newest.
 //!
-//! A row is named by one byte for its keyspace, and its key. Current rows come before those of history: an update moves a row from here
+//! A row is named by one byte for its table, and its key. Current rows come before those of history: an update moves a row from here
 //! to there as it is sealed, and what is moved so is found when history's turn comes.
 
 use super::record::{Header, body_place, keys_place, split_keys, unpack_history};
-use super::tables::{Tables, failed};
-use super::{kept, layout};
+use super::{Rows, Table, kept, layout};
+use crate::key::range::after_prefix;
 use crate::store::seal::{Place, Sealer};
 use crate::store::{OldRows, Rid, StoreError, StoreResult};
 use crate::tenant::TenantId;
-use fjall::Keyspace;
 use std::ops::Range;
 
 const RECORDS: u8 = 1;
@@ -30,11 +29,11 @@ fn damaged() -> StoreError {
     StoreError::Damaged("a row with a sealed value".into())
 }
 
-/// The keyspace and the key of a row.
-pub(super) fn parts<'n>(tables: &'n Tables, name: &'n [u8]) -> StoreResult<(&'n Keyspace, &'n [u8])> {
+/// The table and the key of a row.
+pub(super) fn parts(name: &[u8]) -> StoreResult<(Table, &[u8])> {
     match name.split_first() {
-        Some((&RECORDS, key)) => Ok((&tables.records, key)),
-        Some((&HISTORY, key)) => Ok((&tables.history, key)),
+        Some((&RECORDS, key)) => Ok((Table::Records, key)),
+        Some((&HISTORY, key)) => Ok((Table::History, key)),
         _ => Err(damaged()),
     }
 }
@@ -47,8 +46,8 @@ pub(super) fn resource_of(key: &[u8]) -> Option<Rid> {
 }
 
 /// The rows of a tenant after one of them.
-pub(super) fn old_rows(
-    tables: &Tables,
+pub(in crate::store) fn old_rows(
+    rows: &dyn Rows,
     sealer: &Sealer,
     tenant: TenantId,
     after: &[u8],
@@ -56,23 +55,22 @@ pub(super) fn old_rows(
 ) -> StoreResult<OldRows> {
     let mut found = OldRows::default();
     let spans = [
-        (RECORDS, &tables.records, layout::all_current(tenant)),
-        (RECORDS, &tables.records, layout::all_keys(tenant)),
-        (RECORDS, &tables.records, layout::all_kept(tenant)),
-        (HISTORY, &tables.history, layout::all_history(tenant)),
+        (RECORDS, Table::Records, layout::all_current(tenant)),
+        (RECORDS, Table::Records, layout::all_keys(tenant)),
+        (RECORDS, Table::Records, layout::all_kept(tenant)),
+        (HISTORY, Table::History, layout::all_history(tenant)),
     ];
     let mut looked = 0;
-    for (keyspace, rows, prefix) in spans {
-        let first = [&[keyspace], &prefix[..]].concat();
+    for (letter, table, prefix) in spans {
+        let first = [&[letter], &prefix[..]].concat();
         let start =
             if after < &first[..] { prefix.clone() } else { [after.get(1..).unwrap_or_default(), &[0]].concat() };
-        let end = crate::key::range::after_prefix(&prefix);
-        if start >= end || (after.first() == Some(&HISTORY) && keyspace == RECORDS) {
+        let end = after_prefix(&prefix);
+        if start >= end || (after.first() == Some(&HISTORY) && letter == RECORDS) {
             continue;
         }
-        for row in rows.range(start..end) {
-            let (key, value) = row.into_inner().map_err(|error| failed(&error))?;
-            let name: Box<[u8]> = [&[keyspace], &key[..]].concat().into();
+        for (key, value) in rows.range(table, &start, &end, LOOK)? {
+            let name: Box<[u8]> = [&[letter], &key[..]].concat().into();
             looked += 1;
             found.resources += u64::from(key.get(4) == prefix.get(4) && prefix == layout::all_current(tenant));
             // What can't be read stays as it is, and the check names it.
@@ -149,21 +147,25 @@ fn values(tenant: TenantId, key: &[u8], value: &[u8]) -> StoreResult<Vec<Sealed>
     }
 }
 
-/// Rows of a tenant, ledger apart, at most so many: by their keyspace's place in [`Tables::all`], and their key.
-pub(super) fn rows_of(tables: &Tables, tenant: TenantId, most: usize) -> StoreResult<Vec<(usize, Vec<u8>)>> {
+/// Rows of a tenant, ledger apart, about so many at most.
+pub(super) fn rows_of(rows: &dyn Rows, tenant: TenantId, most: usize) -> StoreResult<Vec<(Table, Vec<u8>)>> {
     let mut found = Vec::new();
-    for (n, keyspace) in tables.all().into_iter().enumerate() {
-        for row in keyspace.prefix(tenant.0.to_be_bytes()) {
-            let (key, value) = row.into_inner().map_err(|error| failed(&error))?;
-            if layout::is_of_ledger(&key) {
-                continue;
+    let prefix = tenant.0.to_be_bytes();
+    let end = after_prefix(&prefix);
+    for table in [Table::Records, Table::History, Table::Index] {
+        let mut from = prefix.to_vec();
+        loop {
+            let read = rows.range(table, &from, &end, most)?;
+            let Some((last, _)) = read.last() else { break };
+            from = [&last[..], &[0]].concat();
+            for (key, value) in read.into_iter().filter(|(key, _)| !layout::is_of_ledger(key)) {
+                if layout::kept_place(&key).is_some()
+                    && let Ok((kept::Header { expires: Some(time), .. }, _)) = kept::Header::unpack(&value)
+                {
+                    found.push((table, layout::expiry(time, &key)));
+                }
+                found.push((table, key));
             }
-            if layout::kept_place(&key).is_some()
-                && let Ok((kept::Header { expires: Some(time), .. }, _)) = kept::Header::unpack(&value)
-            {
-                found.push((n, layout::expiry(time, &key)));
-            }
-            found.push((n, key.to_vec()));
             if found.len() >= most {
                 return Ok(found);
             }
@@ -171,7 +173,3 @@ pub(super) fn rows_of(tables: &Tables, tenant: TenantId, most: usize) -> StoreRe
     }
     Ok(found)
 }
-
-#[cfg(test)]
-#[path = "sealing_tests.rs"]
-mod tests;

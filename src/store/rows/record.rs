@@ -1,4 +1,4 @@
-//! The values of the embedded store: records (a version of a resource), key lists, and the head of a tenant.
+//! The values of rows: records (a version of a resource), key lists, and the head of a tenant.
 //!
 //! A record is a plain header and a sealed body bound to it: `format method splice-kind version time rid-less-base type id
 //! [splice-position plain-length] patients`, then the sealed bytes (of nothing, for a deletion, so that a deletion can't be forged either).
@@ -19,7 +19,7 @@ const INTO_META: u8 = 2;
 
 /// What the store keeps of a tenant as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Head {
+pub(in crate::store) struct Head {
     /// The time of the newest commit.
     pub time: Micros,
     /// The number that the next new resource gets.
@@ -30,9 +30,9 @@ pub(super) struct Head {
 
 impl Head {
     /// The head of a tenant in which nothing has happened. Lane 0, counted from 1.
-    pub(super) const FIRST: Self = Self { time: Micros(i64::MIN), next_rid: Rid(1), generation: 1 };
+    pub(in crate::store) const FIRST: Self = Self { time: Micros(i64::MIN), next_rid: Rid(1), generation: 1 };
 
-    pub(super) fn pack(self) -> Vec<u8> {
+    pub(in crate::store) fn pack(self) -> Vec<u8> {
         let mut out = vec![FORMAT];
         out.extend_from_slice(&self.time.0.to_be_bytes());
         out.extend_from_slice(&self.next_rid.0.to_be_bytes());
@@ -40,7 +40,7 @@ impl Head {
         out
     }
 
-    pub(super) fn unpack(bytes: &[u8]) -> StoreResult<Self> {
+    pub(in crate::store) fn unpack(bytes: &[u8]) -> StoreResult<Self> {
         let fields = || {
             let rest = bytes.strip_prefix(&[FORMAT])?;
             let (time, rest) = rest.split_first_chunk::<8>()?;
@@ -57,7 +57,7 @@ impl Head {
 
 /// The plain header of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Header<'a> {
+pub(in crate::store) struct Header<'a> {
     pub method: Method,
     pub version: u64,
     pub time: Micros,
@@ -92,7 +92,7 @@ impl<'a> Header<'a> {
     }
 
     /// Reads a header; what follows it is the sealed body.
-    pub(super) fn unpack(record: &'a [u8]) -> StoreResult<(Self, &'a [u8])> {
+    pub(in crate::store) fn unpack(record: &'a [u8]) -> StoreResult<(Self, &'a [u8])> {
         Self::parse(record).ok_or_else(|| StoreError::Damaged("the header of a record".into()))
     }
 
@@ -138,7 +138,7 @@ pub(super) const fn keys_place(tenant: TenantId, rid: Rid, version: u64) -> Plac
 }
 
 /// A record: the header, and sealed after it the body.
-pub(super) fn seal_record(
+pub(in crate::store) fn seal_record(
     sealer: &Sealer,
     tenant: TenantId,
     rid: Rid,
@@ -152,7 +152,12 @@ pub(super) fn seal_record(
 }
 
 /// Opens a record.
-pub(super) fn open_record(sealer: &Sealer, tenant: TenantId, rid: Rid, record: &[u8]) -> StoreResult<Version> {
+pub(in crate::store) fn open_record(
+    sealer: &Sealer,
+    tenant: TenantId,
+    rid: Rid,
+    record: &[u8],
+) -> StoreResult<Version> {
     let (header, text) = Header::unpack(record)?;
     let plain_header = record.get(..record.len() - text.len()).unwrap_or_default();
     let packed = sealer.open(body_place(tenant, rid, header.version), plain_header, text)?;
@@ -169,7 +174,7 @@ pub(super) fn open_record(sealer: &Sealer, tenant: TenantId, rid: Rid, record: &
 }
 
 /// The ids of patients for a header.
-pub(super) fn pack_patients(patients: &[Box<str>]) -> Vec<u8> {
+pub(in crate::store) fn pack_patients(patients: &[Box<str>]) -> Vec<u8> {
     let mut out = Vec::new();
     for id in patients {
         varint::push_bytes(id.as_bytes(), &mut out);
@@ -178,7 +183,7 @@ pub(super) fn pack_patients(patients: &[Box<str>]) -> Vec<u8> {
 }
 
 /// The reverse of [`pack_patients`].
-pub(super) fn unpack_patients(mut packed: &[u8]) -> Box<[Box<str>]> {
+pub(in crate::store) fn unpack_patients(mut packed: &[u8]) -> Box<[Box<str>]> {
     std::iter::from_fn(|| Some(std::str::from_utf8(varint::take_bytes(&mut packed)?).ok()?.into())).collect()
 }
 
@@ -187,7 +192,7 @@ const KEY_REST_LEN: usize = 16;
 
 /// A key list made ready to be sealed: each key by what it shares with the one before. Compression would save a third of that
 /// and cost more time than all else, here and at each check of a search.
-pub(super) fn pack_keys(keys: &KeyList) -> Vec<u8> {
+pub(in crate::store) fn pack_keys(keys: &KeyList) -> Vec<u8> {
     let mut packed = Vec::with_capacity(keys.byte_len() + 2 * keys.len());
     let mut before: &[u8] = &[];
     for key in keys {
@@ -210,7 +215,7 @@ fn unpack_keys(mut packed: &[u8]) -> Option<KeyList> {
 }
 
 /// The value of the table `keys`: the version, and sealed after it the list.
-pub(super) fn seal_keys(
+pub(in crate::store) fn seal_keys(
     sealer: &Sealer,
     tenant: TenantId,
     rid: Rid,
@@ -227,14 +232,14 @@ pub(super) fn seal_keys(
 
 /// A key list as it was given to the commit, without the keys that the commit adds, and of which version it is.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct OpenKeys {
+pub(in crate::store) struct OpenKeys {
     pub version: u64,
     pub time: Micros,
     pub content: KeyList,
 }
 
 /// Opens a key list.
-pub(super) fn open_keys(sealer: &Sealer, tenant: TenantId, rid: Rid, value: &[u8]) -> StoreResult<OpenKeys> {
+pub(in crate::store) fn open_keys(sealer: &Sealer, tenant: TenantId, rid: Rid, value: &[u8]) -> StoreResult<OpenKeys> {
     let (version, time, text) = split_keys(value)?;
     let header = value.get(..value.len() - text.len()).unwrap_or_default();
     let packed = sealer.open(keys_place(tenant, rid, version), header, text)?;
@@ -254,14 +259,14 @@ fn damaged_keys() -> StoreError {
 }
 
 /// All keys of a live version: those of its content and those that the commit added.
-pub(super) fn with_added_keys(content: &KeyList, time: Micros) -> KeyList {
+pub(in crate::store) fn with_added_keys(content: &KeyList, time: Micros) -> KeyList {
     let mut added = vec![last_updated_key(time)];
     added.push(ALL.into());
     content.with(added)
 }
 
 /// The value of the table `history`: an old record and its key list, both as they were when they were current.
-pub(super) fn pack_history(record: &[u8], keys: &[u8]) -> Vec<u8> {
+pub(in crate::store) fn pack_history(record: &[u8], keys: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(4 + record.len() + keys.len());
     varint::push_bytes(record, &mut out);
     out.extend_from_slice(keys);
@@ -269,9 +274,33 @@ pub(super) fn pack_history(record: &[u8], keys: &[u8]) -> Vec<u8> {
 }
 
 /// The record and the sealed key list (empty for a deletion) of a history value.
-pub(super) fn unpack_history(mut value: &[u8]) -> StoreResult<(&[u8], &[u8])> {
+pub(in crate::store) fn unpack_history(mut value: &[u8]) -> StoreResult<(&[u8], &[u8])> {
     let record = varint::take_bytes(&mut value).ok_or_else(|| StoreError::Damaged("an old version".into()))?;
     Ok((record, value))
+}
+
+/// The number that an entry of the table of ids holds.
+pub(in crate::store) fn rid_of(bytes: &[u8]) -> StoreResult<Rid> {
+    let number = bytes.try_into().map_err(|_| StoreError::Damaged("an entry of the table of ids".into()))?;
+    Ok(Rid(u64::from_be_bytes(number)))
+}
+
+/// The keys of a version: none for a deletion; a live version must have a list, and it must be its own.
+pub(in crate::store) fn keys_of(
+    sealer: &Sealer,
+    tenant: TenantId,
+    rid: Rid,
+    header: &Header<'_>,
+    value: &[u8],
+) -> StoreResult<KeyList> {
+    if header.body.is_none() {
+        return Ok(KeyList::default());
+    }
+    let OpenKeys { version, time, content } = open_keys(sealer, tenant, rid, value)?;
+    if (version, time) != (header.version, header.time) {
+        return Err(StoreError::Damaged("a key list belongs to another version than the record".into()));
+    }
+    Ok(with_added_keys(&content, time))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Numbers of varying length (LEB128: seven bits a byte, the lowest first).
 
 /// Appends a number.
-pub(super) fn push(mut number: u64, out: &mut Vec<u8>) {
+pub(in crate::store) fn push(mut number: u64, out: &mut Vec<u8>) {
     while number >= 0x80 {
         out.push((number & 0x7F) as u8 | 0x80);
         number >>= 7;
@@ -10,7 +10,7 @@ pub(super) fn push(mut number: u64, out: &mut Vec<u8>) {
 }
 
 /// Takes a number off the front.
-pub(super) fn take(bytes: &mut &[u8]) -> Option<u64> {
+pub(in crate::store) fn take(bytes: &mut &[u8]) -> Option<u64> {
     let mut number = 0_u64;
     for shift in (0..64).step_by(7) {
         let (&byte, rest) = bytes.split_first()?;
@@ -24,7 +24,7 @@ pub(super) fn take(bytes: &mut &[u8]) -> Option<u64> {
 }
 
 /// Takes a length and as many bytes off the front.
-pub(super) fn take_bytes<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
+pub(in crate::store) fn take_bytes<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
     let length = usize::try_from(take(bytes)?).ok()?;
     let (taken, rest) = bytes.split_at_checked(length)?;
     *bytes = rest;
@@ -32,7 +32,7 @@ pub(super) fn take_bytes<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
 }
 
 /// Appends a length and the bytes.
-pub(super) fn push_bytes(bytes: &[u8], out: &mut Vec<u8>) {
+pub(in crate::store) fn push_bytes(bytes: &[u8], out: &mut Vec<u8>) {
     push(bytes.len() as u64, out);
     out.extend_from_slice(bytes);
 }

@@ -9,10 +9,10 @@ use super::varint;
 use crate::store::{Rid, StoreError, StoreResult};
 
 /// The numbers of one base lie within this distance of it.
-pub(super) const SPAN: u64 = 512;
+pub(in crate::store) const SPAN: u64 = 512;
 
 /// The value of a block with these numbers, ascending and not before the base. A block of only its base is empty.
-pub(super) fn pack(base: Rid, rids: &[Rid]) -> Vec<u8> {
+pub(in crate::store) fn pack(base: Rid, rids: &[Rid]) -> Vec<u8> {
     let mut out = Vec::new();
     if *rids == [base] {
         return out;
@@ -26,7 +26,7 @@ pub(super) fn pack(base: Rid, rids: &[Rid]) -> Vec<u8> {
 }
 
 /// The numbers of a block.
-pub(super) fn unpack(base: Rid, mut value: &[u8]) -> StoreResult<Vec<Rid>> {
+pub(in crate::store) fn unpack(base: Rid, mut value: &[u8]) -> StoreResult<Vec<Rid>> {
     if value.is_empty() {
         return Ok(vec![base]);
     }

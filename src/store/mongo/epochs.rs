@@ -1,0 +1,80 @@
+//! Hearing of what other processes have changed among the records that are no resources.
+//!
+//! Every process counts its changes in documents of its own, so that none is waited for, and looks at those of the others again and
+//! again. So what one process revokes, another one honours for at most [`LOOK_EVERY`] longer.
+
+use super::Shared;
+use super::client::{Connection, Failed};
+use super::write::EPOCHS;
+use crate::tenant::TenantId;
+use mongodb::bson::{DateTime, Document, doc};
+use rustc_hash::FxHashMap;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+/// How often the others' changes are looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// Counts of processes that have changed nothing for so long are forgotten.
+const FORGET_AFTER_MS: i64 = 7 * 24 * 60 * 60 * 1000;
+
+/// Looks at the counts as long as the store is open.
+pub(super) fn follow(shared: &Arc<Shared>) {
+    let weak = Arc::downgrade(shared);
+    shared.connection.spawn(async move {
+        if let Some(shared) = weak.upgrade() {
+            forget(&shared.connection).await;
+        }
+        let mut known = None;
+        while let Some(found) = look(&weak).await {
+            match found {
+                Ok(found) => known = Some(compare(&weak, known, found)),
+                Err(failed) => tracing::debug!(error = %failed.text, "the changes of other processes can't be seen"),
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    });
+}
+
+/// Counts of the other processes by document.
+type Counts = FxHashMap<String, i64>;
+
+async fn look(weak: &Weak<Shared>) -> Option<Result<Counts, Failed>> {
+    let shared = weak.upgrade()?;
+    let (connection, process) = (Arc::clone(&shared.connection), shared.process.clone());
+    drop(shared);
+    Some(counts(&connection, &process).await)
+}
+
+async fn counts(connection: &Connection, process: &str) -> Result<Counts, Failed> {
+    let mut cursor = connection.db().collection::<Document>(EPOCHS).find(doc! {}).await?;
+    let mut found = Counts::default();
+    while cursor.advance().await? {
+        let document = cursor.deserialize_current()?;
+        if let (Ok(id), Ok(count)) = (document.get_str("_id"), document.get_i64("n"))
+            && !id.ends_with(process)
+        {
+            found.insert(id.to_owned(), count);
+        }
+    }
+    Ok(found)
+}
+
+/// Makes the epochs of tenants grow whose records others have changed. At the first look there is nothing to compare with.
+fn compare(weak: &Weak<Shared>, known: Option<Counts>, found: Counts) -> Counts {
+    if let (Some(known), Some(shared)) = (known, weak.upgrade()) {
+        for (id, count) in found.iter().filter(|(id, count)| known.get(*id) != Some(*count)) {
+            let tenant = id.split_once('-').and_then(|(tenant, _)| tenant.parse().ok());
+            if let Some(tenant) = tenant.filter(|_| *count > 0) {
+                shared.epochs.grow(TenantId(tenant));
+            }
+        }
+    }
+    found
+}
+
+async fn forget(connection: &Connection) {
+    let before = DateTime::from_millis(DateTime::now().timestamp_millis() - FORGET_AFTER_MS);
+    let old = doc! { "at": { "$lt": before } };
+    // The next start forgets them otherwise.
+    drop(connection.db().collection::<Document>(EPOCHS).delete_many(old).await);
+}

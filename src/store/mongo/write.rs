@@ -1,0 +1,205 @@
+//! What is written in a transaction, in as few commands as it goes.
+
+use super::client::Failed;
+use super::place::{collection, id_of, is_head};
+use super::read::Known;
+use super::transaction::{Transaction, binary, document};
+use crate::store::rows::{Table, Writes};
+use crate::tenant::TenantId;
+use mongodb::bson::{Bson, Document, doc};
+use rustc_hash::FxHashMap;
+
+/// Bytes of one command, about: a document of the server's limit of 16 MiB has room beside it in a message of its limit of 48 MB.
+const COMMAND_BYTES: usize = 8 << 20;
+/// Writes of one command.
+const COMMAND_WRITES: usize = 50_000;
+/// What a write costs beside key and value, about.
+const WRITE_COST: usize = 128;
+/// A document that is larger is not accepted by the server.
+const DOCUMENT_BYTES: usize = (16 << 20) - 4096;
+/// The collection that tells processes when records that are no resources have changed.
+pub(super) const EPOCHS: &str = "epochs";
+/// The answer to a write of an `_id` that is there already.
+const DUPLICATE_KEY: i32 = 11_000;
+
+/// Writes in the form of the command `bulkWrite`.
+#[derive(Default)]
+pub(super) struct Orders {
+    commands: Vec<Vec<Document>>,
+    bytes: usize,
+    /// How many documents have to be as they were known, and whether that can be told by their number.
+    expected: i64,
+    is_countable: bool,
+    /// Whether it is looked at.
+    is_on_hints: bool,
+}
+
+/// The places of the collections in [`namespaces`].
+const fn namespace(table: Table) -> i32 {
+    match table {
+        Table::Records => 0,
+        Table::History => 1,
+        Table::Index => 2,
+    }
+}
+
+fn namespaces(database: &str) -> Vec<Document> {
+    let names = [Table::Records, Table::History, Table::Index].map(collection);
+    names.into_iter().chain([EPOCHS]).map(|name| doc! { "ns": format!("{database}.{name}") }).collect()
+}
+
+/// What is known of a row that is written.
+#[derive(Clone, Copy)]
+enum Before<'k> {
+    Unread,
+    Absent,
+    There(&'k [u8]),
+}
+
+impl Before<'_> {
+    /// Whether it is already as it shall be.
+    fn is(self, value: Option<&[u8]>) -> bool {
+        match self {
+            Self::Unread => false,
+            Self::Absent => value.is_none(),
+            Self::There(bytes) => value == Some(bytes),
+        }
+    }
+}
+
+impl Orders {
+    /// What leads from what is known to what is to be there.
+    ///
+    /// Of rows that were not read, those of the records may be there or not; others are new. A head that is not as it was known,
+    /// because another process has changed it, is a duplicate: its filter finds nothing, and it can't be inserted.
+    /// `is_on_hints`: rows that are replaced or removed may have changed, too.
+    pub(super) fn new(writes: Writes, known: &Known, is_on_hints: bool) -> Result<Self, Failed> {
+        let mut last = FxHashMap::default();
+        for (table, key, value) in writes.all {
+            last.insert((table, key), value);
+        }
+        let mut rows: Vec<_> = last.into_iter().collect();
+        rows.sort_unstable();
+        let mut orders = Self { is_countable: true, is_on_hints, ..Self::default() };
+        for ((table, key), value) in rows {
+            let place = (table, key);
+            let before = match known.get(&place) {
+                None => Before::Unread,
+                Some(None) => Before::Absent,
+                Some(Some(bytes)) => Before::There(bytes),
+            };
+            if !before.is(value.as_deref()) {
+                orders.add(place, before, value)?;
+            }
+        }
+        Ok(orders)
+    }
+
+    /// Adds a write of a row, of which something may be known.
+    fn add(
+        &mut self,
+        (table, key): (Table, Vec<u8>),
+        before: Before<'_>,
+        value: Option<Vec<u8>>,
+    ) -> Result<(), Failed> {
+        let size = key.len() + value.as_ref().map_or(0, Vec::len) + WRITE_COST;
+        if size > DOCUMENT_BYTES {
+            return Err(Failed::other("a resource or record is too large for a document"));
+        }
+        let is_head = is_head(table, &key);
+        let mut filter = doc! { "_id": id_of(&key) };
+        if let Before::There(before) = before
+            && (is_head || (self.is_on_hints && table == Table::Records))
+        {
+            filter.insert("v", binary(before.to_vec()));
+        }
+        let is_there = matches!(before, Before::There(_));
+        self.expected += i64::from(is_there);
+        let is_unread = matches!(before, Before::Unread) && (value.is_none() || table == Table::Records);
+        self.is_countable &= !is_unread;
+        let ns = namespace(table);
+        let order = match value {
+            None => doc! { "delete": ns, "filter": filter, "multi": false },
+            Some(value) if is_unread || is_there => {
+                let document = document(&key, value);
+                let upsert = is_unread || is_head;
+                doc! { "update": ns, "filter": filter, "updateMods": document, "upsert": upsert, "multi": false }
+            }
+            Some(value) => doc! { "insert": ns, "document": document(&key, value) },
+        };
+        self.push(order, size);
+        Ok(())
+    }
+
+    /// Adds that this process has changed records of a tenant that others may have read.
+    pub(super) fn renew(&mut self, tenant: TenantId, process: &str) {
+        self.is_countable = false;
+        let filter = doc! { "_id": format!("{}-{process}", tenant.0) };
+        let count = doc! { "$inc": { "n": 1_i64 }, "$currentDate": { "at": true } };
+        let order = doc! { "update": 3, "filter": filter, "updateMods": count, "upsert": true, "multi": false };
+        self.push(order, 2 * WRITE_COST);
+    }
+
+    fn push(&mut self, order: Document, size: usize) {
+        let is_full = self.bytes + size > COMMAND_BYTES
+            || self.commands.last().is_none_or(|command| command.len() >= COMMAND_WRITES);
+        if is_full {
+            self.commands.push(Vec::new());
+            self.bytes = 0;
+        }
+        self.bytes += size;
+        if let Some(command) = self.commands.last_mut() {
+            command.push(order);
+        }
+    }
+
+    pub(super) const fn is_empty(&self) -> bool {
+        self.commands.is_empty()
+    }
+
+    /// Writes, without an end to the transaction.
+    pub(super) async fn send(self, transaction: &mut Transaction) -> Result<(), Failed> {
+        let names = namespaces(transaction.db.name());
+        if self.is_on_hints && !self.is_countable {
+            return Err(Failed::again("it can't be told whether what was read before holds"));
+        }
+        let mut changed = 0_i64;
+        for orders in self.commands {
+            transaction.begin().await?;
+            let command =
+                doc! { "bulkWrite": 1, "ops": orders, "nsInfo": names.clone(), "ordered": false, "errorsOnly": true };
+            let admin = transaction.session.client().database("admin");
+            let answer = admin.run_command(command).session(&mut transaction.session).await?;
+            check(&answer)?;
+            changed +=
+                number(&answer, "nMatched").unwrap_or_default() + number(&answer, "nDeleted").unwrap_or_default();
+        }
+        if self.is_on_hints && changed != self.expected {
+            return Err(Failed::again("what was read before does not hold any more"));
+        }
+        Ok(())
+    }
+}
+
+fn number(document: &Document, name: &str) -> Option<i64> {
+    match document.get(name)? {
+        Bson::Int32(number) => Some(i64::from(*number)),
+        Bson::Int64(number) => Some(*number),
+        #[expect(clippy::cast_possible_truncation, reason = "counts and codes")]
+        Bson::Double(number) => Some(*number as i64),
+        _ => None,
+    }
+}
+
+/// What became of the single writes.
+fn check(answer: &Document) -> Result<(), Failed> {
+    if number(answer, "nErrors") == Some(0) {
+        return Ok(());
+    }
+    let batch = answer.get_document("cursor").and_then(|cursor| cursor.get_array("firstBatch"));
+    let mut codes = batch.into_iter().flatten().filter_map(|write| number(write.as_document()?, "code"));
+    match codes.find(|code| *code != 0) {
+        Some(code) if code == i64::from(DUPLICATE_KEY) => Err(Failed::again("another process has written the same")),
+        code => Err(Failed::other(format!("a write failed with error {}", code.unwrap_or_default()))),
+    }
+}

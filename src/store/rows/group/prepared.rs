@@ -1,0 +1,125 @@
+//! Commits as a group takes them.
+
+use crate::auth::compartment::patients_of;
+use crate::auth::keeper::Keep;
+use crate::clock::Micros;
+use crate::store::ledger::Entry;
+use crate::store::rows::ledger::Fold;
+use crate::store::rows::record::{pack_keys, pack_patients};
+use crate::store::{Change, Commit, Erasure, NewKeys};
+use crate::tenant::TenantId;
+use std::sync::Arc;
+
+/// A commit whose key lists are packed already, which the callers do in parallel.
+#[derive(Clone)]
+pub(in crate::store) struct Prepared {
+    pub commit_of: TenantId,
+    pub changes: Vec<(Change, Packed)>,
+    pub new_keys: Vec<(NewKeys, Vec<u8>)>,
+    pub erasures: Vec<Erasure>,
+    pub keeps: Vec<Keep>,
+    /// Rows to be sealed under the newest key: see [`crate::store::rows::sealing`].
+    pub reseals: Vec<Box<[u8]>>,
+    /// Whether all that the tenant has is removed, as much of it as goes into one group; nothing else then.
+    pub is_removal: bool,
+    pub guards: Vec<crate::store::Guard>,
+    pub read_at: Micros,
+    /// Recorded if the commit happens.
+    pub entry: Option<Entry>,
+    /// What the ledger folds; nothing else then.
+    pub fold: Option<Arc<Fold>>,
+}
+
+/// What is made of the content of a change before it is committed; empty for a deletion.
+#[derive(Clone, Default)]
+pub(in crate::store) struct Packed {
+    pub(super) keys: Vec<u8>,
+    pub(super) patients: Vec<u8>,
+}
+
+impl From<Commit> for Prepared {
+    fn from(commit: Commit) -> Self {
+        let pack = |change: Change| {
+            let packed = change.content.as_ref().map(|content| Packed {
+                keys: pack_keys(&content.keys),
+                patients: pack_patients(&patients_of(&change.type_name, &content.keys)),
+            });
+            (change, packed.unwrap_or_default())
+        };
+        let changes = commit.changes.into_iter().map(pack).collect();
+        let Commit { tenant, erasures, keeps, reseals, guards, read_at, entry, .. } = commit;
+        Self { changes, erasures, keeps, reseals, guards, read_at, entry, ..Self::of(tenant) }
+    }
+}
+
+impl Prepared {
+    pub(super) const fn of(tenant: TenantId) -> Self {
+        Self {
+            commit_of: tenant,
+            changes: Vec::new(),
+            new_keys: Vec::new(),
+            erasures: Vec::new(),
+            keeps: Vec::new(),
+            reseals: Vec::new(),
+            is_removal: false,
+            guards: Vec::new(),
+            read_at: Micros(i64::MIN),
+            entry: None,
+            fold: None,
+        }
+    }
+
+    /// What makes ledgers longer.
+    pub(in crate::store) fn with_fold(fold: Arc<Fold>) -> Self {
+        Self { fold: Some(fold), ..Self::of(TenantId(0)) }
+    }
+
+    /// What replaces search keys only.
+    pub(in crate::store) fn with_new_keys(tenant: TenantId, new_keys: Vec<NewKeys>) -> Self {
+        let pack = |new: NewKeys| {
+            let packed = pack_keys(&new.keys);
+            (new, packed)
+        };
+        Self { new_keys: new_keys.into_iter().map(pack).collect(), ..Self::of(tenant) }
+    }
+
+    /// What changes records that are no resources, and nothing else.
+    pub(in crate::store) fn with_kept(tenant: TenantId, keeps: Vec<Keep>) -> Self {
+        Self { keeps, ..Self::of(tenant) }
+    }
+
+    /// How many resources and other records it touches.
+    pub(in crate::store) const fn len(&self) -> usize {
+        self.changes.len() + self.new_keys.len() + self.erasures.len() + self.keeps.len() + self.reseals.len()
+    }
+
+    /// Type and id of each resource that it touches.
+    pub(in crate::store) fn named(&self) -> impl Iterator<Item = (&str, &str)> {
+        let changed = self.changes.iter().map(|(change, _)| (&*change.type_name, &*change.id));
+        let renewed = self.new_keys.iter().map(|(new, _)| (&*new.type_name, &*new.id));
+        let erased = self.erasures.iter().map(|erasure| (&*erasure.type_name, &*erasure.id));
+        changed.chain(renewed).chain(erased)
+    }
+
+    /// Whether it changes resources and nothing else.
+    pub(in crate::store) fn changes_only(&self) -> bool {
+        let others = self.new_keys.len() + self.erasures.len() + self.keeps.len();
+        others == 0 && self.reseals.is_empty() && !self.is_removal && self.fold.is_none() && self.guards.is_empty()
+    }
+
+    /// Whether the change log does not tell all that it touches.
+    pub(in crate::store) const fn is_untold(&self) -> bool {
+        !self.new_keys.is_empty() || !self.erasures.is_empty() || !self.reseals.is_empty() || self.is_removal
+    }
+
+    /// Whether the tenant's head is read for it.
+    pub(in crate::store) const fn moves_head(&self) -> bool {
+        !self.is_of_kept_only()
+    }
+
+    /// Whether it changes records that are no resources, and nothing else.
+    pub(super) const fn is_of_kept_only(&self) -> bool {
+        let has_others = !self.changes.is_empty() || !self.new_keys.is_empty() || !self.erasures.is_empty();
+        !has_others && self.reseals.is_empty() && !self.is_removal && !self.keeps.is_empty()
+    }
+}
