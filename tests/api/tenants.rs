@@ -554,3 +554,28 @@ fn a_deletion_that_was_interrupted_is_finished() {
     assert_eq!(records.view().resources(Rid(0)).count(), 0);
     assert!(app.store().keeper().list(tenant, "client", "", None, 9).unwrap().is_empty());
 }
+
+#[test]
+fn an_export_of_one_tenant_is_imported_into_another() {
+    let house = House::start();
+    let ((_, one), (_, other)) = (house.tenant("one"), house.tenant("other"));
+    for id in ["a", "b", "c"] {
+        let patient = json!({"resourceType": "Patient", "id": id, "name": [{"family": id}], "multipleBirthInteger": 2});
+        one.put(&format!("/Patient/{id}")).json(patient).expect(201);
+    }
+    let exported = one.export("/$export");
+    let text: String =
+        exported.urls("output", None).iter().map(|url| one.get(url).expect(200).text().to_owned()).collect();
+    let imported = other.exported(&other.post("/$import").body("application/fhir+ndjson", text).expect(202));
+    assert_eq!(imported.manifest["output"][0]["count"], 3);
+    one.get(&imported.path).expect(404);
+    let plain = |exported: &crate::support::Exported| {
+        let mut lines = exported.lines("output");
+        for line in &mut lines {
+            line.as_object_mut().unwrap().remove("meta");
+        }
+        lines
+    };
+    assert_eq!(plain(&other.export("/$export")), plain(&exported));
+    house.server.as_system(ALL).get("/Patient/a").expect(404);
+}
