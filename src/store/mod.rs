@@ -1,7 +1,7 @@
 //! The one door to data: what is kept, how it is read, and how it is changed.
 //!
 //! [`Store::open`] takes a [`Grant`] and gives [`Records`], a snapshot of one tenant; [`Store::commit`] is the only way to
-//! write. ([`Store::keeper`] keeps what is no resource.) Behind the door stands a [`Backend`]: the embedded store, later MongoDB. A backend answers three verbs (read by
+//! write. ([`Store::keeper`] keeps what is no resource.) Behind the door stands a [`Backend`]: the embedded store, or MongoDB. A backend answers three verbs (read by
 //! key, scan a range, commit) and knows nothing of FHIR beyond a type's name and an id.
 //!
 //! Views are synchronous: the embedded store answers from memory or the page cache in microseconds, and a search over plain

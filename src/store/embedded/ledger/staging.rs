@@ -174,14 +174,14 @@ impl Staging {
         if state.written >= ticket {
             return Ok(ticket);
         }
-        let (was_synced, before) = (state.unsynced.is_none(), state.waiting.len());
+        let before = state.waiting.len();
         if let Err(error) = self.write(&mut state) {
             if let Some(place) = state.gathered.iter().position(|own| own.ticket == ticket) {
                 state.bytes -= state.gathered.remove(place).entry.bytes.len();
             }
             return Err(error);
         }
-        let is_due = was_synced || (before..state.waiting.len()).contains(&(super::FOLD_AT - 1));
+        let is_due = (before..state.waiting.len()).contains(&(super::FOLD_AT - 1));
         drop(state);
         if is_due {
             self.change.notify_all();
@@ -210,7 +210,11 @@ impl Staging {
         }
         state.length += bytes.len() as u64;
         (state.number, state.written) = (number, state.ticket);
-        state.unsynced.get_or_insert_with(Instant::now);
+        // Whoever writes tells the thread that syncs, which else could sleep on, and the ledger seem to be behind.
+        if state.unsynced.is_none() {
+            state.unsynced = Some(Instant::now());
+            self.change.notify_all();
+        }
         let written =
             state.gathered.drain(..).map(|Gathered { tenant, entry, .. }| Staged { tenant, entry, row: None });
         state.waiting.extend(written);
@@ -360,5 +364,37 @@ impl Staging {
         this.change.notify_all();
         drop(folds.wait_for(|folds| *folds >= wanted).await);
         this.lock().failure.clone().map_or(Ok(()), Err)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_fold_writes_for_others_is_synced_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let tables = Tables::open(&folder.path().join("db"), 8).unwrap();
+        let sealer = Arc::new(Sealer::new(&[7; 32]).unwrap());
+        let staging = Arc::new(Staging::open(folder.path(), &tables, sealer).unwrap());
+        let syncing = Arc::clone(&staging);
+        let thread = std::thread::spawn(move || {
+            while syncing.wait_to_sync(Duration::from_millis(1)) {
+                syncing.sync().unwrap();
+            }
+        });
+        for round in 0..50 {
+            let entry = Entry { time: crate::clock::Micros(round), bytes: b"entry".as_slice().into() };
+            let ticket = staging.gather(TenantId::DEFAULT, entry).unwrap();
+            staging.folded(staging.take().ticket).unwrap();
+            assert_eq!(staging.write_through(ticket).unwrap(), ticket);
+            let began = Instant::now();
+            while staging.lock().unsynced.is_some() {
+                assert!(began.elapsed() < Duration::from_secs(5), "nobody syncs, round {round}");
+                std::thread::yield_now();
+            }
+        }
+        staging.end();
+        thread.join().unwrap();
     }
 }
