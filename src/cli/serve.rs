@@ -70,7 +70,8 @@ pub(super) fn open(config: Config) -> Result<Arc<App>, Failure> {
         }
         StorePlace::MongoDb { address, key_file } => {
             let form = Arc::new(AuditEvents::new(&config.base_url()));
-            let options = mongo::Options { form, ..mongo::Options::at(address, key_file) };
+            let keys = config.keys.clone();
+            let options = mongo::Options { form, keys, ..mongo::Options::at(address, key_file) };
             let mongo = Mongo::open(options, Arc::new(SystemClock))?;
             let secrets = secrets(|purpose| mongo.derive_key(purpose))?;
             (Store::new(Arc::new(mongo)), secrets)

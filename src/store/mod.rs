@@ -168,6 +168,11 @@ pub trait View: Send + Sync {
     fn currents(&self, rids: &[Rid]) -> StoreResult<Vec<Option<Version>>> {
         rids.iter().map(|rid| self.current(*rid)).collect()
     }
+    /// These are about to be asked for: resources by type and id, and the keys of others. A backend across a network reads them at once;
+    /// the answer is whether it did.
+    fn expect(&self, _ids: &[(&str, &str)], _keys_of: &[Rid]) -> StoreResult<bool> {
+        Ok(false)
+    }
     /// One version, current or old.
     fn version(&self, rid: Rid, version: u64) -> StoreResult<Option<Version>>;
     /// The oldest version of a resource that was not erased; 1 for what never was.
