@@ -10,7 +10,6 @@ use crate::auth::set_up;
 use crate::clock::SystemClock;
 use crate::config::{Config, ConfigError, LogFormat, StorePlace};
 use crate::http;
-use crate::interaction::call::Call;
 use crate::store::embedded::{Embedded, Options};
 use crate::store::mongo::{self, Mongo};
 use crate::store::{Store, StoreResult};
@@ -84,9 +83,9 @@ fn secrets(derive: impl Fn(&[u8]) -> StoreResult<[u8; 32]>) -> StoreResult<Secre
     Ok(Secrets { cursors: derive(b"page cursors")?, checkpoints: derive(b"ledger checkpoints")? })
 }
 
-/// The trail of what somebody does at the command line, which sends Bundles.
-pub(super) fn trail(app: &App) -> Arc<Trail> {
-    let trail = app.ledger.trail(Call::Bundle.event(), None);
+/// The trail of what somebody does at the command line.
+pub(super) fn trail(app: &App, event: Option<Event>) -> Arc<Trail> {
+    let trail = app.ledger.trail(event, None);
     trail.set_agent(Arc::new(Agent::operator()));
     Arc::new(trail)
 }

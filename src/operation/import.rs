@@ -2,6 +2,7 @@
 //! Data Import, <https://github.com/smart-on-fhir/bulk-import/blob/master/import-manifest.md>, in JSON or as Parameters. The rest goes by
 //! <https://hl7.org/fhir/R4/async.html>.
 
+pub mod batch;
 mod lines;
 mod wanted;
 pub mod work;
