@@ -100,7 +100,7 @@ impl App {
         let conformances = Arc::new(Conformances::new(store.clone(), making, tenants));
         let signer = Signer::new(&secrets.checkpoints).map_err(Error::internal)?;
         let ledger = Ledger::new(&config.audit, config.insecure_open, store.clone(), Arc::clone(&clock), signer);
-        let exports = Arc::new(Exports::new(&config.bulk, config.exports_path()));
+        let exports = Arc::new(Exports::new(&config.bulk, config.exports_path(), Arc::clone(&clock)));
         let measured = store.clone();
         let measure: Measure = Box::new(move |tenant| stored_bytes(&measured, tenant));
         let quotas = Arc::new(Quotas::new(Arc::clone(&auth.tenants), limits.tenant_storage_bytes, measure));

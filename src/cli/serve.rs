@@ -211,12 +211,15 @@ fn forbid_core_dumps() {
     }
 }
 
-/// The log goes to stderr; `RUST_LOG` sets what it holds.
+/// The log goes to stderr; `RUST_LOG` sets what it holds. Where a log is kept already, it stays as it is.
 pub(super) fn log_to_stderr(format: LogFormat) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match format {
-        LogFormat::Text => builder.init(),
-        LogFormat::Json => builder.json().init(),
+    let set = match format {
+        LogFormat::Text => builder.try_init(),
+        LogFormat::Json => builder.json().try_init(),
+    };
+    if let Err(error) = set {
+        tracing::debug!(%error, "the log stays as it is");
     }
 }

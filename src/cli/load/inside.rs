@@ -60,7 +60,8 @@ impl Target for Inside {
         let limits = &self.app.config.limits;
         let body = parse(bundle, limits.json_depth).map_err(|error| refused(Error::invalid(error.to_string())))?;
         let request = Request::of_bundle(body);
-        let context = self.app.context(self.grant.clone(), serve::trail(&self.app, Call::Bundle.event())).map_err(refused)?;
+        let context =
+            self.app.context(self.grant.clone(), serve::trail(&self.app, Call::Bundle.event())).map_err(refused)?;
         let answer = self.runtime.block_on(perform(&context, request)).map_err(refused)?;
         Ok(answer.body.unwrap_or_default())
     }

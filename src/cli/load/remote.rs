@@ -87,7 +87,8 @@ impl Target for Remote {
         let entries: Vec<_> = lines.iter().map(|line| entry_of(line).map_err(unsent)).collect();
         let sendable: Vec<&[u8]> = entries.iter().flatten().map(Vec::as_slice).collect();
         let mut outcomes = if sendable.is_empty() { Vec::new() } else { self.send_entries(&sendable) }.into_iter();
-        let unanswered = || Reason { status: "200".into(), text: "the answer has too few entries".into(), unreachable: false };
+        let unanswered =
+            || Reason { status: "200".into(), text: "the answer has too few entries".into(), unreachable: false };
         let outcome = |entry: Result<Vec<u8>, Reason>| match entry {
             Ok(_) => outcomes.next().unwrap_or_else(|| Some(unanswered())).map_or(Ok(Stored::New), Err),
             Err(reason) => Err(reason),

@@ -309,10 +309,12 @@ fn lines_are_stored_as_by_an_import() {
     assert_eq!((first.written, first.unchanged, first.failed), (4, 0, 3), "the last line of an id counts");
     let second = load();
     assert_eq!((second.written, second.unchanged, second.failed), (2, 2, 3), "{second}");
-    let read = r#"{"resourceType":"Bundle","type":"batch","entry":[{"request":{"method":"GET","url":"Observation/o"}}]}"#;
+    let read =
+        r#"{"resourceType":"Bundle","type":"batch","entry":[{"request":{"method":"GET","url":"Observation/o"}}]}"#;
     let answer = String::from_utf8(target.answer(read.as_bytes()).unwrap()).unwrap();
     assert!(answer.contains(r#""reference":"Patient/p0""#), "{answer}");
-    let whole = find(&[write(&folder, "b.json", "{\n  \"resourceType\": \"Basic\",\n  \"code\": {\"text\": \"x\"}\n}")]);
+    let whole =
+        find(&[write(&folder, "b.json", "{\n  \"resourceType\": \"Basic\",\n  \"code\": {\"text\": \"x\"}\n}")]);
     let third = super::work::load(&whole.unwrap(), &target, None, 1).unwrap();
     assert_eq!((third.written, third.failed), (1, 0));
     target.close().unwrap();

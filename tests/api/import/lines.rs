@@ -131,7 +131,8 @@ fn conditional_references_become_the_one_match() {
     assert_eq!(counts(&imported), [(5, 0)]);
     let notes = imported.notes();
     assert!(notes.len() == 2 && notes[0].starts_with("Line 4: ") && notes[1].starts_with("Line 6: "), "{notes:?}");
-    let participant = |id: &str| server.get(&format!("/Encounter/{id}")).expect(200).at("/participant/0/individual/reference");
+    let participant =
+        |id: &str| server.get(&format!("/Encounter/{id}")).expect(200).at("/participant/0/individual/reference");
     assert_eq!(["a", "b", "e"].map(participant), ["Practitioner/there", "Practitioner/new", "Practitioner/there"]);
     assert_eq!(counts(&upload(&server, "", &lines(&[encounter("a", "1")]))), [(1, 1)]);
 }
