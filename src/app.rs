@@ -30,6 +30,7 @@ use crate::interaction::quota::{Measure, Quotas};
 use crate::jobs::reseal::Reseal;
 use crate::jobs::{Commits, IsFor, Jobs, Schedule, Work};
 use crate::operation::import::work::Import;
+use crate::operation::reindex::work::Reindex;
 use crate::retention::compaction::Compaction;
 use crate::retention::enforce::{self, Enforce};
 use crate::retention::hold::Holds;
@@ -391,6 +392,7 @@ fn jobs(
         Box::new(export),
         Box::new(import),
         Box::new(Reseal),
+        Box::new(Reindex { conformances: Arc::clone(conformances) }),
     ];
     let conformances = Arc::clone(conformances);
     let commits: Commits = Box::new(move |grant, commit| {

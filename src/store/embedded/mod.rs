@@ -22,7 +22,7 @@ use super::rows::kept;
 use super::rows::ledger::{Entries, head};
 use super::rows::{block, erase, layout, log, postings, record, sealing};
 use super::seal::Sealer;
-use super::{Backend, Commit, CommitError, Committed, NewKeys, OldRows, StoreError, StoreResult, View};
+use super::{Backend, Commit, CommitError, Committed, OldRows, StoreError, StoreResult, View};
 use crate::auth::keeper::{Epochs, Keep, Keeper, KeeperError, Kept, check_form};
 use crate::clock::Clock;
 use crate::tenant::TenantId;
@@ -225,11 +225,6 @@ impl Backend for Embedded {
             Ok(()) => self.submit(commit.into()),
             Err(error) => Box::pin(async move { Err(StoreError::Closed(error.to_string()).into()) }),
         }
-    }
-
-    fn reindex(&self, tenant: TenantId, keys: Vec<NewKeys>) -> BoxFuture<'static, Result<usize, CommitError>> {
-        let answered = self.submit(Prepared::with_new_keys(tenant, keys));
-        Box::pin(async { Ok(answered.await?.written.iter().filter(|written| written.changed).count()) })
     }
 
     fn compact(&self) -> StoreResult<()> {

@@ -30,7 +30,7 @@ use super::rows::ledger::{Entries, block_of, head};
 use super::rows::queue::Queue;
 use super::rows::{Rows, Table, layout};
 use super::seal::{DataKey, Sealer};
-use super::{Backend, Commit, CommitError, Committed, NewKeys, OldRows, StoreError, StoreResult, View};
+use super::{Backend, Commit, CommitError, Committed, OldRows, StoreError, StoreResult, View};
 use crate::auth::keeper::{Epochs, Keep, Keeper, KeeperError, Kept, check_form};
 use crate::clock::Clock;
 use crate::key::range::after_prefix;
@@ -200,11 +200,6 @@ impl Backend for Mongo {
             Ok(()) => self.submit(commit.into()),
             Err(error) => Box::pin(async move { Err(StoreError::Closed(error.to_string()).into()) }),
         }
-    }
-
-    fn reindex(&self, tenant: TenantId, keys: Vec<NewKeys>) -> BoxFuture<'static, Result<usize, CommitError>> {
-        let answered = self.submit(Prepared::with_new_keys(tenant, keys));
-        Box::pin(async { Ok(answered.await?.written.iter().filter(|written| written.changed).count()) })
     }
 
     /// The database frees the space of what was removed by itself.
