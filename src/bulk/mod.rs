@@ -5,19 +5,22 @@
 //! each resource as it was at that moment, from the current version or from history, and appends it to a file ([`files`]),
 //! sealed and chunk by chunk. When it is done, [`manifest`] tells which files there are.
 //!
-//! An import ([`import`]) is a job, too: what it is to store is read into files of its own first ([`source`]).
+//! An import ([`import`]) is a job, too: what it is to store is read into files of its own first ([`source`]), with an
+//! access token where its source wants one ([`credentials`]).
 
+pub mod credentials;
 pub mod export;
 pub mod files;
 pub mod import;
 pub mod lines;
 pub mod manifest;
 pub mod pins;
+pub mod pull;
 pub mod source;
 pub mod sweep;
 
 use crate::auth::rate::Rates;
-use crate::clock::Micros;
+use crate::clock::{Clock, Micros};
 use crate::config;
 use crate::error::{Category, Error, Result};
 use crate::jobs::{Job, State};
@@ -98,7 +101,7 @@ pub struct Exports {
 impl Exports {
     /// By the settings; `folder` is used where they name none.
     #[must_use]
-    pub fn new(settings: &config::Bulk, folder: PathBuf) -> Self {
+    pub fn new(settings: &config::Bulk, folder: PathBuf, clock: Arc<dyn Clock>) -> Self {
         Self {
             folder: settings.folder.clone().unwrap_or(folder),
             lifetime: i64::try_from(settings.lifetime_s.saturating_mul(1_000_000)).unwrap_or(i64::MAX),
@@ -106,7 +109,7 @@ impl Exports {
             kept: settings.kept_exports,
             free_floor: settings.free_floor_mib.saturating_mul(1 << 20),
             polls: Rates::new(POLLS_INTERVAL, POLLS_WINDOW),
-            sources: Arc::new(Sources::new(settings)),
+            sources: Arc::new(Sources::new(settings, clock)),
             import_inputs: settings.import_inputs,
         }
     }

@@ -22,7 +22,7 @@ use super::rows::kept;
 use super::rows::ledger::{Entries, head};
 use super::rows::{block, erase, layout, log, postings, record, sealing};
 use super::seal::Sealer;
-use super::{Backend, Commit, CommitError, Committed, NewKeys, OldRows, StoreError, StoreResult, View};
+use super::{Backend, Commit, CommitError, Committed, OldRows, StoreError, StoreResult, View};
 use crate::auth::keeper::Epochs;
 use crate::clock::Clock;
 use crate::tenant::TenantId;
@@ -237,10 +237,6 @@ impl Backend for Embedded {
 
     fn commit(&self, commit: Commit) -> BoxFuture<'static, Result<Committed, CommitError>> {
         self.take(commit)
-    }
-
-    fn reindex(&self, tenant: TenantId, keys: Vec<NewKeys>) -> BoxFuture<'static, Result<usize, CommitError>> {
-        self.give_keys(tenant, keys)
     }
 
     fn compact(&self) -> StoreResult<()> {

@@ -35,7 +35,7 @@ use super::rows::queue::{Queue, ended};
 use super::rows::view::TenantView;
 use super::rows::{Rows, Table, layout, sealing};
 use super::seal::Sealer;
-use super::{Backend, Commit, CommitError, Committed, NewKeys, OldRows, StoreError, StoreResult, View};
+use super::{Backend, Commit, CommitError, Committed, OldRows, StoreError, StoreResult, View};
 use crate::auth::keeper::Epochs;
 use crate::clock::Clock;
 use crate::key::range::after_prefix;
@@ -255,10 +255,6 @@ impl Backend for Mongo {
 
     fn commit(&self, commit: Commit) -> BoxFuture<'static, Result<Committed, CommitError>> {
         self.take(commit)
-    }
-
-    fn reindex(&self, tenant: TenantId, keys: Vec<NewKeys>) -> BoxFuture<'static, Result<usize, CommitError>> {
-        self.give_keys(tenant, keys)
     }
 
     /// The database frees the space of what was removed by itself.
