@@ -18,6 +18,7 @@ use crate::tenant::TenantId;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use std::borrow::Cow;
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tracing_subscriber::EnvFilter;
@@ -89,6 +90,14 @@ pub(super) fn trail(app: &App) -> Arc<Trail> {
     let trail = app.ledger.trail(Call::Bundle.event(), None);
     trail.set_agent(Arc::new(Agent::operator()));
     Arc::new(trail)
+}
+
+/// Where the settings say that the master key is, if it is in a file.
+pub(super) fn key_file(config: &Config) -> Result<PathBuf, ConfigError> {
+    match config.place()? {
+        StorePlace::Folder(_) => Ok(store_options(config)?.key_file),
+        StorePlace::MongoDb { key_file, .. } => Ok(key_file),
+    }
 }
 
 /// Where the settings say that the embedded store is.
