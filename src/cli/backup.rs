@@ -1,7 +1,6 @@
 //! `pharos backup`
 
-use super::serve::{log_to_stderr, store_options};
-use super::user::said;
+use super::serve::{log_to_stderr, mongo_options, store_options};
 use super::{Failure, Settings};
 use crate::audit::{Event, Record};
 use crate::auth::agent::Agent;
@@ -48,7 +47,7 @@ pub fn run(command: Backup) -> Result<(), Failure> {
 pub(super) fn origin(config: &Config) -> Result<Origin, Failure> {
     match config.place()? {
         StorePlace::Folder(_) => Ok(Origin::embedded(store_options(config)?)?),
-        StorePlace::MongoDb { .. } => Err(said(crate::error::Error::internal("not yet"))),
+        StorePlace::MongoDb { address, key_file } => Ok(Origin::mongo(mongo_options(config, address, key_file))?),
     }
 }
 

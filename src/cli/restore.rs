@@ -1,6 +1,6 @@
 //! `pharos restore`
 
-use super::serve::{log_to_stderr, note, open, store_options};
+use super::serve::{log_to_stderr, mongo_options, note, open, store_options};
 use super::user::said;
 use super::{Failure, Settings};
 use crate::auth::agent::Agent;
@@ -59,7 +59,9 @@ pub fn run(command: Restore) -> Result<(), Failure> {
 pub(super) fn destination(config: &Config, keys: &[OwnersKeys]) -> Result<Destination, Failure> {
     match config.place()? {
         StorePlace::Folder(_) => Ok(Destination::embedded(&store_options(config)?, keys)?),
-        StorePlace::MongoDb { .. } => Err(said(crate::error::Error::internal("not yet"))),
+        StorePlace::MongoDb { address, key_file } => {
+            Ok(Destination::mongo(&mongo_options(config, address, key_file), keys)?)
+        }
     }
 }
 

@@ -70,9 +70,7 @@ pub(super) fn open(config: Config) -> Result<Arc<App>, Failure> {
             (Store::new(Arc::new(embedded)), secrets)
         }
         StorePlace::MongoDb { address, key_file } => {
-            let form = Arc::new(AuditEvents::new(&config.base_url()));
-            let options = mongo::Options { form, ..mongo::Options::at(address, key_file) };
-            let mongo = Mongo::open(options, Arc::new(SystemClock))?;
+            let mongo = Mongo::open(mongo_options(&config, address, key_file), Arc::new(SystemClock))?;
             let secrets = secrets(|purpose| mongo.derive_key(purpose))?;
             (Store::new(Arc::new(mongo)), secrets)
         }
@@ -98,6 +96,12 @@ pub(super) fn key_file(config: &Config) -> Result<PathBuf, ConfigError> {
         StorePlace::Folder(_) => Ok(store_options(config)?.key_file),
         StorePlace::MongoDb { key_file, .. } => Ok(key_file),
     }
+}
+
+/// The store on MongoDB that the settings name.
+pub(super) fn mongo_options(config: &Config, address: String, key_file: PathBuf) -> mongo::Options {
+    let form = Arc::new(AuditEvents::new(&config.base_url()));
+    mongo::Options { form, keys: config.keys.clone(), ..mongo::Options::at(address, key_file) }
 }
 
 /// Where the settings say that the embedded store is.

@@ -30,6 +30,7 @@ mod ledger;
 mod ledger_order;
 mod model;
 mod mongo;
+mod mongo_keys;
 mod mongo_together;
 #[cfg(target_os = "linux")]
 mod power;

@@ -111,13 +111,19 @@ fn three_processes_serve_one_database_and_one_is_killed() {
     };
     let servers: [(Process, String); 3] = std::array::from_fn(|_| start());
     let (answered, told) = (AtomicUsize::new(0), Mutex::new(BTreeMap::<usize, String>::new()));
+    let (began, slowest, refused) = (Instant::now(), Mutex::new(Duration::ZERO), AtomicUsize::new(0));
     std::thread::scope(|scope| {
         for client in 0..CLIENTS {
             let (servers, answered, told) = (&servers, &answered, &told);
+            let (slowest, refused) = (&slowest, &refused);
             scope.spawn(move || {
                 for n in 0..EACH {
                     let number = client * EACH + n;
-                    let (id, found) = create(servers, number);
+                    let asked = Instant::now();
+                    let (id, found) = create(servers, number, refused);
+                    let mut slowest = slowest.lock().unwrap();
+                    *slowest = asked.elapsed().max(*slowest);
+                    drop(slowest);
                     assert!(told.lock().unwrap().insert(number, id).is_none(), "{found}");
                     if answered.fetch_add(1, Ordering::SeqCst) == CLIENTS * EACH / 3 {
                         servers[1].0.kill();
@@ -127,6 +133,7 @@ fn three_processes_serve_one_database_and_one_is_killed() {
         }
     });
     let told = told.into_inner().unwrap();
+    println!("{} creates took {:?}, the slowest {:?}; {refused:?} were refused", told.len(), began.elapsed(), slowest);
     assert_eq!(told.len(), CLIENTS * EACH);
     let survivor = Client::new(servers[2].1.as_str());
     for (number, id) in told {
@@ -139,7 +146,7 @@ fn three_processes_serve_one_database_and_one_is_killed() {
 }
 
 /// Creates a patient unless there is one, by one process after the other until one answers.
-fn create(servers: &[(Process, String); 3], number: usize) -> (String, u16) {
+fn create(servers: &[(Process, String); 3], number: usize, refused: &AtomicUsize) -> (String, u16) {
     let deadline = Instant::now() + Duration::from_mins(2);
     for (_, base) in servers.iter().cycle().skip(number) {
         assert!(Instant::now() < deadline, "nobody answers");
@@ -148,7 +155,10 @@ fn create(servers: &[(Process, String); 3], number: usize) -> (String, u16) {
         let Ok(answer) = request.json(patient(number)).try_send() else { continue };
         match answer.status() {
             status @ (200 | 201) => return (answer.id(), status),
-            503 | 409 => {}
+            503 | 409 => {
+                refused.fetch_add(1, Ordering::Relaxed);
+                println!("{:?} {}", deadline.saturating_duration_since(Instant::now()), answer);
+            }
             status => panic!("{status}: {answer}"),
         }
     }

@@ -33,7 +33,7 @@ pub use rebuild::{Extract, Extractors, Ground};
 pub(in crate::store) use transfer::Filled;
 
 use super::rows::group::Prepared;
-use crate::store::rows::queue::Queue;
+use crate::store::rows::queue::{Queue, ended};
 use crate::store::transfer::socket::Desk;
 use checkpoint::Checkpoints;
 use committer::Committer;
@@ -198,11 +198,7 @@ impl Embedded {
             // Here and not by the committer, who would have all wait for a provider that is asked over a network.
             None => ring.ensure(prepared.commit_of).and_then(|()| queue.add(prepared, options.most_waiting)),
         };
-        Box::pin(async {
-            added?.await.unwrap_or_else(|_| {
-                Err(StoreError::OutcomeUnknown("the committer ended before it answered".into()).into())
-            })
-        })
+        Box::pin(async { added?.await.unwrap_or_else(|_| Err(ended().into())) })
     }
 
     fn kept<T>(&self, tenant: TenantId, read: impl FnOnce(kept::Reading<'_>) -> StoreResult<T>) -> StoreResult<T> {
@@ -277,16 +273,7 @@ impl Backend for Embedded {
                 return Err(StoreError::Closed("the store's own keys are not destroyed".into()));
             }
             shared.ring.destroy(tenant)?;
-            loop {
-                let answer = shared.queue.add(Prepared::with_removal(tenant), shared.options.most_waiting)?;
-                let ended = |_| Err(StoreError::OutcomeUnknown("the committer ended before it answered".into()).into());
-                match answer.await.unwrap_or_else(ended) {
-                    Ok(removed) if removed.written.is_empty() => return Ok(()),
-                    Ok(_) => {}
-                    Err(CommitError::Store(error)) => return Err(error),
-                    Err(other) => return Err(StoreError::Closed(other.to_string())),
-                }
-            }
+            shared.queue.remove(tenant, shared.options.most_waiting).await
         })
     }
 

@@ -7,17 +7,11 @@ use super::{Embedded, Options, Shared, checkpoint, io_error};
 use crate::store::keys::{Folder, KeyTable, Keyring, Masters, OwnersKeys, Unwrapped};
 use crate::store::ledger::{Entry, Ledger};
 use crate::store::rows::{Rows, Writes};
-use crate::store::transfer::{Filling, Source, Target, not_whole};
+use crate::store::transfer::{Filling, Source, Target, not_whole, put_keys, wait};
 use crate::store::{Backend, StoreError, StoreResult};
 use crate::tenant::TenantId;
 use fjall::PersistMode;
 use std::sync::Arc;
-
-/// Waits, on a thread of no runtime.
-fn wait<T>(future: impl Future<Output = StoreResult<T>>) -> StoreResult<T> {
-    let runtime = tokio::runtime::Builder::new_current_thread().build();
-    runtime.map_err(|error| StoreError::Io(error.to_string()))?.block_on(future)
-}
 
 impl Source for Shared {
     fn settle(&self) -> StoreResult<()> {
@@ -93,7 +87,7 @@ impl Filled {
             if Filling::read(&opened.tables)?.is_none() {
                 return Err(StoreError::Closed(format!("there is a store in {} already", folder.display())));
             }
-        } else if keys.is_empty() && table.load()?.is_empty() {
+        } else if keys.is_empty() && table.load()?.owners.is_empty() {
             return Err(StoreError::Closed(format!(
                 "the data keys are missing: name a copy of the folder with the wrapped keys, or put it into {}",
                 folder::keys(folder).display()
@@ -101,7 +95,7 @@ impl Filled {
         }
         // Another master key wraps them from now on only where the one before is known, too.
         Masters::of(&options.keys, &options.key_file, options.keys.previous.is_some())?;
-        keys.iter().try_for_each(|keys| table.save(keys))?;
+        put_keys(&table, keys)?;
         let this = Self { opened: open::open_any(options)?, options: options.clone() };
         if !is_there {
             Filling::Begun.write(&this)?;

@@ -15,7 +15,7 @@ use crate::store::{Rid, StoreResult};
 use crate::tenant::TenantId;
 
 /// Resources whose postings are gathered before they are written.
-const PART: usize = 4096;
+const PART: usize = 2048;
 /// Blocks of a ledger whose postings have their bases together.
 const RUN: usize = 64;
 /// Rows that are removed together.

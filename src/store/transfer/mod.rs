@@ -26,6 +26,7 @@ use super::keys::{self, KeyTable, Keyring, OwnersKeys, Unwrapped};
 use super::ledger::{Entry, Form};
 use super::rows::{Rows, Table, Writes, layout};
 use super::seal::STORE;
+use super::mongo::{self, Mongo};
 use super::{StoreError, StoreResult};
 use crate::clock::SystemClock;
 use crate::tenant::TenantId;
@@ -128,6 +129,23 @@ pub(in crate::store) fn not_whole(what: &str) -> StoreError {
     ))
 }
 
+/// Waits, on a thread of no runtime.
+pub(in crate::store) fn wait<T>(future: impl Future<Output = StoreResult<T>>) -> StoreResult<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    runtime.map_err(|error| StoreError::Io(error.to_string()))?.block_on(future)
+}
+
+/// Replaces the keys in a table.
+pub(in crate::store) fn put_keys(table: &dyn KeyTable, keys: &[OwnersKeys]) -> StoreResult<()> {
+    let first = table.load()?.revision;
+    for (revision, keys) in (first..).zip(keys) {
+        if !table.replace(revision, keys)? {
+            return Err(StoreError::Closed("another process changes the keys of the store that is to be filled".into()));
+        }
+    }
+    Ok(())
+}
+
 fn check_empty(target: &dyn Target) -> StoreResult<()> {
     if content::tenants(target.rows())?.is_empty() {
         Ok(())
@@ -158,7 +176,16 @@ impl Origin {
         Ok(Self { source, is_served: false })
     }
 
-    /// Whether another process has it open, and is asked.
+    /// A store on MongoDB, which other processes may share.
+    ///
+    /// # Errors
+    /// When there is none, or it can't be opened.
+    pub fn mongo(options: mongo::Options) -> StoreResult<Self> {
+        let source = Box::new(Mongo::open_existing(options, Arc::new(SystemClock))?);
+        Ok(Self { source, is_served: true })
+    }
+
+    /// Whether other processes may have it open.
     #[must_use]
     pub const fn is_served(&self) -> bool {
         self.is_served
@@ -212,6 +239,15 @@ impl Destination {
         Ok(Self { target, form: Arc::clone(&options.form) })
     }
 
+    /// The same on MongoDB.
+    ///
+    /// # Errors
+    /// See [`Destination::embedded`].
+    pub fn mongo(options: &mongo::Options, keys: &[OwnersKeys]) -> StoreResult<Self> {
+        let target = Box::new(mongo::Filled::open(options, keys)?);
+        Ok(Self { target, form: Arc::clone(&options.form) })
+    }
+
     /// Fills it from backups.
     ///
     /// # Errors
@@ -245,7 +281,7 @@ impl Destination {
 /// # Errors
 /// When it can't be read, or has none.
 pub fn keys_in(folder: &Path) -> StoreResult<Vec<OwnersKeys>> {
-    let found = keys::Folder::new(folder.to_path_buf()).load()?;
+    let found = keys::Folder::new(folder.to_path_buf()).load()?.owners;
     if found.iter().any(|keys| keys.owner == STORE.0) {
         Ok(found)
     } else {
