@@ -2,16 +2,20 @@
 //! keys; and what was damaged is found and named.
 
 use crate::workload::{self, Oracle, Rng, first_seed};
-use pharos::auth::keeper::{Keep, Keeper};
+use pharos::audit::form::AuditEvents;
+use pharos::audit::record::{Event, Record};
+use pharos::auth::agent::Agent;
+use pharos::auth::keeper::Keep;
 use pharos::clock::{Micros, SystemClock};
 use pharos::key::KeyList;
 use pharos::store::contract::keeper::{keep, put as put_kept};
 use pharos::store::contract::{commit, put, wait};
 use pharos::store::embedded::{Embedded, Options, check};
-use pharos::store::ledger::{Entry, Ledger};
+use pharos::store::ledger::Ledger;
 use pharos::store::transfer::{Destination, Folder, Origin, Restored, Written, keys_in};
-use pharos::store::{Backend, NewKeys, StoreError, StoreResult, View};
+use pharos::store::{Backend, NewKeys, StoreError, StoreResult};
 use pharos::tenant::TenantId;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -37,7 +41,8 @@ impl Place {
 
     pub fn options(&self, name: &str) -> Options {
         let key_file = self.path("master.key");
-        Options { free_floor_mib: 0, key_file, ..Options::at(self.path(name)) }
+        let form = Arc::new(AuditEvents::new(&pharos::config::Config::default().base_url()));
+        Options { free_floor_mib: 0, key_file, form, ..Options::at(self.path(name)) }
     }
 
     pub fn open(&self, name: &str) -> Embedded {
@@ -98,8 +103,9 @@ pub fn seen(store: &(impl Backend + ?Sized), tenant: TenantId) -> Seen {
     Seen { resources, log, kept, ledger, scanned }
 }
 
-fn record(store: &Embedded, tenant: TenantId, text: &str) {
-    let entry = Entry { time: Micros(0), bytes: text.as_bytes().into() };
+pub fn record(store: &impl Ledger, tenant: TenantId, text: &str) {
+    let record = Record::of(Event::Interaction("read".into()), Cow::Owned(Agent::client("app")));
+    let entry = record.saying(text.to_owned()).entry(Micros(1_700_000_000_000_000)).unwrap();
     wait(store.record(tenant, entry)).unwrap();
 }
 
@@ -117,19 +123,22 @@ fn what_is_backed_up_while_it_is_written_to_comes_back() {
     let store = place.open("store");
     let (is_over, mut rng) = (AtomicBool::new(false), Rng(seed));
     let steps = std::thread::scope(|scope| {
-        let writers: Vec<_> = [(TENANT, "a"), (TENANT, "b"), (OTHER, "c")].map(|(tenant, client)| {
-            let (store, is_over) = (&store, &is_over);
-            scope.spawn(move || {
-                let mut n = 0;
-                while !is_over.load(Ordering::Relaxed) || n < 60 {
-                    step(store, tenant, seed, client, n, true);
-                    keep(store, tenant, vec![put_kept("client", &format!("{client}{}", n % 9), &format!("{n}"))]).unwrap();
-                    record(store, tenant, &format!("{client} {n}"));
-                    n += 1;
-                }
-                n
+        let writers: Vec<_> = [(TENANT, "a"), (TENANT, "b"), (OTHER, "c")]
+            .map(|(tenant, client)| {
+                let (store, is_over) = (&store, &is_over);
+                scope.spawn(move || {
+                    let mut n = 0;
+                    while !is_over.load(Ordering::Relaxed) || n < 60 {
+                        step(store, tenant, seed, client, n, true);
+                        keep(store, tenant, vec![put_kept("client", &format!("{client}{}", n % 9), &format!("{n}"))])
+                            .unwrap();
+                        record(store, tenant, &format!("{client} {n}"));
+                        n += 1;
+                    }
+                    n
+                })
             })
-        }).into();
+            .into();
         for n in 0..5 {
             let written = place.backup();
             assert_eq!(written.number, n + 1);
@@ -228,7 +237,7 @@ fn what_the_log_does_not_tell_is_backed_up_too() {
     assert!(place.backup().complete.is_empty());
     let found = store.old_rows(TENANT, &[], usize::MAX).unwrap();
     wait(store.commit(pharos::store::Commit { reseals: found.rows, ..pharos::store::Commit::of(TENANT) })).unwrap();
-    ring.retire(TENANT).unwrap();
+    ring.retire(TENANT, ring.newest(TENANT)).unwrap();
     assert_eq!(ring.drop_retired(TENANT).unwrap(), 1);
     assert_eq!(place.backup().complete, [TENANT.0], "the key of the earlier ones is gone");
     place.restore("restored", None);
@@ -248,7 +257,12 @@ fn nobody_reads_a_backup_without_the_keys() {
     let names = ["family\0nlovelace", "given\0nada"];
     commit(&store, TENANT, vec![put("Patient", "patient-of-mine", "Lovelace", &names)]).unwrap();
     commit(&store, TENANT, vec![put("Patient", "patient-of-mine", "Byron", &names)]).unwrap();
-    keep(&store, TENANT, vec![Keep { expires: Some(Micros(i64::MAX)), ..put_kept("client", "client-of-mine", "hash") }]).unwrap();
+    keep(
+        &store,
+        TENANT,
+        vec![Keep { expires: Some(Micros(i64::MAX)), ..put_kept("client", "client-of-mine", "hash") }],
+    )
+    .unwrap();
     record(&store, TENANT, "note-of-mine");
     place.backup();
     record(&store, TENANT, "note-of-mine");
@@ -309,7 +323,8 @@ fn damage_is_found_and_named() {
     place.backup();
     drop(store);
     let backups = place.path("backups");
-    let files = ["000001.json", "000002.json", "000001-tenant-7", "000001-tenant-8", "000002-tenant-7", "000001-ledgers"];
+    let files =
+        ["000001.json", "000002.json", "000001-tenant-7", "000001-tenant-8", "000002-tenant-7", "000001-ledgers"];
     let named = |what: &str, name: &str| {
         let error = place.try_restore(&format!("{what}-{name}"), None).unwrap_err();
         assert!(error.to_string().contains(name), "{what} {name}: {error}");

@@ -81,7 +81,9 @@ pub(super) fn open(
         Purpose::Serve | Purpose::Read => {}
     }
     if matches!(purpose, Purpose::Fill(_)) && !table.load()?.owners.iter().any(|keys| keys.owner == STORE.0) {
-        return Err(StoreError::Closed("the data keys are missing: name a copy of the folder with the wrapped keys".into()));
+        return Err(StoreError::Closed(
+            "the data keys are missing: name a copy of the folder with the wrapped keys".into(),
+        ));
     }
     let ring = Keyring::open(masters, Box::new(table))?;
     let format = match format {

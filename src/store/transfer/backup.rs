@@ -61,9 +61,8 @@ pub(super) fn backup(source: &dyn Source, folder: &Path, is_full: bool) -> Store
         of.keys = keys.into_iter().collect();
     }
     manifest.files = files.finish()?;
-    let numbers = |is_complete| {
-        manifest.tenants.iter().filter(|of| of.is_complete == is_complete).map(|of| of.tenant).collect()
-    };
+    let numbers =
+        |is_complete| manifest.tenants.iter().filter(|of| of.is_complete == is_complete).map(|of| of.tenant).collect();
     let written = Written {
         number,
         moment: Micros(manifest.moment),

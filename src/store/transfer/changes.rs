@@ -36,12 +36,7 @@ pub(super) fn all(rows: &dyn Rows, tenant: TenantId, sink: &mut dyn Sink) -> Sto
 
 /// Gives what a tenant has that it had not at a mark, as of one moment, and which resources there are. Without a mark, and where the log does
 /// not tell it, gives all. Answers whether it gave all.
-pub(super) fn since(
-    rows: &dyn Rows,
-    tenant: TenantId,
-    mark: Option<Mark>,
-    sink: &mut dyn Sink,
-) -> StoreResult<bool> {
+pub(super) fn since(rows: &dyn Rows, tenant: TenantId, mark: Option<Mark>, sink: &mut dyn Sink) -> StoreResult<bool> {
     let mark = match mark {
         Some(mark) if !is_rekeyed_since(rows, tenant, Micros(mark.time))? => Some(mark),
         _ => None,

@@ -161,7 +161,9 @@ impl Copying<'_> {
         if ids(&self.source.wrapped_keys()?) == ids(keys) {
             Ok(())
         } else {
-            Err(StoreError::Closed("data keys were made or destroyed meanwhile: run this again, it goes on where it was".into()))
+            Err(StoreError::Closed(
+                "data keys were made or destroyed meanwhile: run this again, it goes on where it was".into(),
+            ))
         }
     }
 }

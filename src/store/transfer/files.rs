@@ -224,7 +224,8 @@ pub(super) fn read(
         file.read_exact(&mut sealed).map_err(|error| io(&path, &error))?;
         left = left.saturating_sub(4 + sealed.len() as u64);
         let opened = open(TenantId(facts.owner), &bound(backup, &facts.name, piece), &sealed);
-        let packed = opened.map_err(|error| StoreError::Damaged(format!("{} does not open: {error}", path.display())))?;
+        let packed =
+            opened.map_err(|error| StoreError::Damaged(format!("{} does not open: {error}", path.display())))?;
         let (length, packed) = packed.split_first_chunk::<4>().ok_or_else(damaged)?;
         let length = usize::try_from(u32::from_be_bytes(*length)).map_err(|_| damaged())?;
         let plain = zstd::bulk::decompress(packed, length).map_err(|_| damaged())?;

@@ -94,8 +94,7 @@ impl Making<'_> {
         for row in Walk::over(target.rows(), Table::History, &layout::all_ledger(tenant)) {
             let (key, block) = row?;
             let first = number_in(&key);
-            let (index, blocks) =
-                run.get_or_insert_with(|| (fold::Index::new(form, (tenant, generation), first), 0));
+            let (index, blocks) = run.get_or_insert_with(|| (fold::Index::new(form, (tenant, generation), first), 0));
             index.add(first, &fold::open(sealer, tenant, first, &block)?)?;
             *blocks += 1;
             if *blocks == RUN {

@@ -152,13 +152,16 @@ pub(super) fn load(folder: &Path) -> StoreResult<Vec<Manifest>> {
     found.sort_by_key(|manifest| manifest.number);
     for pair in found.windows(2) {
         let [one, next] = pair else { continue };
-        let path = path(folder, next.number);
+        let (path, before) = (path(folder, next.number), path(folder, one.number));
         if next.number != one.number + 1 {
             let missing = one.number + 1;
             return Err(StoreError::Damaged(format!("{}: backup {missing} before it is missing", path.display())));
         }
         if next.previous != Some(one.hash()?) {
-            return Err(StoreError::Damaged(format!("{}: the backup before it is another one", path.display())));
+            let (before, path) = (before.display(), path.display());
+            return Err(StoreError::Damaged(format!(
+                "{before} is not the manifest that {path} follows: one of them was altered"
+            )));
         }
     }
     Ok(found)

@@ -24,9 +24,9 @@ pub use tally::{Sum, Tally};
 use super::embedded::{self, Embedded};
 use super::keys::{self, KeyTable, Keyring, OwnersKeys, Unwrapped};
 use super::ledger::{Entry, Form};
+use super::mongo::{self, Mongo};
 use super::rows::{Rows, Table, Writes, layout};
 use super::seal::STORE;
-use super::mongo::{self, Mongo};
 use super::{StoreError, StoreResult};
 use crate::clock::SystemClock;
 use crate::tenant::TenantId;
@@ -140,7 +140,9 @@ pub(in crate::store) fn put_keys(table: &dyn KeyTable, keys: &[OwnersKeys]) -> S
     let first = table.load()?.revision;
     for (revision, keys) in (first..).zip(keys) {
         if !table.replace(revision, keys)? {
-            return Err(StoreError::Closed("another process changes the keys of the store that is to be filled".into()));
+            return Err(StoreError::Closed(
+                "another process changes the keys of the store that is to be filled".into(),
+            ));
         }
     }
     Ok(())

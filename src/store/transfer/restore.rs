@@ -61,7 +61,10 @@ impl Folder {
         let this = Self { folder: folder.to_path_buf(), manifests, until };
         this.last()?;
         let first = this.starts().values().min().copied().unwrap_or_default();
-        this.manifests.iter().filter(|manifest| manifest.number >= first).try_for_each(|one| one.check_files(folder))?;
+        this.manifests
+            .iter()
+            .filter(|manifest| manifest.number >= first)
+            .try_for_each(|one| one.check_files(folder))?;
         Ok(this)
     }
 

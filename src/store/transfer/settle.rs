@@ -30,12 +30,7 @@ pub(super) struct Settling<'s> {
 }
 
 /// Settles a tenant: of the resources that are not `living` nothing stays, and of versions after `until` neither.
-pub(super) fn settle(
-    target: &dyn Target,
-    tenant: TenantId,
-    living: &[Rid],
-    until: Option<Micros>,
-) -> StoreResult<()> {
+pub(super) fn settle(target: &dyn Target, tenant: TenantId, living: &[Rid], until: Option<Micros>) -> StoreResult<()> {
     let mut settling = Settling { target, tenant, until, kept: Vec::new(), writes: Writes::default() };
     settling.resources(living)?;
     settling.rest()?;

@@ -144,7 +144,11 @@ fn answer(source: &dyn Source, rows: Option<&dyn Rows>, letter: u8, mut about: &
         RANGE | RANGE_BACK => {
             let (rows, table, from, to) = (rows.ok_or_else(strange)?, take_table(about)?, take(about)?, take(about)?);
             let most = usize::try_from(varint::take(about).ok_or_else(strange)?).unwrap_or(usize::MAX);
-            let found = if letter == RANGE { rows.range(table, from, to, most) } else { rows.range_back(table, from, to, most) };
+            let found = if letter == RANGE {
+                rows.range(table, from, to, most)
+            } else {
+                rows.range_back(table, from, to, most)
+            };
             for (key, value) in found? {
                 varint::push_bytes(&key, &mut out);
                 varint::push_bytes(&value, &mut out);
@@ -154,7 +158,8 @@ fn answer(source: &dyn Source, rows: Option<&dyn Rows>, letter: u8, mut about: &
         SEAL | UNSEAL => {
             let (tenant, name, bytes) = (take_tenant(about)?, take(about)?, take(about)?);
             let name = std::str::from_utf8(name).map_err(|_| strange())?;
-            let seal = if letter == SEAL { source.seal(tenant, name, bytes) } else { source.unseal(tenant, name, bytes) };
+            let seal =
+                if letter == SEAL { source.seal(tenant, name, bytes) } else { source.unseal(tenant, name, bytes) };
             out = seal?;
         }
         RECORD => {
