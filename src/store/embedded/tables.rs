@@ -1,5 +1,6 @@
 //! The three keyspaces in fjall and what its errors mean.
 
+use crate::store::rows::key_lists::KeyLists;
 use crate::store::rows::{Row, Rows, Table};
 use crate::store::{Rid, StoreError, StoreResult};
 use fjall::config::{BlockSizePolicy, BloomConstructionPolicy, FilterPolicy, FilterPolicyEntry, PartitioningPolicy};
@@ -19,6 +20,8 @@ pub(super) struct Tables {
     pub history: Keyspace,
     /// Ids and postings.
     pub index: Keyspace,
+    /// Key lists that were opened lately.
+    pub key_lists: KeyLists,
     /// Numbers of resources by the key of their id. An id has the same number until the resource is erased; a snapshot older than
     /// the resource finds no record under the number.
     numbers: Cache<Box<[u8]>, Rid>,
@@ -56,6 +59,7 @@ impl Tables {
             history: keyspace("history", 16, 16)?,
             index: keyspace("index", 4, 32)?,
             db,
+            key_lists: KeyLists::default(),
             numbers: Cache::new(NUMBERS),
             freed: AtomicU64::new(0),
         })

@@ -1,8 +1,6 @@
 //! A snapshot of one tenant.
 
-use super::record::{
-    Head, Header, OpenKeys, keys_of, open_keys, open_record, rid_of, unpack_history, unpack_patients, with_added_keys,
-};
+use super::record::{Head, Header, keys_of, open_record, rid_of, unpack_history, unpack_patients};
 use super::tables::{Tables, failed, get_of, range_back_of, range_of, row};
 use super::{erase, layout, log::LogBack};
 use crate::clock::Micros;
@@ -221,8 +219,7 @@ impl View for TenantView {
         }
         // What is live has a list, which says of itself all that is needed; so nothing else is read.
         if let Some(value) = self.get(&self.tables.records, layout::keys(self.tenant, rid))? {
-            let OpenKeys { time, content, .. } = open_keys(&self.sealer, self.tenant, rid, &value)?;
-            return Ok(Some(with_added_keys(&content, time)));
+            return self.tables.key_lists.open(&self.sealer, self.tenant, rid, &value).map(Some);
         }
         let Some(current) = self.current_record(rid)? else { return Ok(None) };
         keys_of(&self.sealer, self.tenant, rid, &Header::unpack(&current)?.0, &[]).map(Some)
