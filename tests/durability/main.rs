@@ -13,6 +13,7 @@
 )]
 
 mod backup;
+mod backup_http;
 mod contract;
 mod copy;
 mod crash;

@@ -11,6 +11,7 @@ use crate::store::seal::STORE;
 use crate::store::{StoreError, StoreResult};
 use crate::tenant::TenantId;
 use std::collections::BTreeSet;
+use std::collections::btree_map::Entry;
 use std::fs::{File, TryLockError};
 use std::path::Path;
 
@@ -120,9 +121,9 @@ fn give(source: &dyn Source, mut known: Marks, sink: &mut dyn Sink) -> StoreResu
     if let Some(rows) = source.walk()? {
         let marks = content::marks(&*source.snapshot()?)?;
         for tenant in content::tenants(&*rows)? {
-            if !known.contains_key(&tenant.0) {
+            if let Entry::Vacant(unknown) = known.entry(tenant.0) {
                 changes::all(&*rows, tenant, sink)?;
-                known.insert(tenant.0, marks.get(&tenant.0).copied().unwrap_or(Mark::FIRST));
+                unknown.insert(marks.get(&tenant.0).copied().unwrap_or(Mark::FIRST));
                 walked.insert(tenant.0);
             }
         }

@@ -41,12 +41,11 @@ pub(super) fn since(rows: &dyn Rows, tenant: TenantId, mark: Option<Mark>, sink:
         Some(mark) if !is_rekeyed_since(rows, tenant, Micros(mark.time))? => Some(mark),
         _ => None,
     };
-    match mark {
-        Some(mark) => Changes { rows, tenant, mark }.give(sink)?,
-        None => {
-            sink.all_of(Table::Records, &layout::all_kept(tenant))?;
-            all(rows, tenant, sink)?;
-        }
+    if let Some(mark) = mark {
+        Changes { rows, tenant, mark }.give(sink)?;
+    } else {
+        sink.all_of(Table::Records, &layout::all_kept(tenant))?;
+        all(rows, tenant, sink)?;
     }
     let ids = Walk::over(rows, Table::Index, &layout::all_ids(tenant));
     let mut living = ids.map(|row| rid_of(&row?.1)).collect::<StoreResult<Vec<_>>>()?;

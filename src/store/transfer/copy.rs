@@ -59,7 +59,7 @@ impl Copying<'_> {
             }
         };
         if let Some(at) = at {
-            self.walk(walk.as_deref().unwrap_or(&*rows), &since, at, told)?;
+            self.walk(walk.as_deref().unwrap_or(&*rows), &since, &at, told)?;
         }
         let mut is_caught_up = is_new && walk.is_none();
         let mut rows = Some(rows);
@@ -90,7 +90,7 @@ impl Copying<'_> {
     }
 
     /// Copies all rows from a place on.
-    fn walk(self, rows: &dyn Rows, since: &Marks, at: At, told: &mut dyn FnMut(u64)) -> StoreResult<()> {
+    fn walk(self, rows: &dyn Rows, since: &Marks, at: &At, told: &mut dyn FnMut(u64)) -> StoreResult<()> {
         let (mut writes, mut bytes, mut count) = (Writes::default(), 0, 0_u64);
         for tenant in content::tenants(rows)?.into_iter().filter(|tenant| tenant.0 >= at.tenant) {
             for table in TABLES {

@@ -33,6 +33,9 @@ const LONGEST: usize = 1 << 30;
 /// zstd's level: most of the bytes are sealed, and can't be packed.
 const LEVEL: i32 = 1;
 
+/// Opens what was sealed for an owner under a name.
+pub(super) type Open<'o> = &'o dyn Fn(TenantId, &str, &[u8]) -> StoreResult<Vec<u8>>;
+
 /// A file as the manifest tells of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileFacts {
@@ -79,7 +82,9 @@ impl Writer {
 
     fn item(&mut self, letter: u8, parts: &[&[u8]]) {
         self.plain.push(letter);
-        parts.iter().for_each(|part| varint::push_bytes(part, &mut self.plain));
+        for part in parts {
+            varint::push_bytes(part, &mut self.plain);
+        }
     }
 
     fn write_piece(&mut self, source: &dyn Source, backup: &str) -> StoreResult<()> {
@@ -201,12 +206,12 @@ pub(super) fn check(folder: &Path, facts: &FileFacts) -> StoreResult<()> {
     if hex(hash.finish().as_ref()) == facts.sha256 { Ok(()) } else { Err(wrong("is not as it was written")) }
 }
 
-/// Gives what is in a file. `open` opens what was sealed for an owner under a name.
+/// Gives what is in a file.
 pub(super) fn read(
     folder: &Path,
     backup: &str,
     facts: &FileFacts,
-    open: &dyn Fn(TenantId, &str, &[u8]) -> StoreResult<Vec<u8>>,
+    open: Open<'_>,
     sink: &mut dyn Sink,
 ) -> StoreResult<()> {
     let path = folder.join(&facts.name);

@@ -49,7 +49,9 @@ fn remove_all(target: &dyn Target, table: Table, prefix: &[u8]) -> StoreResult<(
             return Ok(());
         }
         let mut writes = Writes::default();
-        rows.into_iter().for_each(|(key, _)| writes.remove(table, key));
+        for (key, _) in rows {
+            writes.remove(table, key);
+        }
         target.write(writes)?;
     }
 }

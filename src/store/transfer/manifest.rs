@@ -4,7 +4,7 @@
 //! the manifest before it: so neither can be altered, nor one be put in another's place.
 
 use super::content::{Mark, Marks};
-use super::files::{FileFacts, check, io};
+use super::files::{FileFacts, Open, check, io};
 use crate::clock::Micros;
 use crate::store::embedded::sync_folder;
 use crate::store::keys::hex;
@@ -107,11 +107,7 @@ impl Manifest {
     }
 
     /// Makes sure that it is as it was written.
-    pub(super) fn check_seal(
-        &self,
-        folder: &Path,
-        open: &dyn Fn(TenantId, &str, &[u8]) -> StoreResult<Vec<u8>>,
-    ) -> StoreResult<()> {
+    pub(super) fn check_seal(&self, folder: &Path, open: Open<'_>) -> StoreResult<()> {
         let path = path(folder, self.number);
         let wrong = |why: &str| StoreError::Damaged(format!("{}: {why}", path.display()));
         let sealed = STANDARD.decode(&self.seal).map_err(|_| wrong("its seal can't be read"))?;

@@ -13,7 +13,7 @@ use crate::store::seal::STORE;
 use crate::store::{Rid, StoreError, StoreResult};
 use crate::tenant::TenantId;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Bytes that are written together.
 const TOGETHER: usize = 4 << 20;
@@ -34,7 +34,7 @@ pub struct Restored {
 /// A folder of backups that can be restored from, all files of which are whole.
 #[derive(Debug)]
 pub struct Folder {
-    folder: std::path::PathBuf,
+    path: PathBuf,
     manifests: Vec<Manifest>,
     /// The moment that is asked for.
     until: Option<Micros>,
@@ -58,7 +58,7 @@ impl Folder {
             let behind = manifests.iter().filter(|manifest| manifest.moment >= until.0).count();
             manifests.truncate(manifests.len() + 1 - behind);
         }
-        let this = Self { folder: folder.to_path_buf(), manifests, until };
+        let this = Self { path: folder.to_path_buf(), manifests, until };
         this.last()?;
         let first = this.starts().values().min().copied().unwrap_or_default();
         this.manifests
@@ -92,7 +92,7 @@ pub(super) fn restore(from: &Folder, target: &dyn Target, form: &dyn Form) -> St
     let (last, starts) = (from.last()?, from.starts());
     let first = starts.values().min().copied().unwrap_or_default();
     let used = || from.manifests.iter().filter(|one| one.number >= first);
-    used().try_for_each(|one| one.check_seal(&from.folder, &open))?;
+    used().try_for_each(|one| one.check_seal(&from.path, &open))?;
     let moment = from.until.unwrap_or(Micros(last.moment));
     let mut restored = Restored { number: last.number, moment, rows: 0, destroyed: Vec::new() };
     Filling::Restore.write(target)?;
@@ -104,7 +104,7 @@ pub(super) fn restore(from: &Folder, target: &dyn Target, form: &dyn Form) -> St
             if owner != STORE && ring.is_destroyed(owner) {
                 restored.destroyed.push(facts.owner);
             } else if is_needed {
-                files::read(&from.folder, &one.id, facts, &open, &mut rows)?;
+                files::read(&from.path, &one.id, facts, &open, &mut rows)?;
                 restored.rows += facts.rows;
             }
         }
