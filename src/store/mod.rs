@@ -17,6 +17,7 @@ pub mod ledger;
 pub mod mongo;
 pub(crate) mod rows;
 pub mod seal;
+pub mod transfer;
 
 pub use commit::{Change, Commit, CommitError, Committed, Content, Erasure, Expect, Extent, Guard, NewKeys, Written};
 

@@ -13,6 +13,7 @@ mod sealing_tests;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod transfer;
 mod view;
 mod watch;
 
@@ -29,6 +30,7 @@ use crate::tenant::TenantId;
 pub use check::{Report, check, rebuild};
 pub use folder::SCHEMA;
 pub use rebuild::{Extract, Extractors, Ground};
+pub(in crate::store) use transfer::Filled;
 
 use super::rows::group::Prepared;
 use crate::store::rows::Rows;
@@ -36,6 +38,7 @@ use crate::store::rows::engine::Engine;
 use crate::store::rows::key_lists::KeyLists;
 use crate::store::rows::queue::{Queue, ended};
 use crate::store::rows::view::TenantView;
+use crate::store::transfer::socket::Desk;
 use checkpoint::Checkpoints;
 use committer::Committer;
 use folder::MarkFile;
@@ -124,6 +127,8 @@ struct Shared {
     /// Key lists that were opened lately.
     key_lists: Arc<KeyLists>,
     options: Options,
+    /// Where other processes may read what is stored; `None` where it could not be opened.
+    desk: Option<Desk>,
     _lock: folder::Lock,
 }
 
@@ -149,7 +154,11 @@ impl Embedded {
         let opened = open::open(&options)?;
         let sealer = opened.ring.sealer();
         let staging = Arc::new(Staging::open(&options.folder, &opened.tables, Arc::clone(&sealer))?);
+        let desk = Desk::open(&options.folder).inspect_err(|error| {
+            tracing::warn!(%error, "while this process runs, no other one can copy the store or back it up");
+        });
         let shared = Arc::new(Shared {
+            desk: desk.ok(),
             staging,
             entries: Arc::new(Entries::new(Arc::clone(&options.form))),
             key_lists: Arc::default(),
@@ -178,7 +187,8 @@ impl Embedded {
         let syncing = Arc::clone(&shared);
         threads.others.push(spawn("ledger-sync", move || ledger::sync(&syncing))?);
         let store = Self { shared: Arc::clone(&shared), threads: Mutex::default() };
-        let watched = Arc::clone(&shared);
+        let (watched, asked) = (Arc::clone(&shared), Arc::clone(&shared));
+        threads.others.push(spawn("desk", move || asked.desk.iter().for_each(|desk| desk.run(&*asked)))?);
         threads.others.push(spawn("watch", move || watch::run(&watched))?);
         threads.others.push(spawn("checkpoint", move || checkpoint::run(&shared))?);
         *store.threads.lock().unwrap_or_else(PoisonError::into_inner) = threads;
@@ -288,6 +298,7 @@ impl Backend for Embedded {
     }
 
     fn close(&self) -> StoreResult<()> {
+        self.shared.desk.iter().for_each(Desk::end);
         self.shared.staging.end();
         let recorder = self.threads.lock().unwrap_or_else(PoisonError::into_inner).ledger.take();
         let recorded = recorder.is_none_or(|thread| thread.join().is_ok());

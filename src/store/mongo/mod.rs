@@ -22,6 +22,7 @@ mod read;
 mod seen;
 mod start;
 mod transaction;
+mod transfer;
 mod view;
 mod write;
 
@@ -47,10 +48,13 @@ use futures_util::future::BoxFuture;
 use hints::Hints;
 use ledger::Staging;
 use read::Reading;
+use start::Purpose;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
+
+pub(in crate::store) use transfer::Filled;
 
 /// What this program writes and reads.
 pub const SCHEMA: i64 = 2;
@@ -132,12 +136,21 @@ impl Mongo {
     /// # Errors
     /// [`StoreError::Closed`] with what to do where the store must not be opened; else what failed.
     pub fn open(options: Options, clock: Arc<dyn Clock>) -> StoreResult<Self> {
+        Self::open_for(Purpose::Serve, options, clock)
+    }
+
+    /// The same where there has to be a store.
+    pub(in crate::store) fn open_existing(options: Options, clock: Arc<dyn Clock>) -> StoreResult<Self> {
+        Self::open_for(Purpose::Read, options, clock)
+    }
+
+    fn open_for(purpose: Purpose<'_>, options: Options, clock: Arc<dyn Clock>) -> StoreResult<Self> {
         let connection = Arc::new(Connection::new(&options)?);
         let mut random = [0_u8; 8];
         aws_lc_rs::rand::fill(&mut random).map_err(|_| StoreError::Io("the system has no randomness".into()))?;
         let process = u64::from_be_bytes(random);
         let name = format!("{process:016x}");
-        let (ring, fence) = start::open(&connection, &options, &name)?;
+        let (ring, fence) = start::open(&connection, &options, &name, purpose)?;
         let ring = Arc::new(ring);
         let (keys, key_file) = (options.keys.clone(), options.key_file.clone());
         Keyring::share(&ring, move || Masters::of(&keys, &key_file, false));

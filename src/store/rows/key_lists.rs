@@ -32,7 +32,7 @@ impl Weighter<(TenantId, Rid), (Tag, KeyList)> for ByLength {
 impl Default for KeyLists {
     fn default() -> Self {
         let usual = 1024;
-        Self(Cache::with_weighter((KEPT_BYTES / usual) as usize, KEPT_BYTES, ByLength))
+        Self(Cache::with_weighter(usize::try_from(KEPT_BYTES / usual).unwrap_or(usize::MAX), KEPT_BYTES, ByLength))
     }
 }
 
