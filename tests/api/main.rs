@@ -51,6 +51,7 @@ mod search_parameters;
 mod search_refusals;
 mod search_results;
 mod security_events;
+mod security_refusals;
 mod smart_discovery;
 mod support;
 mod synthea;
