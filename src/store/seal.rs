@@ -16,7 +16,8 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWrite
 
 /// Bytes that sealing adds.
 pub const OVERHEAD: usize = 4 + 4 + NONCE_LEN + TAG_LEN;
-const TAG_LEN: usize = 16;
+/// Bytes at the end that tell whether all is as it was sealed.
+pub const TAG_LEN: usize = 16;
 /// The length of a key, in bytes.
 pub const KEY_LEN: usize = 32;
 const EPOCH_SHIFT: u32 = 33;

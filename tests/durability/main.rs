@@ -12,7 +12,10 @@
     reason = "clippy allows these in #[test] functions, but not in the functions beside them"
 )]
 
+mod backup;
+mod backup_http;
 mod contract;
+mod copy;
 mod crash;
 mod damage;
 #[cfg(target_os = "linux")]

@@ -13,6 +13,7 @@ mod sealing_tests;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod transfer;
 mod view;
 mod watch;
 
@@ -22,19 +23,22 @@ use super::rows::kept;
 use super::rows::ledger::{Entries, head};
 use super::rows::{block, erase, layout, log, postings, record, sealing};
 use super::seal::Sealer;
-use super::{Backend, Commit, CommitError, Committed, NewKeys, OldRows, StoreError, StoreResult, View};
+use super::{Backend, Commit, CommitError, Committed, OldRows, StoreError, StoreResult, View};
 use crate::auth::keeper::Epochs;
 use crate::clock::Clock;
 use crate::tenant::TenantId;
 pub use check::{Report, check, rebuild};
 pub use folder::SCHEMA;
 pub use rebuild::{Extract, Extractors, Ground};
+pub(in crate::store) use transfer::Filled;
 
 use super::rows::group::Prepared;
 use crate::store::rows::Rows;
 use crate::store::rows::engine::Engine;
+use crate::store::rows::key_lists::KeyLists;
 use crate::store::rows::queue::{Queue, ended};
 use crate::store::rows::view::TenantView;
+use crate::store::transfer::socket::Desk;
 use checkpoint::Checkpoints;
 use committer::Committer;
 use folder::MarkFile;
@@ -120,7 +124,11 @@ struct Shared {
     watch: Watch,
     staging: Arc<Staging>,
     entries: Arc<Entries>,
+    /// Key lists that were opened lately.
+    key_lists: Arc<KeyLists>,
     options: Options,
+    /// Where other processes may read what is stored; `None` where it could not be opened.
+    desk: Option<Desk>,
     _lock: folder::Lock,
 }
 
@@ -146,9 +154,14 @@ impl Embedded {
         let opened = open::open(&options)?;
         let sealer = opened.ring.sealer();
         let staging = Arc::new(Staging::open(&options.folder, &opened.tables, Arc::clone(&sealer))?);
+        let desk = Desk::open(&options.folder).inspect_err(|error| {
+            tracing::warn!(%error, "while this process runs, no other one can copy the store or back it up");
+        });
         let shared = Arc::new(Shared {
+            desk: desk.ok(),
             staging,
             entries: Arc::new(Entries::new(Arc::clone(&options.form))),
+            key_lists: Arc::default(),
             tables: Arc::new(opened.tables),
             ring: opened.ring,
             sealer,
@@ -174,7 +187,8 @@ impl Embedded {
         let syncing = Arc::clone(&shared);
         threads.others.push(spawn("ledger-sync", move || ledger::sync(&syncing))?);
         let store = Self { shared: Arc::clone(&shared), threads: Mutex::default() };
-        let watched = Arc::clone(&shared);
+        let (watched, asked) = (Arc::clone(&shared), Arc::clone(&shared));
+        threads.others.push(spawn("desk", move || asked.desk.iter().for_each(|desk| desk.run(&*asked)))?);
         threads.others.push(spawn("watch", move || watch::run(&watched))?);
         threads.others.push(spawn("checkpoint", move || checkpoint::run(&shared))?);
         *store.threads.lock().unwrap_or_else(PoisonError::into_inner) = threads;
@@ -227,16 +241,12 @@ impl Engine for Embedded {
 
 impl Backend for Embedded {
     fn view(&self, tenant: TenantId) -> StoreResult<Box<dyn View>> {
-        let Shared { tables, sealer, entries, .. } = &*self.shared;
-        Ok(Box::new(TenantView::new(view::Snapshot::new(tables), sealer, entries, tenant)))
+        let Shared { tables, sealer, entries, key_lists, .. } = &*self.shared;
+        Ok(Box::new(TenantView::new(view::Snapshot::new(tables), sealer, entries, key_lists, tenant)))
     }
 
     fn commit(&self, commit: Commit) -> BoxFuture<'static, Result<Committed, CommitError>> {
         self.take(commit)
-    }
-
-    fn reindex(&self, tenant: TenantId, keys: Vec<NewKeys>) -> BoxFuture<'static, Result<usize, CommitError>> {
-        self.give_keys(tenant, keys)
     }
 
     fn compact(&self) -> StoreResult<()> {
@@ -288,6 +298,7 @@ impl Backend for Embedded {
     }
 
     fn close(&self) -> StoreResult<()> {
+        self.shared.desk.iter().for_each(Desk::end);
         self.shared.staging.end();
         let recorder = self.threads.lock().unwrap_or_else(PoisonError::into_inner).ledger.take();
         let recorded = recorder.is_none_or(|thread| thread.join().is_ok());

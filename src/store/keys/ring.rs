@@ -389,6 +389,12 @@ impl Keyring {
         ring.owners.get(&owner.0).map(|keys| keys.keys.iter().map(fact).collect()).unwrap_or_default()
     }
 
+    /// All keys as they are kept, wrapped.
+    #[must_use]
+    pub fn wrapped(&self) -> Vec<OwnersKeys> {
+        self.lock().owners.values().cloned().collect()
+    }
+
     /// The keys that were unwrapped since this was asked last.
     #[must_use]
     pub fn take_unwrapped(&self) -> Vec<Unwrapped> {

@@ -305,7 +305,11 @@ fn is_all_new(outcome: &Outcome) -> bool {
 
 /// Sends what is to be written, and makes it happen. With `Ok` a majority has it on disk.
 pub(super) fn write(shared: &Shared, reading: Reading, orders: Orders) -> Result<(), Failed> {
-    let connection = &shared.connection;
+    write_to(&shared.connection, reading, orders)
+}
+
+/// The same, by who is no server.
+pub(super) fn write_to(connection: &Arc<Connection>, reading: Reading, orders: Orders) -> Result<(), Failed> {
     let transaction = reading.into_transaction()?;
     let opened = Arc::clone(connection);
     let transaction = connection.wait(async move {

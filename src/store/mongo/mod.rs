@@ -22,6 +22,7 @@ mod read;
 mod seen;
 mod start;
 mod transaction;
+mod transfer;
 mod view;
 mod write;
 
@@ -29,12 +30,13 @@ use super::keys::{Keyring, Masters};
 use super::ledger::{Block, Blocks, Entry, Form, Head, Ledger, Opaque};
 use super::rows::engine::Engine;
 use super::rows::group::Prepared;
+use super::rows::key_lists::KeyLists;
 use super::rows::ledger::{Entries, block_of, head};
 use super::rows::queue::{Queue, ended};
 use super::rows::view::TenantView;
 use super::rows::{Rows, Table, layout, sealing};
 use super::seal::Sealer;
-use super::{Backend, Commit, CommitError, Committed, NewKeys, OldRows, StoreError, StoreResult, View};
+use super::{Backend, Commit, CommitError, Committed, OldRows, StoreError, StoreResult, View};
 use crate::auth::keeper::Epochs;
 use crate::clock::Clock;
 use crate::key::range::after_prefix;
@@ -46,10 +48,13 @@ use futures_util::future::BoxFuture;
 use hints::Hints;
 use ledger::Staging;
 use read::Reading;
+use start::Purpose;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
+
+pub(in crate::store) use transfer::Filled;
 
 /// What this program writes and reads.
 pub const SCHEMA: i64 = 2;
@@ -117,6 +122,8 @@ struct Shared {
     queue: Queue,
     staging: Arc<Staging>,
     entries: Arc<Entries>,
+    /// Key lists that were opened lately.
+    key_lists: Arc<KeyLists>,
     hints: Hints,
     /// Tells this process from others; another one at each start.
     process: String,
@@ -129,12 +136,21 @@ impl Mongo {
     /// # Errors
     /// [`StoreError::Closed`] with what to do where the store must not be opened; else what failed.
     pub fn open(options: Options, clock: Arc<dyn Clock>) -> StoreResult<Self> {
+        Self::open_for(Purpose::Serve, options, clock)
+    }
+
+    /// The same where there has to be a store.
+    pub(in crate::store) fn open_existing(options: Options, clock: Arc<dyn Clock>) -> StoreResult<Self> {
+        Self::open_for(Purpose::Read, options, clock)
+    }
+
+    fn open_for(purpose: Purpose<'_>, options: Options, clock: Arc<dyn Clock>) -> StoreResult<Self> {
         let connection = Arc::new(Connection::new(&options)?);
         let mut random = [0_u8; 8];
         aws_lc_rs::rand::fill(&mut random).map_err(|_| StoreError::Io("the system has no randomness".into()))?;
         let process = u64::from_be_bytes(random);
         let name = format!("{process:016x}");
-        let (ring, fence) = start::open(&connection, &options, &name)?;
+        let (ring, fence) = start::open(&connection, &options, &name, purpose)?;
         let ring = Arc::new(ring);
         let (keys, key_file) = (options.keys.clone(), options.key_file.clone());
         Keyring::share(&ring, move || Masters::of(&keys, &key_file, false));
@@ -148,6 +164,7 @@ impl Mongo {
             queue: Queue::default(),
             staging: Arc::new(Staging::new(process)),
             entries: Arc::new(Entries::new(Arc::clone(&options.form))),
+            key_lists: Arc::default(),
             hints: Hints::default(),
             process: name,
             options,
@@ -245,16 +262,12 @@ impl Engine for Mongo {
 
 impl Backend for Mongo {
     fn view(&self, tenant: TenantId) -> StoreResult<Box<dyn View>> {
-        let Shared { sealer, entries, .. } = &*self.shared;
-        Ok(Box::new(TenantView::new(view::Snapshot::new(Arc::clone(&self.shared)), sealer, entries, tenant)))
+        let Shared { sealer, entries, key_lists, .. } = &*self.shared;
+        Ok(Box::new(TenantView::new(view::Snapshot::new(Arc::clone(&self.shared)), sealer, entries, key_lists, tenant)))
     }
 
     fn commit(&self, commit: Commit) -> BoxFuture<'static, Result<Committed, CommitError>> {
         self.take(commit)
-    }
-
-    fn reindex(&self, tenant: TenantId, keys: Vec<NewKeys>) -> BoxFuture<'static, Result<usize, CommitError>> {
-        self.give_keys(tenant, keys)
     }
 
     /// The database frees the space of what was removed by itself.

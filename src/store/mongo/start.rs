@@ -4,13 +4,15 @@ use super::client::{Connection, Failed, Meaning};
 use super::fence::Fence;
 use super::keys::{KEYS, KeyDocuments};
 use super::place::collection;
+use super::read::Reading;
 use super::write::EPOCHS;
 use super::{Options, SCHEMA};
 use crate::clock::Micros;
-use crate::store::keys::{Keyring, Masters};
+use crate::store::keys::{KeyTable, Keyring, Masters, OwnersKeys};
 use crate::store::rows::Table;
 use crate::store::rows::layout::SYSTEM;
-use crate::store::seal::{Place, Purpose, STORE, Sealer};
+use crate::store::seal::{self, Place, STORE, Sealer};
+use crate::store::transfer::{Filling, not_whole, put_keys};
 use crate::store::{Rid, StoreError, StoreResult};
 use mongodb::bson::{Document, doc};
 use std::sync::Arc;
@@ -22,11 +24,27 @@ const WIRE_VERSION: i32 = 25;
 /// The error of a collection that is there already.
 const NAMESPACE_EXISTS: i32 = 48;
 
-const CHECK: Place = Place { purpose: Purpose::Check, tenant: SYSTEM, rid: Rid(0), version: 0 };
+const CHECK: Place = Place { purpose: seal::Purpose::Check, tenant: SYSTEM, rid: Rid(0), version: 0 };
 const CHECK_TEXT: &[u8] = b"pharos";
 
+/// What a database is opened for.
+#[derive(Clone, Copy)]
+pub(super) enum Purpose<'p> {
+    /// To serve it, and to make a store where there is none.
+    Serve,
+    /// To read what is there.
+    Read,
+    /// To fill it: it gets these keys, and must not hold a whole store.
+    Fill(&'p [OwnersKeys]),
+}
+
 /// Makes sure that the database can be used, makes what is missing, and unwraps the keys under which it is sealed.
-pub(super) fn open(connection: &Arc<Connection>, options: &Options, process: &str) -> StoreResult<(Keyring, Fence)> {
+pub(super) fn open(
+    connection: &Arc<Connection>,
+    options: &Options,
+    process: &str,
+    purpose: Purpose<'_>,
+) -> StoreResult<(Keyring, Fence)> {
     let asked = Arc::clone(connection);
     let found = connection.wait(async move {
         let hello = asked.db().run_command(doc! { "hello": 1 }).await?;
@@ -44,11 +62,30 @@ pub(super) fn open(connection: &Arc<Connection>, options: &Options, process: &st
     let is_new = format.is_none();
     match &format {
         Some(format) => check_schema(format)?,
+        None if matches!(purpose, Purpose::Read) => {
+            return Err(StoreError::Closed("there is no store in the database".into()));
+        }
         None => make_collections(connection)?,
     }
     let fence = Fence::set_up(connection, process)?;
-    let masters = Masters::of(&options.keys, &options.key_file, is_new)?;
-    let ring = Keyring::open(masters, Box::new(KeyDocuments::new(connection, &fence)))?;
+    let table = KeyDocuments::new(connection, &fence);
+    let creates = is_new && (!matches!(purpose, Purpose::Fill(_)) || options.keys.previous.is_some());
+    let masters = Masters::of(&options.keys, &options.key_file, creates)?;
+    let is_whole = is_new || Filling::read(&Reading::new(Arc::clone(connection), 0))?.is_none();
+    match purpose {
+        Purpose::Fill(_) if is_whole && !is_new => {
+            return Err(StoreError::Closed("there is a store in the database already".into()));
+        }
+        Purpose::Fill(keys) => put_keys(&table, keys)?,
+        Purpose::Serve | Purpose::Read if !is_whole => return Err(not_whole("the database")),
+        Purpose::Serve | Purpose::Read => {}
+    }
+    if matches!(purpose, Purpose::Fill(_)) && !table.load()?.owners.iter().any(|keys| keys.owner == STORE.0) {
+        return Err(StoreError::Closed(
+            "the data keys are missing: name a copy of the folder with the wrapped keys".into(),
+        ));
+    }
+    let ring = Keyring::open(masters, Box::new(table))?;
     let format = match format {
         Some(format) if ring.knows(STORE) => format,
         Some(_) => return Err(missing_keys("the store")),

@@ -5,7 +5,7 @@ use super::{Rows, kept};
 use crate::auth::keeper::{Epochs, Keep, Keeper, KeeperError, Kept, check_form};
 use crate::clock::Clock;
 use crate::store::seal::Sealer;
-use crate::store::{Commit, CommitError, Committed, NewKeys, StoreError};
+use crate::store::{Commit, CommitError, Committed, StoreError};
 use crate::tenant::TenantId;
 use futures_util::future::BoxFuture;
 
@@ -28,12 +28,6 @@ pub(in crate::store) trait Engine: Send + Sync {
             Ok(()) => self.submit(commit.into()),
             Err(error) => Box::pin(async move { Err(StoreError::Closed(error.to_string()).into()) }),
         }
-    }
-
-    /// See [`crate::store::Backend::reindex`].
-    fn give_keys(&self, tenant: TenantId, keys: Vec<NewKeys>) -> BoxFuture<'static, Result<usize, CommitError>> {
-        let answered = self.submit(Prepared::with_new_keys(tenant, keys));
-        Box::pin(async { Ok(answered.await?.written.iter().filter(|written| written.changed).count()) })
     }
 }
 

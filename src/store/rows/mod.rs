@@ -8,6 +8,7 @@ pub(in crate::store) mod engine;
 pub(in crate::store) mod erase;
 pub(in crate::store) mod group;
 pub(in crate::store) mod kept;
+pub(in crate::store) mod key_lists;
 pub(in crate::store) mod layout;
 pub(in crate::store) mod ledger;
 pub(in crate::store) mod log;

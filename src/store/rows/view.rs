@@ -1,10 +1,9 @@
 //! A snapshot of one tenant, over the rows of either store.
 
+use super::key_lists::KeyLists;
 use super::ledger::{Entries, Place, fold};
 use super::log::LogBack;
-use super::record::{
-    Head, Header, OpenKeys, keys_of, open_keys, open_record, rid_of, unpack_history, unpack_patients, with_added_keys,
-};
+use super::record::{Head, Header, keys_of, open_record, rid_of, unpack_history, unpack_patients};
 use super::scan::{Scan, damaged, run_of};
 use super::{Rows, Table, block, erase, layout};
 use crate::clock::Micros;
@@ -70,14 +69,21 @@ pub(in crate::store) struct TenantView<M> {
     moment: M,
     sealer: Arc<Sealer>,
     entries: Arc<Entries>,
+    key_lists: Arc<KeyLists>,
     tenant: TenantId,
     head: OnceLock<StoreResult<Head>>,
 }
 
 impl<M: Moment> TenantView<M> {
-    pub(in crate::store) fn new(moment: M, sealer: &Arc<Sealer>, entries: &Arc<Entries>, tenant: TenantId) -> Self {
-        let (sealer, entries) = (Arc::clone(sealer), Arc::clone(entries));
-        Self { moment, sealer, entries, tenant, head: OnceLock::new() }
+    pub(in crate::store) fn new(
+        moment: M,
+        sealer: &Arc<Sealer>,
+        entries: &Arc<Entries>,
+        key_lists: &Arc<KeyLists>,
+        tenant: TenantId,
+    ) -> Self {
+        let (sealer, entries, key_lists) = (Arc::clone(sealer), Arc::clone(entries), Arc::clone(key_lists));
+        Self { moment, sealer, entries, key_lists, tenant, head: OnceLock::new() }
     }
 
     /// Where entries of the ledger are read.
@@ -268,8 +274,7 @@ impl<M: Moment> View for TenantView<M> {
         }
         // What is live has a list, which says of itself all that is needed; so nothing else is read.
         if let Some(value) = self.moment.row_of(layout::keys, self.tenant, rid)? {
-            let OpenKeys { time, content, .. } = open_keys(&self.sealer, self.tenant, rid, value.as_ref())?;
-            return Ok(Some(with_added_keys(&content, time)));
+            return self.key_lists.open(&self.sealer, self.tenant, rid, value.as_ref()).map(Some);
         }
         let Some(current) = self.current_record(rid)? else { return Ok(None) };
         keys_of(&self.sealer, self.tenant, rid, &Header::unpack(current.as_ref())?.0, &[]).map(Some)
