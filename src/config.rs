@@ -79,7 +79,7 @@ pub struct Config {
     /// The proxies in front of the server: only they are believed when they tell by `Forwarded` or `X-Forwarded-For` from which
     /// address a request comes.
     pub trusted_proxies: Vec<Network>,
-    /// The number of threads that serve requests; the number of cores when 0.
+    /// The number of threads that serve requests; when 0 the number of cores, and with MongoDB eight times as many.
     pub workers: usize,
     /// What happens to unknown search parameters where the request does not say.
     pub handling: Handling,

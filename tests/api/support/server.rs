@@ -83,7 +83,8 @@ impl Server {
     }
 }
 
-fn is_on_mongodb() -> bool {
+/// Whether the tests run on MongoDB.
+pub fn is_on_mongodb() -> bool {
     std::env::var("PHAROS_TEST_STORE").is_ok_and(|store| store == "mongodb")
 }
 
