@@ -18,6 +18,7 @@ use std::time::Duration;
 
 const TENANT: TenantId = TenantId(7);
 const OTHER: TenantId = TenantId(8);
+const GONE: TenantId = TenantId(9);
 
 fn write(store: &(impl Backend + Ledger), tenant: TenantId, seed: u64, steps: std::ops::Range<u64>) {
     for n in steps {
@@ -41,6 +42,10 @@ fn a_store_is_copied_while_it_is_open() {
     for tenant in [TENANT, OTHER] {
         write(&store, tenant, seed, 0..80);
     }
+    // Of one that was destroyed there is the ledger.
+    write(&store, GONE, seed, 0..5);
+    wait(store.destroy(GONE)).unwrap();
+    record(&store, GONE, "it was destroyed");
     let tally = copy(&place, "store", "copy");
     assert!(tally[&(TENANT.0, "history")].count > 80, "{tally:?}");
     wait(store.settled()).unwrap();
@@ -48,6 +53,9 @@ fn a_store_is_copied_while_it_is_open() {
     for tenant in [TENANT, OTHER] {
         assert_eq!(seen(&copied, tenant), seen(&store, tenant));
     }
+    let ledger =
+        |store: &Embedded| store.blocks(GONE, 0, false).unwrap().map(|block| block.unwrap().bytes).collect::<Vec<_>>();
+    assert_eq!(ledger(&copied), ledger(&store));
     write(&copied, TENANT, seed, 80..90);
     copied.close().unwrap();
     drop(copied);
