@@ -14,7 +14,7 @@ mod tls;
 
 pub use audit::Audit;
 pub use auth::{Auth, Claims, Provider, Registration, TrustedIssuer};
-pub use bulk::Bulk;
+pub use bulk::{Bulk, ImportSource};
 pub use consent::{Consent, Rule};
 pub use keys::{AwsKmsKey, KeyProvider, Keys, PreviousKey, VaultKey};
 pub use network::Network;
@@ -293,7 +293,9 @@ impl Config {
         if self.limits.page_default == 0 || self.limits.page_default > self.limits.page_max {
             return wrong("limits.page_default", "must be at least 1 and at most limits.page_max");
         }
-        if let Some((setting, reason)) = self.auth.fault().or_else(|| self.retention.fault()) {
+        if let Some((setting, reason)) =
+            self.auth.fault().or_else(|| self.retention.fault()).or_else(|| self.bulk.fault())
+        {
             return wrong(setting, reason);
         }
         self.tls.check()?;

@@ -10,7 +10,6 @@ use crate::auth::set_up;
 use crate::clock::SystemClock;
 use crate::config::{Config, ConfigError, LogFormat, StorePlace};
 use crate::http;
-use crate::interaction::call::Call;
 use crate::store::embedded::{Embedded, Options};
 use crate::store::mongo::{self, Mongo};
 use crate::store::{Store, StoreResult};
@@ -83,9 +82,9 @@ fn secrets(derive: impl Fn(&[u8]) -> StoreResult<[u8; 32]>) -> StoreResult<Secre
     Ok(Secrets { cursors: derive(b"page cursors")?, checkpoints: derive(b"ledger checkpoints")? })
 }
 
-/// The trail of what somebody does at the command line, which sends Bundles.
-pub(super) fn trail(app: &App) -> Arc<Trail> {
-    let trail = app.ledger.trail(Call::Bundle.event(), None);
+/// The trail of what somebody does at the command line.
+pub(super) fn trail(app: &App, event: Option<Event>) -> Arc<Trail> {
+    let trail = app.ledger.trail(event, None);
     trail.set_agent(Arc::new(Agent::operator()));
     Arc::new(trail)
 }
@@ -225,12 +224,15 @@ fn forbid_core_dumps() {
     }
 }
 
-/// The log goes to stderr; `RUST_LOG` sets what it holds.
+/// The log goes to stderr; `RUST_LOG` sets what it holds. Where a log is kept already, it stays as it is.
 pub(super) fn log_to_stderr(format: LogFormat) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match format {
-        LogFormat::Text => builder.init(),
-        LogFormat::Json => builder.json().init(),
+    let set = match format {
+        LogFormat::Text => builder.try_init(),
+        LogFormat::Json => builder.json().try_init(),
+    };
+    if let Err(error) = set {
+        tracing::debug!(%error, "the log stays as it is");
     }
 }

@@ -228,7 +228,9 @@ fn what_the_log_does_not_tell_is_backed_up_too() {
     place.backup();
     let list = KeyList::new(vec![b"k\0v2".as_slice().into()]);
     let new = NewKeys { type_name: "Basic".into(), id: "b3".into(), version: 1, keys: list };
-    assert_eq!(wait(store.reindex(TENANT, vec![new])).unwrap(), 1);
+    let done =
+        wait(store.commit(pharos::store::Commit { new_keys: vec![new], ..pharos::store::Commit::of(TENANT) })).unwrap();
+    assert_eq!(done.written.iter().filter(|written| written.changed).count(), 1);
     assert_eq!(place.backup().complete, [TENANT.0], "a key list was replaced");
     assert!(place.backup().complete.is_empty());
     // A key that is dropped takes the backups with it that were sealed under it.

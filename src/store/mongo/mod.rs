@@ -28,14 +28,16 @@ mod write;
 
 use super::keys::{Keyring, Masters};
 use super::ledger::{Block, Blocks, Entry, Form, Head, Ledger, Opaque};
+use super::rows::engine::Engine;
 use super::rows::group::Prepared;
-use super::rows::kept;
+use super::rows::key_lists::KeyLists;
 use super::rows::ledger::{Entries, block_of, head};
 use super::rows::queue::{Queue, ended};
+use super::rows::view::TenantView;
 use super::rows::{Rows, Table, layout, sealing};
 use super::seal::Sealer;
-use super::{Backend, Commit, CommitError, Committed, NewKeys, OldRows, StoreError, StoreResult, View};
-use crate::auth::keeper::{Epochs, Keep, Keeper, KeeperError, Kept, check_form};
+use super::{Backend, Commit, CommitError, Committed, OldRows, StoreError, StoreResult, View};
+use crate::auth::keeper::Epochs;
 use crate::clock::Clock;
 use crate::key::range::after_prefix;
 use crate::tenant::TenantId;
@@ -119,7 +121,9 @@ struct Shared {
     epochs: Epochs,
     queue: Queue,
     staging: Arc<Staging>,
-    entries: Entries,
+    entries: Arc<Entries>,
+    /// Key lists that were opened lately.
+    key_lists: Arc<KeyLists>,
     hints: Hints,
     /// Tells this process from others; another one at each start.
     process: String,
@@ -159,7 +163,8 @@ impl Mongo {
             epochs: Epochs::default(),
             queue: Queue::default(),
             staging: Arc::new(Staging::new(process)),
-            entries: Entries::new(Arc::clone(&options.form)),
+            entries: Arc::new(Entries::new(Arc::clone(&options.form))),
+            key_lists: Arc::default(),
             hints: Hints::default(),
             process: name,
             options,
@@ -191,23 +196,6 @@ impl Mongo {
         self.shared.connection.commands()
     }
 
-    /// Gives work to the committer.
-    fn submit(&self, prepared: Prepared) -> BoxFuture<'static, Result<Committed, CommitError>> {
-        let shared = Arc::clone(&self.shared);
-        let has_keys = self.has_keys(prepared.commit_of);
-        let add = move |prepared| shared.queue.add(prepared, shared.options.most_waiting);
-        match has_keys {
-            None => {
-                let added = add(prepared);
-                Box::pin(async { added?.await.unwrap_or_else(|_| Err(ended().into())) })
-            }
-            Some(made) => Box::pin(async move {
-                made.await?;
-                add(prepared)?.await.unwrap_or_else(|_| Err(ended().into()))
-            }),
-        }
-    }
-
     /// Sees to it that a tenant has keys; `None` where it has.
     fn has_keys(&self, tenant: TenantId) -> Option<BoxFuture<'static, StoreResult<()>>> {
         if self.shared.sealer.has(tenant) || tenant == layout::SYSTEM {
@@ -219,11 +207,6 @@ impl Mongo {
 
     fn reading(&self) -> Reading {
         Reading::new(Arc::clone(&self.shared.connection), KEPT_BYTES)
-    }
-
-    fn kept<T>(&self, tenant: TenantId, read: impl FnOnce(kept::Reading<'_>) -> StoreResult<T>) -> StoreResult<T> {
-        let Shared { sealer, clock, .. } = &*self.shared;
-        read(kept::Reading { rows: &self.reading(), sealer, clock: &**clock, tenant })
     }
 }
 
@@ -243,21 +226,48 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> StoreResult<JoinHan
     thread.map_err(|error| StoreError::Io(error.to_string()))
 }
 
+impl Engine for Mongo {
+    fn newest(&self) -> impl Rows + '_ {
+        self.reading()
+    }
+
+    fn sealer(&self) -> &Sealer {
+        &self.shared.sealer
+    }
+
+    fn clock(&self) -> &dyn Clock {
+        &*self.shared.clock
+    }
+
+    fn epochs(&self) -> &Epochs {
+        &self.shared.epochs
+    }
+
+    fn submit(&self, prepared: Prepared) -> BoxFuture<'static, Result<Committed, CommitError>> {
+        let shared = Arc::clone(&self.shared);
+        let has_keys = self.has_keys(prepared.commit_of);
+        let add = move |prepared| shared.queue.add(prepared, shared.options.most_waiting);
+        match has_keys {
+            None => {
+                let added = add(prepared);
+                Box::pin(async { added?.await.unwrap_or_else(|_| Err(ended().into())) })
+            }
+            Some(made) => Box::pin(async move {
+                made.await?;
+                add(prepared)?.await.unwrap_or_else(|_| Err(ended().into()))
+            }),
+        }
+    }
+}
+
 impl Backend for Mongo {
     fn view(&self, tenant: TenantId) -> StoreResult<Box<dyn View>> {
-        Ok(Box::new(view::MongoView::new(Arc::clone(&self.shared), tenant)))
+        let Shared { sealer, entries, key_lists, .. } = &*self.shared;
+        Ok(Box::new(TenantView::new(view::Snapshot::new(Arc::clone(&self.shared)), sealer, entries, key_lists, tenant)))
     }
 
     fn commit(&self, commit: Commit) -> BoxFuture<'static, Result<Committed, CommitError>> {
-        match check_form(&commit.keeps) {
-            Ok(()) => self.submit(commit.into()),
-            Err(error) => Box::pin(async move { Err(StoreError::Closed(error.to_string()).into()) }),
-        }
-    }
-
-    fn reindex(&self, tenant: TenantId, keys: Vec<NewKeys>) -> BoxFuture<'static, Result<usize, CommitError>> {
-        let answered = self.submit(Prepared::with_new_keys(tenant, keys));
-        Box::pin(async { Ok(answered.await?.written.iter().filter(|written| written.changed).count()) })
+        self.take(commit)
     }
 
     /// The database frees the space of what was removed by itself.
@@ -371,38 +381,6 @@ impl Ledger for Mongo {
             Some(rows.into_iter().map(open).collect::<Vec<StoreResult<Block>>>())
         });
         Ok(Box::new(parts.flatten()))
-    }
-}
-
-impl Keeper for Mongo {
-    fn get(&self, tenant: TenantId, kind: &'static str, id: &str) -> Result<Option<Kept>, KeeperError> {
-        Ok(self.kept(tenant, |kept| kept.get(kind, id))?)
-    }
-
-    fn list(
-        &self,
-        tenant: TenantId,
-        kind: &'static str,
-        prefix: &str,
-        after: Option<&str>,
-        count: usize,
-    ) -> Result<Vec<Kept>, KeeperError> {
-        Ok(self.kept(tenant, |kept| kept.list(kind, prefix, after, count))?)
-    }
-
-    fn keep(&self, tenant: TenantId, changes: Vec<Keep>) -> BoxFuture<'static, Result<(), KeeperError>> {
-        let kept = check_form(&changes).map(|()| self.submit(Prepared::with_kept(tenant, changes)));
-        Box::pin(async {
-            match kept?.await {
-                Ok(_) => Ok(()),
-                Err(CommitError::Stale { change, .. }) => Err(KeeperError::Stale(change)),
-                Err(error) => Err(KeeperError::Failed(error.to_string())),
-            }
-        })
-    }
-
-    fn epoch(&self, tenant: TenantId) -> u64 {
-        self.shared.epochs.get(tenant)
     }
 }
 
