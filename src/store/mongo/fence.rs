@@ -56,10 +56,10 @@ fn read(connection: &Arc<Connection>, id: &str) -> Result<i64, Failed> {
 
 /// Changes the marks of all processes, but for one that has the newest keys: so that all others read them anew.
 pub(super) fn lift(connection: &Arc<Connection>, but: Option<&str>) -> StoreResult<()> {
-    let filter = match but {
-        Some(id) => doc! { "fence": true, "_id": { "$ne": id } },
-        None => doc! { "fence": true },
-    };
+    let mut filter = doc! { "fence": true };
+    if let Some(id) = but {
+        filter.insert("_id", doc! { "$ne": id });
+    }
     let asked = Arc::clone(connection);
     Ok(connection.wait(async move {
         let marks = asked.db().collection::<Document>(EPOCHS);
