@@ -11,7 +11,7 @@ use std::sync::Arc;
 /// Costs two counters to make; everything is read when it is asked for.
 pub(super) struct Snapshot {
     tables: Arc<Tables>,
-    snapshot: fjall::Snapshot,
+    rows: fjall::Snapshot,
     /// See [`Tables::freed`].
     freed: u64,
 }
@@ -19,11 +19,11 @@ pub(super) struct Snapshot {
 impl Snapshot {
     pub(super) fn new(tables: &Arc<Tables>) -> Self {
         let freed = tables.freed();
-        Self { tables: Arc::clone(tables), snapshot: tables.db.snapshot(), freed }
+        Self { tables: Arc::clone(tables), rows: tables.db.snapshot(), freed }
     }
 
     fn range(&self, table: Table, from: Vec<u8>, to: Vec<u8>) -> impl DoubleEndedIterator<Item = fjall::Guard> {
-        (from < to).then(|| self.snapshot.range(self.tables.of(table), from..to)).into_iter().flatten()
+        (from < to).then(|| self.rows.range(self.tables.of(table), from..to)).into_iter().flatten()
     }
 }
 
@@ -33,15 +33,15 @@ fn open(row: fjall::Guard) -> StoreResult<(Slice, Slice)> {
 
 impl Rows for Snapshot {
     fn get(&self, table: Table, key: &[u8]) -> StoreResult<Option<Vec<u8>>> {
-        get_of(&self.snapshot, &self.tables, table, key)
+        get_of(&self.rows, &self.tables, table, key)
     }
 
     fn range(&self, table: Table, from: &[u8], to: &[u8], most: usize) -> StoreResult<Vec<Row>> {
-        range_of(&self.snapshot, &self.tables, table, (from, to), most)
+        range_of(&self.rows, &self.tables, table, (from, to), most)
     }
 
     fn range_back(&self, table: Table, from: &[u8], to: &[u8], most: usize) -> StoreResult<Vec<Row>> {
-        range_back_of(&self.snapshot, &self.tables, table, (from, to), most)
+        range_back_of(&self.rows, &self.tables, table, (from, to), most)
     }
 }
 
@@ -49,7 +49,7 @@ impl Moment for Snapshot {
     type Bytes = Slice;
 
     fn value(&self, table: Table, key: &[u8]) -> StoreResult<Option<Slice>> {
-        self.snapshot.get(self.tables.of(table), key).map_err(|error| failed(&error))
+        self.rows.get(self.tables.of(table), key).map_err(|error| failed(&error))
     }
 
     fn rows(&self, table: Table, from: Vec<u8>, to: Vec<u8>) -> impl Iterator<Item = StoreResult<(Slice, Slice)>> {

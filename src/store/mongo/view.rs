@@ -168,7 +168,7 @@ struct Parts<'r> {
     largest: usize,
 }
 
-impl<'r> Parts<'r> {
+impl Parts<'_> {
     /// The next part; `None` at the end.
     fn next_part(&mut self) -> Option<StoreResult<Vec<Row>>> {
         let mut range = self.range.take()?;

@@ -62,7 +62,7 @@ mod tests {
                         // As actix polls it.
                         poll_fn(|context| match turn.as_mut().poll(context) {
                             Poll::Pending => turn.as_mut().poll(context),
-                            ready => ready,
+                            ready @ Poll::Ready(()) => ready,
                         })
                         .await;
                         seen.borrow_mut().push(("ends", n));
