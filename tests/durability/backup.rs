@@ -67,10 +67,13 @@ impl Place {
     }
 }
 
+/// Number, time, bytes, and keys.
+type SeenVersion = (u64, i64, Option<Vec<u8>>, Option<KeyList>);
+
 /// All versions of all resources with their keys, the log, records that are no resources, and the blocks of the ledger.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Seen {
-    resources: BTreeMap<(String, String), Vec<(u64, i64, Option<Vec<u8>>, Option<KeyList>)>>,
+    resources: BTreeMap<(String, String), Vec<SeenVersion>>,
     log: Vec<(i64, u32, u64, u64)>,
     kept: Vec<(String, u64, Vec<u8>)>,
     ledger: Vec<Vec<u8>>,
