@@ -186,7 +186,7 @@ fn what_can_not_be_done_is_said() {
     refused(&["restore", "--store", &other, "--from", &backups, "--keys", &path("nowhere")], "wrapped keys");
     refused(&["restore", "--store", &other, "--from", &backups, "--until", "yesterday"], "--until");
     refused(&["restore", "--store", &other, "--from", &backups, "--until", "2999-01-01T00:00:00Z"], "the last backup");
-    refused(&["copy", "--from", &store, "--to", &store], "already");
+    refused(&["copy", "--from", &store, "--to", &store], "the same store");
     refused(&["copy", "--from", &other, "--to", &store], "there is no store");
     refused(&["copy", "--from", &store, "--to", &other, "--store", &store], "--from and --to");
 }
