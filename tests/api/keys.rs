@@ -206,7 +206,9 @@ fn holding(folder: &Path, text: &str) -> Vec<PathBuf> {
     for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
         if path.is_dir() {
             found.extend(holding(&path, text));
-        } else if memchr::memmem::find(&std::fs::read(&path).unwrap().to_ascii_lowercase(), text.as_bytes()).is_some() {
+        } else if path.is_file()
+            && memchr::memmem::find(&std::fs::read(&path).unwrap().to_ascii_lowercase(), text.as_bytes()).is_some()
+        {
             found.push(path);
         }
     }
