@@ -310,18 +310,14 @@ impl Config {
     pub fn place(&self) -> Result<StorePlace, ConfigError> {
         let wrong = |setting, reason: &str| Err(ConfigError::Value { setting, reason: reason.to_owned() });
         if self.store.starts_with("mongodb://") {
-            let Some(key_file) = self.key_file.clone() else {
+            let is_in_file = self.keys.provider == KeyProvider::File;
+            if is_in_file && self.key_file.is_none() {
                 return wrong(
                     "key_file",
                     "must be set for a store on MongoDB: every process needs the same master key",
                 );
-            };
-            if self.keys.provider != KeyProvider::File {
-                return wrong(
-                    "keys.provider",
-                    "must be file for a store on MongoDB, where one key seals for all tenants",
-                );
             }
+            let key_file = self.key_file.clone().unwrap_or_default();
             return Ok(StorePlace::MongoDb { address: self.store.clone(), key_file });
         }
         match self.store.strip_prefix("file:").filter(|path| !path.is_empty()) {

@@ -54,7 +54,7 @@ enum Workload {
     Search,
     /// An export of all that is in `--store`, beside reading the same bodies.
     Export,
-    /// Starts a server that imports the Bundles' resources as NDJSON, beside parsing the same lines.
+    /// Starts a server that imports the Bundles' resources as NDJSON, beside parsing the Bundles.
     BulkImport,
     /// Starts a server, and measures its figures and the limits beside them.
     Limits,

@@ -53,6 +53,12 @@ pub struct Asked {
     pub moment: i64,
     /// What is to be exported, in the order of the files.
     pub lists: Vec<List>,
+    /// `organizeOutputBy`.
+    #[serde(default)]
+    pub organized_by: Option<String>,
+    /// `allowPartialManifests`.
+    #[serde(default)]
+    pub is_partial: bool,
     /// `_elements`.
     #[serde(default)]
     pub elements: Option<String>,
@@ -67,14 +73,28 @@ pub struct Asked {
 /// A list of what is to be exported.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct List {
-    /// The resource type.
+    /// The resource type; in blocks that of the instances that have them.
     pub type_name: Box<str>,
-    /// Whether the resources are told as deleted.
-    pub is_deleted: bool,
+    /// What is written of it.
+    #[serde(default)]
+    pub form: Form,
     /// In how many pieces it is kept.
     pub chunks: u32,
     /// How many resources it has.
     pub count: u64,
+}
+
+/// What is written of a list.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Form {
+    /// The resources.
+    #[default]
+    Resources,
+    /// The resources in [blocks](pins::BLOCK), each below a header.
+    Blocks,
+    /// That they were deleted.
+    Deletions,
 }
 
 /// An issue of an OperationOutcome in a file of errors.
@@ -91,6 +111,7 @@ pub struct Exports {
     folder: PathBuf,
     lifetime: i64,
     file_bytes: u64,
+    manifest_files: usize,
     kept: usize,
     free_floor: u64,
     polls: Rates,
@@ -106,6 +127,7 @@ impl Exports {
             folder: settings.folder.clone().unwrap_or(folder),
             lifetime: i64::try_from(settings.lifetime_s.saturating_mul(1_000_000)).unwrap_or(i64::MAX),
             file_bytes: settings.file_bytes,
+            manifest_files: settings.manifest_files.max(1),
             kept: settings.kept_exports,
             free_floor: settings.free_floor_mib.saturating_mul(1 << 20),
             polls: Rates::new(POLLS_INTERVAL, POLLS_WINDOW),
@@ -124,6 +146,12 @@ impl Exports {
     #[must_use]
     pub const fn file_bytes(&self) -> u64 {
         self.file_bytes
+    }
+
+    /// The files on one page of a manifest that may have several.
+    #[must_use]
+    pub const fn manifest_files(&self) -> usize {
+        self.manifest_files
     }
 
     /// What imports read from.

@@ -17,6 +17,7 @@ use crate::tenant::TenantId;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use std::borrow::Cow;
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tracing_subscriber::EnvFilter;
@@ -68,9 +69,7 @@ pub(super) fn open(config: Config) -> Result<Arc<App>, Failure> {
             (Store::new(Arc::new(embedded)), secrets)
         }
         StorePlace::MongoDb { address, key_file } => {
-            let form = Arc::new(AuditEvents::new(&config.base_url()));
-            let options = mongo::Options { form, ..mongo::Options::at(address, key_file) };
-            let mongo = Mongo::open(options, Arc::new(SystemClock))?;
+            let mongo = Mongo::open(mongo_options(&config, address, key_file), Arc::new(SystemClock))?;
             let secrets = secrets(|purpose| mongo.derive_key(purpose))?;
             (Store::new(Arc::new(mongo)), secrets)
         }
@@ -88,6 +87,20 @@ pub(super) fn trail(app: &App, event: Option<Event>) -> Arc<Trail> {
     let trail = app.ledger.trail(event, None);
     trail.set_agent(Arc::new(Agent::operator()));
     Arc::new(trail)
+}
+
+/// Where the settings say that the master key is, if it is in a file.
+pub(super) fn key_file(config: &Config) -> Result<PathBuf, ConfigError> {
+    match config.place()? {
+        StorePlace::Folder(_) => Ok(store_options(config)?.key_file),
+        StorePlace::MongoDb { key_file, .. } => Ok(key_file),
+    }
+}
+
+/// The store on MongoDB that the settings name.
+pub(super) fn mongo_options(config: &Config, address: String, key_file: PathBuf) -> mongo::Options {
+    let form = Arc::new(AuditEvents::new(&config.base_url()));
+    mongo::Options { form, keys: config.keys.clone(), ..mongo::Options::at(address, key_file) }
 }
 
 /// Where the settings say that the embedded store is.

@@ -14,6 +14,8 @@ pub struct Bulk {
     pub lifetime_s: u64,
     /// The length of one file, about, in bytes.
     pub file_bytes: u64,
+    /// The files on one page of the manifest, where a client takes several pages.
+    pub manifest_files: usize,
     /// The exports of a tenant whose files are kept at a time, those that are under way included.
     pub kept_exports: usize,
     /// The free space below which exports wait, in MiB: the store may live on the same disk.
@@ -85,6 +87,7 @@ impl Default for Bulk {
             folder: None,
             lifetime_s: 86_400,
             file_bytes: 256 << 20,
+            manifest_files: 100,
             kept_exports: 50,
             free_floor_mib: 1024,
             sweep_interval_s: 60,

@@ -17,6 +17,7 @@ pub mod ledger;
 pub mod mongo;
 pub(crate) mod rows;
 pub mod seal;
+pub mod transfer;
 
 pub use commit::{Change, Commit, CommitError, Committed, Content, Erasure, Expect, Extent, Guard, NewKeys, Written};
 
@@ -167,6 +168,11 @@ pub trait View: Send + Sync {
     /// The current versions of some resources, in the order in which these are given.
     fn currents(&self, rids: &[Rid]) -> StoreResult<Vec<Option<Version>>> {
         rids.iter().map(|rid| self.current(*rid)).collect()
+    }
+    /// These are about to be asked for: resources by type and id, and the keys of others. A backend across a network reads them at once;
+    /// the answer is whether it did.
+    fn expect(&self, _ids: &[(&str, &str)], _keys_of: &[Rid]) -> StoreResult<bool> {
+        Ok(false)
     }
     /// One version, current or old.
     fn version(&self, rid: Rid, version: u64) -> StoreResult<Option<Version>>;
