@@ -324,7 +324,7 @@ impl App {
     /// When the store or the disk fails.
     pub async fn sweep_exports(&self, tenant: TenantId) -> Result<usize> {
         if self.tenants().of(tenant).tenant.state == State::Deleted {
-            return self.exports.remove_all(tenant).map(|()| 0);
+            return self.exports.remove_all(tenant).await.map(|()| 0);
         }
         self.exports.sweep(&self.store, tenant, self.clock.now()).await
     }

@@ -14,7 +14,7 @@ mod tls;
 
 pub use audit::Audit;
 pub use auth::{Auth, Claims, Provider, Registration, TrustedIssuer};
-pub use bulk::Bulk;
+pub use bulk::{BucketPlace, Bulk, S3};
 pub use consent::{Consent, Rule};
 pub use keys::{AwsKmsKey, KeyProvider, Keys, PreviousKey, VaultKey};
 pub use network::Network;
@@ -298,6 +298,7 @@ impl Config {
         }
         self.tls.check()?;
         self.keys.check()?;
+        self.bulk.check()?;
         self.place().map(|_| ())
     }
 

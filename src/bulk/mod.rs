@@ -7,22 +7,30 @@
 //!
 //! An import ([`import`]) is a job, too: what it is to store is read into files of its own first ([`source`]).
 
+pub mod bucket;
 pub mod export;
 pub mod files;
 pub mod import;
 pub mod lines;
 pub mod manifest;
 pub mod pins;
+pub mod s3;
+pub mod shelf;
 pub mod source;
 pub mod sweep;
 
+use crate::auth::grant::Grant;
 use crate::auth::rate::Rates;
 use crate::clock::Micros;
 use crate::config;
 use crate::error::{Category, Error, Result};
 use crate::jobs::{Job, State};
+use crate::store::Store;
 use crate::tenant::TenantId;
+use bucket::Bucket;
+use files::Place;
 use serde::{Deserialize, Serialize};
+use shelf::{Disk, Shelf};
 use source::Sources;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -106,6 +114,7 @@ pub struct Note {
 /// Where exports and the files of imports are kept, and how.
 pub struct Exports {
     folder: PathBuf,
+    shelf: Arc<dyn Shelf>,
     lifetime: i64,
     file_bytes: u64,
     manifest_files: usize,
@@ -120,8 +129,14 @@ impl Exports {
     /// By the settings; `folder` is used where they name none.
     #[must_use]
     pub fn new(settings: &config::Bulk, folder: PathBuf) -> Self {
+        let folder = settings.folder.clone().unwrap_or(folder);
+        let shelf: Arc<dyn Shelf> = match settings.bucket() {
+            Some(place) => Arc::new(Bucket::new(&settings.s3, &place)),
+            None => Arc::new(Disk(folder.clone())),
+        };
         Self {
-            folder: settings.folder.clone().unwrap_or(folder),
+            folder,
+            shelf,
             lifetime: i64::try_from(settings.lifetime_s.saturating_mul(1_000_000)).unwrap_or(i64::MAX),
             file_bytes: settings.file_bytes,
             manifest_files: settings.manifest_files.max(1),
@@ -163,13 +178,20 @@ impl Exports {
         self.import_inputs
     }
 
-    /// The folder of a tenant's exports.
+    /// Where the files of a job are.
+    #[must_use]
+    pub fn place(&self, store: &Store, grant: &Grant, job: &str) -> Place {
+        let (shelf, folder) = (Arc::clone(&self.shelf), format!("{}/{job}", grant.tenant().0).into());
+        Place { store: store.clone(), grant: grant.clone(), job: job.into(), shelf, folder }
+    }
+
+    /// The folder of a tenant's exports, where they are in one.
     #[must_use]
     pub fn folder_of_tenant(&self, tenant: TenantId) -> PathBuf {
         self.folder.join(tenant.0.to_string())
     }
 
-    /// The folder of one export.
+    /// The folder of one export, where it is in one.
     #[must_use]
     pub fn folder_of(&self, tenant: TenantId, job: &str) -> PathBuf {
         self.folder_of_tenant(tenant).join(job)

@@ -3,7 +3,6 @@
 
 use super::call::Verb;
 use super::{Answer, Context, Download, Made, Pending, Request, Status, reach};
-use crate::bulk::files::Place;
 use crate::bulk::manifest::Pages;
 use crate::bulk::{self, Asked, export, import};
 use crate::error::{Category, Error, Issue, Result};
@@ -27,12 +26,12 @@ pub async fn job(context: &Context, request: &Request<'_>, id: &str) -> Result<A
     let job = find(context, id)?;
     if request.verb == Verb::Delete {
         if job.state.is_ended() {
+            if bulk::has_files(&job) {
+                context.exports.remove(&context.store, tenant, id, Some(&job)).await?;
+            }
             context.jobs.forget(tenant, id).await?;
         } else {
             context.jobs.cancel(tenant, id).await?;
-        }
-        if bulk::has_files(&job) && job.state.is_ended() {
-            context.exports.remove(&context.store, tenant, id, Some(&job)).await?;
         }
         return Ok(Answer::empty(Status::Accepted));
     }
@@ -72,12 +71,7 @@ pub fn file(context: &Context, request: &Request<'_>, id: &str, name: &str) -> R
     if job.kind == export::KIND {
         covers(context, &bulk::asked(&job)?)?;
     }
-    let place = Place {
-        store: context.store.clone(),
-        grant: context.grant.clone(),
-        job: id.into(),
-        folder: context.exports.folder_of(context.grant.tenant(), id),
-    };
+    let place = context.exports.place(&context.store, &context.grant, id);
     if request.verb != Verb::Head {
         context.trail.disclose_patients(&place.patients(&file)?);
     }

@@ -1,5 +1,6 @@
 //! `$export`: the protocol, what is in the files, and what is refused.
 
+mod bucket;
 mod files;
 mod groups;
 mod organized;

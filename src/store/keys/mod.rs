@@ -19,7 +19,7 @@ mod provider_tests;
 mod remote;
 mod ring;
 mod rows;
-mod sigv4;
+pub mod sigv4;
 #[cfg(test)]
 mod tests;
 mod vault;
