@@ -26,6 +26,7 @@ use crate::interaction::conformance::{Conformances, KeyMaking};
 use crate::interaction::consenting;
 use crate::interaction::contexts::Contexts;
 use crate::interaction::cursor::Cursors;
+use crate::interaction::deferred::Deferred;
 use crate::interaction::quota::{Measure, Quotas};
 use crate::jobs::reseal::Reseal;
 use crate::jobs::{Commits, IsFor, Jobs, Schedule, Work};
@@ -390,6 +391,7 @@ fn jobs(
         Box::new(erase),
         Box::new(export),
         Box::new(import),
+        Box::new(Deferred::new(Arc::clone(exports), Arc::clone(contexts))),
         Box::new(Reseal),
     ];
     let conformances = Arc::clone(conformances);

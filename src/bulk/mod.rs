@@ -212,12 +212,14 @@ impl Exports {
         !job.is_cancelled && job.state != State::Cancelled && self.expires(job).is_none_or(|expires| now < expires)
     }
 
-    /// Whether another export may be asked for, where these jobs are there.
+    /// Whether another export, or another request that is answered later, may be asked for, where these jobs are there.
     ///
     /// # Errors
     /// 429 where as many are kept as `bulk.kept_exports` allows.
     pub fn check_room(&self, jobs: &[Job], now: Micros) -> Result<()> {
-        let is_kept = |job: &&Job| job.kind == export::KIND && job.state != State::Failed && self.is_kept(job, now);
+        let kinds = [export::KIND, DEFERRED];
+        let is_kept =
+            |job: &&Job| kinds.contains(&job.kind.as_str()) && job.state != State::Failed && self.is_kept(job, now);
         if jobs.iter().filter(is_kept).count() < self.kept {
             return Ok(());
         }
@@ -242,10 +244,13 @@ impl Exports {
     }
 }
 
-/// Whether a job of this kind makes files, and is told of with a manifest.
+/// The kind of work that performs a request later ([`crate::interaction::deferred`]): its answer is a file, too.
+pub const DEFERRED: &str = "deferred";
+
+/// Whether a job of this kind makes files.
 #[must_use]
 pub fn has_files(job: &Job) -> bool {
-    [export::KIND, import::KIND].contains(&job.kind.as_str())
+    [export::KIND, import::KIND, DEFERRED].contains(&job.kind.as_str())
 }
 
 /// What the job of an export was asked for.

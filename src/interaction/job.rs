@@ -2,9 +2,9 @@
 //! <https://build.fhir.org/async-bundle.html>, <https://hl7.org/fhir/uv/bulkdata/export.html#bulk-data-status-request>.
 
 use super::call::Verb;
-use super::{Answer, Context, Download, Made, Pending, Request, Status, reach};
+use super::{Answer, Context, Download, Made, Pending, Request, Status, deferred, reach};
 use crate::bulk::manifest::Pages;
-use crate::bulk::{self, Asked, export, import};
+use crate::bulk::{self, Asked, DEFERRED, export, import};
 use crate::error::{Category, Error, Issue, Result};
 use crate::fhir::bundle::{BundleType, BundleWriter, Entry, EntryResponse};
 use crate::fhir::outcome::outcome;
@@ -101,11 +101,14 @@ fn page(context: &Context, job: &Job, number: usize) -> Result<Option<Answer>> {
     Ok(Some(Answer { pending, made, ..Answer::empty(status) }))
 }
 
-/// What an export or import has come to.
+/// What a job that makes files has come to.
 fn finished(context: &Context, job: &Job) -> Result<Answer> {
     if job.state == State::Failed {
         let text = job.failure.clone().unwrap_or_default();
         return Err(Error::new(Category::Internal, "exception", text));
+    }
+    if job.kind == DEFERRED {
+        return deferred::answer(context, job);
     }
     if job.kind == export::KIND {
         return page(context, job, 1)?.ok_or_else(Error::not_found);
@@ -143,7 +146,7 @@ fn is_to_be_seen(context: &Context, job: &Job) -> bool {
     let is_own = owner.client.is_some() && owner.client == agent.client && owner.user == agent.user;
     let is_there = match job.kind.as_str() {
         retention::purge::KIND => !job.is_cancelled && job.state != State::Cancelled,
-        export::KIND | import::KIND => context.exports.is_kept(job, context.clock.now()),
+        export::KIND | import::KIND | DEFERRED => context.exports.is_kept(job, context.clock.now()),
         _ => false,
     };
     is_there && (is_own || context.grant.is_admin())
