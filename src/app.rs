@@ -27,6 +27,7 @@ use crate::interaction::consenting;
 use crate::interaction::contexts::Contexts;
 use crate::interaction::cursor::Cursors;
 use crate::interaction::deferred::Deferred;
+use crate::interaction::job::drop_purged;
 use crate::interaction::quota::{Measure, Quotas};
 use crate::jobs::reseal::Reseal;
 use crate::jobs::{Commits, IsFor, Jobs, Schedule, Work};
@@ -327,7 +328,9 @@ impl App {
         if self.tenants().of(tenant).tenant.state == State::Deleted {
             return self.exports.remove_all(tenant).await.map(|()| 0);
         }
-        self.exports.sweep(&self.store, tenant, self.clock.now()).await
+        let grant = Grant::unrestricted(tenant);
+        let dropped = drop_purged(&self.exports, &self.jobs, &self.store, &grant).await?;
+        Ok(dropped + self.exports.sweep(&self.store, tenant, self.clock.now()).await?)
     }
 
     /// Now.

@@ -14,6 +14,7 @@ pub mod import;
 pub mod lines;
 pub mod manifest;
 pub mod pins;
+pub mod purged;
 pub mod s3;
 pub mod shelf;
 pub mod source;

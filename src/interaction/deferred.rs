@@ -11,7 +11,7 @@ use super::{Answer, Context, Pending, Request, Return, Status, job, perform, tel
 use crate::auth::delegate::Delegation;
 use crate::auth::records;
 use crate::bulk::files::{File, Kind, Place, Writing};
-use crate::bulk::{DEFERRED, Exports};
+use crate::bulk::{DEFERRED, Exports, purged};
 use crate::config::Handling;
 use crate::error::{Category, Error, Issue, Result};
 use crate::fhir::bundle::{BundleType, BundleWriter, Entry, EntryResponse};
@@ -142,7 +142,9 @@ pub fn answer(context: &Context, job: &Job) -> Result<Answer> {
     }
     let file: File = read(&job.report)?;
     let place = context.exports.place(&context.store, &context.grant, &job.id);
-    context.trail.disclose_patients(&place.patients(&file)?);
+    let patients = place.patients(&file)?;
+    purged::check(&purged::since(&context.jobs.list(context.grant.tenant())?, job), &patients)?;
+    context.trail.disclose_patients(&patients);
     Ok(Answer::ok(content(&place, &file)?))
 }
 

@@ -3,14 +3,17 @@
 
 use super::call::Verb;
 use super::{Answer, Context, Download, Made, Pending, Request, Status, deferred, reach};
+use crate::auth::grant::Grant;
+use crate::bulk::Exports;
 use crate::bulk::manifest::Pages;
-use crate::bulk::{self, Asked, DEFERRED, export, import};
+use crate::bulk::{self, Asked, DEFERRED, export, import, purged};
 use crate::error::{Category, Error, Issue, Result};
 use crate::fhir::bundle::{BundleType, BundleWriter, Entry, EntryResponse};
 use crate::fhir::outcome::outcome;
-use crate::jobs::{Job, State};
+use crate::jobs::{Job, Jobs, State};
 use crate::operation::purge;
 use crate::retention;
+use crate::store::Store;
 
 /// When to ask again, in seconds, where it can't be told: soon, since most jobs are short.
 const SOON_S: u64 = 1;
@@ -28,6 +31,9 @@ pub async fn job(context: &Context, request: &Request<'_>, id: &str) -> Result<A
         if job.state.is_ended() {
             if bulk::has_files(&job) {
                 context.exports.remove(&context.store, tenant, id, Some(&job)).await?;
+            } else {
+                // A purge is not forgotten before what holds its patient's data.
+                drop_purged(&context.exports, &context.jobs, &context.store, &context.grant).await?;
             }
             context.jobs.forget(tenant, id).await?;
         } else {
@@ -72,10 +78,25 @@ pub fn file(context: &Context, request: &Request<'_>, id: &str, name: &str) -> R
         covers(context, &bulk::asked(&job)?)?;
     }
     let place = context.exports.place(&context.store, &context.grant, id);
+    let patients = place.patients(&file)?;
+    purged::check(&purged::since(&context.jobs.list(context.grant.tenant())?, &job), &patients)?;
     if request.verb != Verb::Head {
-        context.trail.disclose_patients(&place.patients(&file)?);
+        context.trail.disclose_patients(&patients);
     }
     Ok(Answer { made: Some(Made::File(Download { place, file })), ..Answer::empty(Status::Ok) })
+}
+
+/// Removes the jobs whose files hold data of patients who were purged since, with the files. Answers how many.
+///
+/// # Errors
+/// When the store or the files can't be reached.
+pub async fn drop_purged(exports: &Exports, jobs: &Jobs, store: &Store, grant: &Grant) -> Result<usize> {
+    let found = exports.with_purged(store, grant, &jobs.list(grant.tenant())?).await?;
+    for job in &found {
+        exports.remove(store, grant.tenant(), &job.id, Some(job)).await?;
+        jobs.forget(grant.tenant(), &job.id).await?;
+    }
+    Ok(found.len())
 }
 
 /// Whether the files of a job that has not ended can be had.

@@ -5,6 +5,7 @@ mod files;
 mod groups;
 mod organized;
 mod partial;
+mod purged;
 mod rules;
 mod snapshot;
 
