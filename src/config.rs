@@ -14,7 +14,7 @@ mod tls;
 
 pub use audit::Audit;
 pub use auth::{Auth, Claims, Provider, Registration, TrustedIssuer};
-pub use bulk::{Bulk, ImportSource};
+pub use bulk::{BucketPlace, Bulk, ImportSource, S3};
 pub use consent::{Consent, Rule};
 pub use keys::{AwsKmsKey, KeyProvider, Keys, PreviousKey, VaultKey};
 pub use network::Network;
@@ -300,6 +300,7 @@ impl Config {
         }
         self.tls.check()?;
         self.keys.check()?;
+        self.bulk.check()?;
         self.place().map(|_| ())
     }
 

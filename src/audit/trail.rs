@@ -109,6 +109,12 @@ impl Trail {
         }
     }
 
+    /// The patients whose data is given out, as far as that is known so far.
+    #[must_use]
+    pub fn disclosed(&self) -> Vec<Box<str>> {
+        self.gathered().patients.iter().cloned().collect()
+    }
+
     /// Notes a request inside of a batch or transaction that reads.
     pub fn add_inner(&self, request: impl FnOnce() -> String) {
         if !self.is_kept {

@@ -48,7 +48,7 @@ pub async fn fhir(request: HttpRequest, payload: web::Payload, shared: web::Data
         "served"
     );
     match reply.download.take() {
-        Some(file) => download::send(&request, &file, &request_id),
+        Some(file) => download::send(&request, file, &request_id).await,
         None => send(reply, Some(&request_id)),
     }
 }

@@ -14,6 +14,7 @@ mod consent;
 mod consent_explain;
 mod cors;
 mod create;
+mod deferred;
 mod delete;
 mod demo;
 mod differential;

@@ -38,12 +38,7 @@ impl Work for Import {
 
     fn step(&self, turn: &Turn<'_>) -> Result<Part> {
         let asked = asked(turn.job)?;
-        let place = Place {
-            store: turn.store.clone(),
-            grant: turn.grant.clone(),
-            job: turn.job.id.as_str().into(),
-            folder: self.exports.folder_of(turn.tenant(), &turn.job.id),
-        };
+        let place = self.exports.place(turn.store, &turn.grant, &turn.job.id);
         place.check_room(self.exports.free_floor())?;
         let (position, report) = (read(&turn.job.position)?, read(&turn.job.report)?);
         Step { work: self, turn, asked: &asked, place: &place, position, report }.run()

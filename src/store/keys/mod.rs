@@ -21,7 +21,7 @@ mod ring;
 mod rows;
 #[cfg(test)]
 mod shared_tests;
-mod sigv4;
+pub mod sigv4;
 #[cfg(test)]
 mod tests;
 mod vault;
