@@ -177,6 +177,7 @@ pub fn target_of(spot: &[u8]) -> Option<(Vec<u8>, Rid)> {
 fn is_of_few_keys(expr: &Expr) -> bool {
     match expr {
         Expr::Keys(range) => is_exact(expr) || (range.tail.is_none() && *after_prefix(&range.from) == *range.to),
+        Expr::Covered(..) => true,
         Expr::Or(parts) => parts.iter().all(is_of_few_keys),
         _ => false,
     }
@@ -193,7 +194,8 @@ fn is_walkable(expr: &Expr) -> bool {
         // Where a resource stands among those that are referred to has to be found without a look at all that refer to it.
         Expr::ReferredBy { expr, .. } => is_of_few_keys(expr),
         Expr::Or(parts) => parts.iter().any(|part| !matches!(part, Expr::Or(_)) && is_walkable(part)),
-        Expr::All | Expr::And(_) | Expr::Not(_) | Expr::InPatients(_) => false,
+        // A blind index has no order of keys.
+        Expr::All | Expr::Covered(..) | Expr::And(_) | Expr::Not(_) | Expr::InPatients(_) => false,
     }
 }
 

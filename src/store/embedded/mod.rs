@@ -16,6 +16,7 @@ mod tests;
 mod view;
 mod watch;
 
+use super::index::{Index, Indexes};
 use super::keys::Keyring;
 use super::ledger::{Blocks, Entry, Form, Head, Ledger, Opaque};
 use super::rows::kept;
@@ -111,6 +112,7 @@ struct Shared {
     sealer: Arc<Sealer>,
     clock: Arc<dyn Clock>,
     epochs: Epochs,
+    indexes: Indexes,
     queue: Queue,
     mark: Mutex<MarkFile>,
     checkpoints: Checkpoints,
@@ -151,6 +153,7 @@ impl Embedded {
             sealer,
             clock,
             epochs: Epochs::default(),
+            indexes: Indexes::default(),
             queue: Queue::default(),
             mark: Mutex::new(opened.mark),
             checkpoints: Checkpoints::default(),
@@ -216,8 +219,9 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> StoreResult<JoinHan
 
 impl Backend for Embedded {
     fn view(&self, tenant: TenantId) -> StoreResult<Box<dyn View>> {
-        let Shared { tables, sealer, entries, .. } = &*self.shared;
-        Ok(Box::new(view::TenantView::new(Arc::clone(tables), Arc::clone(sealer), Arc::clone(entries), tenant)))
+        let Shared { tables, sealer, epochs, indexes, .. } = &*self.shared;
+        let index = indexes.get(tenant, epochs.get(tenant), || Index::load(&tables.snapshot(), sealer, tenant))?;
+        Ok(Box::new(view::TenantView::new(&self.shared, tenant, index)))
     }
 
     fn commit(&self, commit: Commit) -> BoxFuture<'static, Result<Committed, CommitError>> {

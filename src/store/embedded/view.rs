@@ -1,13 +1,16 @@
 //! A snapshot of one tenant.
 
+use super::Shared;
 use super::record::{
     Head, Header, OpenKeys, keys_of, open_keys, open_record, rid_of, unpack_history, unpack_patients, with_added_keys,
 };
 use super::tables::{Tables, failed, get_of, range_back_of, range_of, row};
 use super::{erase, layout, log::LogBack};
 use crate::clock::Micros;
+use crate::key::blind::Blind;
 use crate::key::range::after_prefix;
 use crate::key::{KeyList, KeyRange};
+use crate::store::index::Index;
 use crate::store::ledger::number_of;
 use crate::store::rows::ledger::{Entries, Place};
 use crate::store::rows::scan::{Scan, damaged, run_of};
@@ -30,16 +33,20 @@ pub(super) struct TenantView {
     entries: Arc<Entries>,
     snapshot: fjall::Snapshot,
     tenant: TenantId,
+    index: Arc<Index>,
     head: OnceLock<StoreResult<Head>>,
     /// See [`Tables::freed`].
     freed: u64,
 }
 
 impl TenantView {
-    pub(super) fn new(tables: Arc<Tables>, sealer: Arc<Sealer>, entries: Arc<Entries>, tenant: TenantId) -> Self {
+    /// `index` is of a moment before: reading by it stays right while another form is made.
+    pub(super) fn new(shared: &Shared, tenant: TenantId, index: Arc<Index>) -> Self {
+        let (tables, sealer) = (Arc::clone(&shared.tables), Arc::clone(&shared.sealer));
+        let entries = Arc::clone(&shared.entries);
         let freed = tables.freed();
         let snapshot = tables.db.snapshot();
-        Self { tables, sealer, entries, snapshot, tenant, head: OnceLock::new(), freed }
+        Self { tables, sealer, entries, snapshot, tenant, index, head: OnceLock::new(), freed }
     }
 
     fn get(&self, keyspace: &Keyspace, key: impl AsRef<[u8]>) -> StoreResult<Option<Slice>> {
@@ -291,5 +298,9 @@ impl View for TenantView {
 
     fn position(&self) -> Position {
         self.head().map_or(Micros(i64::MIN), |head| head.time)
+    }
+
+    fn blind(&self) -> StoreResult<Option<Arc<Blind>>> {
+        Ok(self.index.read_by().cloned())
     }
 }

@@ -22,6 +22,7 @@ mod transaction;
 mod view;
 mod write;
 
+use super::index::Indexes;
 use super::keys::Keyring;
 use super::ledger::{Block, Blocks, Entry, Form, Head, Ledger, Opaque};
 use super::rows::group::Prepared;
@@ -105,6 +106,7 @@ struct Shared {
     data_key: DataKey,
     clock: Arc<dyn Clock>,
     epochs: Epochs,
+    indexes: Indexes,
     queue: Queue,
     staging: Arc<Staging>,
     entries: Entries,
@@ -131,6 +133,7 @@ impl Mongo {
             data_key,
             clock,
             epochs: Epochs::default(),
+            indexes: Indexes::default(),
             queue: Queue::default(),
             staging: Arc::new(Staging::new(process)),
             entries: Entries::new(Arc::clone(&options.form)),

@@ -10,8 +10,10 @@ use super::read::Reading;
 use super::seen::{Part, Seen};
 use super::transaction::Range;
 use crate::clock::Micros;
+use crate::key::blind::Blind;
 use crate::key::range::after_prefix;
 use crate::key::{KeyList, KeyRange};
+use crate::store::index::Index;
 use crate::store::ledger::number_of;
 use crate::store::rows::ledger::{Entries, Place, fold};
 use crate::store::rows::log::LogBack;
@@ -24,9 +26,13 @@ use crate::store::{LogEntry, Outline, Position, Postings, Rid, Runs, StoreResult
 use crate::tenant::TenantId;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// The generation of postings: no other one is made here.
 const GENERATION: u16 = Head::FIRST.generation;
+/// For so long what is known of the form of the index, and what a view reads, are of about the same time: much shorter than a form that was
+/// made waits until it is read (`jobs::index`).
+const YOUNG: Duration = Duration::from_millis(200);
 /// Bytes of rows that a view keeps at hand.
 const KEPT_BYTES: usize = 64 << 20;
 /// Rows of the first part of a range, and of the largest.
@@ -43,12 +49,13 @@ pub(super) struct MongoView {
     shared: Arc<Shared>,
     reading: Reading,
     tenant: TenantId,
-    index: Mutex<Index>,
+    made: Instant,
+    seen: Mutex<Noted>,
 }
 
-/// What the view knows of the index.
+/// What the view knows of the table of postings.
 #[derive(Default)]
-struct Index {
+struct Noted {
     seen: Seen,
     /// The numbers that the last parts of ranges gave.
     given: VecDeque<Vec<Rid>>,
@@ -59,7 +66,7 @@ struct Index {
 impl MongoView {
     pub(super) fn new(shared: Arc<Shared>, tenant: TenantId) -> Self {
         let reading = Reading::new(Arc::clone(&shared.connection), KEPT_BYTES);
-        Self { shared, reading, tenant, index: Mutex::default() }
+        Self { shared, reading, tenant, made: Instant::now(), seen: Mutex::default() }
     }
 
     fn head(&self) -> StoreResult<Head> {
@@ -81,13 +88,13 @@ impl MongoView {
         self.reading.get(Table::Records, &key)
     }
 
-    fn index(&self) -> MutexGuard<'_, Index> {
-        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    fn noted(&self) -> MutexGuard<'_, Noted> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The numbers that a range gave behind this one, which are likely to be asked for next.
     fn ahead_of(&self, rid: Rid) -> Vec<Rid> {
-        let mut index = self.index();
+        let mut index = self.noted();
         let behind = |given: &Vec<Rid>| {
             given.iter().position(|one| *one == rid).map(|at| given.get(at + 1..).map(<[_]>::to_vec))
         };
@@ -111,7 +118,7 @@ impl MongoView {
 
     /// Remembers what a part of the index was.
     fn note(&self, range: &Range, rows: &[Row]) {
-        let mut index = self.index();
+        let mut index = self.noted();
         index.seen.add(range, rows);
         let base = |key: &[u8]| key.last_chunk::<8>().map(|base| Rid(u64::from_be_bytes(*base)));
         let rids = rows.iter().filter_map(|(key, value)| block::unpack(base(key)?, value).ok());
@@ -284,6 +291,19 @@ impl View for MongoView {
     fn position(&self) -> Position {
         self.head().map_or(Micros(i64::MIN), |head| head.time)
     }
+
+    /// As it was when the view was made, which is before what it reads; or, where it was made long ago, as it was at the moment of which
+    /// it reads, which costs a command.
+    fn blind(&self) -> StoreResult<Option<Arc<Blind>>> {
+        let Shared { connection, sealer, epochs, indexes, .. } = &*self.shared;
+        let index = if self.made.elapsed() < YOUNG {
+            let load = || Index::load(&Reading::new(Arc::clone(connection), KEPT_BYTES), sealer, self.tenant);
+            indexes.get(self.tenant, epochs.get(self.tenant), load)?
+        } else {
+            Index::load(&self.reading, sealer, self.tenant)?
+        };
+        Ok(index.read_by().cloned())
+    }
 }
 
 impl MongoView {
@@ -323,7 +343,7 @@ impl<'r> Parts<'r> {
     fn next_part(&mut self) -> Option<StoreResult<Vec<Row>>> {
         let mut range = self.range.take()?;
         if range.table == Table::Index && !range.is_back {
-            let known = self.view.index().seen.part(&range);
+            let known = self.view.noted().seen.part(&range);
             if let Some(Part { rows, end }) = known {
                 range.from = end;
                 self.range = (range.from < range.to).then_some(range);

@@ -20,6 +20,8 @@ pub(in crate::store) struct Prepared {
     pub keeps: Vec<Keep>,
     /// Rows to be sealed under the newest key: see [`crate::store::rows::sealing`].
     pub reseals: Vec<Box<[u8]>>,
+    /// Type and id of resources whose postings are made anew: see [`crate::store::index`].
+    pub reposts: Vec<(Box<str>, Box<str>)>,
     /// Whether all that the tenant has is removed, as much of it as goes into one group; nothing else then.
     pub is_removal: bool,
     pub guards: Vec<crate::store::Guard>,
@@ -47,8 +49,8 @@ impl From<Commit> for Prepared {
             (change, packed.unwrap_or_default())
         };
         let changes = commit.changes.into_iter().map(pack).collect();
-        let Commit { tenant, erasures, keeps, reseals, guards, read_at, entry, .. } = commit;
-        Self { changes, erasures, keeps, reseals, guards, read_at, entry, ..Self::of(tenant) }
+        let Commit { tenant, erasures, keeps, reseals, reposts, guards, read_at, entry, .. } = commit;
+        Self { changes, erasures, keeps, reseals, reposts, guards, read_at, entry, ..Self::of(tenant) }
     }
 }
 
@@ -61,6 +63,7 @@ impl Prepared {
             erasures: Vec::new(),
             keeps: Vec::new(),
             reseals: Vec::new(),
+            reposts: Vec::new(),
             is_removal: false,
             guards: Vec::new(),
             read_at: Micros(i64::MIN),
@@ -90,7 +93,8 @@ impl Prepared {
 
     /// How many resources and other records it touches.
     pub(in crate::store) const fn len(&self) -> usize {
-        self.changes.len() + self.new_keys.len() + self.erasures.len() + self.keeps.len() + self.reseals.len()
+        let (changed, kept) = (self.changes.len() + self.new_keys.len() + self.erasures.len(), self.keeps.len());
+        changed + kept + self.reseals.len() + self.reposts.len()
     }
 
     /// Type and id of each resource that it touches.
@@ -98,12 +102,13 @@ impl Prepared {
         let changed = self.changes.iter().map(|(change, _)| (&*change.type_name, &*change.id));
         let renewed = self.new_keys.iter().map(|(new, _)| (&*new.type_name, &*new.id));
         let erased = self.erasures.iter().map(|erasure| (&*erasure.type_name, &*erasure.id));
-        changed.chain(renewed).chain(erased)
+        let reposted = self.reposts.iter().map(|(type_name, id)| (&**type_name, &**id));
+        changed.chain(renewed).chain(erased).chain(reposted)
     }
 
     /// Whether it changes resources and nothing else.
     pub(in crate::store) fn changes_only(&self) -> bool {
-        let others = self.new_keys.len() + self.erasures.len() + self.keeps.len();
+        let others = self.new_keys.len() + self.erasures.len() + self.keeps.len() + self.reposts.len();
         others == 0 && self.reseals.is_empty() && !self.is_removal && self.fold.is_none() && self.guards.is_empty()
     }
 
@@ -113,13 +118,14 @@ impl Prepared {
     }
 
     /// Whether the tenant's head is read for it.
-    pub(in crate::store) const fn moves_head(&self) -> bool {
+    pub(in crate::store) fn moves_head(&self) -> bool {
         !self.is_of_kept_only()
     }
 
-    /// Whether it changes records that are no resources, and nothing else.
-    pub(super) const fn is_of_kept_only(&self) -> bool {
+    /// Whether it changes records that are no resources, and nothing else. All writes depend on the form of the index, which is one.
+    pub(super) fn is_of_kept_only(&self) -> bool {
         let has_others = !self.changes.is_empty() || !self.new_keys.is_empty() || !self.erasures.is_empty();
-        !has_others && self.reseals.is_empty() && !self.is_removal && !self.keeps.is_empty()
+        let has_work = !self.reseals.is_empty() || !self.reposts.is_empty() || self.new_form().is_some();
+        !has_others && !has_work && !self.is_removal && !self.keeps.is_empty()
     }
 }
