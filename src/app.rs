@@ -1,5 +1,6 @@
 //! The wired parts: what every request is served with.
 
+mod index;
 mod keys;
 mod tenants;
 
@@ -27,10 +28,11 @@ use crate::interaction::consenting;
 use crate::interaction::contexts::Contexts;
 use crate::interaction::cursor::Cursors;
 use crate::interaction::quota::{Measure, Quotas};
+use crate::jobs::index::Reform;
 use crate::jobs::reseal::Reseal;
 use crate::jobs::{Commits, IsFor, Jobs, Schedule, Work};
 use crate::operation::import::work::Import;
-use crate::retention::compaction::Compaction;
+use crate::retention::compaction::{self, Compaction};
 use crate::retention::enforce::{self, Enforce};
 use crate::retention::hold::Holds;
 use crate::retention::purge::Purge;
@@ -391,6 +393,7 @@ fn jobs(
         Box::new(export),
         Box::new(import),
         Box::new(Reseal),
+        Box::new(Reform { wanted: index::wanted(&config.index, tenants), then: compaction::KIND }),
     ];
     let conformances = Arc::clone(conformances);
     let commits: Commits = Box::new(move |grant, commit| {

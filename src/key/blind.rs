@@ -35,17 +35,6 @@ const KIND: u8 = b'~';
 /// The length of a hash.
 const HASH_LEN: usize = 16;
 
-/// Whether the keys of identifying parameters are hidden from the index.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Mode {
-    /// All keys are as they are.
-    #[default]
-    Plain,
-    /// Those of the hidden parameters are keyed hashes.
-    Blind,
-}
-
 /// The codes of hidden parameters by resource type.
 pub type Hidden = BTreeMap<Box<str>, BTreeSet<Box<str>>>;
 

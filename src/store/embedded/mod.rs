@@ -4,6 +4,8 @@ mod check;
 mod checkpoint;
 mod committer;
 mod folder;
+#[cfg(test)]
+mod index_tests;
 mod ledger;
 mod marks;
 mod open;
