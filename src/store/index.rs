@@ -25,6 +25,7 @@ use base64::engine::general_purpose::STANDARD;
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, PoisonError, RwLock};
 use zeroize::Zeroizing;
 
@@ -132,15 +133,17 @@ impl Before<'_> {
 #[derive(Debug, Default)]
 pub(in crate::store) struct Index {
     record: IndexRecord,
+    /// What tells it from others: a hash of the record as it is kept.
+    stamp: u64,
     now: Option<Arc<Blind>>,
     to: Option<Arc<Blind>>,
 }
 
 impl Index {
-    fn of(record: IndexRecord) -> StoreResult<Self> {
+    fn of(record: IndexRecord, stamp: u64) -> StoreResult<Self> {
         let ready = |form: Option<&Form>| form.map(Form::blind).transpose();
         let to = ready(record.change.as_ref().and_then(|change| change.to.as_ref()))?;
-        Ok(Self { now: ready(record.now.as_ref())?, to, record })
+        Ok(Self { now: ready(record.now.as_ref())?, to, record, stamp })
     }
 
     /// As these rows have it.
@@ -156,7 +159,9 @@ impl Index {
     pub(in crate::store) fn read(content: Option<&[u8]>) -> StoreResult<Arc<Self>> {
         let Some(content) = content else { return Ok(Arc::default()) };
         let record = records::read(content).map_err(|error| StoreError::Damaged(error.to_string()))?;
-        Self::of(record).map(Arc::new)
+        let mut stamp = DefaultHasher::new();
+        content.hash(&mut stamp);
+        Self::of(record, stamp.finish()).map(Arc::new)
     }
 
     /// Where the record is.
@@ -196,6 +201,25 @@ impl Index {
         }
     }
 
+    /// The postings that a resource gets, made before its commit; `None` where they are its keys.
+    pub(in crate::store) fn made_ahead(&self, type_name: &str, keys: &KeyList) -> Option<Ahead> {
+        match self.made(type_name, keys) {
+            Cow::Owned(postings) => Some(Ahead { stamp: self.stamp, postings }),
+            Cow::Borrowed(_) => None,
+        }
+    }
+
+    /// The postings that a resource with these keys gets, where they were not made ahead by this very form.
+    pub(in crate::store) fn made_or<'k>(
+        &self,
+        ahead: Option<&'k Ahead>,
+        type_name: &str,
+        keys: &'k KeyList,
+    ) -> Cow<'k, KeyList> {
+        let ahead = ahead.filter(|ahead| ahead.stamp == self.stamp);
+        ahead.map_or_else(|| self.made(type_name, keys), |ahead| Cow::Borrowed(&ahead.postings))
+    }
+
     /// The postings that a resource with these keys has.
     pub(in crate::store) fn before<'k>(&self, type_name: &str, keys: &'k KeyList) -> Before<'k> {
         let sure = match self.stage() {
@@ -212,6 +236,13 @@ impl Index {
     }
 }
 
+/// Postings that were made before a commit, in parallel, by the form that was known then.
+#[derive(Clone)]
+pub(in crate::store) struct Ahead {
+    stamp: u64,
+    postings: KeyList,
+}
+
 fn in_form<'k>(form: Option<&Blind>, type_name: &str, keys: &'k KeyList) -> Cow<'k, KeyList> {
     form.map_or(Cow::Borrowed(keys), |blind| Cow::Owned(blind.postings(type_name, keys)))
 }
@@ -223,6 +254,12 @@ pub(in crate::store) struct Indexes {
 }
 
 impl Indexes {
+    /// That of a tenant as it was known last, perhaps not any more.
+    pub(in crate::store) fn last(&self, tenant: TenantId) -> Arc<Index> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.get(&tenant).map(|(_, index)| Arc::clone(index)).unwrap_or_default()
+    }
+
     /// That of a tenant. `epoch` was read before ([`crate::auth::keeper::Keeper::epoch`]).
     pub(in crate::store) fn get(
         &self,

@@ -94,7 +94,7 @@ fn fill(client: &Client) {
         ("/Encounter?subject:text=quill", 1),
         ("/Encounter?patient.birthdate=1961", 1),
         ("/RelatedPerson?patient:Patient.family=quill&name=ink", 1),
-        ("/Patient?_has:RelatedPerson:patient:family=inkwellian", 1),
+        ("/Patient?_has:RelatedPerson:patient:name=inkwellian", 1),
         ("/Coverage?beneficiary:Patient.family=inkw", 1),
     ] {
         assert_eq!(client.get(path).expect(200).resources().len(), matches, "{path}");

@@ -200,7 +200,10 @@ impl Backend for Mongo {
 
     fn commit(&self, commit: Commit) -> BoxFuture<'static, Result<Committed, CommitError>> {
         match check_form(&commit.keeps) {
-            Ok(()) => self.submit(commit.into()),
+            Ok(()) => {
+                let index = self.shared.indexes.last(commit.tenant);
+                self.submit(Prepared::new(commit, &index))
+            }
             Err(error) => Box::pin(async move { Err(StoreError::Closed(error.to_string()).into()) }),
         }
     }

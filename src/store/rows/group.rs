@@ -305,7 +305,8 @@ impl<'c> Group<'c> {
         let lane = lane(self.rows, self.lanes, tenant)?;
         let scope = Scope { tenant, generation: lane.head.generation, type_name: &change.type_name, base };
         let before = index.before(&change.type_name, &old_keys);
-        let made = new_keys.as_ref().map(|keys| index.made(&change.type_name, keys));
+        let ahead = packed.postings.as_ref();
+        let made = new_keys.as_ref().map(|keys| index.made_or(ahead, &change.type_name, keys));
         self.postings.replace(scope, base >= self.first_new(tenant), rid, time, &before, made.as_deref());
         writing.touch(&change.type_name, old_header.filter(|_| was_live).map(|header| header.time), old_keys, new_keys);
         Ok(Written { rid: Some(rid), version, created, changed: true })

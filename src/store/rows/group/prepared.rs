@@ -3,6 +3,7 @@
 use crate::auth::compartment::patients_of;
 use crate::auth::keeper::Keep;
 use crate::clock::Micros;
+use crate::store::index::{Ahead, Index};
 use crate::store::ledger::Entry;
 use crate::store::rows::ledger::Fold;
 use crate::store::rows::record::{pack_keys, pack_patients};
@@ -37,13 +38,16 @@ pub(in crate::store) struct Prepared {
 pub(in crate::store) struct Packed {
     pub(super) keys: Vec<u8>,
     pub(super) patients: Vec<u8>,
+    pub(super) postings: Option<Ahead>,
 }
 
-impl From<Commit> for Prepared {
-    fn from(commit: Commit) -> Self {
+impl Prepared {
+    /// `index` is the form of the tenant's postings, as far as it is known.
+    pub(in crate::store) fn new(commit: Commit, index: &Index) -> Self {
         let pack = |change: Change| {
             let packed = change.content.as_ref().map(|content| Packed {
                 keys: pack_keys(&content.keys),
+                postings: index.made_ahead(&change.type_name, &content.keys),
                 patients: pack_patients(&patients_of(&change.type_name, &content.keys)),
             });
             (change, packed.unwrap_or_default())
@@ -52,9 +56,7 @@ impl From<Commit> for Prepared {
         let Commit { tenant, erasures, keeps, reseals, reposts, guards, read_at, entry, .. } = commit;
         Self { changes, erasures, keeps, reseals, reposts, guards, read_at, entry, ..Self::of(tenant) }
     }
-}
 
-impl Prepared {
     pub(super) const fn of(tenant: TenantId) -> Self {
         Self {
             commit_of: tenant,
