@@ -30,7 +30,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 /// Variables that begin with `PHAROS_` and set nothing here: the file's name, the master key, and what the tests are told.
-const NOT_SETTINGS: [&str; 9] = [
+const NOT_SETTINGS: [&str; 10] = [
     "config",
     "conformance",
     "load_token",
@@ -40,6 +40,7 @@ const NOT_SETTINGS: [&str; 9] = [
     "test",
     "test_mongodb",
     "test_store",
+    "test_index",
 ];
 
 /// How the log is written.
