@@ -4,14 +4,17 @@
 //! record is committed with the new lengths. Whoever goes on after a crash cuts the files to the lengths that are known, and writes the
 //! same again.
 
+mod blocks;
+
 use super::files::{File, Kind, Place, Writing};
 use super::lines::{Lines, deletions, version_at};
-use super::{Asked, Exports, List, Note, asked, pins};
+use super::{Asked, Exports, Form, List, Note, asked, pins};
 use crate::error::{Error, Issue, Result};
 use crate::fhir::{outcome, write};
 use crate::jobs::{Job, Part, Turn, Work};
 use crate::retention::spare;
 use crate::store::{Records, Rid};
+use blocks::Block;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -41,6 +44,9 @@ struct Position {
     at: usize,
     /// The file that is not full yet.
     file: Option<File>,
+    /// The block that is being written.
+    #[serde(default)]
+    block: Option<Block>,
 }
 
 /// What has come of it so far.
@@ -115,19 +121,29 @@ struct Step<'s> {
 impl Step<'_> {
     fn run(&mut self) -> Result<Part> {
         let asked = self.asked;
+        if asked.is_partial && self.turn.job.position.is_null() {
+            // All manifests of an export have the same errors, so these have to be there before the first one.
+            self.errors(asked.notes.clone())?;
+        }
         while let Some(list) = asked.lists.get(self.position.list) {
             if self.done >= RESOURCES || self.bytes >= BYTES {
                 return self.part(false);
             }
-            self.list(list)?;
+            match list.form {
+                Form::Blocks => self.list_of_blocks(list)?,
+                Form::Resources | Form::Deletions => self.list(list)?,
+            }
         }
-        self.errors()?;
+        if !asked.is_partial {
+            self.errors([asked.notes.clone(), self.erased()].concat())?;
+        }
         self.part(true)
     }
 
     /// Goes on with a list, until its end or that of the step.
     fn list(&mut self, list: &List) -> Result<()> {
-        let kind = if list.is_deleted { (Kind::Deleted, "Bundle") } else { (Kind::Output, &*list.type_name) };
+        let is_deleted = list.form == Form::Deletions;
+        let kind = if is_deleted { (Kind::Deleted, "Bundle") } else { (Kind::Output, &*list.type_name) };
         let known = self.position.file.take();
         let file = known.unwrap_or_else(|| File::new(self.report.files.len() + 1, kind.0, kind.1));
         let place = self.place;
@@ -137,7 +153,7 @@ impl Step<'_> {
             let Position { list: nth, chunk, at, .. } = self.position;
             let rids = pins::read(&*self.turn.store.keeper(), self.turn.tenant(), &self.turn.job.id, nth, chunk)?;
             for group in rids.get(at..).unwrap_or_default().chunks(DELETIONS) {
-                if list.is_deleted {
+                if is_deleted {
                     self.deleted(&mut writing, group)?;
                 } else {
                     self.resources(&mut writing, group)?;
@@ -154,10 +170,14 @@ impl Step<'_> {
             (self.position.chunk, self.position.at) = (chunk + 1, 0);
         }
         self.bytes += writing.bytes() - before;
-        let (list, file) = (self.position.list + 1, writing.finish()?);
-        self.position = Position { list, ..Position::default() };
+        let file = writing.finish()?;
+        self.end_list();
         self.leave(file, true);
         Ok(())
+    }
+
+    fn end_list(&mut self) {
+        self.position = Position { list: self.position.list + 1, ..Position::default() };
     }
 
     /// Keeps a file for the next step, or as one that is whole. One that holds nothing is none.
@@ -193,16 +213,16 @@ impl Step<'_> {
         if urls.is_empty() { Ok(()) } else { writing.add(&deletions(urls.iter().map(String::as_str)), &patients) }
     }
 
+    /// What is to be told of what was erased.
+    fn erased(&self) -> Vec<Note> {
+        let erased = self.report.erased;
+        let text =
+            || format!("{erased} of the resources were erased for good before they were written: they are left out.");
+        (erased > 0).then(|| Note { code: "incomplete".into(), text: text().into() }).into_iter().collect()
+    }
+
     /// The file of what the client is told.
-    fn errors(&mut self) -> Result<()> {
-        let mut notes = self.asked.notes.clone();
-        if self.report.erased > 0 {
-            let text = format!(
-                "{} of the resources were erased for good before they were written: they are left out.",
-                self.report.erased
-            );
-            notes.push(Note { code: "incomplete".into(), text: text.into() });
-        }
+    fn errors(&mut self, notes: Vec<Note>) -> Result<()> {
         if notes.is_empty() {
             return Ok(());
         }

@@ -54,6 +54,9 @@ pub struct File {
     pub count: u64,
     /// Its length.
     pub bytes: u64,
+    /// The name of the file in which its last block goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub continues_in: Option<Box<str>>,
     /// The length on disk.
     sealed: u64,
     /// The length of the list of patients.
@@ -71,7 +74,7 @@ impl File {
             Kind::Input => "input",
         };
         let name = format!("{nth}.{what}.ndjson").into();
-        Self { name, kind, type_name: type_name.into(), count: 0, bytes: 0, sealed: 0, who: 0 }
+        Self { name, kind, type_name: type_name.into(), count: 0, bytes: 0, continues_in: None, sealed: 0, who: 0 }
     }
 }
 
@@ -194,6 +197,12 @@ impl<'w> Writing<'w> {
     #[must_use]
     pub const fn bytes(&self) -> u64 {
         self.file.bytes + self.chunk.len() as u64
+    }
+
+    /// How many resources it holds with those that were added.
+    #[must_use]
+    pub const fn count(&self) -> u64 {
+        self.file.count
     }
 
     /// Adds a resource, and whose data it is.

@@ -99,6 +99,8 @@ mod tests {
             base: "http://x/fhir".into(),
             moment: 0,
             lists: Vec::new(),
+            organized_by: None,
+            is_partial: false,
             elements: elements.map(str::to_owned),
             notes: Vec::new(),
             reach: std::collections::BTreeMap::new(),

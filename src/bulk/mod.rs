@@ -5,19 +5,22 @@
 //! each resource as it was at that moment, from the current version or from history, and appends it to a file ([`files`]),
 //! sealed and chunk by chunk. When it is done, [`manifest`] tells which files there are.
 //!
-//! An import ([`import`]) is a job, too: what it is to store is read into files of its own first ([`source`]).
+//! An import ([`import`]) is a job, too: what it is to store is read into files of its own first ([`source`]), with an
+//! access token where its source wants one ([`credentials`]).
 
+pub mod credentials;
 pub mod export;
 pub mod files;
 pub mod import;
 pub mod lines;
 pub mod manifest;
 pub mod pins;
+pub mod pull;
 pub mod source;
 pub mod sweep;
 
 use crate::auth::rate::Rates;
-use crate::clock::Micros;
+use crate::clock::{Clock, Micros};
 use crate::config;
 use crate::error::{Category, Error, Result};
 use crate::jobs::{Job, State};
@@ -50,6 +53,12 @@ pub struct Asked {
     pub moment: i64,
     /// What is to be exported, in the order of the files.
     pub lists: Vec<List>,
+    /// `organizeOutputBy`.
+    #[serde(default)]
+    pub organized_by: Option<String>,
+    /// `allowPartialManifests`.
+    #[serde(default)]
+    pub is_partial: bool,
     /// `_elements`.
     #[serde(default)]
     pub elements: Option<String>,
@@ -64,14 +73,28 @@ pub struct Asked {
 /// A list of what is to be exported.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct List {
-    /// The resource type.
+    /// The resource type; in blocks that of the instances that have them.
     pub type_name: Box<str>,
-    /// Whether the resources are told as deleted.
-    pub is_deleted: bool,
+    /// What is written of it.
+    #[serde(default)]
+    pub form: Form,
     /// In how many pieces it is kept.
     pub chunks: u32,
     /// How many resources it has.
     pub count: u64,
+}
+
+/// What is written of a list.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Form {
+    /// The resources.
+    #[default]
+    Resources,
+    /// The resources in [blocks](pins::BLOCK), each below a header.
+    Blocks,
+    /// That they were deleted.
+    Deletions,
 }
 
 /// An issue of an OperationOutcome in a file of errors.
@@ -88,6 +111,7 @@ pub struct Exports {
     folder: PathBuf,
     lifetime: i64,
     file_bytes: u64,
+    manifest_files: usize,
     kept: usize,
     free_floor: u64,
     polls: Rates,
@@ -98,15 +122,16 @@ pub struct Exports {
 impl Exports {
     /// By the settings; `folder` is used where they name none.
     #[must_use]
-    pub fn new(settings: &config::Bulk, folder: PathBuf) -> Self {
+    pub fn new(settings: &config::Bulk, folder: PathBuf, clock: Arc<dyn Clock>) -> Self {
         Self {
             folder: settings.folder.clone().unwrap_or(folder),
             lifetime: i64::try_from(settings.lifetime_s.saturating_mul(1_000_000)).unwrap_or(i64::MAX),
             file_bytes: settings.file_bytes,
+            manifest_files: settings.manifest_files.max(1),
             kept: settings.kept_exports,
             free_floor: settings.free_floor_mib.saturating_mul(1 << 20),
             polls: Rates::new(POLLS_INTERVAL, POLLS_WINDOW),
-            sources: Arc::new(Sources::new(settings)),
+            sources: Arc::new(Sources::new(settings, clock)),
             import_inputs: settings.import_inputs,
         }
     }
@@ -121,6 +146,12 @@ impl Exports {
     #[must_use]
     pub const fn file_bytes(&self) -> u64 {
         self.file_bytes
+    }
+
+    /// The files on one page of a manifest that may have several.
+    #[must_use]
+    pub const fn manifest_files(&self) -> usize {
+        self.manifest_files
     }
 
     /// What imports read from.

@@ -1,6 +1,6 @@
 //! Lists of what is to be exported, kept as records of the store until the export is over.
 //!
-//! A list holds the numbers of resources, ascending. With the moment of the snapshot on which it was made, each number stands for
+//! A list holds the numbers of resources, ascending, or in [blocks](BLOCK). With the moment of the snapshot on which it was made, each number stands for
 //! one version: the one that was current then.
 
 use super::List;
@@ -12,6 +12,8 @@ use crate::tenant::TenantId;
 
 /// The kind of record.
 const KIND: &str = "pin";
+/// Begins a block of resources that are organized by the one whose number follows. No resource has this number.
+pub const BLOCK: Rid = Rid(u64::MAX);
 /// Numbers in one record.
 const TOGETHER: usize = 32_768;
 /// The level of compression.
@@ -106,6 +108,7 @@ pub fn removals(job: &str, lists: &[List]) -> Vec<Keep> {
 mod tests {
     use super::*;
     use crate::auth::memory::Memory;
+    use crate::bulk::Form;
     use crate::clock::FixedClock;
 
     #[test]
@@ -123,7 +126,7 @@ mod tests {
         let read = |chunk| read(&*keeper, tenant, "job", 2, chunk);
         assert_eq!([read(0).unwrap(), read(1).unwrap()].concat(), numbers);
         assert!(read(2).unwrap_err().to_string().contains("again"));
-        let list = List { type_name: "Patient".into(), is_deleted: false, chunks: 2, count: 40_000 };
+        let list = List { type_name: "Patient".into(), form: Form::Resources, chunks: 2, count: 40_000 };
         let empty = List { chunks: 0, count: 0, ..list.clone() };
         let removed = removals("job", &[empty.clone(), empty, list]);
         assert_eq!(removed.iter().map(|keep| &*keep.id).collect::<Vec<_>>(), ["job~002~000000", "job~002~000001"]);

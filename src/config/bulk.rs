@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
+use url::Url;
 
 /// Bulk Data.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -13,6 +14,8 @@ pub struct Bulk {
     pub lifetime_s: u64,
     /// The length of one file, about, in bytes.
     pub file_bytes: u64,
+    /// The files on one page of the manifest, where a client takes several pages.
+    pub manifest_files: usize,
     /// The exports of a tenant whose files are kept at a time, those that are under way included.
     pub kept_exports: usize,
     /// The free space below which exports wait, in MiB: the store may live on the same disk.
@@ -32,6 +35,50 @@ pub struct Bulk {
     pub import_stall_ms: u64,
     /// The inputs of one import.
     pub import_inputs: usize,
+    /// The sources that want an access token.
+    pub import_sources: Vec<ImportSource>,
+}
+
+/// A source of imports that wants an access token, which it gives by SMART Backend Services.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImportSource {
+    /// Where it is: for a FHIR server its base. What is at this address and below it is asked for with the token, nothing else.
+    pub url: String,
+    /// The number of the tenant whose imports may use it.
+    #[serde(default)]
+    pub tenant: u32,
+    /// The id of this server there.
+    pub client_id: String,
+    /// The scopes to ask for.
+    #[serde(default = "all_of_the_system")]
+    pub scopes: Vec<String>,
+    /// A file with the private key, in PEM (PKCS #8): EC on the curve P-384, or RSA.
+    pub key_file: PathBuf,
+    /// The name of the key there (`kid`); its thumbprint (RFC 7638) where it is not set.
+    #[serde(default)]
+    pub key_id: Option<String>,
+    /// Where tokens are had; found by `.well-known/smart-configuration` below `url` where it is not set.
+    #[serde(default)]
+    pub token_endpoint: Option<String>,
+}
+
+fn all_of_the_system() -> Vec<String> {
+    vec!["system/*.rs".to_owned()]
+}
+
+impl Bulk {
+    /// The first setting that can't be used, and what would be right.
+    pub(super) fn fault(&self) -> Option<(&'static str, &'static str)> {
+        let is_plain = |text: &str| {
+            let url = Url::parse(text).ok().filter(|url| ["http", "https"].contains(&url.scheme()));
+            url.is_some_and(|url| url.query().is_none() && url.fragment().is_none() && url.username().is_empty())
+        };
+        let addresses =
+            |source: &ImportSource| is_plain(&source.url) && source.token_endpoint.as_deref().is_none_or(is_plain);
+        let are_usable = self.import_sources.iter().all(addresses);
+        (!are_usable).then_some(("bulk.import_sources", "each address must be http or https, without a query"))
+    }
 }
 
 impl Default for Bulk {
@@ -40,6 +87,7 @@ impl Default for Bulk {
             folder: None,
             lifetime_s: 86_400,
             file_bytes: 256 << 20,
+            manifest_files: 100,
             kept_exports: 50,
             free_floor_mib: 1024,
             sweep_interval_s: 60,
@@ -49,6 +97,7 @@ impl Default for Bulk {
             import_timeout_s: 6 * 3600,
             import_stall_ms: 60_000,
             import_inputs: 1000,
+            import_sources: Vec::new(),
         }
     }
 }

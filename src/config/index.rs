@@ -28,10 +28,8 @@ impl Index {
     /// What can't be used, and why.
     #[must_use]
     pub fn fault(&self) -> Option<(&'static str, &'static str)> {
-        let codes = || self.hidden.iter().flat_map(BTreeMap::values).flatten();
-        let is_hidden_anyway_or_never = |code: &Box<str>| code.is_empty() || code.starts_with('_');
-        codes()
-            .any(is_hidden_anyway_or_never)
-            .then_some(("index.hidden", "parameters that begin with `_` are not chosen here"))
+        let mut codes = self.hidden.iter().flat_map(BTreeMap::values).flatten();
+        let is_wrong = codes.any(|code| code.is_empty() || code.starts_with('_'));
+        is_wrong.then_some(("index.hidden", "parameters that begin with `_` are not chosen here"))
     }
 }

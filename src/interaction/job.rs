@@ -4,13 +4,13 @@
 use super::call::Verb;
 use super::{Answer, Context, Download, Made, Pending, Request, Status, reach};
 use crate::bulk::files::Place;
-use crate::bulk::manifest::manifest;
+use crate::bulk::manifest::Pages;
 use crate::bulk::{self, Asked, export, import};
 use crate::error::{Category, Error, Issue, Result};
 use crate::fhir::bundle::{BundleType, BundleWriter, Entry, EntryResponse};
 use crate::fhir::outcome::outcome;
 use crate::jobs::{Job, State};
-use crate::operation::purge;
+use crate::operation::{purge, reindex};
 use crate::retention;
 
 /// When to ask again, in seconds, where it can't be told: soon, since most jobs are short.
@@ -40,12 +40,14 @@ pub async fn job(context: &Context, request: &Request<'_>, id: &str) -> Result<A
         if bulk::has_files(&job) {
             context.exports.count_poll(tenant, id)?;
         }
-        return Ok(Answer { pending: Some(pending(&job)), ..Answer::empty(Status::Accepted) });
+        let first = if job.kind == export::KIND { page(context, &job, 1)? } else { None };
+        return Ok(first.unwrap_or_else(|| Answer { pending: Some(pending(&job)), ..Answer::empty(Status::Accepted) }));
     }
     if bulk::has_files(&job) {
         return finished(context, &job);
     }
-    let (status, issues) = match purge::outcome(&job) {
+    let outcome = if job.kind == reindex::KIND { reindex::outcome(&job) } else { purge::outcome(&job) };
+    let (status, issues) = match outcome {
         Ok(issues) => ("200 OK", issues),
         Err(error) => ("409 Conflict", error.issues),
     };
@@ -58,9 +60,12 @@ pub async fn job(context: &Context, request: &Request<'_>, id: &str) -> Result<A
 /// 404 for one that is not there, or of a job that is not to be seen; 403 where the token reaches less than the export did.
 pub fn file(context: &Context, request: &Request<'_>, id: &str, name: &str) -> Result<Answer> {
     let job = find(context, id)?;
+    if let Some(number) = Pages::number(name).filter(|_| job.kind == export::KIND) {
+        return page(context, &job, number)?.ok_or_else(Error::not_found);
+    }
     let files = match job.kind.as_str() {
+        export::KIND if job.state == State::Done || is_partial(&job)? => export::report(&job)?.files,
         _ if job.state != State::Done => Vec::new(),
-        export::KIND => export::report(&job)?.files,
         import::KIND => import::read::<import::Report>(&job.report)?.files().cloned().collect(),
         _ => Vec::new(),
     };
@@ -80,22 +85,40 @@ pub fn file(context: &Context, request: &Request<'_>, id: &str, name: &str) -> R
     Ok(Answer { made: Some(Made::File(Download { place, file })), ..Answer::empty(Status::Ok) })
 }
 
+/// Whether the files of a job that has not ended can be had.
+fn is_partial(job: &Job) -> Result<bool> {
+    Ok(!job.state.is_ended() && bulk::asked(job)?.is_partial)
+}
+
+/// A page of the manifest of an export, where it is there. It is a preliminary answer as long as others may come behind it:
+/// <https://hl7.org/fhir/uv/bulkdata/export.html#response---in-progress-status>.
+fn page(context: &Context, job: &Job, number: usize) -> Result<Option<Answer>> {
+    let (asked, report) = (bulk::asked(job)?, export::report(job)?);
+    let (folder, is_done) = (&url(context, &job.id), job.state == State::Done);
+    let length = context.exports.manifest_files();
+    let pages = Pages { asked: &asked, report: &report, folder, is_done, length };
+    let Some(page) = pages.page(number).filter(|_| !job.state.is_ended() || is_done) else { return Ok(None) };
+    if !context.grant.is_admin() {
+        covers(context, &asked)?;
+    }
+    let json = serde_json::to_vec(&page).map_err(Error::internal)?;
+    let is_last = !is_done && (number == 1 || number == pages.count());
+    let (status, pending) = if is_last { (Status::Accepted, Some(pending(job))) } else { (Status::Ok, None) };
+    let made = Some(Made::Manifest(json, context.exports.expires(job)));
+    Ok(Some(Answer { pending, made, ..Answer::empty(status) }))
+}
+
 /// What an export or import has come to.
 fn finished(context: &Context, job: &Job) -> Result<Answer> {
     if job.state == State::Failed {
         let text = job.failure.clone().unwrap_or_default();
         return Err(Error::new(Category::Internal, "exception", text));
     }
+    if job.kind == export::KIND {
+        return page(context, job, 1)?.ok_or_else(Error::not_found);
+    }
     let folder = url(context, &job.id);
-    let manifest = if job.kind == import::KIND {
-        import::manifest(&import::asked(job)?, job, &import::read(&job.report)?, &folder)
-    } else {
-        let asked = bulk::asked(job)?;
-        if !context.grant.is_admin() {
-            covers(context, &asked)?;
-        }
-        manifest(&asked, &export::report(job)?, &folder)
-    };
+    let manifest = import::manifest(&import::asked(job)?, job, &import::read(&job.report)?, &folder);
     let json = serde_json::to_vec(&manifest).map_err(Error::internal)?;
     Ok(Answer { made: Some(Made::Manifest(json, context.exports.expires(job))), ..Answer::empty(Status::Ok) })
 }
@@ -126,7 +149,7 @@ fn is_to_be_seen(context: &Context, job: &Job) -> bool {
     let (agent, owner) = (context.trail.agent(), &job.owner);
     let is_own = owner.client.is_some() && owner.client == agent.client && owner.user == agent.user;
     let is_there = match job.kind.as_str() {
-        retention::purge::KIND => !job.is_cancelled && job.state != State::Cancelled,
+        retention::purge::KIND | reindex::KIND => !job.is_cancelled && job.state != State::Cancelled,
         export::KIND | import::KIND => context.exports.is_kept(job, context.clock.now()),
         _ => false,
     };

@@ -94,11 +94,9 @@ impl Work for Reform {
 
     fn step(&self, turn: &Turn<'_>) -> Result<Part> {
         let (record, version) = form_of(turn.store, turn.tenant())?;
-        let kept = |record: &IndexRecord, part: Part| {
+        let kept = |record: &IndexRecord, mut part: Part| {
             let expect = if version == 0 { Expect::Absent } else { Expect::Version(version) };
-            let keep = records::put(IndexRecord::ID, record, expect, None)?;
-            let mut part = part;
-            part.commit.keeps.push(keep);
+            part.commit.keeps.push(records::put(IndexRecord::ID, record, expect, None)?);
             Ok(part)
         };
         let Some(change) = &record.change else {
@@ -113,8 +111,7 @@ impl Work for Reform {
         let position = if position.stage == Some(change.stage) { position } else { Position::default() };
         let in_stage = |stage| IndexRecord { change: Some(Change { stage, ..change.clone() }), ..record.clone() };
         match change.stage {
-            Stage::Filling if !position.is_end => pass(turn, change.stage, position.from),
-            Stage::Sweeping if !position.is_end => pass(turn, change.stage, position.from),
+            stage @ (Stage::Filling | Stage::Sweeping) if !position.is_end => pass(turn, stage, position.from),
             Stage::Filling => {
                 wait(turn);
                 kept(&in_stage(Stage::Settling), turn.part())

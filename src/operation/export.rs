@@ -6,11 +6,12 @@
 mod deleted;
 mod gather;
 mod members;
+mod organize;
 mod provenance;
 mod wanted;
 
 use crate::bulk::pins::Pins;
-use crate::bulk::{Asked, LONGEST, List, export as work};
+use crate::bulk::{Asked, Form, LONGEST, List, Note, export as work};
 use crate::clock::Micros;
 use crate::error::{Category, Error, Issue, Result};
 use crate::interaction::call::{Verb, method_not_allowed};
@@ -18,8 +19,8 @@ use crate::interaction::{Answer, Context, Pending, Request, Status, job, reach};
 use crate::jobs::New;
 use crate::retention::spare;
 use crate::store::Rid;
-use gather::{Gathered, gather};
-use std::collections::BTreeMap;
+use gather::{ByType, Gathered, gather};
+use organize::Organized;
 use wanted::Wanted;
 
 /// A kick-off that has begun and comes to nothing is forgotten after so long, in microseconds.
@@ -102,27 +103,28 @@ async fn begin(
         (records.view().position().0.max(0), gathered)
     };
     let until = after(context, LONGEST);
-    let Gathered { resources, deleted } = gathered;
+    let reached = |name: &str| Some((name.into(), reach::of_type(&context.grant, name)?));
+    let names = gathered.resources.keys().chain(gathered.deleted.keys());
+    let reach = names.filter_map(|name| reached(name)).collect();
     let (mut lists, mut keeps) = (Vec::new(), Vec::new());
-    for (is_deleted, all) in [(false, resources), (true, deleted)] {
-        for (type_name, rids) in all {
-            let (list, pinned) = pinned(id, lists.len(), (type_name, is_deleted), &rids, until)?;
-            keeps.extend(pinned);
-            lists.push(list);
-        }
+    for (list, rids) in parts(gathered, &mut wanted) {
+        let (list, pinned) = pinned(id, lists.len(), list, &rids, until)?;
+        keeps.extend(pinned);
+        lists.push(list);
     }
     while keeps.len() > TOGETHER {
         let some = keeps.split_off(keeps.len() - TOGETHER);
         context.store.keeper().keep(tenant, some).await?;
     }
     keeps.push(spare::stay(id, until)?);
-    let reached = |list: &List| Some((list.type_name.clone(), reach::of_type(&context.grant, &list.type_name)?));
     let asked = Asked {
         request,
         base: context.base.to_string(),
         moment,
-        reach: lists.iter().filter_map(reached).collect::<BTreeMap<_, _>>(),
+        reach,
         lists,
+        organized_by: wanted.organize,
+        is_partial: wanted.is_partial,
         elements: wanted.elements,
         notes: wanted.notes,
     };
@@ -131,11 +133,38 @@ async fn begin(
     context.jobs.submit_with(tenant, id.to_owned(), new, keeps).await
 }
 
+/// The lists that come of it, in the order of the files. What is in no block is told.
+fn parts(gathered: Gathered, wanted: &mut Wanted) -> Vec<(List, Vec<Rid>)> {
+    let Gathered { resources, organized, deleted } = gathered;
+    let list = |type_name, rids: &[Rid]| List { type_name, form: Form::Resources, chunks: 0, count: rids.len() as u64 };
+    let of = |all: ByType, form: Form| {
+        let part = move |(type_name, rids): (Box<str>, Vec<Rid>)| (List { form, ..list(type_name, &rids) }, rids);
+        all.into_iter().map(part).collect::<Vec<_>>()
+    };
+    let mut parts = match (organized, &wanted.organize) {
+        (Some(organized), Some(by)) => {
+            if organized.left_out > 0 {
+                let left_out = organized.left_out;
+                let text = format!(
+                    "{left_out} of the resources belong to no {by}, and refer to none that does: they are left out."
+                );
+                wanted.notes.push(Note { code: "incomplete".into(), text: text.into() });
+            }
+            let Organized { numbers, count, .. } = organized;
+            let list = List { form: Form::Blocks, count, ..list(by.as_str().into(), &numbers) };
+            if numbers.is_empty() { Vec::new() } else { vec![(list, numbers)] }
+        }
+        _ => of(resources, Form::Resources),
+    };
+    parts.extend(of(deleted, Form::Deletions));
+    parts
+}
+
 /// A list with the records that keep it.
 fn pinned(
     id: &str,
     nth: usize,
-    (type_name, is_deleted): (Box<str>, bool),
+    list: List,
     rids: &[Rid],
     until: Micros,
 ) -> Result<(List, Vec<crate::auth::keeper::Keep>)> {
@@ -145,7 +174,7 @@ fn pinned(
     }
     let keeps = pins.into_keeps(id, nth, until)?;
     let chunks = u32::try_from(keeps.len()).map_err(Error::internal)?;
-    Ok((List { type_name, is_deleted, chunks, count: rids.len() as u64 }, keeps))
+    Ok((List { chunks, ..list }, keeps))
 }
 
 fn too_much(error: Error) -> Error {

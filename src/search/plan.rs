@@ -158,7 +158,7 @@ impl<'r> Run<'r> {
     }
 
     /// Some ranges of postings as single keys, and what has too many of them.
-    fn read_ranges(&self, type_name: &str, ranges: &[&KeyRange]) -> Result<(Vec<Arc<[u8]>>, Vec<KeyRange>)> {
+    fn read_ranges(&self, type_name: &str, ranges: &[&KeyRange]) -> Result<KeysAndRanges> {
         let (mut keys, mut open) = (Vec::new(), Vec::new());
         for range in ranges {
             match range.only_key() {
@@ -188,6 +188,9 @@ impl<'r> Run<'r> {
         Ok(())
     }
 }
+
+/// Single keys, and what has too many of them.
+type KeysAndRanges = (Vec<Arc<[u8]>>, Vec<KeyRange>);
 
 /// The ranges of postings that a set is made of, where it is made of nothing else; and whether they tell all, or each resource that has one
 /// is still to be checked.

@@ -124,6 +124,11 @@ pub(in crate::store) struct Before<'k> {
 }
 
 impl Before<'_> {
+    /// Those of what was not there.
+    pub(in crate::store) fn nothing() -> Self {
+        Self { left: Cow::Owned(KeyList::default()), sure: None }
+    }
+
     pub(in crate::store) fn sure(&self) -> &KeyList {
         self.sure.as_ref().unwrap_or(&self.left)
     }

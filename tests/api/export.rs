@@ -2,6 +2,8 @@
 
 mod files;
 mod groups;
+mod organized;
+mod partial;
 mod rules;
 mod snapshot;
 

@@ -1,5 +1,6 @@
 //! The resources of an export: which they are, on one snapshot and under one grant.
 
+use super::organize::{Organized, organize};
 use super::wanted::Wanted;
 use super::{Level, deleted, members, provenance};
 use crate::auth::compartment::{of_any_patient, ties_to};
@@ -21,6 +22,8 @@ pub type ByType = BTreeMap<Box<str>, Vec<Rid>>;
 pub struct Gathered {
     /// The resources.
     pub resources: ByType,
+    /// The same in blocks, where they are to be organized so.
+    pub organized: Option<Organized>,
     /// Those that are told as deleted.
     pub deleted: ByType,
 }
@@ -50,11 +53,15 @@ pub fn gather(context: &Context, records: &Records, wanted: &mut Wanted, level: 
     if stored.contains("Provenance") {
         provenance::add(records, wanted, &mut resources, &budget)?;
     }
+    let organized = match &wanted.organize {
+        Some(by) => Some(organize(context, records, (by, patients.as_ref()), &resources, &budget)?),
+        None => None,
+    };
     let deleted = match wanted.since {
         Some(since) => deleted::deleted(context, records, wanted, (since, level, patients.as_ref()))?,
         None => ByType::new(),
     };
-    Ok(Gathered { resources, deleted })
+    Ok(Gathered { resources, organized, deleted })
 }
 
 /// When a resource has to have changed, if that matters.

@@ -1,7 +1,7 @@
 //! The parameters of `$export`: <https://hl7.org/fhir/uv/bulkdata/export.html#query-parameters>.
 
-use super::Level;
 use super::provenance::Associated;
+use super::{Level, organize};
 use crate::auth::access::Allowed;
 use crate::auth::compartment::patient_codes;
 use crate::auth::scope::Letters;
@@ -40,6 +40,10 @@ pub struct Wanted {
     pub patients: Option<Vec<String>>,
     /// Which Provenance comes along.
     pub associated: Associated,
+    /// `organizeOutputBy`: a resource type.
+    pub organize: Option<String>,
+    /// `allowPartialManifests`
+    pub is_partial: bool,
     /// Whether what can't be done is left out, and told.
     pub is_lenient: bool,
     /// What the client is told.
@@ -77,7 +81,22 @@ impl Wanted {
         let elements = reading.elements(&types)?;
         let patients = reading.patients()?;
         let associated = reading.associated(&types, is_named)?;
-        Ok(Self { types, since, until, filters, elements, patients, associated, is_lenient, notes: reading.notes })
+        let organize = reading.organize()?;
+        let is_partial = reading.one("allowPartialManifests")? == Some("true");
+        let notes = reading.notes;
+        Ok(Self {
+            types,
+            since,
+            until,
+            filters,
+            elements,
+            patients,
+            associated,
+            organize,
+            is_partial,
+            is_lenient,
+            notes,
+        })
     }
 }
 
@@ -141,11 +160,19 @@ impl Reading<'_> {
         if !matches!(self.one("allowPartialManifests")?, None | Some("true" | "false")) {
             return Err(refused("allowPartialManifests", "`allowPartialManifests` must be true or false."));
         }
-        if self.one("organizeOutputBy")?.is_some() {
-            let text = "`organizeOutputBy` is not supported: files hold resources of one type.";
-            self.refuse("organizeOutputBy", "not-supported", text.to_owned())?;
-        }
         Ok(())
+    }
+
+    /// The type by whose instances the files are organized.
+    fn organize(&mut self) -> Result<Option<String>> {
+        let Some(name) = self.one("organizeOutputBy")?.map(str::to_owned) else { return Ok(None) };
+        if !definitions::r4().is_resource_type(&name) || name == LEDGER {
+            let shown = crate::interaction::shown(&name);
+            let text = format!("`organizeOutputBy` must be a resource type that others refer to, and {shown} is none.");
+            self.refuse("organizeOutputBy", "not-supported", text)?;
+            return Ok(None);
+        }
+        if organize::is_covered(self.context, &name) { Ok(Some(name)) } else { Err(reach::insufficient_scope()) }
     }
 
     /// Whether resources of a type are part of an export of this level.

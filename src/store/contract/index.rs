@@ -85,11 +85,11 @@ fn check(backend: &dyn Backend, tenant: TenantId, is_settled: bool) -> Result<()
 fn reform(
     backend: &dyn Backend,
     tenant: TenantId,
-    now: Option<Form>,
-    to: Option<Form>,
+    now: Option<&Form>,
+    to: Option<&Form>,
     write: &mut dyn FnMut() -> Result<(), Breach>,
 ) -> Result<(), Breach> {
-    let stage = |stage| IndexRecord { now: now.clone(), change: Some(Change { to: to.clone(), stage }) };
+    let stage = |stage| IndexRecord { now: now.cloned(), change: Some(Change { to: to.cloned(), stage }) };
     let mut step = |record: &IndexRecord, reposts: bool| {
         set(backend, tenant, record)?;
         check(backend, tenant, false)?;
@@ -103,7 +103,7 @@ fn reform(
     step(&stage(Stage::Filling), true)?;
     step(&stage(Stage::Settling), false)?;
     step(&stage(Stage::Sweeping), true)?;
-    set(backend, tenant, &IndexRecord { now: to, change: None })?;
+    set(backend, tenant, &IndexRecord { now: to.cloned(), change: None })?;
     check(backend, tenant, true)
 }
 
@@ -120,9 +120,9 @@ fn forms_change(backend: &dyn Backend, tenant: TenantId) -> Result<(), Breach> {
     let blind = Form::new(hidden_by_default())?;
     let none_but_gender = [(Box::from(TYPE), BTreeSet::from([Box::from("gender")]))].into_iter().collect();
     let other = blind.with(none_but_gender);
-    reform(backend, tenant, None, Some(blind.clone()), &mut write)?;
-    reform(backend, tenant, Some(blind), Some(other.clone()), &mut write)?;
-    reform(backend, tenant, Some(other), None, &mut write)
+    reform(backend, tenant, None, Some(&blind), &mut write)?;
+    reform(backend, tenant, Some(&blind), Some(&other), &mut write)?;
+    reform(backend, tenant, Some(&other), None, &mut write)
 }
 
 fn forms_are_chosen_once(backend: &dyn Backend, tenant: TenantId) -> Result<(), Breach> {

@@ -74,6 +74,8 @@ pub(in crate::store) struct Group<'c> {
     reseals: Vec<(TenantId, Box<[u8]>)>,
     removals: Vec<sealing::Row>,
     changed: FxHashSet<TenantId>,
+    /// The tenants of which key lists were replaced without a new version.
+    rekeyed: FxHashSet<TenantId>,
     /// The first number that this group gave out.
     bases: FxHashMap<TenantId, Rid>,
 }
@@ -99,6 +101,7 @@ impl<'c> Group<'c> {
             reseals: Vec::new(),
             removals: Vec::new(),
             changed: FxHashSet::default(),
+            rekeyed: FxHashSet::default(),
             bases: FxHashMap::default(),
         }
     }
@@ -333,6 +336,7 @@ impl<'c> Group<'c> {
         let (before, made) = (index.before(header.type_name, &old_keys), index.made(header.type_name, &new_keys));
         self.postings.exchange(scope, base >= self.first_new(tenant), old.rid, &before, &made);
         let rid = Some(old.rid);
+        self.rekeyed.insert(tenant);
         self.states.insert(id_key, State { keys: sealed, is_changed: true, ..old });
         writing.touch(header.type_name, None, old_keys, Some(new_keys));
         Ok(Written { rid, changed: true, ..unchanged })
@@ -362,6 +366,9 @@ impl<'c> Group<'c> {
         for tenant in &self.changed {
             if let Some(lane) = self.lanes.get(tenant) {
                 writes.put(Table::Records, layout::head(*tenant), lane.head.pack());
+                if self.rekeyed.contains(tenant) {
+                    writes.put(Table::Records, layout::rekeyed(*tenant), lane.head.time.0.to_be_bytes());
+                }
             }
         }
         for (id_key, state) in self.states.into_iter().filter(|(_, state)| state.is_changed) {

@@ -29,7 +29,9 @@ fn what_can_not_be_meant_is_refused_by_name() {
         ("/$export?_typeFilter=Observation%3F_sort%3Ddate", "_typeFilter"),
         ("/$export?_typeFilter=Observation%3F_count%3D5", "_typeFilter"),
         ("/$export?includeAssociatedData=Everything", "includeAssociatedData"),
-        ("/$export?organizeOutputBy=Patient", "organizeOutputBy"),
+        ("/$export?organizeOutputBy=Pacient", "organizeOutputBy"),
+        ("/$export?organizeOutputBy=AuditEvent", "organizeOutputBy"),
+        ("/$export?organizeOutputBy=Patient&organizeOutputBy=Group", "organizeOutputBy"),
         ("/$export?allowPartialManifests=perhaps", "allowPartialManifests"),
         ("/Patient/$export?patient=Patient/a", "patient"),
         ("/$export?unheard=of", "unheard"),
@@ -64,7 +66,7 @@ fn all_three_names_of_the_format_are_taken() {
 fn where_handling_is_lenient_what_is_left_out_is_told() {
     let server = Server::start();
     fill(&server);
-    let query = "_type=Patient,Organization,Nothing&organizeOutputBy=Patient&unheard=of&includeAssociatedData=x\
+    let query = "_type=Patient,Organization,Nothing&organizeOutputBy=Pacient&unheard=of&includeAssociatedData=x\
                  &_typeFilter=Patient%3Fno-such%3Dx&_typeFilter=Observation%3Fstatus%3Dfinal";
     let request = server.get(&format!("/Patient/$export?{query}"));
     let begun = request.header("Prefer", "respond-async, handling=lenient").expect(202);
@@ -98,6 +100,7 @@ fn scopes_decide_what_is_exported() {
     let blind = server.as_system("system/Observation.rs");
     blind.get("/$export?_typeFilter=Observation%3Fsubject%3APatient.gender%3Dfemale").expect(403);
     server.as_system("system/Patient.c").get("/$export").expect(403);
+    blind.get("/$export?organizeOutputBy=Patient").expect(403);
     // Clients seldom ask for a scope of Group: who may see all patients may have them by a Group.
     let patients = server.as_system("system/Patient.rs");
     assert_eq!(patients.export("/Group/ab/$export").names(), ["Patient/a", "Patient/b"]);

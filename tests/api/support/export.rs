@@ -64,16 +64,25 @@ impl Exported {
     pub fn lines(&self, kind: &str) -> Vec<Value> {
         let mut all = Vec::new();
         for file in self.manifest[kind].as_array().unwrap() {
-            let answer = self.client.get(file["url"].as_str().unwrap()).expect(200);
-            let answer = answer.header_is("content-type", "application/fhir+ndjson");
-            let text = answer.text();
-            assert!(text.ends_with('\n'), "{text}");
-            let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-            assert_eq!(file["count"], lines.len(), "{file}");
-            assert!(lines.iter().all(|line| line["resourceType"] == file["type"]), "{file}");
+            let lines = self.file(file);
+            let is_organized = kind == "output" && self.manifest.get("outputOrganizedBy").is_some();
+            assert_eq!(file.get("type").is_none(), is_organized, "{file}");
+            assert!(is_organized || lines.iter().all(|line| line["resourceType"] == file["type"]), "{file}");
             all.extend(lines);
         }
         all
+    }
+
+    /// The lines of a file of the manifest, as many as it says.
+    #[track_caller]
+    pub fn file(&self, file: &Value) -> Vec<Value> {
+        let answer = self.client.get(file["url"].as_str().unwrap()).expect(200);
+        let answer = answer.header_is("content-type", "application/fhir+ndjson");
+        let text = answer.text();
+        assert!(text.ends_with('\n'), "{text}");
+        let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(file["count"], lines.len(), "{file}");
+        lines
     }
 
     /// `Patient/1` of all that is in the files of output, in order.
