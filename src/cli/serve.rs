@@ -59,7 +59,7 @@ pub(super) fn listen(mut config: Config) -> Result<(TcpListener, Config), Failur
     Ok((listener, config))
 }
 
-/// Opens the store and puts the app together.
+/// Opens the store and puts the app together. Where the index of a tenant shall have another form, the next server makes it.
 pub(super) fn open(config: Config) -> Result<Arc<App>, Failure> {
     forbid_core_dumps();
     let (store, secrets) = match config.place()? {
@@ -74,7 +74,10 @@ pub(super) fn open(config: Config) -> Result<Arc<App>, Failure> {
             (Store::new(Arc::new(mongo)), secrets)
         }
     };
-    Ok(Arc::new(App::new(config, store, &secrets, Arc::new(SystemClock))?))
+    let app = Arc::new(App::new(config, store, &secrets, Arc::new(SystemClock))?);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(app.settle_indexes()).map_err(said)?;
+    Ok(app)
 }
 
 /// The keys that are made of the store's master key.

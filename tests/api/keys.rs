@@ -201,7 +201,7 @@ fn a_provider_that_is_down_ends_the_start() {
 }
 
 /// The files below a folder that hold a text, whatever its case.
-fn holding(folder: &Path, text: &str) -> Vec<PathBuf> {
+pub fn holding(folder: &Path, text: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
         if path.is_dir() {

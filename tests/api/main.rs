@@ -8,6 +8,7 @@ mod authorization;
 mod authorize;
 mod batch;
 mod binary;
+mod blind;
 mod broker;
 mod capabilities;
 mod consent;
