@@ -140,7 +140,7 @@ fn keys_are_rotated_and_entrusted_at_the_command_line_on_mongodb() {
 
 fn at_the_command_line(folder: &Path, store: &str) {
     let (settings, file) = (folder.join("pharos.toml"), folder.join("data.key"));
-    std::fs::write(&settings, format!("key_file = {file:?}\n{SETTINGS}")).unwrap();
+    std::fs::write(&settings, format!("key_file = \"{}\"\n{SETTINGS}", file.display())).unwrap();
     serving(store, &settings, |client| drop(client.put("/Patient/eve").json(patient("eve")).expect(201)));
     let run = |arguments: &[&str]| {
         let (is_good, said) = pharos(store, &[arguments, &["--config", settings.to_str().unwrap()]].concat());
