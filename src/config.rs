@@ -15,7 +15,7 @@ mod tls;
 
 pub use audit::Audit;
 pub use auth::{Auth, Claims, Provider, Registration, TrustedIssuer};
-pub use bulk::{Bulk, ImportSource};
+pub use bulk::{BucketPlace, Bulk, ImportSource, S3};
 pub use consent::{Consent, Rule};
 pub use index::{Index, IndexMode};
 pub use keys::{AwsKmsKey, KeyProvider, Keys, PreviousKey, VaultKey};
@@ -82,7 +82,7 @@ pub struct Config {
     /// The proxies in front of the server: only they are believed when they tell by `Forwarded` or `X-Forwarded-For` from which
     /// address a request comes.
     pub trusted_proxies: Vec<Network>,
-    /// The number of threads that serve requests; the number of cores when 0.
+    /// The number of threads that serve requests; when 0 the number of cores, and with MongoDB eight times as many.
     pub workers: usize,
     /// What happens to unknown search parameters where the request does not say.
     pub handling: Handling,
@@ -310,6 +310,7 @@ impl Config {
         }
         self.tls.check()?;
         self.keys.check()?;
+        self.bulk.check()?;
         self.place().map(|_| ())
     }
 

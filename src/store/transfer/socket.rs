@@ -15,6 +15,7 @@ use crate::tenant::TenantId;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::Shutdown;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -96,8 +97,10 @@ impl Desk {
         if self.is_ending.swap(true, Ordering::SeqCst) {
             return;
         }
-        // Who waits for the next visitor gets one.
-        drop(UnixStream::connect(&self.path));
+        // Who waits for the next visitor is told that none comes, be the folder there still or not.
+        if let Ok(listener) = self.listener.try_clone() {
+            drop(UnixStream::from(OwnedFd::from(listener)).shutdown(Shutdown::Both));
+        }
         for visitor in self.visitors().values() {
             // It may have gone already.
             drop(visitor.shutdown(Shutdown::Both));

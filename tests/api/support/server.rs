@@ -93,7 +93,8 @@ pub fn is_blind() -> bool {
     std::env::var("PHAROS_TEST_INDEX").is_ok_and(|index| index == "blind")
 }
 
-fn is_on_mongodb() -> bool {
+/// Whether the tests run on MongoDB.
+pub fn is_on_mongodb() -> bool {
     std::env::var("PHAROS_TEST_STORE").is_ok_and(|store| store == "mongodb")
 }
 
