@@ -1,5 +1,6 @@
 //! The wired parts: what every request is served with.
 
+mod index;
 mod keys;
 mod tenants;
 
@@ -26,12 +27,15 @@ use crate::interaction::conformance::{Conformances, KeyMaking};
 use crate::interaction::consenting;
 use crate::interaction::contexts::Contexts;
 use crate::interaction::cursor::Cursors;
+use crate::interaction::deferred::Deferred;
+use crate::interaction::job::drop_purged;
 use crate::interaction::quota::{Measure, Quotas};
+use crate::jobs::index::Reform;
 use crate::jobs::reseal::Reseal;
 use crate::jobs::{Commits, IsFor, Jobs, Schedule, Work};
 use crate::operation::import::work::Import;
 use crate::operation::reindex::work::Reindex;
-use crate::retention::compaction::Compaction;
+use crate::retention::compaction::{self, Compaction};
 use crate::retention::enforce::{self, Enforce};
 use crate::retention::hold::Holds;
 use crate::retention::purge::Purge;
@@ -325,9 +329,11 @@ impl App {
     /// When the store or the disk fails.
     pub async fn sweep_exports(&self, tenant: TenantId) -> Result<usize> {
         if self.tenants().of(tenant).tenant.state == State::Deleted {
-            return self.exports.remove_all(tenant).map(|()| 0);
+            return self.exports.remove_all(tenant).await.map(|()| 0);
         }
-        self.exports.sweep(&self.store, tenant, self.clock.now()).await
+        let grant = Grant::unrestricted(tenant);
+        let dropped = drop_purged(&self.exports, &self.jobs, &self.store, &grant).await?;
+        Ok(dropped + self.exports.sweep(&self.store, tenant, self.clock.now()).await?)
     }
 
     /// Now.
@@ -391,7 +397,9 @@ fn jobs(
         Box::new(erase),
         Box::new(export),
         Box::new(import),
+        Box::new(Deferred::new(Arc::clone(exports), Arc::clone(contexts))),
         Box::new(Reseal),
+        Box::new(Reform { wanted: index::wanted(&config.index, tenants), then: compaction::KIND }),
         Box::new(Reindex { conformances: Arc::clone(conformances) }),
     ];
     let conformances = Arc::clone(conformances);

@@ -61,6 +61,12 @@ impl Trail {
         self.is_kept
     }
 
+    /// Where the request came from.
+    #[must_use]
+    pub const fn from(&self) -> Option<IpAddr> {
+        self.from
+    }
+
     /// Says who it is, as soon as that is known.
     pub fn set_agent(&self, agent: Arc<Agent>) {
         drop(self.agent.set(agent));
@@ -101,6 +107,12 @@ impl Trail {
                 known.insert(patient.clone());
             }
         }
+    }
+
+    /// The patients whose data is given out, as far as that is known so far.
+    #[must_use]
+    pub fn disclosed(&self) -> Vec<Box<str>> {
+        self.gathered().patients.iter().cloned().collect()
     }
 
     /// Notes a request inside of a batch or transaction that reads.

@@ -42,6 +42,28 @@ impl Delegation {
         Some(Self { scopes, recipient: grant.recipient().map(|recipient| (**recipient).clone()) })
     }
 
+    /// Whether what is kept of a grant is all that it gives: each type is reached whole, or not at all.
+    #[must_use]
+    pub fn is_exact_for(grant: &Grant) -> bool {
+        let is_exact = |name: &&str| {
+            let mut letters = Letters::ALL.each();
+            letters.all(|letter| !matches!(grant.allowed_by_scopes(name, letter), Allowed::Part(_)))
+        };
+        grant.is_unrestricted() || definitions::r4().resource_types().iter().all(is_exact)
+    }
+
+    /// Whether a grant gives all of it.
+    #[must_use]
+    pub fn is_within(&self, grant: &Grant) -> bool {
+        let own = self.grant(grant.tenant());
+        let is_whole = |grant: &Grant, name: &str, letter| grant.allowed_by_scopes(name, letter) == Allowed::Everything;
+        let is_had = |name: &&str| {
+            let mut letters = Letters::ALL.each();
+            letters.all(|letter| !is_whole(&own, name, letter) || is_whole(grant, name, letter))
+        };
+        definitions::r4().resource_types().iter().all(is_had)
+    }
+
     /// The grant that it gives.
     #[must_use]
     pub fn grant(&self, tenant: TenantId) -> Grant {

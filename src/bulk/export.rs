@@ -80,12 +80,7 @@ impl Work for Export {
             serde_json::Value::Null => Position::default(),
             position => serde_json::from_value(position.clone()).map_err(Error::internal)?,
         };
-        let place = Place {
-            store: turn.store.clone(),
-            grant: turn.grant.clone(),
-            job: turn.job.id.as_str().into(),
-            folder: self.exports.folder_of(turn.tenant(), &turn.job.id),
-        };
+        let place = self.exports.place(turn.store, &turn.grant, &turn.job.id);
         place.check_room(self.exports.free_floor())?;
         let mut step = Step {
             turn,

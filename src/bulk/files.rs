@@ -6,16 +6,17 @@
 //! (`.who`), for the ledger. What was written after the length that the job's record knows is of a part that was not committed: it is
 //! written again.
 
+use super::shelf::{Append, Length, Shelf, Source};
 use crate::auth::grant::Grant;
 use crate::error::{Error, Result};
 use crate::store::Store;
 use rustc_hash::FxHashSet;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
-use std::fs::{self, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::fmt;
+use std::io::{self, ErrorKind, Read};
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Plain bytes of a chunk, about.
 const CHUNK: usize = 1 << 20;
@@ -23,9 +24,6 @@ const CHUNK: usize = 1 << 20;
 const HEAD: usize = 8;
 /// The quickest level of zstd's ordinary range.
 const LEVEL: i32 = 1;
-
-/// Folders that may be made with a file: that of all exports, of the tenant, of the job.
-const NEW_FOLDERS: usize = 3;
 
 /// What a file is told as in the manifest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,7 +77,7 @@ impl File {
 }
 
 /// Where the files of a job are.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Place {
     /// What seals them.
     pub store: Store,
@@ -87,18 +85,22 @@ pub struct Place {
     pub grant: Grant,
     /// The job.
     pub job: Box<str>,
-    /// The job's folder.
-    pub folder: PathBuf,
+    /// What they are on.
+    pub shelf: Arc<dyn Shelf>,
+    /// The job's folder there.
+    pub folder: Box<str>,
+}
+
+impl fmt::Debug for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Place").field("folder", &self.folder).finish_non_exhaustive()
+    }
 }
 
 impl Place {
     /// What a chunk is bound to.
     fn bound(&self, name: &str, at: u64, plain_len: usize) -> String {
         format!("{}/{name}/{at}/{plain_len}", self.job)
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.join(name)
     }
 
     fn seal(&self, name: &str, at: u64, plain: &[u8]) -> Result<Vec<u8>> {
@@ -119,13 +121,8 @@ impl Place {
     /// # Errors
     /// [`Category::Unavailable`](crate::error::Category::Unavailable).
     pub fn check_room(&self, floor: u64) -> Result<()> {
-        let room = || {
-            fs::create_dir_all(&self.folder)?;
-            let about = rustix::fs::statvfs(&self.folder)?;
-            Ok(about.f_bavail.saturating_mul(about.f_frsize))
-        };
-        match room().map_err(|error: io::Error| unwritten(self, &error))? {
-            free if free >= floor => Ok(()),
+        match self.shelf.room(&self.folder).map_err(|error| unwritten(self, &error))? {
+            free if free.is_none_or(|free| free >= floor) => Ok(()),
             _ => Err(unwritten(self, &io::Error::other("less space is left than bulk.free_floor_mib"))),
         }
     }
@@ -151,10 +148,7 @@ impl Place {
     /// # Errors
     /// When the disk fails.
     pub fn remove(&self, file: &File) -> Result<()> {
-        match fs::remove_file(self.path(&file.name)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(unwritten(self, &error)),
-            _ => Ok(()),
-        }
+        self.shelf.remove(&self.folder, &file.name).map_err(|error| unwritten(self, &error))
     }
 
     /// Some of a file's bytes, chunk by chunk.
@@ -178,7 +172,7 @@ fn damaged() -> Error {
 pub struct Writing<'w> {
     place: &'w Place,
     file: File,
-    handle: fs::File,
+    handle: Box<dyn Append>,
     chunk: Vec<u8>,
     patients: FxHashSet<Box<str>>,
 }
@@ -189,7 +183,8 @@ impl<'w> Writing<'w> {
     /// # Errors
     /// [`Category::Unavailable`](crate::error::Category::Unavailable) where the disk does not take it.
     pub fn open(place: &'w Place, file: File) -> Result<Self> {
-        let handle = at_end(&place.folder, &file.name, file.sealed).map_err(|error| unwritten(place, &error))?;
+        let behind = Length { sealed: file.sealed, plain: file.bytes };
+        let handle = place.shelf.append(&place.folder, &file.name, behind).map_err(|error| unwritten(place, &error))?;
         Ok(Self { place, file, handle, chunk: Vec::with_capacity(CHUNK + CHUNK / 8), patients: FxHashSet::default() })
     }
 
@@ -237,7 +232,7 @@ impl<'w> Writing<'w> {
             return Ok(());
         }
         let sealed = self.place.seal(&self.file.name, self.file.bytes, &self.chunk)?;
-        self.handle.write_all(&sealed).map_err(|error| unwritten(self.place, &error))?;
+        self.handle.add(&sealed, self.chunk.len() as u64).map_err(|error| unwritten(self.place, &error))?;
         self.file.sealed += sealed.len() as u64;
         self.file.bytes += self.chunk.len() as u64;
         self.chunk.clear();
@@ -256,52 +251,38 @@ impl<'w> Writing<'w> {
             names.sort_unstable();
             let sealed = self.place.seal(&name, self.file.who, names.join("\n").as_bytes())?;
             let append = || {
-                let mut list = at_end(&self.place.folder, &name, self.file.who)?;
-                list.write_all(&sealed)?;
-                list.sync_data()
+                let behind = Length { sealed: self.file.who, plain: 0 };
+                let mut list = self.place.shelf.append(&self.place.folder, &name, behind)?;
+                list.add(&sealed, 0)?;
+                list.sync()
             };
             append().map_err(|error| unwritten(self.place, &error))?;
             self.file.who += sealed.len() as u64;
         }
-        self.handle.sync_data().map_err(|error| unwritten(self.place, &error))?;
+        self.handle.sync().map_err(|error| unwritten(self.place, &error))?;
         Ok(self.file)
     }
 }
 
 fn unwritten(place: &Place, error: &io::Error) -> Error {
     let text = "The files of the job can't be written at the moment: it goes on when there is room for them.";
-    Error::unavailable(text, format!("{}: {error}", place.folder.display()))
+    Error::unavailable(text, format!("{}/{}: {error}", place.shelf.name(), place.folder))
 }
 
-/// Opens a file to go on behind so many bytes. A new one is there after a crash, too.
-fn at_end(folder: &Path, name: &str, length: u64) -> io::Result<fs::File> {
-    let path = folder.join(name);
-    let mut options = OpenOptions::new();
-    options.write(true).create(length == 0);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    if length == 0 {
-        fs::create_dir_all(folder)?;
-    }
-    let mut handle = options.open(&path)?;
-    if length == 0 {
-        for folder in folder.ancestors().take(NEW_FOLDERS) {
-            fs::File::open(folder)?.sync_all()?;
+fn unread(error: &io::Error) -> Error {
+    match error.kind() {
+        ErrorKind::NotConnected | ErrorKind::PermissionDenied => {
+            Error::unavailable("The files of the job can't be read at the moment.", error)
         }
+        _ => Error::internal(format!("a file of an export: {error}")),
     }
-    if handle.metadata()?.len() < length {
-        return Err(io::Error::other("a file of an export is shorter than it was"));
-    }
-    handle.set_len(length)?;
-    handle.seek(SeekFrom::End(0))?;
-    Ok(handle)
 }
 
 /// Reads a part of a file, chunk by chunk.
 pub struct Chunks {
     place: Place,
     name: Box<str>,
-    handle: Option<fs::File>,
+    handle: Option<Box<dyn Source>>,
     /// How much of the file is left on disk.
     left: u64,
     /// Where the next chunk begins: in the file.
@@ -315,19 +296,20 @@ pub struct Chunks {
 
 impl Chunks {
     fn new(place: &Place, name: &str, sealed: u64, wanted: Range<u64>) -> Result<Self> {
-        let handle = match fs::File::open(place.path(name)) {
-            Ok(handle) => Some(handle),
-            Err(error) if error.kind() == io::ErrorKind::NotFound && sealed == 0 => None,
-            Err(error) => return Err(Error::internal(format!("a file of an export: {error}"))),
+        let (begin, handle) = match place.shelf.read(&place.folder, name, sealed, wanted.start) {
+            Ok((begin, handle)) => (begin, Some(handle)),
+            Err(error) if error.kind() == ErrorKind::NotFound && sealed == 0 => (Length::default(), None),
+            Err(error) => return Err(unread(&error)),
         };
         let (place, name) = (place.clone(), name.into());
-        Ok(Self { place, name, handle, left: sealed, at: 0, at_on_disk: 0, wanted, is_by_disk: false })
+        let left = sealed.saturating_sub(begin.sealed);
+        Ok(Self { place, name, handle, left, at: begin.plain, at_on_disk: begin.sealed, wanted, is_by_disk: false })
     }
 
     /// The next chunk, or nothing of one that is not wanted.
     fn next_chunk(&mut self) -> Result<Option<Vec<u8>>> {
         let Some(handle) = self.handle.as_mut() else { return Ok(None) };
-        let failed = |error: io::Error| Error::internal(format!("a file of an export: {error}"));
+        let failed = |error: io::Error| unread(&error);
         let mut head = [0; HEAD];
         handle.read_exact(&mut head).map_err(failed)?;
         let [a, b, c, d, plain @ ..] = head;
@@ -339,7 +321,7 @@ impl Chunks {
         self.at_on_disk += on_disk;
         let (from, to) = (self.wanted.start.max(at), self.wanted.end.min(self.at));
         if from >= to {
-            handle.seek_relative(i64::from(sealed_len)).map_err(failed)?;
+            handle.skip(u64::from(sealed_len)).map_err(failed)?;
             return Ok(None);
         }
         let mut sealed = vec![0; sealed_len as usize];

@@ -8,6 +8,7 @@
 //! An import ([`import`]) is a job, too: what it is to store is read into files of its own first ([`source`]), with an
 //! access token where its source wants one ([`credentials`]).
 
+pub mod bucket;
 pub mod credentials;
 pub mod export;
 pub mod files;
@@ -16,16 +17,24 @@ pub mod lines;
 pub mod manifest;
 pub mod pins;
 pub mod pull;
+pub mod purged;
+pub mod s3;
+pub mod shelf;
 pub mod source;
 pub mod sweep;
 
+use crate::auth::grant::Grant;
 use crate::auth::rate::Rates;
 use crate::clock::{Clock, Micros};
 use crate::config;
 use crate::error::{Category, Error, Result};
 use crate::jobs::{Job, State};
+use crate::store::Store;
 use crate::tenant::TenantId;
+use bucket::Bucket;
+use files::Place;
 use serde::{Deserialize, Serialize};
+use shelf::{Disk, Shelf};
 use source::Sources;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -109,6 +118,7 @@ pub struct Note {
 /// Where exports and the files of imports are kept, and how.
 pub struct Exports {
     folder: PathBuf,
+    shelf: Arc<dyn Shelf>,
     lifetime: i64,
     file_bytes: u64,
     manifest_files: usize,
@@ -123,8 +133,14 @@ impl Exports {
     /// By the settings; `folder` is used where they name none.
     #[must_use]
     pub fn new(settings: &config::Bulk, folder: PathBuf, clock: Arc<dyn Clock>) -> Self {
+        let folder = settings.folder.clone().unwrap_or(folder);
+        let shelf: Arc<dyn Shelf> = match settings.bucket() {
+            Some(place) => Arc::new(Bucket::new(&settings.s3, &place)),
+            None => Arc::new(Disk(folder.clone())),
+        };
         Self {
-            folder: settings.folder.clone().unwrap_or(folder),
+            folder,
+            shelf,
             lifetime: i64::try_from(settings.lifetime_s.saturating_mul(1_000_000)).unwrap_or(i64::MAX),
             file_bytes: settings.file_bytes,
             manifest_files: settings.manifest_files.max(1),
@@ -166,13 +182,20 @@ impl Exports {
         self.import_inputs
     }
 
-    /// The folder of a tenant's exports.
+    /// Where the files of a job are.
+    #[must_use]
+    pub fn place(&self, store: &Store, grant: &Grant, job: &str) -> Place {
+        let (shelf, folder) = (Arc::clone(&self.shelf), format!("{}/{job}", grant.tenant().0).into());
+        Place { store: store.clone(), grant: grant.clone(), job: job.into(), shelf, folder }
+    }
+
+    /// The folder of a tenant's exports, where they are in one.
     #[must_use]
     pub fn folder_of_tenant(&self, tenant: TenantId) -> PathBuf {
         self.folder.join(tenant.0.to_string())
     }
 
-    /// The folder of one export.
+    /// The folder of one export, where it is in one.
     #[must_use]
     pub fn folder_of(&self, tenant: TenantId, job: &str) -> PathBuf {
         self.folder_of_tenant(tenant).join(job)
@@ -193,12 +216,14 @@ impl Exports {
         !job.is_cancelled && job.state != State::Cancelled && self.expires(job).is_none_or(|expires| now < expires)
     }
 
-    /// Whether another export may be asked for, where these jobs are there.
+    /// Whether another export, or another request that is answered later, may be asked for, where these jobs are there.
     ///
     /// # Errors
     /// 429 where as many are kept as `bulk.kept_exports` allows.
     pub fn check_room(&self, jobs: &[Job], now: Micros) -> Result<()> {
-        let is_kept = |job: &&Job| job.kind == export::KIND && job.state != State::Failed && self.is_kept(job, now);
+        let kinds = [export::KIND, DEFERRED];
+        let is_kept =
+            |job: &&Job| kinds.contains(&job.kind.as_str()) && job.state != State::Failed && self.is_kept(job, now);
         if jobs.iter().filter(is_kept).count() < self.kept {
             return Ok(());
         }
@@ -223,10 +248,13 @@ impl Exports {
     }
 }
 
-/// Whether a job of this kind makes files, and is told of with a manifest.
+/// The kind of work that performs a request later ([`crate::interaction::deferred`]): its answer is a file, too.
+pub const DEFERRED: &str = "deferred";
+
+/// Whether a job of this kind makes files.
 #[must_use]
 pub fn has_files(job: &Job) -> bool {
-    [export::KIND, import::KIND].contains(&job.kind.as_str())
+    [export::KIND, import::KIND, DEFERRED].contains(&job.kind.as_str())
 }
 
 /// What the job of an export was asked for.

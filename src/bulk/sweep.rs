@@ -1,5 +1,6 @@
 //! What is left of exports that are over: files after their time, and all of those that failed or were cancelled.
 
+use super::shelf::Shelf;
 use super::{Exports, asked, pins};
 use crate::auth::records;
 use crate::clock::Micros;
@@ -9,17 +10,12 @@ use crate::retention::spare;
 use crate::store::Store;
 use crate::tenant::TenantId;
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::io;
+use std::sync::Arc;
 use std::time::Duration;
-use std::{fs, io};
 
 /// A folder without a job is left alone for so long.
 const YOUNG: Duration = Duration::from_mins(10);
-
-fn is_old(folder: &Path) -> bool {
-    let age = folder.metadata().and_then(|about| about.modified()).ok().and_then(|made| made.elapsed().ok());
-    age.is_some_and(|age| age > YOUNG)
-}
 
 impl Exports {
     /// Removes it; answers how many exports that were.
@@ -29,11 +25,7 @@ impl Exports {
     pub async fn sweep(&self, store: &Store, tenant: TenantId, now: Micros) -> Result<usize> {
         let keeper = store.keeper();
         let mut known: BTreeSet<Box<str>> = BTreeSet::new();
-        match fs::read_dir(self.folder_of_tenant(tenant)) {
-            Ok(folders) => known.extend(folders.filter_map(|entry| Some(entry.ok()?.file_name().to_str()?.into()))),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(Error::internal(format!("the folder of exports: {error}"))),
-        }
+        known.extend(self.on_shelf(move |shelf| shelf.folders(&tenant.0.to_string())).await?);
         let spared: BTreeSet<_> = spare::under_way(&*keeper, tenant)?.into_iter().collect();
         let mut removed = 0;
         for id in known.union(&spared) {
@@ -41,7 +33,7 @@ impl Exports {
             let is_over = match &job {
                 Some(job) => job.state == State::Failed || !self.is_kept(job, now),
                 // An export that is only beginning has no job and no folder yet; what is uploaded for an import has no job yet.
-                None => known.contains(id) && is_old(&self.folder_of(tenant, id)),
+                None => known.contains(id) && self.is_old(tenant, id).await,
             };
             if is_over {
                 self.remove(store, tenant, id, job.as_ref()).await?;
@@ -55,8 +47,8 @@ impl Exports {
     ///
     /// # Errors
     /// When the disk fails.
-    pub fn remove_all(&self, tenant: TenantId) -> Result<()> {
-        removed(fs::remove_dir_all(self.folder_of_tenant(tenant)))
+    pub async fn remove_all(&self, tenant: TenantId) -> Result<()> {
+        self.on_shelf(move |shelf| shelf.remove_all(&tenant.0.to_string())).await
     }
 
     /// Removes what there is of an export, but for its job.
@@ -68,15 +60,23 @@ impl Exports {
         let mut keeps = pins::removals(id, &lists);
         keeps.push(spare::end(id));
         store.keeper().keep(tenant, keeps).await?;
-        removed(fs::remove_dir_all(self.folder_of(tenant, id)))
+        let folder = format!("{}/{id}", tenant.0);
+        self.on_shelf(move |shelf| shelf.remove_all(&folder)).await
     }
-}
 
-fn removed(done: io::Result<()>) -> Result<()> {
-    match done {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(Error::internal(format!("the folder of an export: {error}")))
-        }
-        _ => Ok(()),
+    async fn is_old(&self, tenant: TenantId, id: &str) -> bool {
+        let folder = format!("{}/{id}", tenant.0);
+        let age = self.on_shelf(move |shelf| shelf.age(&folder)).await;
+        age.ok().flatten().is_some_and(|age| age > YOUNG)
+    }
+
+    /// Does something with the shelf where it may block.
+    async fn on_shelf<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&dyn Shelf) -> io::Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let shelf = Arc::clone(&self.shelf);
+        let done = tokio::task::spawn_blocking(move || work(&*shelf)).await.map_err(Error::internal)?;
+        done.map_err(|error| Error::unavailable("The files of exports can't be reached at the moment.", error))
     }
 }

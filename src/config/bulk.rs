@@ -1,5 +1,7 @@
 //! The settings of Bulk Data.
 
+use super::ConfigError;
+use super::keys::is_address;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use url::Url;
@@ -10,6 +12,10 @@ use url::Url;
 pub struct Bulk {
     /// The folder for the files of exports; `PATH-exports` beside the store's folder where it is not set.
     pub folder: Option<PathBuf>,
+    /// A bucket for them instead: `s3://BUCKET/PREFIX`.
+    pub files: Option<String>,
+    /// How the bucket is reached.
+    pub s3: S3,
     /// For how long the files of an export can be had, in seconds.
     pub lifetime_s: u64,
     /// The length of one file, about, in bytes.
@@ -85,6 +91,8 @@ impl Default for Bulk {
     fn default() -> Self {
         Self {
             folder: None,
+            files: None,
+            s3: S3::default(),
             lifetime_s: 86_400,
             file_bytes: 256 << 20,
             manifest_files: 100,
@@ -98,6 +106,93 @@ impl Default for Bulk {
             import_stall_ms: 60_000,
             import_inputs: 1000,
             import_sources: Vec::new(),
+        }
+    }
+}
+
+/// A server that understands the calls of Amazon S3.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct S3 {
+    /// Its address; that of the region at AWS where it is not set.
+    pub endpoint: Option<String>,
+    /// The region.
+    pub region: String,
+    /// A file with `aws_access_key_id`, `aws_secret_access_key` and perhaps `aws_session_token`, a line each, which is read anew for each
+    /// request; without it the variables of these names in upper case.
+    pub credentials: Option<PathBuf>,
+    /// The time for one request, in milliseconds.
+    pub timeout_ms: u64,
+}
+
+impl Default for S3 {
+    fn default() -> Self {
+        Self { endpoint: None, region: "us-east-1".to_owned(), credentials: None, timeout_ms: 10_000 }
+    }
+}
+
+/// What `bulk.files` names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BucketPlace {
+    /// The bucket.
+    pub bucket: String,
+    /// What all keys begin with; may be empty.
+    pub prefix: String,
+}
+
+impl Bulk {
+    /// The bucket for the files, where they are in one.
+    #[must_use]
+    pub fn bucket(&self) -> Option<BucketPlace> {
+        let (bucket, prefix) = match self.files.as_deref()?.strip_prefix("s3://")?.split_once('/') {
+            Some((bucket, prefix)) => (bucket, prefix.trim_end_matches('/')),
+            None => (self.files.as_deref()?.strip_prefix("s3://")?, ""),
+        };
+        let is_name = |name: &str| {
+            let allowed = |letter: u8| letter.is_ascii_alphanumeric() || b"-._".contains(&letter);
+            !name.is_empty() && name != "." && name != ".." && name.bytes().all(allowed)
+        };
+        let is_known = is_name(bucket) && (prefix.is_empty() || prefix.split('/').all(is_name));
+        is_known.then(|| BucketPlace { bucket: bucket.to_owned(), prefix: prefix.to_owned() })
+    }
+
+    /// Names the first setting that can't be used.
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        let wrong = |setting, reason: &str| Err(ConfigError::Value { setting, reason: reason.to_owned() });
+        if self.files.is_some() && self.bucket().is_none() {
+            return wrong(
+                "bulk.files",
+                "must be s3://BUCKET or s3://BUCKET/PREFIX, of letters, digits, dots, hyphens and underscores",
+            );
+        }
+        let endpoint = self.s3.endpoint.as_deref();
+        let is_base = |url: &str| Url::parse(url).is_ok_and(|url| url.path() == "/" && url.query().is_none());
+        if endpoint.is_some_and(|url| !is_address(url) || !is_base(url)) {
+            return wrong("bulk.s3.endpoint", "must be an https address without a path, or one of the own machine");
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_has_a_name_and_perhaps_a_prefix() {
+        let place = |files: &str| Bulk { files: Some(files.to_owned()), ..Bulk::default() }.bucket();
+        let is = |bucket: &str, prefix: &str| Some(BucketPlace { bucket: bucket.into(), prefix: prefix.into() });
+        assert_eq!((place("s3://b-1"), place("s3://b/")), (is("b-1", ""), is("b", "")));
+        assert_eq!(place("s3://b.c/of/pharos/"), is("b.c", "of/pharos"));
+        for bad in ["", "s3://", "s3:///a", "b/c", "s3://b//c", "s3://b/../c", "s3://b/a b", "s3://b?x", "file:b"] {
+            assert_eq!(place(bad), None, "{bad}");
+        }
+        assert!(Bulk::default().check().is_ok());
+        let at =
+            |endpoint: &str| Bulk { s3: S3 { endpoint: Some(endpoint.into()), ..S3::default() }, ..Bulk::default() };
+        assert!(at("https://minio.example.org:9000").check().is_ok() && at("http://127.0.0.1:9000/").check().is_ok());
+        for bad in ["http://minio.example.org", "https://x/path", "x"] {
+            assert!(at(bad).check().is_err(), "{bad}");
         }
     }
 }

@@ -127,7 +127,7 @@ impl Keys {
 }
 
 /// Whether keys may be sent there: by `https`, or to the own machine.
-fn is_address(address: &str) -> bool {
+pub(super) fn is_address(address: &str) -> bool {
     let Ok(url) = url::Url::parse(address) else { return false };
     let is_own = match url.host() {
         Some(url::Host::Domain(name)) => name == "localhost",

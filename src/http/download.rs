@@ -20,7 +20,7 @@ use std::ops::Range;
 const NDJSON: &str = "application/fhir+ndjson";
 
 /// Sends a file.
-pub fn send(request: &HttpRequest, download: &Download, request_id: &str) -> HttpResponse {
+pub async fn send(request: &HttpRequest, download: Download, request_id: &str) -> HttpResponse {
     let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
     let length = download.file.bytes;
     let tag = format!("\"{}-{}\"", download.place.job, download.file.name);
@@ -54,7 +54,8 @@ pub fn send(request: &HttpRequest, download: &Download, request_id: &str) -> Htt
     if request.method() == Method::HEAD {
         return response.body(SizedStream::new(size, stream::empty::<Result<Bytes>>()));
     }
-    match download.place.read(&download.file, wanted) {
+    let opened = tokio::task::spawn_blocking(move || download.place.read(&download.file, wanted)).await;
+    match opened.unwrap_or_else(|_| Err(Error::new(Category::Internal, "exception", "opening a file panicked"))) {
         Ok(chunks) => response.body(SizedStream::new(size, Box::pin(parts(chunks)))),
         Err(error) => super::response::send(Reply::from_error(&error, Shape::default()), Some(request_id)),
     }

@@ -2,16 +2,18 @@
 //! <https://build.fhir.org/async-bundle.html>, <https://hl7.org/fhir/uv/bulkdata/export.html#bulk-data-status-request>.
 
 use super::call::Verb;
-use super::{Answer, Context, Download, Made, Pending, Request, Status, reach};
-use crate::bulk::files::Place;
+use super::{Answer, Context, Download, Made, Pending, Request, Status, deferred, reach};
+use crate::auth::grant::Grant;
+use crate::bulk::Exports;
 use crate::bulk::manifest::Pages;
-use crate::bulk::{self, Asked, export, import};
+use crate::bulk::{self, Asked, DEFERRED, export, import, purged};
 use crate::error::{Category, Error, Issue, Result};
 use crate::fhir::bundle::{BundleType, BundleWriter, Entry, EntryResponse};
 use crate::fhir::outcome::outcome;
-use crate::jobs::{Job, State};
+use crate::jobs::{Job, Jobs, State};
 use crate::operation::{purge, reindex};
 use crate::retention;
+use crate::store::Store;
 
 /// When to ask again, in seconds, where it can't be told: soon, since most jobs are short.
 const SOON_S: u64 = 1;
@@ -27,12 +29,15 @@ pub async fn job(context: &Context, request: &Request<'_>, id: &str) -> Result<A
     let job = find(context, id)?;
     if request.verb == Verb::Delete {
         if job.state.is_ended() {
+            if bulk::has_files(&job) {
+                context.exports.remove(&context.store, tenant, id, Some(&job)).await?;
+            } else {
+                // A purge is not forgotten before what holds its patient's data.
+                drop_purged(&context.exports, &context.jobs, &context.store, &context.grant).await?;
+            }
             context.jobs.forget(tenant, id).await?;
         } else {
             context.jobs.cancel(tenant, id).await?;
-        }
-        if bulk::has_files(&job) && job.state.is_ended() {
-            context.exports.remove(&context.store, tenant, id, Some(&job)).await?;
         }
         return Ok(Answer::empty(Status::Accepted));
     }
@@ -73,16 +78,26 @@ pub fn file(context: &Context, request: &Request<'_>, id: &str, name: &str) -> R
     if job.kind == export::KIND {
         covers(context, &bulk::asked(&job)?)?;
     }
-    let place = Place {
-        store: context.store.clone(),
-        grant: context.grant.clone(),
-        job: id.into(),
-        folder: context.exports.folder_of(context.grant.tenant(), id),
-    };
+    let place = context.exports.place(&context.store, &context.grant, id);
+    let patients = place.patients(&file)?;
+    purged::check(&purged::since(&context.jobs.list(context.grant.tenant())?, &job), &patients)?;
     if request.verb != Verb::Head {
-        context.trail.disclose_patients(&place.patients(&file)?);
+        context.trail.disclose_patients(&patients);
     }
     Ok(Answer { made: Some(Made::File(Download { place, file })), ..Answer::empty(Status::Ok) })
+}
+
+/// Removes the jobs whose files hold data of patients who were purged since, with the files. Answers how many.
+///
+/// # Errors
+/// When the store or the files can't be reached.
+pub async fn drop_purged(exports: &Exports, jobs: &Jobs, store: &Store, grant: &Grant) -> Result<usize> {
+    let found = exports.with_purged(store, grant, &jobs.list(grant.tenant())?).await?;
+    for job in &found {
+        exports.remove(store, grant.tenant(), &job.id, Some(job)).await?;
+        jobs.forget(grant.tenant(), &job.id).await?;
+    }
+    Ok(found.len())
 }
 
 /// Whether the files of a job that has not ended can be had.
@@ -108,11 +123,14 @@ fn page(context: &Context, job: &Job, number: usize) -> Result<Option<Answer>> {
     Ok(Some(Answer { pending, made, ..Answer::empty(status) }))
 }
 
-/// What an export or import has come to.
+/// What a job that makes files has come to.
 fn finished(context: &Context, job: &Job) -> Result<Answer> {
     if job.state == State::Failed {
         let text = job.failure.clone().unwrap_or_default();
         return Err(Error::new(Category::Internal, "exception", text));
+    }
+    if job.kind == DEFERRED {
+        return deferred::answer(context, job);
     }
     if job.kind == export::KIND {
         return page(context, job, 1)?.ok_or_else(Error::not_found);
@@ -150,7 +168,7 @@ fn is_to_be_seen(context: &Context, job: &Job) -> bool {
     let is_own = owner.client.is_some() && owner.client == agent.client && owner.user == agent.user;
     let is_there = match job.kind.as_str() {
         retention::purge::KIND | reindex::KIND => !job.is_cancelled && job.state != State::Cancelled,
-        export::KIND | import::KIND => context.exports.is_kept(job, context.clock.now()),
+        export::KIND | import::KIND | DEFERRED => context.exports.is_kept(job, context.clock.now()),
         _ => false,
     };
     is_there && (is_own || context.grant.is_admin())

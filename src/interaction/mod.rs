@@ -11,6 +11,7 @@ pub mod contexts;
 pub mod create;
 pub mod criteria;
 pub mod cursor;
+pub mod deferred;
 pub mod delete;
 pub mod history;
 pub mod job;
@@ -230,6 +231,9 @@ pub fn perform<'r>(context: &'r Context, request: Request<'r>) -> BoxFuture<'r, 
         if request.call.type_name() == Some(LEDGER) {
             // What was done a moment ago is to be found.
             context.store.settled().await?;
+        }
+        if let Some(answer) = deferred::begin(context, &request).await? {
+            return Ok(answer);
         }
         match &request.call {
             Call::Capabilities => capabilities::capabilities(context, &request),

@@ -10,7 +10,7 @@ pub mod work;
 use crate::auth::access::Allowed;
 use crate::auth::delegate::Delegation;
 use crate::auth::scope::Letters;
-use crate::bulk::files::{File, Kind, Place, Writing};
+use crate::bulk::files::{File, Kind, Writing};
 use crate::bulk::import::{Asked, Input, KIND, Matching};
 use crate::error::{Error, Issue, Result};
 use crate::fhir::definitions;
@@ -80,15 +80,9 @@ fn covers(context: &Context, type_name: Option<&str>, matching: Matching) -> Res
 
 /// Keeps what was sent, sealed, until it is imported.
 fn keep(context: &Context, id: &str, text: &str) -> Result<File> {
-    let place = place(context, id);
+    let place = context.exports.place(&context.store, &context.grant, id);
     place.check_room(context.exports.free_floor())?;
     let mut writing = Writing::open(&place, File::new(1, Kind::Input, "upload"))?;
     writing.append(text.as_bytes())?;
     writing.finish()
-}
-
-/// Where the files of a job are.
-fn place(context: &Context, id: &str) -> Place {
-    let folder = context.exports.folder_of(context.grant.tenant(), id);
-    Place { store: context.store.clone(), grant: context.grant.clone(), job: id.into(), folder }
 }

@@ -1,9 +1,11 @@
 //! `$export`: the protocol, what is in the files, and what is refused.
 
+mod bucket;
 mod files;
 mod groups;
 mod organized;
 mod partial;
+mod purged;
 mod rules;
 mod snapshot;
 

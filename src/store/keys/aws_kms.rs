@@ -68,7 +68,7 @@ impl AwsKms {
             headers.extend(by.session_token.as_ref().map(|token| ("x-amz-security-token", token.as_str())));
             headers.push(("x-amz-target", &target));
             let scope = Scope { region: &self.region, service: "kms" };
-            let unsigned = Unsigned { method: "POST", path: "/", headers: &headers, body: body.as_bytes() };
+            let unsigned = Unsigned { method: "POST", path: "/", query: "", headers: &headers, body: body.as_bytes() };
             let signed = authorization(&by, &scope, &date, &unsigned);
             let request =
                 headers.iter().fold(Request::post(&self.url), |request, (name, value)| request.header(*name, *value));

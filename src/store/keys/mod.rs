@@ -19,7 +19,9 @@ mod provider_tests;
 mod remote;
 mod ring;
 mod rows;
-mod sigv4;
+#[cfg(test)]
+mod shared_tests;
+pub mod sigv4;
 #[cfg(test)]
 mod tests;
 mod vault;

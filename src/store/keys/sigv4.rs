@@ -8,38 +8,50 @@ use aws_lc_rs::hmac::{HMAC_SHA256, Key, sign as hmac};
 use zeroize::Zeroizing;
 
 /// Who signs.
-pub(super) struct Credentials {
+pub struct Credentials {
+    /// The id of the key.
     pub access_key: String,
+    /// The key.
     pub secret_key: Zeroizing<String>,
+    /// What goes with a key that lasts for some time only.
     pub session_token: Option<Zeroizing<String>>,
 }
 
 /// For what.
-pub(super) struct Scope<'s> {
+pub struct Scope<'s> {
+    /// The region.
     pub region: &'s str,
+    /// The service.
     pub service: &'s str,
 }
 
-/// A request without query, as far as it is signed.
-pub(super) struct Unsigned<'u> {
+/// A request, as far as it is signed.
+pub struct Unsigned<'u> {
+    /// The method.
     pub method: &'u str,
+    /// The path, percent-encoded.
     pub path: &'u str,
+    /// The query, percent-encoded, by names in their order.
+    pub query: &'u str,
     /// Names in lower case, in their order; `host` and `x-amz-date` among them.
     pub headers: &'u [(&'u str, &'u str)],
+    /// The body.
     pub body: &'u [u8],
 }
 
 /// `YYYYMMDDTHHMMSSZ`: what `x-amz-date` says.
-pub(super) fn amz_date(time: Micros) -> String {
+#[must_use]
+pub fn amz_date(time: Micros) -> String {
     time.to_instant().chars().filter(|letter| !matches!(letter, '-' | ':')).take(15).chain(['Z']).collect()
 }
 
 /// The header `Authorization`.
-pub(super) fn authorization(by: &Credentials, scope: &Scope<'_>, date: &str, request: &Unsigned<'_>) -> String {
-    let Unsigned { method, path, headers, body } = request;
+#[must_use]
+pub fn authorization(by: &Credentials, scope: &Scope<'_>, date: &str, request: &Unsigned<'_>) -> String {
+    let Unsigned { method, path, query, headers, body } = request;
     let names = headers.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(";");
     let lines = headers.iter().map(|(name, value)| format!("{name}:{}", value.trim())).collect::<Vec<_>>().join("\n");
-    let canonical = format!("{method}\n{path}\n\n{lines}\n\n{names}\n{}", sha256(body));
+    let canonical = format!("{method}\n{path}\n{query}\n{lines}\n\n{names}\n{}", sha256(body));
     let day = date.get(..8).unwrap_or(date);
     let place = format!("{day}/{}/{}/aws4_request", scope.region, scope.service);
     let to_sign = format!("AWS4-HMAC-SHA256\n{date}\n{place}\n{}", sha256(canonical.as_bytes()));
@@ -55,7 +67,9 @@ fn mac(key: &[u8], text: &str) -> Zeroizing<Vec<u8>> {
     Zeroizing::new(hmac(&Key::new(HMAC_SHA256, key), text.as_bytes()).as_ref().to_vec())
 }
 
-fn sha256(bytes: &[u8]) -> String {
+/// The digest of a body, in hexadecimal.
+#[must_use]
+pub fn sha256(bytes: &[u8]) -> String {
     hex(digest(&SHA256, bytes).as_ref())
 }
 
@@ -77,7 +91,7 @@ mod tests {
             ("GET", "5fa00fa31553b73ebf1942676e86291e8372ff2a2260956d9b8aae1d763fbf31"),
             ("POST", "5da7c1a2acd57cee7505fc6676e4e544621c30862966e37dddb68e92efbe5d6b"),
         ] {
-            let request = Unsigned { method, path: "/", headers: &headers, body: b"" };
+            let request = Unsigned { method, path: "/", query: "", headers: &headers, body: b"" };
             let signed = authorization(&by, &scope, "20150830T123600Z", &request);
             let start = "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/service/aws4_request, \
                          SignedHeaders=host;x-amz-date, Signature=";

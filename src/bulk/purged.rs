@@ -1,0 +1,72 @@
+//! Files that hold the data of patients whose record was [purged](crate::retention::purge) after the files were asked for: nobody gets
+//! them any more, and the next sweep removes them with their job.
+
+use super::files::{File, Place};
+use super::{DEFERRED, Exports, export};
+use crate::auth::grant::Grant;
+use crate::error::{Category, Error, Result};
+use crate::jobs::{Job, State};
+use crate::retention::purge;
+use crate::store::Store;
+use std::collections::BTreeSet;
+
+/// The ids of the patients whose record was purged, in part at least, since a job was asked for.
+#[must_use]
+pub fn since(jobs: &[Job], asked: &Job) -> BTreeSet<Box<str>> {
+    let is_later = |job: &&Job| job.kind == purge::KIND && job.started.is_some() && job.changed >= Some(asked.created);
+    let patient = |job: &Job| {
+        let parameters: purge::Parameters = serde_json::from_value(job.parameters.clone()).ok()?;
+        (!parameters.is_dry_run).then(|| parameters.patient.into())
+    };
+    jobs.iter().filter(is_later).filter_map(patient).collect()
+}
+
+/// Refuses a file with data of such patients.
+///
+/// # Errors
+/// 410 where it has any.
+pub fn check(purged: &BTreeSet<Box<str>>, patients: &[Box<str>]) -> Result<()> {
+    if patients.iter().any(|patient| purged.contains(patient)) {
+        let text = "This holds data of a patient whose record was erased since: ask for it again.";
+        return Err(Error::new(Category::Gone, "deleted", text));
+    }
+    Ok(())
+}
+
+impl Exports {
+    /// The jobs that are done and have such files.
+    ///
+    /// # Errors
+    /// When the files can't be read.
+    pub async fn with_purged(&self, store: &Store, grant: &Grant, jobs: &[Job]) -> Result<Vec<Job>> {
+        let mut found = Vec::new();
+        for job in jobs.iter().filter(|job| job.state == State::Done) {
+            let files = match job.kind.as_str() {
+                export::KIND => export::report(job)?.files,
+                DEFERRED => vec![serde_json::from_value(job.report.clone()).map_err(Error::internal)?],
+                _ => continue,
+            };
+            let (purged, place) = (since(jobs, job), self.place(store, grant, &job.id));
+            if purged.is_empty() {
+                continue;
+            }
+            let look = move || holds(&place, &files, &purged);
+            if tokio::task::spawn_blocking(look).await.map_err(Error::internal)?? {
+                found.push(job.clone());
+            }
+        }
+        Ok(found)
+    }
+}
+
+fn holds(place: &Place, files: &[File], purged: &BTreeSet<Box<str>>) -> Result<bool> {
+    for file in files {
+        match place.patients(file) {
+            Ok(patients) if check(purged, &patients).is_ok() => {}
+            Err(error) if error.category == Category::Unavailable => return Err(error),
+            // What can't be read any more is of no use to anybody.
+            _ => return Ok(true),
+        }
+    }
+    Ok(false)
+}

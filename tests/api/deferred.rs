@@ -1,0 +1,166 @@
+//! `Prefer: respond-async` on searches and Bundles.
+
+use crate::export::{fill, observation, patient};
+use crate::support::tokens::block_on;
+use crate::support::{Answer, Client, Person, Server, job_path};
+use pharos::jobs::State;
+use pharos::tenant::TenantId;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+const TENANT: TenantId = TenantId::DEFAULT;
+
+/// The entry of the Bundle that a job ends with.
+fn end_of(client: &Client, begun: &Answer) -> (Answer, Value) {
+    assert_eq!(begun.outcome().severities(), ["information"]);
+    let path = job_path(client, begun);
+    for _ in 0..600 {
+        let answer = client.get(&path).send();
+        if ![202, 429].contains(&answer.status()) {
+            let answer = answer.status_is(200).header_is("content-type", "application/fhir+json; charset=utf-8");
+            let bundle = answer.json();
+            assert_eq!((&bundle["type"], bundle["entry"].as_array().unwrap().len()), (&json!("batch-response"), 1));
+            return (answer, bundle["entry"][0].clone());
+        }
+        assert!(answer.status() == 429 || answer.header("retry-after").is_some());
+        std::thread::sleep(Duration::from_millis(if answer.status() == 429 { 1000 } else { 50 }));
+    }
+    panic!("it does not end");
+}
+
+fn without_time(mut bundle: Value) -> Value {
+    bundle.as_object_mut().unwrap().remove("meta");
+    bundle
+}
+
+#[test]
+fn a_search_is_answered_later_with_what_it_would_have_been_answered_at_once() {
+    let server = Server::start();
+    fill(&server);
+    for query in
+        ["/Patient?gender=female&_sort=_id", "/Patient/a/Observation?status=final", "/?_type=Patient,Group&_id=a,ab"]
+    {
+        let now = without_time(server.get(query).expect(200).json());
+        let begun = server.get(query).header("Prefer", "respond-async").expect(202);
+        let (_, entry) = end_of(&server, &begun);
+        assert_eq!((&entry["response"]["status"], without_time(entry["resource"].clone())), (&json!("200 OK"), now));
+    }
+    let posted = server.post("/Patient/_search").header("Prefer", "respond-async").form("_id=b").expect(202);
+    let (_, entry) = end_of(&server, &posted);
+    assert_eq!(entry["resource"]["entry"][0]["resource"]["id"], "b");
+    // What is refused is refused in the end.
+    let bad = server.get("/Patient?no-such=x").header("Prefer", "respond-async").expect(202);
+    let (_, entry) = end_of(&server, &bad);
+    assert_eq!((&entry["response"]["status"], entry.get("resource")), (&json!("400"), None));
+    assert!(entry["response"]["outcome"].to_string().contains("no-such"), "{entry}");
+    let dropped = server.get("/Patient?no-such=x").header("Prefer", "respond-async, handling=lenient").expect(202);
+    assert_eq!(end_of(&server, &dropped).1["response"]["status"], "200 OK");
+    // Other interactions are answered at once.
+    server.get("/Patient/a").header("Prefer", "respond-async").expect(200);
+}
+
+#[test]
+fn a_bundle_happens_once() {
+    let server = Server::start();
+    let entry = |resource: Value, method: &str| {
+        let path = format!("{}/{}", resource["resourceType"].as_str().unwrap(), resource["id"].as_str().unwrap());
+        let url = if method == "PUT" { path } else { resource["resourceType"].as_str().unwrap().to_owned() };
+        json!({"resource": resource, "request": {"method": method, "url": url}})
+    };
+    for kind in ["transaction", "batch"] {
+        let id = format!("of-{kind}");
+        let entries = [entry(patient(&id), "PUT"), entry(observation("new", &id), "POST")];
+        let bundle = json!({"resourceType": "Bundle", "type": kind, "entry": entries});
+        let begun = server.post("/").header("Prefer", "respond-async, return=minimal").json(bundle).expect(202);
+        let (_, entry) = end_of(&server, &begun);
+        assert_eq!(
+            (&entry["response"]["status"], &entry["resource"]["type"]),
+            (&json!("200 OK"), &json!(format!("{kind}-response")))
+        );
+        assert_eq!(
+            entry["resource"]["entry"][1]["response"]["status"].as_str().map(|status| &status[..3]),
+            Some("201")
+        );
+        assert_eq!(server.get(&format!("/Observation?subject=Patient/{id}")).expect(200).resources().len(), 1);
+    }
+    // One that was begun by a process that is no more is not begun again; a search is.
+    server.app().jobs.stop();
+    let bundle = json!({"resourceType": "Bundle", "type": "transaction", "entry": [entry(patient("again"), "PUT")]});
+    let begun = |answer: Answer| job_path(&server, &answer.status_is(202))[7..].to_owned();
+    let of_bundle = begun(server.post("/").header("Prefer", "respond-async").json(bundle).send());
+    let of_search = begun(server.get("/Patient?_id=of-batch").header("Prefer", "respond-async").send());
+    for id in [&of_bundle, &of_search] {
+        let keeper = server.app().store().keeper();
+        let kept = keeper.get(TENANT, "job", id).unwrap().unwrap();
+        let mut job: Value = serde_json::from_slice(&kept.bytes).unwrap();
+        job["position"] = json!("begun");
+        let bytes = Some(serde_json::to_vec(&job).unwrap());
+        let keep = pharos::auth::keeper::Keep {
+            kind: "job",
+            id: id.as_str().into(),
+            expect: pharos::auth::keeper::Expect::Any,
+            bytes,
+            expires: None,
+        };
+        block_on(keeper.keep(TENANT, vec![keep])).unwrap();
+    }
+    let run = |id: &str| block_on(server.app().jobs.run_to_end(TENANT, id)).unwrap().unwrap();
+    let failed = run(&of_bundle);
+    assert!(failed.state == State::Failed && failed.failure.unwrap().contains("interrupted"));
+    server.get(&format!("/_jobs/{of_bundle}")).expect(500).says("interrupted");
+    server.get("/Patient/again").expect(404);
+    assert_eq!(run(&of_search).state, State::Done);
+}
+
+#[test]
+fn rights_ownership_and_the_ledger_are_those_of_any_request() {
+    let server = Server::guarded();
+    fill(&server.as_system("system/*.cruds"));
+    let client = server.as_system("system/Patient.rs");
+    let begun = client.get("/Patient?_id=a").header("Prefer", "respond-async").expect(202);
+    let (_, entry) = end_of(&client, &begun);
+    assert_eq!(entry["resource"]["entry"][0]["resource"]["id"], "a");
+    let path = job_path(&client, &begun);
+    server.as_system("system/Patient.rs").get(&path).expect(404);
+    client.get("/Observation").header("Prefer", "respond-async").expect(403);
+    let refused = json!({"resourceType": "Bundle", "type": "transaction", "entry": [
+        {"resource": patient("x"), "request": {"method": "PUT", "url": "Patient/x"}}]});
+    let refused = client.post("/").header("Prefer", "respond-async").json(refused).send();
+    if refused.status() == 202 {
+        assert_eq!(end_of(&client, &refused).1["response"]["status"], "403");
+    } else {
+        refused.status_is(403);
+    }
+    client.get("/Patient/x").expect(404);
+    let auditor = server
+        .as_user("user/AuditEvent.rs user/Patient.rs", &Person { roles: &["Compliance Officer"], ..Person::default() });
+    let told = auditor
+        .get("/AuditEvent?patient=Patient/a&subtype=http://hl7.org/fhir/restful-interaction|search-type")
+        .expect(200);
+    assert_eq!(told.resources().len(), 1, "the search, when it was performed");
+    // Who may see a part of a type hears at once.
+    server.as_system("system/Patient.rs?_id=a").get("/Patient").header("Prefer", "respond-async").expect(200);
+    client.delete(&path).expect(202);
+    client.get(&path).expect(404);
+}
+
+#[test]
+fn what_is_kept_is_limited_and_goes() {
+    let server = Server::with(|config| config.bulk.kept_exports = 1);
+    fill(&server);
+    let begun = server.get("/Patient").header("Prefer", "respond-async").expect(202);
+    end_of(&server, &begun);
+    server.get("/Patient").header("Prefer", "respond-async").expect(429).says("bulk.kept_exports");
+    let path = job_path(&server, &begun);
+    server.delete(&path).expect(202);
+    assert!(!server.app().exports.folder_of(TENANT, &path[7..]).exists());
+    // One that is cancelled before its turn is not performed.
+    server.app().jobs.stop();
+    let bundle = json!({"resourceType": "Bundle", "type": "transaction", "entry": [
+        {"resource": patient("x"), "request": {"method": "PUT", "url": "Patient/x"}}]});
+    let path = job_path(&server, &server.post("/").header("Prefer", "respond-async").json(bundle).expect(202));
+    server.delete(&path).expect(202);
+    server.get(&path).expect(404);
+    assert_eq!(block_on(server.app().jobs.run_to_end(TENANT, &path[7..])).unwrap().unwrap().state, State::Cancelled);
+    server.get("/Patient/x").expect(404);
+}
