@@ -1,6 +1,6 @@
 //! Tenants whose index hides what identifies persons: what can be asked, what files and database tell, and changing to it and back.
 
-use crate::keys::holding;
+use crate::keys::{files_where, holding};
 use crate::support::mongodb::new_database;
 use crate::support::server::{START, embedded, on_mongodb};
 use crate::support::tokens::block_on;
@@ -12,7 +12,7 @@ use pharos::key::last_updated::sortable_micros;
 use pharos::retention::compaction;
 use pharos::tenant::TenantId;
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -141,16 +141,8 @@ fn blind_with(config: &mut Config, mode: IndexMode) {
     config.index.mode = mode;
 }
 
-fn files_with(folder: &std::path::Path, bytes: &[u8]) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
-        if path.is_dir() {
-            found.extend(files_with(&path, bytes));
-        } else if memchr::memmem::find(&std::fs::read(&path).unwrap(), bytes).is_some() {
-            found.push(path);
-        }
-    }
-    found
+fn files_with(folder: &Path, part: &[u8]) -> Vec<PathBuf> {
+    files_where(folder, &|bytes| memchr::memmem::find(bytes, part).is_some())
 }
 
 #[test]

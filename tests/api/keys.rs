@@ -202,13 +202,19 @@ fn a_provider_that_is_down_ends_the_start() {
 
 /// The files below a folder that hold a text, whatever its case.
 pub fn holding(folder: &Path, text: &str) -> Vec<PathBuf> {
+    files_where(folder, &|bytes| memchr::memmem::find(&bytes.to_ascii_lowercase(), text.as_bytes()).is_some())
+}
+
+/// The files below a folder of whose bytes something holds.
+pub fn files_where(folder: &Path, holds: &dyn Fn(&[u8]) -> bool) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
         if path.is_dir() {
-            found.extend(holding(&path, text));
-        } else if path.is_file()
-            && memchr::memmem::find(&std::fs::read(&path).unwrap().to_ascii_lowercase(), text.as_bytes()).is_some()
-        {
+            found.extend(files_where(&path, holds));
+            continue;
+        }
+        // Some are sockets, and some are gone by now where a server is at work.
+        if std::fs::read(&path).is_ok_and(|bytes| holds(&bytes)) {
             found.push(path);
         }
     }
