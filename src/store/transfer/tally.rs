@@ -1,6 +1,7 @@
 //! Counts and hashes of what a store holds, by tenant and table: equal ones, equal rows.
 
 use super::content::{TABLES, Walk, tenants};
+use crate::store::index::Index;
 use crate::store::keys::{Keyring, hex};
 use crate::store::rows::record::Head;
 use crate::store::rows::{Rows, Table, block, layout};
@@ -23,14 +24,15 @@ pub struct Sum {
 /// By the tenant's number and the name of the table.
 pub type Tally = BTreeMap<(u32, &'static str), Sum>;
 
-/// Counts all that the tenants have. What is left of one whose keys in `ring` were destroyed has no index.
+/// Counts all that the tenants have; not the index of one that is given another form just now, nor of one whose keys in `ring` were
+/// destroyed, which has none.
 pub(super) fn tally(rows: &dyn Rows, ring: &Keyring) -> StoreResult<Tally> {
-    let mut found = Tally::new();
+    let (mut found, sealer) = (Tally::new(), ring.sealer());
     for tenant in tenants(rows)? {
         for table in TABLES {
             found.insert((tenant.0, name(table)), in_order(rows, table, tenant)?);
         }
-        if !ring.is_destroyed(tenant) {
+        if !ring.is_destroyed(tenant) && Index::load(rows, &sealer, tenant)?.is_settled() {
             found.insert((tenant.0, name(Table::Index)), of_index(rows, tenant)?);
         }
     }
