@@ -30,18 +30,13 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 /// Variables that begin with `PHAROS_` and set nothing here: the file's name, the master key, and what the tests are told.
-const NOT_SETTINGS: [&str; 10] = [
-    "config",
-    "conformance",
-    "load_token",
-    "master_key",
-    "r4_package",
-    "synthea",
-    "test",
-    "test_mongodb",
-    "test_store",
-    "test_index",
-];
+const NOT_SETTINGS: [&str; 7] = ["config", "conformance", "load_token", "master_key", "r4_package", "synthea", "test"];
+const OF_TESTS: &str = "test_";
+
+fn is_no_setting(name: &str) -> bool {
+    let is_of_tests = name.get(..OF_TESTS.len()).is_some_and(|start| start.eq_ignore_ascii_case(OF_TESTS));
+    is_of_tests || NOT_SETTINGS.iter().any(|other| name.eq_ignore_ascii_case(other))
+}
 
 /// How the log is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -278,7 +273,7 @@ impl Config {
         if let Some(file) = file {
             figment = figment.merge(Toml::file_exact(file));
         }
-        let variables = Env::prefixed("PHAROS_").split("__").filter(|key| !NOT_SETTINGS.iter().any(|name| key == name));
+        let variables = Env::prefixed("PHAROS_").split("__").filter(|key| !is_no_setting(key.as_str()));
         figment.merge(variables).extract().map_err(|error| ConfigError::Source(error.to_string()))
     }
 

@@ -21,6 +21,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 const SNAPSHOT: u8 = b'n';
 const GET: u8 = b'g';
@@ -31,6 +32,8 @@ const SEAL: u8 = b's';
 const UNSEAL: u8 = b'o';
 const RECORD: u8 = b'a';
 
+/// The pause after a visitor could not be let in.
+const AFTER_FAILURE: Duration = Duration::from_millis(100);
 /// No message is longer.
 const LONGEST: u32 = 1 << 30;
 
@@ -77,7 +80,12 @@ impl Desk {
                 if self.is_ending.load(Ordering::SeqCst) {
                     return;
                 }
-                let Ok(stream) = stream else { continue };
+                let Ok(stream) = stream else {
+                    // It may be out of file handles for a while.
+                    drop(visitors);
+                    std::thread::sleep(AFTER_FAILURE);
+                    continue;
+                };
                 let Ok(other) = stream.try_clone() else { continue };
                 visitors.insert(number, other);
                 drop(visitors);
