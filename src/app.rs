@@ -32,6 +32,7 @@ use crate::interaction::quota::{Measure, Quotas};
 use crate::jobs::reseal::Reseal;
 use crate::jobs::{Commits, IsFor, Jobs, Schedule, Work};
 use crate::operation::import::work::Import;
+use crate::operation::reindex::work::Reindex;
 use crate::retention::compaction::Compaction;
 use crate::retention::enforce::{self, Enforce};
 use crate::retention::hold::Holds;
@@ -102,7 +103,7 @@ impl App {
         let conformances = Arc::new(Conformances::new(store.clone(), making, tenants));
         let signer = Signer::new(&secrets.checkpoints).map_err(Error::internal)?;
         let ledger = Ledger::new(&config.audit, config.insecure_open, store.clone(), Arc::clone(&clock), signer);
-        let exports = Arc::new(Exports::new(&config.bulk, config.exports_path()));
+        let exports = Arc::new(Exports::new(&config.bulk, config.exports_path(), Arc::clone(&clock)));
         let measured = store.clone();
         let measure: Measure = Box::new(move |tenant| stored_bytes(&measured, tenant));
         let quotas = Arc::new(Quotas::new(Arc::clone(&auth.tenants), limits.tenant_storage_bytes, measure));
@@ -396,6 +397,7 @@ fn jobs(
         Box::new(import),
         Box::new(Deferred::new(Arc::clone(exports), Arc::clone(contexts))),
         Box::new(Reseal),
+        Box::new(Reindex { conformances: Arc::clone(conformances) }),
     ];
     let conformances = Arc::clone(conformances);
     let commits: Commits = Box::new(move |grant, commit| {

@@ -14,7 +14,7 @@ mod tls;
 
 pub use audit::Audit;
 pub use auth::{Auth, Claims, Provider, Registration, TrustedIssuer};
-pub use bulk::{BucketPlace, Bulk, S3};
+pub use bulk::{BucketPlace, Bulk, ImportSource, S3};
 pub use consent::{Consent, Rule};
 pub use keys::{AwsKmsKey, KeyProvider, Keys, PreviousKey, VaultKey};
 pub use network::Network;
@@ -293,12 +293,13 @@ impl Config {
         if self.limits.page_default == 0 || self.limits.page_default > self.limits.page_max {
             return wrong("limits.page_default", "must be at least 1 and at most limits.page_max");
         }
-        if let Some((setting, reason)) = self.auth.fault().or_else(|| self.retention.fault()) {
+        if let Some((setting, reason)) =
+            self.auth.fault().or_else(|| self.retention.fault()).or_else(|| self.bulk.fault())
+        {
             return wrong(setting, reason);
         }
         self.tls.check()?;
         self.keys.check()?;
-        self.bulk.check()?;
         self.place().map(|_| ())
     }
 
@@ -309,18 +310,14 @@ impl Config {
     pub fn place(&self) -> Result<StorePlace, ConfigError> {
         let wrong = |setting, reason: &str| Err(ConfigError::Value { setting, reason: reason.to_owned() });
         if self.store.starts_with("mongodb://") {
-            let Some(key_file) = self.key_file.clone() else {
+            let is_in_file = self.keys.provider == KeyProvider::File;
+            if is_in_file && self.key_file.is_none() {
                 return wrong(
                     "key_file",
                     "must be set for a store on MongoDB: every process needs the same master key",
                 );
-            };
-            if self.keys.provider != KeyProvider::File {
-                return wrong(
-                    "keys.provider",
-                    "must be file for a store on MongoDB, where one key seals for all tenants",
-                );
             }
+            let key_file = self.key_file.clone().unwrap_or_default();
             return Ok(StorePlace::MongoDb { address: self.store.clone(), key_file });
         }
         match self.store.strip_prefix("file:").filter(|path| !path.is_empty()) {

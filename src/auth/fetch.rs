@@ -27,8 +27,8 @@ pub enum FetchError {
     /// The host is not one of `auth.fetch_hosts`.
     #[error("the host {0} is not one of auth.fetch_hosts")]
     Host(String),
-    /// Larger than `auth.fetch_bytes`.
-    #[error("the document is larger than auth.fetch_bytes")]
+    /// Larger than allowed: than `auth.fetch_bytes`, but for imports.
+    #[error("the document is too large")]
     TooLarge,
     /// Another status than 200. Redirects are not followed.
     #[error("the host answered with status {0}")]
@@ -42,6 +42,7 @@ pub enum FetchError {
 }
 
 /// Fetches documents within the settings.
+#[derive(Clone)]
 pub struct Fetcher {
     hosts: Vec<String>,
     private: bool,
@@ -117,27 +118,38 @@ impl Fetcher {
     ///
     /// # Errors
     /// Why there is no whole answer.
-    pub async fn send(&self, mut request: Request<Vec<u8>>) -> Result<Response<Vec<u8>>, FetchError> {
-        let url = self.check(&request.uri().to_string())?;
-        *request.uri_mut() = url.as_str().parse().map_err(|_| FetchError::Address)?;
-        let (agent, private, bytes) = (Arc::clone(&self.agent), self.private, self.bytes);
-        let (timeout, stall) = (self.timeout, self.stall);
-        let sent = tokio::task::spawn_blocking(move || {
-            let agent = agent.get_or_init(|| agent_of(private, timeout, stall));
-            run(agent, request, bytes)
-        });
+    pub async fn send(&self, request: Request<Vec<u8>>) -> Result<Response<Vec<u8>>, FetchError> {
+        let fetcher = self.clone();
+        let sent = tokio::task::spawn_blocking(move || fetcher.send_and_wait(request));
         sent.await.map_err(|error| FetchError::Failed(error.to_string()))?
     }
 
-    /// Asks for what is read bit by bit, by the same rules but for the size, whatever the status of the answer is. It blocks.
+    /// The same, but it blocks.
+    ///
+    /// # Errors
+    /// As [`Fetcher::send`].
+    pub fn send_and_wait(&self, mut request: Request<Vec<u8>>) -> Result<Response<Vec<u8>>, FetchError> {
+        let url = self.check(&request.uri().to_string())?;
+        *request.uri_mut() = url.as_str().parse().map_err(|_| FetchError::Address)?;
+        run(self.agent(), request, self.bytes)
+    }
+
+    /// Asks for what is read bit by bit, by the same rules but for the size, whatever the status of the answer is; with an access token
+    /// where there is one. It blocks.
     ///
     /// # Errors
     /// Why there is no answer.
-    pub fn open(&self, address: &str, accept: &str) -> Result<Response<Body>, FetchError> {
-        let request = Request::get(self.check(address)?.as_str()).header("Accept", accept).body(());
-        let agent = self.agent.get_or_init(|| agent_of(self.private, self.timeout, self.stall));
-        let response = agent.run(request.map_err(|_| FetchError::Address)?);
+    pub fn open(&self, address: &str, accept: &str, token: Option<&str>) -> Result<Response<Body>, FetchError> {
+        let mut request = Request::get(self.check(address)?.as_str()).header("Accept", accept);
+        if let Some(token) = token {
+            request = request.header("Authorization", format!("Bearer {token}"));
+        }
+        let response = self.agent().run(request.body(()).map_err(|_| FetchError::Address)?);
         response.map_err(|error| FetchError::Failed(error.to_string()))
+    }
+
+    fn agent(&self) -> &Agent {
+        self.agent.get_or_init(|| agent_of(self.private, self.timeout, self.stall))
     }
 }
 

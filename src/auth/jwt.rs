@@ -3,12 +3,17 @@
 //! RFC 7515 and 7519, with the advice of RFC 8725: the algorithms come from the key and never from the token, the type is checked, and
 //! a token that names extensions that must be understood (`crit`) is refused.
 
+use aws_lc_rs::rsa::KeyPair;
+use aws_lc_rs::signature::{ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse};
+use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse, ThumbprintHash};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header};
+use rustls::pki_types::PrivatePkcs8KeyDer;
+use rustls::pki_types::pem::PemObject;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::path::Path;
 
 /// A longer token is not even looked at, in bytes.
 pub const LONGEST_TOKEN: usize = 16 << 10;
@@ -213,7 +218,30 @@ pub struct SigningKey {
     pub key: EncodingKey,
 }
 
+/// How long an RSA key in PKCS #8 speaks of other things before its PKCS #1 part begins, in bytes: the same for all of 2048 bits and more.
+pub const PKCS8_HEAD: usize = 26;
+
 impl SigningKey {
+    /// The private key in a file, in PEM (PKCS #8): EC on the curve P-384, which signs with ES384, or RSA, which signs with RS384. Its name
+    /// is its thumbprint (RFC 7638) where none is given.
+    ///
+    /// # Errors
+    /// What is wrong with it: for the log.
+    pub fn from_pem_file(path: &Path, kid: Option<String>) -> Result<Self, String> {
+        let der = PrivatePkcs8KeyDer::from_pem_file(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let der = der.secret_pkcs8_der();
+        let (key, alg) = if EcdsaKeyPair::from_pkcs8(&ECDSA_P384_SHA384_FIXED_SIGNING, der).is_ok() {
+            (EncodingKey::from_ec_der(der), Algorithm::ES384)
+        } else if KeyPair::from_pkcs8(der).is_ok() {
+            (EncodingKey::from_rsa_der(der.get(PKCS8_HEAD..).unwrap_or_default()), Algorithm::RS384)
+        } else {
+            return Err(format!("{}: neither EC on the curve P-384 nor RSA of 2048 bits or more", path.display()));
+        };
+        let named = || Jwk::from_encoding_key(&key, alg).and_then(|jwk| jwk.thumbprint(ThumbprintHash::SHA256));
+        let kid = kid.map_or_else(named, Ok).map_err(|error| format!("{}: {error}", path.display()))?;
+        Ok(Self { kid, alg, key })
+    }
+
     /// A signed token of this type.
     ///
     /// # Errors

@@ -4,7 +4,7 @@
 //! that it stays in the key set for as long as a token that it signed may be good.
 
 use super::error::OAuthError;
-use super::jwt::{self, SigningKey, TokenError, VerifyingKey};
+use super::jwt::{self, PKCS8_HEAD, SigningKey, TokenError, VerifyingKey};
 use super::keeper::{Expect, Keep, KeeperError, Kept};
 use super::records::{self, AccessClaims, Record};
 use super::server::Server;
@@ -73,9 +73,6 @@ struct Key {
 impl Record for Key {
     const KIND: &'static str = "key";
 }
-
-/// How long an RSA key of 2048 bits in PKCS#8 speaks of other things before its PKCS#1 part begins, in bytes.
-const PKCS8_HEAD: usize = 26;
 
 impl Key {
     /// Makes a key; takes up to a second of computing for RSA.

@@ -103,8 +103,8 @@ async fn an_unknown_name_takes_as_long_as_a_known_one() {
         }
     }
     let [known, unknown] = times.map(|times| times.into_iter().min().unwrap());
-    // A hash takes some 10 ms, all the rest some microseconds.
-    assert!(known > Duration::from_millis(1) && unknown > known / 2, "{known:?} {unknown:?}");
+    // A hash takes some 10 ms, all the rest some microseconds; how fast the machine is changes meanwhile.
+    assert!(known > Duration::from_millis(1) && unknown > known / 10, "{known:?} {unknown:?}");
 }
 
 #[tokio::test]

@@ -5,15 +5,18 @@
 //! each resource as it was at that moment, from the current version or from history, and appends it to a file ([`files`]),
 //! sealed and chunk by chunk. When it is done, [`manifest`] tells which files there are.
 //!
-//! An import ([`import`]) is a job, too: what it is to store is read into files of its own first ([`source`]).
+//! An import ([`import`]) is a job, too: what it is to store is read into files of its own first ([`source`]), with an
+//! access token where its source wants one ([`credentials`]).
 
 pub mod bucket;
+pub mod credentials;
 pub mod export;
 pub mod files;
 pub mod import;
 pub mod lines;
 pub mod manifest;
 pub mod pins;
+pub mod pull;
 pub mod purged;
 pub mod s3;
 pub mod shelf;
@@ -22,7 +25,7 @@ pub mod sweep;
 
 use crate::auth::grant::Grant;
 use crate::auth::rate::Rates;
-use crate::clock::Micros;
+use crate::clock::{Clock, Micros};
 use crate::config;
 use crate::error::{Category, Error, Result};
 use crate::jobs::{Job, State};
@@ -129,7 +132,7 @@ pub struct Exports {
 impl Exports {
     /// By the settings; `folder` is used where they name none.
     #[must_use]
-    pub fn new(settings: &config::Bulk, folder: PathBuf) -> Self {
+    pub fn new(settings: &config::Bulk, folder: PathBuf, clock: Arc<dyn Clock>) -> Self {
         let folder = settings.folder.clone().unwrap_or(folder);
         let shelf: Arc<dyn Shelf> = match settings.bucket() {
             Some(place) => Arc::new(Bucket::new(&settings.s3, &place)),
@@ -144,7 +147,7 @@ impl Exports {
             kept: settings.kept_exports,
             free_floor: settings.free_floor_mib.saturating_mul(1 << 20),
             polls: Rates::new(POLLS_INTERVAL, POLLS_WINDOW),
-            sources: Arc::new(Sources::new(settings)),
+            sources: Arc::new(Sources::new(settings, clock)),
             import_inputs: settings.import_inputs,
         }
     }

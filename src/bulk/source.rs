@@ -4,8 +4,10 @@
 //! beginning, a few times; where the source says then that it is another (`ETag`, `Last-Modified`, `Content-Length`), the input has
 //! failed.
 
+use super::credentials::{Credentials, NoToken};
 use super::files::{File, Kind, Place, Writing};
 use crate::auth::fetch::{FetchError, Fetcher};
+use crate::clock::Clock;
 use crate::config;
 use crate::error::{Error, Result};
 use crate::tenant::TenantId;
@@ -21,6 +23,10 @@ use ureq::http::header::{self, HeaderName};
 use url::Url;
 
 const ACCEPT: &str = "application/fhir+ndjson, application/ndjson;q=0.9, */*;q=0.1";
+/// The size of a manifest, and of what comes before a token, in bytes.
+pub(super) const MANIFEST_BYTES: usize = 4 << 20;
+/// The time for it, in milliseconds: who asked for the import waits.
+const BRIEF_MS: u64 = 10_000;
 /// Redirects that are followed, each checked like the first address.
 const REDIRECTS: usize = 5;
 /// So often a source is read that breaks off.
@@ -74,7 +80,7 @@ pub struct Wanted {
 }
 
 /// Why an attempt came to nothing.
-enum Trouble {
+pub(super) enum Trouble {
     /// It may go better.
     Passing(String),
     /// It stays so.
@@ -110,6 +116,9 @@ type Key = (TenantId, Box<str>);
 /// The sources of the imports that this process works at.
 pub struct Sources {
     fetcher: Fetcher,
+    /// For what is read at once: manifests, and what comes before a token.
+    pub(super) brief: Fetcher,
+    credentials: Credentials,
     bytes: u64,
     free_floor: u64,
     /// By tenant and job.
@@ -119,14 +128,18 @@ pub struct Sources {
 impl Sources {
     /// By the settings.
     #[must_use]
-    pub fn new(settings: &config::Bulk) -> Self {
+    pub fn new(settings: &config::Bulk, clock: Arc<dyn Clock>) -> Self {
         let fetch = config::Auth {
             fetch_hosts: settings.import_hosts.clone(),
             fetch_private: settings.import_private,
             fetch_timeout_ms: settings.import_timeout_s.saturating_mul(1000),
             ..config::Auth::default()
         };
+        let brief = config::Auth { fetch_timeout_ms: BRIEF_MS, fetch_bytes: MANIFEST_BYTES, ..fetch.clone() };
+        let brief = Fetcher::new(&brief);
         Self {
+            credentials: Credentials::new(settings.import_sources.clone(), brief.clone(), clock),
+            brief,
             fetcher: Fetcher::new(&fetch).with_stall(Duration::from_millis(settings.import_stall_ms)),
             bytes: settings.import_bytes,
             free_floor: settings.free_floor_mib.saturating_mul(1 << 20),
@@ -232,7 +245,7 @@ impl Sources {
         reading: &Reading,
         is_wanted: &dyn Fn() -> bool,
     ) -> Result<File, Trouble> {
-        let response = self.answer(&wanted.url)?;
+        let response = self.answer(&self.fetcher, place.grant.tenant(), &wanted.url, ACCEPT)?;
         let seen = Seen::of(&response);
         {
             let mut inner = reading.inner();
@@ -267,15 +280,29 @@ impl Sources {
         }
     }
 
-    /// The answer of a source, redirects followed.
-    fn answer(&self, url: &str) -> Result<Response<Body>, Trouble> {
-        let mut url = url.to_owned();
+    /// The answer of a source, redirects followed; with an access token where one belongs there, which is fetched anew when it is refused.
+    pub(super) fn answer(
+        &self,
+        fetcher: &Fetcher,
+        tenant: TenantId,
+        url: &str,
+        accept: &str,
+    ) -> Result<Response<Body>, Trouble> {
+        let (mut url, mut is_renewed) = (url.to_owned(), false);
         for _ in 0..=REDIRECTS {
-            let response = self.fetcher.open(&url, ACCEPT).map_err(|error| match error {
+            fetcher.check(&url).map_err(|error| Trouble::Lasting(said(&error)))?;
+            let token = self.credentials.token(tenant, &url)?;
+            let bearer = token.as_ref().map(|token| token.as_str());
+            let response = fetcher.open(&url, accept, bearer).map_err(|error| match error {
                 FetchError::Failed(_) => Trouble::Passing(said(&error)),
                 _ => Trouble::Lasting(said(&error)),
             })?;
             let status = response.status();
+            if status.as_u16() == 401 && bearer.is_some() && !is_renewed {
+                is_renewed = true;
+                self.credentials.forget(tenant, &url);
+                continue;
+            }
             if status.is_redirection() {
                 let to = response.headers().get(header::LOCATION).and_then(|to| to.to_str().ok());
                 let to = to.and_then(|to| Url::parse(&url).ok()?.join(to).ok());
@@ -293,6 +320,12 @@ impl Sources {
     }
 }
 
+impl From<NoToken> for Trouble {
+    fn from(why: NoToken) -> Self {
+        if why.is_passing { Self::Passing(why.text) } else { Self::Lasting(why.text) }
+    }
+}
+
 /// The text of what is perhaps compressed.
 fn plain(mut body: impl Read + 'static) -> std::io::Result<Box<dyn Read>> {
     let mut head = Vec::new();
@@ -302,7 +335,7 @@ fn plain(mut body: impl Read + 'static) -> std::io::Result<Box<dyn Read>> {
     Ok(if is_compressed { Box::new(MultiGzDecoder::new(whole)) } else { Box::new(whole) })
 }
 
-fn broken(error: &std::io::Error) -> Trouble {
+pub(super) fn broken(error: &std::io::Error) -> Trouble {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<ureq::Error>());
     let text = match error.kind() {
         _ if matches!(inner, Some(ureq::Error::Timeout(_))) => {

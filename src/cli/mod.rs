@@ -1,12 +1,15 @@
 //! The command line: one file per subcommand.
 
 mod audit;
+mod backup;
 mod check;
 mod client;
+mod copy;
 pub mod demo;
 mod keys;
 pub mod load;
 mod package;
+mod restore;
 mod retention;
 
 mod serve;
@@ -54,6 +57,12 @@ enum Command {
     Retention(retention::Retention),
     /// Verify a store that no server has open.
     Check(check::Check),
+    /// Write a backup, served or not: what is new since the last one in the folder.
+    Backup(backup::Backup),
+    /// Make a store of a backup, as of its moment or of one before.
+    Restore(restore::Restore),
+    /// Copy a store into another one, of either kind, served or not.
+    Copy(copy::Copy),
 }
 
 /// The settings that have a flag. Flags win over variables, and those over the file.
@@ -153,6 +162,9 @@ pub fn run() -> ExitCode {
         Command::Audit(command) => audit::run(command),
         Command::Retention(command) => retention::run(command),
         Command::Check(command) => check::run(command),
+        Command::Backup(command) => backup::run(command),
+        Command::Restore(command) => restore::run(command),
+        Command::Copy(command) => copy::run(command),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

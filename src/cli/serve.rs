@@ -10,7 +10,6 @@ use crate::auth::set_up;
 use crate::clock::SystemClock;
 use crate::config::{Config, ConfigError, LogFormat, StorePlace};
 use crate::http;
-use crate::interaction::call::Call;
 use crate::store::embedded::{Embedded, Options};
 use crate::store::mongo::{self, Mongo};
 use crate::store::{Store, StoreResult};
@@ -18,6 +17,7 @@ use crate::tenant::TenantId;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use std::borrow::Cow;
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tracing_subscriber::EnvFilter;
@@ -69,9 +69,7 @@ pub(super) fn open(config: Config) -> Result<Arc<App>, Failure> {
             (Store::new(Arc::new(embedded)), secrets)
         }
         StorePlace::MongoDb { address, key_file } => {
-            let form = Arc::new(AuditEvents::new(&config.base_url()));
-            let options = mongo::Options { form, ..mongo::Options::at(address, key_file) };
-            let mongo = Mongo::open(options, Arc::new(SystemClock))?;
+            let mongo = Mongo::open(mongo_options(&config, address, key_file), Arc::new(SystemClock))?;
             let secrets = secrets(|purpose| mongo.derive_key(purpose))?;
             (Store::new(Arc::new(mongo)), secrets)
         }
@@ -84,11 +82,25 @@ fn secrets(derive: impl Fn(&[u8]) -> StoreResult<[u8; 32]>) -> StoreResult<Secre
     Ok(Secrets { cursors: derive(b"page cursors")?, checkpoints: derive(b"ledger checkpoints")? })
 }
 
-/// The trail of what somebody does at the command line, which sends Bundles.
-pub(super) fn trail(app: &App) -> Arc<Trail> {
-    let trail = app.ledger.trail(Call::Bundle.event(), None);
+/// The trail of what somebody does at the command line.
+pub(super) fn trail(app: &App, event: Option<Event>) -> Arc<Trail> {
+    let trail = app.ledger.trail(event, None);
     trail.set_agent(Arc::new(Agent::operator()));
     Arc::new(trail)
+}
+
+/// Where the settings say that the master key is, if it is in a file.
+pub(super) fn key_file(config: &Config) -> Result<PathBuf, ConfigError> {
+    match config.place()? {
+        StorePlace::Folder(_) => Ok(store_options(config)?.key_file),
+        StorePlace::MongoDb { key_file, .. } => Ok(key_file),
+    }
+}
+
+/// The store on MongoDB that the settings name.
+pub(super) fn mongo_options(config: &Config, address: String, key_file: PathBuf) -> mongo::Options {
+    let form = Arc::new(AuditEvents::new(&config.base_url()));
+    mongo::Options { form, keys: config.keys.clone(), ..mongo::Options::at(address, key_file) }
 }
 
 /// Where the settings say that the embedded store is.
@@ -212,12 +224,15 @@ fn forbid_core_dumps() {
     }
 }
 
-/// The log goes to stderr; `RUST_LOG` sets what it holds.
+/// The log goes to stderr; `RUST_LOG` sets what it holds. Where a log is kept already, it stays as it is.
 pub(super) fn log_to_stderr(format: LogFormat) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match format {
-        LogFormat::Text => builder.init(),
-        LogFormat::Json => builder.json().init(),
+    let set = match format {
+        LogFormat::Text => builder.try_init(),
+        LogFormat::Json => builder.json().try_init(),
+    };
+    if let Err(error) = set {
+        tracing::debug!(%error, "the log stays as it is");
     }
 }

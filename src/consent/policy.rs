@@ -87,10 +87,6 @@ impl Rules for For {
         if policy.recipient.patient() == Some(patient) {
             return Ok(Arc::new(Expr::All));
         }
-        let consents = policy.consents.of(policy.tenant, patient, policy.at, stored)?;
-        if consents.is_empty() {
-            return Ok(Arc::new(all_if(policy.defaults.without)));
-        }
         let question =
             policy.asker(stored)?.map(|asker| Question { asker, action: self.action, patient, of_type: type_name });
         let decisions = &policy.consents.decisions;
@@ -98,6 +94,14 @@ impl Rules for For {
             return Ok(expr);
         }
         if let Some(expr) = self.known(type_name, patient) {
+            return Ok(expr);
+        }
+        let consents = policy.consents.of(policy.tenant, patient, policy.at, stored)?;
+        if consents.is_empty() {
+            let expr = Arc::new(all_if(policy.defaults.without));
+            if let Some(question) = question {
+                decisions.keep(&question, &consents, policy.now, &expr);
+            }
             return Ok(expr);
         }
         let noting = Noting::new(stored);

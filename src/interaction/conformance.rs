@@ -121,34 +121,14 @@ pub struct Conformances {
     current: RwLock<FxHashMap<TenantId, Arc<Conformance>>>,
     /// Those that were replaced and may still be in use by requests under way.
     older: Mutex<Vec<(TenantId, Weak<Conformance>)>>,
-    progress: Mutex<FxHashMap<TenantId, Progress>>,
     consents: Arc<Consents>,
-}
-
-/// How far `$reindex` is in a tenant, since this process began.
-#[derive(Debug, Default, Clone)]
-pub struct Progress {
-    /// Whether it is at work.
-    pub is_running: bool,
-    /// Resources whose keys were replaced since it was started.
-    pub done: u64,
-    /// Why it ended before the work was done: a sentence for the person who asks.
-    pub failure: Option<String>,
 }
 
 impl Conformances {
     /// Reads from this store.
     #[must_use]
     pub fn new(store: Store, making: KeyMaking, tenants: Arc<Tenants>) -> Self {
-        Self {
-            store,
-            making,
-            tenants,
-            current: RwLock::default(),
-            older: Mutex::default(),
-            progress: Mutex::default(),
-            consents: Arc::default(),
-        }
+        Self { store, making, tenants, current: RwLock::default(), older: Mutex::default(), consents: Arc::default() }
     }
 
     /// What is known of the Consents of patients.
@@ -206,17 +186,6 @@ impl Conformances {
         older.push((tenant, Arc::downgrade(&old)));
     }
 
-    /// How far `$reindex` is in a tenant.
-    #[must_use]
-    pub fn progress(&self, tenant: TenantId) -> Progress {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner).get(&tenant).cloned().unwrap_or_default()
-    }
-
-    /// Notes how far `$reindex` is.
-    pub fn note_progress(&self, tenant: TenantId, change: impl FnOnce(&mut Progress)) {
-        change(self.progress.lock().unwrap_or_else(PoisonError::into_inner).entry(tenant).or_default());
-    }
-
     /// Whether no request under way makes keys with older parameters of the tenant.
     #[must_use]
     pub fn is_settled(&self, tenant: TenantId) -> bool {
@@ -269,8 +238,33 @@ fn touched(commit: &Commit) -> Option<Touched> {
     Some(if types.any(|name| name == "SearchParameter") { Touched::Parameters } else { Touched::StatementOnly })
 }
 
-/// The resources of a type, ascending from one on, whose keys were made without some of these parameters. Every resource looked at
-/// is a step of the budget.
+/// The resources of a type, ascending from one on, each with whether its keys were made without some of these parameters. Every one is a
+/// step of the budget.
+pub fn looked_at<'v>(
+    view: &'v dyn View,
+    type_name: &str,
+    further: &[Further],
+    from: Rid,
+    budget: &'v Budget,
+) -> impl Iterator<Item = Result<(Rid, bool)>> + use<'v> {
+    let having = |further: &Further| view.rids(type_name, further.marker(), from).peekable();
+    let mut having: Vec<_> = further.iter().map(having).collect();
+    view.rids(type_name, ALL, from).map(move |rid| {
+        let rid = rid?;
+        budget.step()?;
+        let mut is_lacking = false;
+        for having in &mut having {
+            while having.next_if(|other| other.as_ref().is_ok_and(|other| *other < rid)).is_some() {}
+            match having.peek() {
+                Some(Err(error)) => return Err(error.clone().into()),
+                other => is_lacking |= !matches!(other, Some(Ok(other)) if *other == rid),
+            }
+        }
+        Ok((rid, is_lacking))
+    })
+}
+
+/// Those of [`looked_at`] that lack keys.
 pub fn lacking<'v>(
     view: &'v dyn View,
     type_name: &str,
@@ -278,23 +272,8 @@ pub fn lacking<'v>(
     from: Rid,
     budget: &'v Budget,
 ) -> impl Iterator<Item = Result<Rid>> + use<'v> {
-    let having = |further: &Further| view.rids(type_name, further.marker(), from).peekable();
-    let mut having: Vec<_> = further.iter().map(having).collect();
-    view.rids(type_name, ALL, from).filter_map(move |rid| {
-        let rid = match rid.map_err(Error::from).and_then(|rid| budget.step().map(|()| rid)) {
-            Ok(rid) => rid,
-            Err(error) => return Some(Err(error)),
-        };
-        let mut lacks = false;
-        for having in &mut having {
-            while having.next_if(|other| other.as_ref().is_ok_and(|other| *other < rid)).is_some() {}
-            match having.peek() {
-                Some(Err(error)) => return Some(Err(error.clone().into())),
-                other => lacks |= !matches!(other, Some(Ok(other)) if *other == rid),
-            }
-        }
-        lacks.then_some(Ok(rid))
-    })
+    let lacking = |looked: Result<(Rid, bool)>| looked.map(|(rid, is_lacking)| is_lacking.then_some(rid)).transpose();
+    looked_at(view, type_name, further, from, budget).filter_map(lacking)
 }
 
 /// Refuses SearchParameters that give a resource type a second one with the same code. The guards keep out those that are

@@ -11,7 +11,7 @@ use crate::error::{Category, Error, Issue, Result};
 use crate::fhir::bundle::{BundleType, BundleWriter, Entry, EntryResponse};
 use crate::fhir::outcome::outcome;
 use crate::jobs::{Job, Jobs, State};
-use crate::operation::purge;
+use crate::operation::{purge, reindex};
 use crate::retention;
 use crate::store::Store;
 
@@ -51,7 +51,8 @@ pub async fn job(context: &Context, request: &Request<'_>, id: &str) -> Result<A
     if bulk::has_files(&job) {
         return finished(context, &job);
     }
-    let (status, issues) = match purge::outcome(&job) {
+    let outcome = if job.kind == reindex::KIND { reindex::outcome(&job) } else { purge::outcome(&job) };
+    let (status, issues) = match outcome {
         Ok(issues) => ("200 OK", issues),
         Err(error) => ("409 Conflict", error.issues),
     };
@@ -166,7 +167,7 @@ fn is_to_be_seen(context: &Context, job: &Job) -> bool {
     let (agent, owner) = (context.trail.agent(), &job.owner);
     let is_own = owner.client.is_some() && owner.client == agent.client && owner.user == agent.user;
     let is_there = match job.kind.as_str() {
-        retention::purge::KIND => !job.is_cancelled && job.state != State::Cancelled,
+        retention::purge::KIND | reindex::KIND => !job.is_cancelled && job.state != State::Cancelled,
         export::KIND | import::KIND | DEFERRED => context.exports.is_kept(job, context.clock.now()),
         _ => false,
     };

@@ -41,6 +41,8 @@ pub struct Report {
 #[serde(default)]
 struct Position {
     pass: u32,
+    /// The generation of the newest key when this pass began.
+    newest: u32,
     /// Rows that this pass has found.
     found: u64,
     /// The last row that was passed, in base64.
@@ -60,7 +62,10 @@ impl Work for Reseal {
         let Some(ring) = turn.store.keyring() else {
             return Err(Error::internal("this store has no keys"));
         };
-        let position: Position = serde_json::from_value(turn.job.position.clone()).unwrap_or_default();
+        let mut position: Position = serde_json::from_value(turn.job.position.clone()).unwrap_or_default();
+        if position.after.is_empty() {
+            position.newest = ring.newest(turn.tenant());
+        }
         let mut report: Report = serde_json::from_value(turn.job.report.clone()).unwrap_or_default();
         let after = STANDARD_NO_PAD.decode(&position.after).map_err(Error::internal)?;
         let found = turn.store.old_rows(&turn.grant, &after, TOGETHER)?;
@@ -68,7 +73,7 @@ impl Work for Reseal {
         report.rows += found.rows.len() as u64;
         let is_over = found.next.is_none() && rows == 0;
         if is_over {
-            report.dropped = retire(turn, ring)?;
+            report.dropped = retire(turn, ring, position.newest)?;
         }
         let next = match found.next {
             Some(row) => Position { found: rows, after: STANDARD_NO_PAD.encode(row), ..position },
@@ -90,9 +95,10 @@ impl Work for Reseal {
     }
 }
 
-/// Nothing is under the older keys any more. Answers how many were dropped.
-fn retire(turn: &Turn<'_>, ring: &Keyring) -> Result<usize> {
-    ring.retire(turn.tenant())?;
+/// Nothing is under the keys before this generation any more. Answers how many were dropped. A key that was newest when the pass began
+/// may have been replaced meanwhile, and all be under it.
+fn retire(turn: &Turn<'_>, ring: &Keyring, newest: u32) -> Result<usize> {
+    ring.retire(turn.tenant(), newest)?;
     let parameters: Parameters = serde_json::from_value(turn.job.parameters.clone()).unwrap_or_default();
     Ok(if parameters.drop_old { ring.drop_retired(turn.tenant())? } else { 0 })
 }

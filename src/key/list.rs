@@ -1,10 +1,14 @@
 //! The search keys of one version of a resource, packed into one buffer: a check reads thousands of such lists.
 
 use super::KeyRange;
+use std::sync::Arc;
 
-/// The search keys of one version of a resource: sorted, without duplicates.
+/// The search keys of one version of a resource: sorted, without duplicates. A clone shares them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct KeyList {
+pub struct KeyList(Arc<Packed>);
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Packed {
     bytes: Vec<u8>,
     /// Where each key ends in `bytes`.
     ends: Vec<u32>,
@@ -26,31 +30,32 @@ impl KeyList {
     /// An empty list with room for so many keys, of so many bytes together.
     #[must_use]
     pub fn with_capacity(keys: usize, bytes: usize) -> Self {
-        Self { bytes: Vec::with_capacity(bytes), ends: Vec::with_capacity(keys) }
+        Self(Arc::new(Packed { bytes: Vec::with_capacity(bytes), ends: Vec::with_capacity(keys) }))
     }
 
     /// Appends the key that shares its first `shared` bytes with the last one. `None` where that is shorter, or the new key does
     /// not sort behind it.
     pub fn push_shared(&mut self, shared: usize, rest: &[u8]) -> Option<()> {
         let (start, end) = self.last_place();
-        let last = self.bytes.get(start..end)?;
+        let last = self.0.bytes.get(start..end)?;
         if last.get(shared..)? >= rest && !self.is_empty() {
             return None;
         }
-        self.bytes.extend_from_within(start..start + shared);
+        Arc::make_mut(&mut self.0).bytes.extend_from_within(start..start + shared);
         self.append(rest);
         Some(())
     }
 
     fn last_place(&self) -> (usize, usize) {
-        let before = self.ends.len().checked_sub(2).and_then(|at| self.ends.get(at));
-        (before.map_or(0, |end| *end as usize), self.bytes.len())
+        let before = self.len().checked_sub(2).and_then(|at| self.0.ends.get(at));
+        (before.map_or(0, |end| *end as usize), self.byte_len())
     }
 
     /// Ends a key with these bytes.
     fn append(&mut self, rest: &[u8]) {
-        self.bytes.extend_from_slice(rest);
-        self.ends.push(u32::try_from(self.bytes.len()).unwrap_or(u32::MAX));
+        let Packed { bytes, ends } = Arc::make_mut(&mut self.0);
+        bytes.extend_from_slice(rest);
+        ends.push(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
     }
 
     /// The same list with a few more keys.
@@ -59,7 +64,7 @@ impl KeyList {
         added.sort_unstable();
         added.dedup();
         let more = added.iter().map(|key| key.len()).sum::<usize>();
-        let mut list = Self::with_capacity(self.len() + added.len(), self.bytes.len() + more);
+        let mut list = Self::with_capacity(self.len() + added.len(), self.byte_len() + more);
         let mut at = 0;
         for key in &added {
             let place = self.partition_point(at, |own| *own < **key);
@@ -75,35 +80,37 @@ impl KeyList {
 
     /// Appends some of another list's keys, all at once.
     fn extend(&mut self, other: &Self, start: usize, end: usize) {
-        let place = |at: usize| at.checked_sub(1).and_then(|at| other.ends.get(at)).map_or(0, |end| *end as usize);
-        let (from, base) = (place(start), self.bytes.len());
-        self.bytes.extend_from_slice(other.bytes.get(from..place(end)).unwrap_or_default());
-        let ends = other.ends.get(start..end).unwrap_or_default();
-        self.ends.extend(ends.iter().map(|end| u32::try_from(*end as usize - from + base).unwrap_or(u32::MAX)));
+        let place = |at: usize| at.checked_sub(1).and_then(|at| other.0.ends.get(at)).map_or(0, |end| *end as usize);
+        let (from, base) = (place(start), self.byte_len());
+        let Packed { bytes, ends } = Arc::make_mut(&mut self.0);
+        bytes.extend_from_slice(other.0.bytes.get(from..place(end)).unwrap_or_default());
+        let added = other.0.ends.get(start..end).unwrap_or_default();
+        ends.extend(added.iter().map(|end| u32::try_from(*end as usize - from + base).unwrap_or(u32::MAX)));
     }
 
     /// The number of keys.
     #[must_use]
-    pub const fn len(&self) -> usize {
-        self.ends.len()
+    pub fn len(&self) -> usize {
+        self.0.ends.len()
     }
 
     /// Whether there is none.
     #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.ends.is_empty()
+    pub fn is_empty(&self) -> bool {
+        self.0.ends.is_empty()
     }
 
     /// The sum of the keys' lengths.
     #[must_use]
-    pub const fn byte_len(&self) -> usize {
-        self.bytes.len()
+    pub fn byte_len(&self) -> usize {
+        self.0.bytes.len()
     }
 
     fn get(&self, at: usize) -> &[u8] {
-        let start = at.checked_sub(1).and_then(|before| self.ends.get(before)).map_or(0, |end| *end as usize);
-        let end = self.ends.get(at).map_or(self.bytes.len(), |end| *end as usize);
-        self.bytes.get(start..end).unwrap_or_default()
+        let Packed { bytes, ends } = &*self.0;
+        let start = at.checked_sub(1).and_then(|before| ends.get(before)).map_or(0, |end| *end as usize);
+        let end = ends.get(at).map_or(bytes.len(), |end| *end as usize);
+        bytes.get(start..end).unwrap_or_default()
     }
 
     /// The keys in order.

@@ -2,6 +2,7 @@
 //! Data Import, <https://github.com/smart-on-fhir/bulk-import/blob/master/import-manifest.md>, in JSON or as Parameters. The rest goes by
 //! <https://hl7.org/fhir/R4/async.html>.
 
+pub mod batch;
 mod lines;
 mod wanted;
 pub mod work;
@@ -22,7 +23,7 @@ use wanted::Wanted;
 /// Begins an import.
 ///
 /// # Errors
-/// 400 for parameters that are unknown, malformed or missing, and for sources that may not be read; 403 where scopes and roles do not let
+/// 400 for parameters that are unknown, malformed or missing, and for sources and manifests that can't be read; 403 where scopes and roles do not let
 /// all resources of a type be created and changed; 429 where the tenant has too many jobs; 503 where what was sent can't be kept.
 pub async fn import(context: &Context, mut request: Request<'_>) -> Result<Answer> {
     if request.verb != Verb::Post {
@@ -36,7 +37,8 @@ pub async fn import(context: &Context, mut request: Request<'_>) -> Result<Answe
             None
         }
     };
-    let wanted = Wanted::read(context, &mut request, text.is_some())?;
+    let mut wanted = Wanted::read(context, &mut request, text.is_some())?;
+    let warning = wanted.pull(context).await?;
     wanted.inputs.iter().try_for_each(|(type_name, _)| covers(context, type_name.as_deref(), wanted.matching))?;
     context.jobs.check_room(tenant)?;
     let mut inputs: Vec<_> =
@@ -56,7 +58,7 @@ pub async fn import(context: &Context, mut request: Request<'_>) -> Result<Answe
     let job = context.jobs.submit_with(tenant, id, new, Vec::new()).await?;
     let text = "The import has begun: ask for it at the address in Content-Location.";
     let pending = Pending { content_location: Some(job::url(context, &job.id)), ..job::pending(&job) };
-    let issues = vec![Issue::information("informational", text)];
+    let issues = std::iter::once(Issue::information("informational", text)).chain(warning).collect();
     Ok(Answer { issues, pending: Some(pending), ..Answer::empty(Status::Accepted) })
 }
 

@@ -108,7 +108,7 @@ pub async fn call(context: &Context, request: Request<'_>) -> Result<Answer> {
         ("purge", Target::Instance(type_name, id)) if type_name == "Patient" => {
             purge::purge(context, request, id).await
         }
-        ("reindex", Target::System) => reindex::reindex(context, &request),
+        ("reindex", Target::System) => reindex::reindex(context, request).await,
         ("import", Target::System) => import::import(context, request).await,
         ("export", Target::System) => export::export(context, request, Level::System).await,
         ("export", Target::Type(type_name)) if type_name == "Patient" => {

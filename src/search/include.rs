@@ -32,13 +32,14 @@ pub fn included(run: &Run<'_>, records: &Records, query: &Query, matches: &[Matc
         return Ok((Vec::new(), false));
     }
     let source = |version: &Version, inner: &Option<Inner>| (version.rid, version.type_name.clone(), inner.clone());
-    let mut round: Vec<_> = matches.iter().map(|found| source(&found.version, &found.inner)).collect();
+    let mut round: Vec<Source> = matches.iter().map(|found| source(&found.version, &found.inner)).collect();
     for depth in 0..=query.limits.include_depth {
         let start = gathering.found.len();
         let rules: Vec<_> = query.includes.iter().filter(|rule| depth == 0 || rule.iterate).collect();
         if rules.is_empty() {
             break;
         }
+        gathering.expect(&round, &rules)?;
         for (rid, type_name, inner) in &round {
             gathering.follow(*rid, type_name, inner.as_ref(), &rules)?;
         }
@@ -49,6 +50,9 @@ pub fn included(run: &Run<'_>, records: &Records, query: &Query, matches: &[Matc
     }
     Ok((gathering.found, gathering.is_cut))
 }
+
+/// What may refer: a resource, or one that is contained in it.
+type Source = (Rid, Box<str>, Option<Inner>);
 
 struct Gathering<'r> {
     run: &'r Run<'r>,
@@ -61,6 +65,32 @@ struct Gathering<'r> {
 }
 
 impl Gathering<'_> {
+    /// Has the store read together what is about to be looked up: the keys of what may refer, then what these lead to.
+    fn expect(&self, round: &[Source], rules: &[&Include]) -> Result<()> {
+        let rids: Vec<Rid> = round.iter().map(|(rid, ..)| *rid).collect();
+        if !self.run.view.expect(&[], &rids).map_err(failed)? {
+            return Ok(());
+        }
+        let mut lists = Vec::with_capacity(round.len());
+        for (rid, type_name, inner) in round {
+            let Some(keys) = self.run.view.keys(*rid).map_err(failed)? else { continue };
+            lists.push(match inner {
+                Some(inner) => (&inner.type_name, keys_of(&keys, inner)),
+                None => (type_name, keys),
+            });
+        }
+        let mut ids = Vec::new();
+        for rule in rules.iter().filter(|rule| !rule.reverse) {
+            for (type_name, keys) in lists.iter().filter(|(type_name, _)| rule.comes_from(type_name)) {
+                for code in codes(self.registry, type_name, rule) {
+                    ids.extend(references(keys, code).filter(|(target, _)| rule.leads_to(target)));
+                }
+            }
+        }
+        ids.truncate(self.limit);
+        self.run.view.expect(&ids, &[]).map_err(failed).map(drop)
+    }
+
     fn follow(&mut self, rid: Rid, type_name: &str, inner: Option<&Inner>, rules: &[&Include]) -> Result<()> {
         let Some(keys) = self.run.keys(rid)? else { return Ok(()) };
         let (type_name, keys) = match inner {
@@ -73,7 +103,7 @@ impl Gathering<'_> {
                 if inner.is_none() {
                     self.reverse(type_name, &keys, rule)?;
                 }
-            } else if rule.source.as_deref().is_none_or(|source| source == type_name) {
+            } else if rule.comes_from(type_name) {
                 for code in codes(self.registry, type_name, rule) {
                     self.forward(type_name, &keys, code, rule)?;
                 }
@@ -83,7 +113,7 @@ impl Gathering<'_> {
     }
 
     fn forward(&mut self, type_name: &str, keys: &KeyList, code: &str, rule: &Include) -> Result<()> {
-        let is_wanted = |name: &str| rule.target.as_deref().is_none_or(|target| target == name);
+        let is_wanted = |name: &str| rule.leads_to(name);
         for (target, id) in references(keys, code).filter(|(target, _)| is_wanted(target)) {
             if let Some(rid) = self.run.view.find(target, id).map_err(failed)? {
                 self.add(target, rid)?;

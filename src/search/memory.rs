@@ -197,9 +197,7 @@ impl Backend for Memory {
     fn commit(&self, _commit: Commit) -> BoxFuture<'static, Result<Committed, CommitError>> {
         Box::pin(async { Err(StoreError::ReadOnly("a backend for tests of reading".into()).into()) })
     }
-    fn reindex(&self, _tenant: TenantId, _keys: Vec<NewKeys>) -> BoxFuture<'static, Result<usize, CommitError>> {
-        Box::pin(async { Err(StoreError::ReadOnly("a backend for tests of reading".into()).into()) })
-    }
+
     fn compact(&self) -> StoreResult<()> {
         Ok(())
     }

@@ -147,6 +147,20 @@ pub struct Include {
     pub reverse: bool,
 }
 
+impl Include {
+    /// Whether what this type refers to is meant.
+    #[must_use]
+    pub fn comes_from(&self, type_name: &str) -> bool {
+        self.source.as_deref().is_none_or(|source| source == type_name)
+    }
+
+    /// Whether what refers to this type is meant.
+    #[must_use]
+    pub fn leads_to(&self, type_name: &str) -> bool {
+        self.target.as_deref().is_none_or(|target| target == type_name)
+    }
+}
+
 impl Query {
     /// Refuses contained resources as matches, where nothing but whole resources can be meant.
     ///

@@ -74,6 +74,10 @@ pub struct Commit {
     pub tenant: TenantId,
     /// At most one change for each resource.
     pub changes: Vec<Change>,
+    /// Search keys that replace others: at most one list for each resource, none of them changed by this commit. Where the version is not
+    /// the current one any more, they are passed over. No version is made, and nothing goes into the change log; old versions keep the keys
+    /// that they had. What decided on the old keys or on the new ones is decided again.
+    pub new_keys: Vec<NewKeys>,
     /// At most one for each resource, none of them changed by this commit.
     pub erasures: Vec<Erasure>,
     /// Changes of records that are no resources: at most one for each.
@@ -96,6 +100,7 @@ impl Commit {
         Self {
             tenant,
             changes: Vec::new(),
+            new_keys: Vec::new(),
             erasures: Vec::new(),
             keeps: Vec::new(),
             reseals: Vec::new(),

@@ -6,8 +6,8 @@
 use super::keys::Keyring;
 use super::ledger::{Blocks, Entry, Head, Ledger};
 use super::{
-    Backend, Commit, CommitError, Committed, LogEntry, NewKeys, OldRows, Outline, Position, Postings, Rid, Runs,
-    StoreError, StoreResult,
+    Backend, Commit, CommitError, Committed, LogEntry, OldRows, Outline, Position, Postings, Rid, Runs, StoreError,
+    StoreResult,
 };
 use super::{Version, View};
 use crate::auth::keeper::{Keep, Keeper, KeeperError, Kept};
@@ -119,13 +119,6 @@ impl Backend for Faulty {
             Ok(()) => self.dice.answer(self.inner.commit(commit)),
             Err(error) => Box::pin(async { Err(error.into()) }),
         }
-    }
-
-    fn reindex(&self, tenant: TenantId, keys: Vec<NewKeys>) -> BoxFuture<'static, Result<usize, CommitError>> {
-        if self.dice.hits(self.dice.odds.refused) {
-            return Box::pin(async { Err(StoreError::Busy.into()) });
-        }
-        self.inner.reindex(tenant, keys)
     }
 
     fn compact(&self) -> StoreResult<()> {

@@ -17,6 +17,7 @@ pub mod ledger;
 pub mod mongo;
 pub(crate) mod rows;
 pub mod seal;
+pub mod transfer;
 
 pub use commit::{Change, Commit, CommitError, Committed, Content, Erasure, Expect, Extent, Guard, NewKeys, Written};
 
@@ -168,6 +169,11 @@ pub trait View: Send + Sync {
     fn currents(&self, rids: &[Rid]) -> StoreResult<Vec<Option<Version>>> {
         rids.iter().map(|rid| self.current(*rid)).collect()
     }
+    /// These are about to be asked for: resources by type and id, and the keys of others. A backend across a network reads them at once;
+    /// the answer is whether it did.
+    fn expect(&self, _ids: &[(&str, &str)], _keys_of: &[Rid]) -> StoreResult<bool> {
+        Ok(false)
+    }
     /// One version, current or old.
     fn version(&self, rid: Rid, version: u64) -> StoreResult<Option<Version>>;
     /// The oldest version of a resource that was not erased; 1 for what never was.
@@ -226,10 +232,6 @@ pub trait Backend: Keeper + Ledger {
     fn view(&self, tenant: TenantId) -> StoreResult<Box<dyn View>>;
     /// Commits; durable when the future ends with `Ok`.
     fn commit(&self, commit: Commit) -> BoxFuture<'static, Result<Committed, CommitError>>;
-    /// Replaces search keys, all at once, where the version is still the current one; answers how many that were. No version is
-    /// made, and nothing goes into the change log; old versions keep the keys that they had. What decided on the old keys or
-    /// on the new ones is decided again. Durable when the future ends with `Ok`.
-    fn reindex(&self, tenant: TenantId, keys: Vec<NewKeys>) -> BoxFuture<'static, Result<usize, CommitError>>;
     /// Makes what was erased or replaced leave the files, as far as no open view needs it. It may take minutes and blocks the thread.
     fn compact(&self) -> StoreResult<()>;
     /// Seals what is kept in a file outside of the store under the tenant's key, bound to the name.
@@ -288,14 +290,6 @@ impl Store {
             return Err(StoreError::Closed("a commit for another tenant than the grant's".into()).into());
         }
         self.backend.commit(commit).await
-    }
-
-    /// See [`Backend::reindex`].
-    ///
-    /// # Errors
-    /// See [`CommitError`].
-    pub async fn reindex(&self, grant: &Grant, keys: Vec<NewKeys>) -> Result<usize, CommitError> {
-        self.backend.reindex(grant.tenant(), keys).await
     }
 
     /// See [`Backend::compact`].

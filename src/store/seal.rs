@@ -12,11 +12,12 @@ use crate::tenant::TenantId;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::hkdf::{HKDF_SHA256, Prk, Salt};
 use rustc_hash::FxHashMap;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// Bytes that sealing adds.
 pub const OVERHEAD: usize = 4 + 4 + NONCE_LEN + TAG_LEN;
-const TAG_LEN: usize = 16;
+/// Bytes at the end that tell whether all is as it was sealed.
+pub const TAG_LEN: usize = 16;
 /// The length of a key, in bytes.
 pub const KEY_LEN: usize = 32;
 const EPOCH_SHIFT: u32 = 33;
@@ -136,7 +137,11 @@ impl aws_lc_rs::hkdf::KeyType for Length {
 #[derive(Default)]
 pub struct Sealer {
     live: RwLock<Live>,
+    missing: OnceLock<Missing>,
 }
+
+/// Hears of a key that a sealed value names and that is not here, and may bring it.
+type Missing = Box<dyn Fn(TenantId, KeyId) + Send + Sync>;
 
 #[derive(Default)]
 struct Live {
@@ -171,7 +176,7 @@ impl Sealer {
     /// As [`DataKey::new`].
     pub fn new(key: &[u8; KEY_LEN]) -> StoreResult<Self> {
         let live = Live { common: Some(Arc::new(DataKey::new(key)?)), ..Live::default() };
-        Ok(Self { live: RwLock::new(live) })
+        Ok(Self { live: RwLock::new(live), missing: OnceLock::new() })
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Live> {
@@ -191,6 +196,11 @@ impl Sealer {
         } else {
             live.keys.insert(owner, keys);
         }
+    }
+
+    /// `bring` is asked for keys that are not here, and sets them if it has them; who opens a value waits for it.
+    pub fn ask_for_missing(&self, bring: impl Fn(TenantId, KeyId) + Send + Sync + 'static) {
+        self.missing.get_or_init(|| Box::new(bring));
     }
 
     /// Whether something can be sealed for this tenant.
@@ -295,8 +305,16 @@ impl Sealer {
     }
 
     fn subkey(&self, id: KeyId, place: Place, epoch: u32) -> StoreResult<Arc<LessSafeKey>> {
-        let known = self.read().subkeys.get(&(id, place.purpose as u8, place.tenant.0, epoch)).cloned();
-        known.map_or_else(|| self.make_subkey(id, place, epoch), Ok)
+        let live = self.read();
+        if let Some(known) = live.subkeys.get(&(id, place.purpose as u8, place.tenant.0, epoch)) {
+            return Ok(Arc::clone(known));
+        }
+        let is_here = live.named(place.owner(), id).is_some();
+        drop(live);
+        if let (false, Some(bring)) = (is_here, self.missing.get()) {
+            bring(place.owner(), id);
+        }
+        self.make_subkey(id, place, epoch)
     }
 
     fn make_subkey(&self, id: KeyId, place: Place, epoch: u32) -> StoreResult<Arc<LessSafeKey>> {

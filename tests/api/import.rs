@@ -1,6 +1,7 @@
 //! `$import`: the protocol, what becomes of lines, what sources may do, and who may ask.
 
 mod lines;
+mod oauth;
 mod rights;
 mod sources;
 

@@ -1,5 +1,6 @@
 //! Data keys and the master key: over HTTP while the server serves, at the command line, and what the store's files tell without them.
 
+use crate::support::mongodb::new_database;
 use crate::support::{Client, Person, Process, Server, free_address};
 use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
 use aws_lc_rs::rsa::{KeySize, OAEP_SHA256_MGF1SHA256, OaepPrivateDecryptingKey, PrivateDecryptingKey};
@@ -124,12 +125,25 @@ fn serving(store: &str, settings: &Path, work: impl FnOnce(&Client)) {
 #[test]
 fn keys_are_rotated_and_entrusted_at_the_command_line() {
     let folder = tempfile::tempdir().unwrap();
-    let settings = folder.path().join("pharos.toml");
-    std::fs::write(&settings, SETTINGS).unwrap();
     let store = format!("file:{}", folder.path().join("data").display());
-    serving(&store, &settings, |client| drop(client.put("/Patient/eve").json(patient("eve")).expect(201)));
+    at_the_command_line(folder.path(), &store);
+    let settings = folder.path().join("pharos.toml");
+    let (_, said) = pharos(&store, &["check", "--config", settings.to_str().unwrap()]);
+    assert!(said.contains("Nothing is wrong."), "{said}");
+}
+
+#[test]
+fn keys_are_rotated_and_entrusted_at_the_command_line_on_mongodb() {
+    let Some(address) = new_database() else { return };
+    at_the_command_line(tempfile::tempdir().unwrap().path(), &address);
+}
+
+fn at_the_command_line(folder: &Path, store: &str) {
+    let (settings, file) = (folder.join("pharos.toml"), folder.join("data.key").display().to_string());
+    std::fs::write(&settings, format!("key_file = {file:?}\n{SETTINGS}")).unwrap();
+    serving(store, &settings, |client| drop(client.put("/Patient/eve").json(patient("eve")).expect(201)));
     let run = |arguments: &[&str]| {
-        let (is_good, said) = pharos(&store, &[arguments, &["--config", settings.to_str().unwrap()]].concat());
+        let (is_good, said) = pharos(store, &[arguments, &["--config", settings.to_str().unwrap()]].concat());
         assert!(is_good, "{arguments:?}: {said}");
         said
     };
@@ -137,37 +151,36 @@ fn keys_are_rotated_and_entrusted_at_the_command_line() {
     assert_eq!(before.lines().map(|line| line.split('\t').next().unwrap()).collect::<Vec<_>>(), ["data", "ledger"]);
     assert!(run(&["keys", "rotate", "data", "--drop-old"]).contains("1 old keys were dropped"));
     assert!(run(&["keys", "rotate", "ledger"]).contains("new key"));
-    let master = std::fs::read(folder.path().join("data.key")).unwrap();
+    let master = std::fs::read(&file).unwrap();
     assert!(run(&["keys", "rotate", "master"]).contains("3 keys are wrapped anew"));
-    assert_ne!(std::fs::read(folder.path().join("data.key")).unwrap(), master);
+    assert_ne!(std::fs::read(&file).unwrap(), master);
     assert!(run(&["keys", "reseal"]).starts_with("0 rows"));
     let after = run(&["keys", "list"]);
     assert!(after.contains("data\t2\t") && !after.contains("data\t1\t") && after.contains("ledger\t1\t"), "{after}");
 
     let key = PrivateDecryptingKey::generate(KeySize::Rsa3072).unwrap();
     let der: PublicKeyX509Der<'_> = key.public_key().as_der().unwrap();
-    let (pem, to) = (folder.path().join("public.pem"), folder.path().join("escrow"));
+    let (pem, to) = (folder.join("public.pem"), folder.join("escrow"));
     let text = format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", STANDARD.encode(der.as_ref()));
     std::fs::write(&pem, text).unwrap();
     run(&["keys", "escrow", "--public-key", pem.to_str().unwrap(), "--to", to.to_str().unwrap()]);
     let key = OaepPrivateDecryptingKey::new(key).unwrap();
     let mut plain = vec![0; key.min_output_size()];
     let plain = key.decrypt(&OAEP_SHA256_MGF1SHA256, &std::fs::read(&to).unwrap(), &mut plain, None).unwrap();
-    assert_eq!(plain, std::fs::read(folder.path().join("data.key")).unwrap());
+    assert_eq!(plain, std::fs::read(&file).unwrap());
 
-    assert!(run(&["check"]).contains("Nothing is wrong."));
     assert!(run(&["audit", "verify"]).contains("Entries: "));
-    serving(&store, &settings, |client| drop(client.get("/Patient/eve").expect(200)));
+    serving(store, &settings, |client| drop(client.get("/Patient/eve").expect(200)));
 
     // A key file that is not the right one, or not whole, ends the start.
-    let file = folder.path().join("data.key");
+    let config = settings.to_str().unwrap();
     for (bytes, said) in [(&master[..], "restore the right key file"), (&master[..20], "does not hold 32 bytes")] {
         std::fs::write(&file, bytes).unwrap();
-        let (is_good, told) = pharos(&store, &["serve", "--listen", "127.0.0.1:0"]);
+        let (is_good, told) = pharos(store, &["serve", "--listen", "127.0.0.1:0", "--config", config]);
         assert!(!is_good && told.contains(said), "{told}");
     }
     std::fs::write(&file, plain).unwrap();
-    serving(&store, &settings, |client| drop(client.get("/Patient/eve").expect(200)));
+    serving(store, &settings, |client| drop(client.get("/Patient/eve").expect(200)));
 }
 
 #[test]

@@ -1,7 +1,11 @@
-use crate::support::{Client, Process, Server, free_address};
+use crate::support::{Client, Process, Server, free_address, job_path};
+use pharos::jobs::State;
+use pharos::tenant::TenantId;
 use serde_json::{Value, json};
 use std::process::Command;
 use std::time::{Duration, Instant};
+
+const TENANT: TenantId = TenantId::DEFAULT;
 
 /// `$reindex` answers this parameter so.
 fn parameter(answer: &Value, name: &str) -> Value {
@@ -86,6 +90,74 @@ fn writes_go_on_while_it_works() {
         }
     });
     assert_eq!((total(&server, "colour=green"), total(&server, "colour=red,blue")), (40, 520));
+}
+
+#[test]
+fn it_is_a_job_one_at_a_time_that_can_be_cancelled() {
+    let server = Server::with(|config| config.limits.jobs_per_tenant = 1);
+    patients(&server, 0..300);
+    let nothing_left = server.post("/$reindex").json(json!({"resourceType": "Parameters"})).expect(200).json();
+    assert_eq!((parameter(&nothing_left, "state"), server.app().jobs.list(TENANT).unwrap().len()), (json!("done"), 0));
+    let expression = "Patient.extension.where(url = 'http://example.org/colour').value";
+    server.put("/SearchParameter/colour").json(colour(expression)).expect(201);
+    server.app().jobs.stop();
+    let begin = || {
+        let request = server.post("/$reindex").header("Prefer", "respond-async");
+        job_path(&server, &request.json(json!({"resourceType": "Parameters"})).expect(202))
+    };
+    let path = begin();
+    assert_eq!(begin(), path, "who asks again hears of the same job");
+    assert_eq!(server.get(&path).expect(202).header("x-progress"), Some("waiting"));
+    assert_eq!(parameter(&server.get("/$reindex").expect(200).json(), "state"), "running");
+    let import = server.post("/$import").body("application/fhir+ndjson", "");
+    assert!(import.expect(429).header("retry-after").is_some(), "it counts among the jobs of the tenant");
+    server.delete(&path).expect(202);
+    server.get(&path).expect(404);
+    let cancelled = server.get("/$reindex").expect(200).json();
+    assert_eq!((parameter(&cancelled, "state"), parameter(&cancelled, "left")), (json!("waiting"), json!(300)));
+
+    let path = begin();
+    let id = path.rsplit('/').next().unwrap();
+    let ended = crate::support::tokens::block_on(server.app().jobs.run_to_end(TENANT, id)).unwrap().unwrap();
+    assert_eq!((ended.state, ended.done, ended.total), (State::Done, 300, Some(300)));
+    let outcome = server.get(&path).expect(200);
+    assert_eq!(outcome.at("/entry/0/response/status"), "200 OK");
+    assert!(outcome.text().contains("The search keys of 300 resources were made."), "{outcome}");
+    assert_eq!(total(&server, "colour=red"), 150);
+}
+
+#[test]
+fn what_was_killed_goes_on_and_does_nothing_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = format!("file:{}", folder.path().join("store").display());
+    let address = free_address().to_string();
+    let serve = || {
+        let process = Process::start(["serve", "--insecure-open", "--listen", &address, "--store", &store]);
+        process.lines_until("serving FHIR");
+        (process, Client::new(format!("http://{address}/fhir")))
+    };
+    let (process, server) = serve();
+    for start in [0, 2000, 4000] {
+        patients(&server, start..start + 2000);
+    }
+    let expression = "Patient.extension.where(url = 'http://example.org/colour').value";
+    server.put("/SearchParameter/colour").json(colour(expression)).expect(201);
+    let begun = server.post("/$reindex").json(json!({"resourceType": "Parameters"})).expect(200).json();
+    assert_eq!(parameter(&begun, "state"), "running");
+    process.kill();
+    let (_process, server) = serve();
+    let begin = Instant::now();
+    let ended = loop {
+        let answer = server.get("/$reindex").expect(200).json();
+        if parameter(&answer, "state") != "running" {
+            break answer;
+        }
+        assert!(begin.elapsed() < Duration::from_mins(2), "{answer}");
+        std::thread::sleep(Duration::from_millis(100));
+    };
+    assert_eq!((parameter(&ended, "state"), parameter(&ended, "done")), (json!("done"), json!(6000)), "{ended}");
+    assert_eq!((total(&server, "colour=red"), total(&server, "colour=blue")), (3000, 3000));
+    assert_eq!(server.get("/Patient/p7").expect(200).version(), "1");
 }
 
 #[test]

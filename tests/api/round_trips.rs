@@ -45,6 +45,7 @@ fn requests_wait_for_the_database_as_seldom_as_is_promised() {
             entry("PUT", &observation(&format!("o{n}"), n % 3, if n % 2 == 0 { "29463-7" } else { "8302-2" }))
         }),
     );
+    entries.extend((0..30).map(|n| entry("PUT", &observation(&format!("i{n}"), n, "3141-9"))));
     server.post("").json(json!({"resourceType": "Bundle", "type": "transaction", "entry": entries})).expect(200);
     server.get("/Observation?code=29463-7").expect(200);
     // What waits for the first look at the ledger has ended then.
@@ -78,4 +79,10 @@ fn requests_wait_for_the_database_as_seldom_as_is_promised() {
     counted(4, "page of a name and a date", &page("/Patient?family=name3&birthdate=1970-01-01&_count=20", 8));
     counted(4, "page of one token", &page("/Observation?code=8302-2&_count=20", 20));
     counted(4, "page of a type", &page("/Patient?_count=20", 20));
+    // What 30 resources refer to is read together: 30 more than one would be.
+    counted(
+        6,
+        "page with what it includes",
+        &page("/Observation?code=3141-9&_include=Observation:subject&_count=30", 60),
+    );
 }

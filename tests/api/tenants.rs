@@ -265,8 +265,7 @@ fn a_deleted_tenant_is_erased_but_for_its_ledger() {
     assert!(!exports.exists(), "files of exports go with their tenant");
     for again in [false, true] {
         crate::support::tokens::block_on(app.finish_deletions(again)).unwrap();
-        // Tenants have keys of their own in the embedded store only.
-        assert_eq!(app.is_destroyed(&deleted), app.store().keyring().is_some());
+        assert!(app.is_destroyed(&deleted));
         assert!(!app.is_destroyed(&app.tenants().of(other).tenant));
         assert_eq!(left(tenant), (0, 0, 0));
         assert_eq!(house.admin.get("/tenants/acme").expect(200).at("/erasure/state"), "done");
@@ -395,10 +394,23 @@ fn each_tenant_has_its_own_limits() {
     house.create(&json!({ "name": "a", "limits": { "requests_per_s": 2, "jobs": 1 } }));
     house.create(&json!({ "name": "b" }));
     let (a, b) = (house.client(TenantId(1), "a", ALL), house.client(TenantId(2), "b", ALL));
-    let statuses: Vec<u16> = (0..40).map(|_| a.get("/Patient/none").send().status()).collect();
-    let refused = statuses.iter().filter(|status| **status == 429).count();
-    assert!((10..=25).contains(&refused), "ten seconds' worth at once, and then the rate: {statuses:?}");
-    a.get("/Patient/none").expect(429).issue("throttled");
+    let (begin, mut answered) = (Instant::now(), 0);
+    let refusal = loop {
+        let answer = a.get("/Patient/none").send();
+        if answer.status() == 429 {
+            break answer;
+        }
+        answer.status_is(404);
+        answered += 1;
+        assert!(answered < 2_000, "no limit");
+    };
+    refusal.issue("throttled");
+    // A machine that is slow is given more in the meantime.
+    let given = 20.0 + 2.0 * begin.elapsed().as_secs_f64();
+    assert!(
+        (20.0..=given + 1.0).contains(&f64::from(answered)),
+        "ten seconds' worth at once, then the rate: {answered}"
+    );
     for _ in 0..40 {
         b.get("/Patient/none").expect(404);
     }

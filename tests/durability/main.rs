@@ -12,7 +12,10 @@
     reason = "clippy allows these in #[test] functions, but not in the functions beside them"
 )]
 
+mod backup;
+mod backup_http;
 mod contract;
+mod copy;
 mod crash;
 mod damage;
 #[cfg(target_os = "linux")]
@@ -28,6 +31,7 @@ mod ledger;
 mod ledger_order;
 mod model;
 mod mongo;
+mod mongo_keys;
 mod mongo_together;
 #[cfg(target_os = "linux")]
 mod power;

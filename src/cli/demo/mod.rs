@@ -8,6 +8,7 @@ use crate::app::App;
 use crate::auth::grant::Grant;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, LogFormat};
+use crate::interaction::call::Call;
 use crate::interaction::{Request, perform};
 use crate::tenant::TenantId;
 use clap::Args;
@@ -54,7 +55,7 @@ pub fn run(demo: &Demo) -> Result<(), Failure> {
 /// Puts the population into the store: the same people under the same ids, however often.
 fn fill(app: &Arc<App>, demo: &Demo) -> Result<usize, Failure> {
     let today = jiff::Timestamp::from_microsecond(SystemClock.now().0)?.to_zoned(jiff::tz::TimeZone::UTC).date();
-    let context = app.context(Grant::unrestricted(TenantId::DEFAULT), serve::trail(app))?;
+    let context = app.context(Grant::unrestricted(TenantId::DEFAULT), serve::trail(app, Call::Bundle.event()))?;
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     let mut bundles = 0;
     for bundle in Population::new(demo.seed, demo.patients, today) {

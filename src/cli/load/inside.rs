@@ -1,15 +1,19 @@
 //! The store on this machine, without a server: the same interactions, under a grant for the operator.
 
-use super::target::{Reason, Target};
+use super::target::{Reason, Stored, Target};
 use super::{Failure, Settings};
 use crate::app::App;
+use crate::audit::Event;
 use crate::auth::agent::Agent;
 use crate::auth::grant::Grant;
+use crate::bulk::import::{Matching, Validation};
 use crate::cli::user::said;
 use crate::cli::{serve, tenant_named};
 use crate::error::Error;
 use crate::fhir::parse::parse;
+use crate::interaction::call::Call;
 use crate::interaction::{Request, perform};
+use crate::operation::import::batch::{Outcome, Rules, store};
 use std::sync::Arc;
 use tokio::runtime::Runtime;
 
@@ -40,21 +44,44 @@ impl Inside {
     pub(in crate::cli) fn note(&self, what: &'static str, name: &str, note: String) -> Result<(), Failure> {
         self.runtime.block_on(serve::note(&self.app, self.grant.tenant(), what, name, note))
     }
+
+    fn reason(&self, error: &Error) -> Reason {
+        Reason {
+            status: format!("{:?}", error.category),
+            text: error.issues.iter().map(describe).collect::<Vec<_>>().join("; "),
+            unreachable: self.app.store().health().is_err(),
+        }
+    }
 }
 
 impl Target for Inside {
     fn answer(&self, bundle: &[u8]) -> Result<Vec<u8>, Reason> {
-        let refused = |error: Error| Reason {
-            status: format!("{:?}", error.category),
-            text: error.issues.iter().map(describe).collect::<Vec<_>>().join("; "),
-            unreachable: self.app.store().health().is_err(),
-        };
+        let refused = |error: Error| self.reason(&error);
         let limits = &self.app.config.limits;
         let body = parse(bundle, limits.json_depth).map_err(|error| refused(Error::invalid(error.to_string())))?;
         let request = Request::of_bundle(body);
-        let context = self.app.context(self.grant.clone(), serve::trail(&self.app)).map_err(refused)?;
+        let context =
+            self.app.context(self.grant.clone(), serve::trail(&self.app, Call::Bundle.event())).map_err(refused)?;
         let answer = self.runtime.block_on(perform(&context, request)).map_err(refused)?;
         Ok(answer.body.unwrap_or_default())
+    }
+
+    /// As an import stores them.
+    fn lines(&self, lines: &[&[u8]]) -> Vec<Result<Stored, Reason>> {
+        let trail = serve::trail(&self.app, Some(Event::Operation("import".into())));
+        let rules = Rules { type_name: None, validation: Validation::Structure, matching: Matching::Id };
+        let context = self.app.context(self.grant.clone(), trail);
+        match context.and_then(|context| self.runtime.block_on(store(&context, rules, lines))) {
+            Ok(outcomes) => {
+                let told = |outcome| match outcome {
+                    Outcome::Stored => Ok(Stored::New),
+                    Outcome::Unchanged => Ok(Stored::Unchanged),
+                    Outcome::Refused(error) => Err(self.reason(&error)),
+                };
+                outcomes.into_iter().map(told).collect()
+            }
+            Err(error) => vec![Err(self.reason(&error)); lines.len()],
+        }
     }
 
     fn close(&self) -> Result<(), Failure> {

@@ -11,7 +11,7 @@ use std::ops::RangeInclusive;
 /// How deep the JSON may be nested: more than any server takes.
 const DEPTH: usize = 256;
 
-/// How many lines, and about how many bytes of them, go into one transaction.
+/// How many lines, and about how many bytes of them, are sent at once.
 const GROUP_LINES: usize = 200;
 const GROUP_BYTES: usize = 1 << 20;
 
@@ -40,8 +40,8 @@ pub(super) enum Place {
 pub(super) enum Content {
     /// A Bundle to send, and how many entries it has.
     Bundle(Vec<u8>, usize),
-    /// Entries to send as one transaction, and by themselves where that is refused. The number is the line.
-    Entries(Vec<(u64, Vec<u8>)>),
+    /// Lines with a resource each, and their numbers.
+    Lines(Vec<(u64, Vec<u8>)>),
     /// Nothing can be sent, for this reason.
     Unusable(String),
 }
@@ -89,15 +89,13 @@ fn whole(text: Vec<u8>) -> Content {
         (Some("Bundle"), _) => {
             Content::Unusable("Bundle.type: only transaction, batch and collection can be loaded".into())
         }
-        _ => entry(resource, None, None).map_or_else(
-            || Content::Unusable("resourceType: missing".to_owned()),
-            |entry| Content::Bundle(bundle("transaction", std::iter::once(entry.as_slice())), 1),
-        ),
+        // As a line of its own.
+        _ => Content::Lines(vec![(1, text)]),
     }
 }
 
 /// An entry that creates the resource, or puts it at its id. `text` is its JSON where that is at hand.
-fn entry(resource: &Object<'_>, full_url: Option<&str>, text: Option<&[u8]>) -> Option<Vec<u8>> {
+pub(super) fn entry(resource: &Object<'_>, full_url: Option<&str>, text: Option<&[u8]>) -> Option<Vec<u8>> {
     let type_name = resource.resource_type()?;
     let mut out = b"{".to_vec();
     if let Some(full_url) = full_url {
@@ -149,24 +147,15 @@ fn lines(
         line.clear();
         number += 1;
         let ended = reading.text.read_until(b'\n', &mut line)? == 0;
-        if !ended && !line.trim_ascii().is_empty() && !is_done(number) {
-            match line_entry(line.trim_ascii()) {
-                Ok(entry) => {
-                    bytes += entry.len();
-                    group.push((number, entry));
-                }
-                Err(reason) => {
-                    let place = Place::Lines(number..=number);
-                    if !hand(Item { input, place, content: Content::Unusable(reason), bytes: reading.progress() }) {
-                        return Ok(());
-                    }
-                }
-            }
+        let text = line.trim_ascii();
+        if !text.is_empty() && !is_done(number) {
+            bytes += text.len();
+            group.push((number, text.to_vec()));
         }
         let full = ended || group.len() >= GROUP_LINES || bytes >= GROUP_BYTES;
         if let (true, Some((first, _)), Some((last, _))) = (full, group.first(), group.last()) {
             let place = Place::Lines(*first..=*last);
-            let content = Content::Entries(std::mem::take(&mut group));
+            let content = Content::Lines(std::mem::take(&mut group));
             bytes = 0;
             if !hand(Item { input, place, content, bytes: reading.progress() }) {
                 return Ok(());
@@ -176,10 +165,4 @@ fn lines(
             return Ok(());
         }
     }
-}
-
-fn line_entry(line: &[u8]) -> Result<Vec<u8>, String> {
-    let value = parse(line, DEPTH).map_err(|error| format!("{}, column {}", error.reason, error.column))?;
-    let resource = value.as_object().ok_or("not a JSON object")?;
-    entry(resource, None, Some(line)).ok_or_else(|| "resourceType: missing".to_owned())
 }

@@ -1,7 +1,9 @@
 //! A FHIR server across HTTP.
 
 use super::Failure;
-use super::target::{Reason, Target};
+use super::items::{bundle, entry};
+use super::target::{Outcomes, Reason, Stored, Target};
+use crate::fhir::parse::parse;
 use std::thread;
 use std::time::Duration;
 use ureq::Agent;
@@ -38,6 +40,17 @@ impl Remote {
         })
     }
 
+    /// All entries as one transaction, which costs one fsync; where that is refused, as a batch, which tells whose fault it is.
+    fn send_entries(&self, entries: &[&[u8]]) -> Outcomes {
+        let together = |kind| bundle(kind, entries.iter().copied());
+        let outcomes = match self.send(&together("transaction")) {
+            Ok(outcomes) if outcomes.iter().all(Option::is_none) => Ok(outcomes),
+            Err(reason) if reason.unreachable => Err(reason),
+            _ => self.send(&together("batch")),
+        };
+        outcomes.unwrap_or_else(|reason| vec![Some(reason); entries.len()])
+    }
+
     fn post(&self, bundle: &[u8]) -> Result<Response<ureq::Body>, ureq::Error> {
         let mut request = self.agent.post(&self.url).header("prefer", "return=minimal");
         if let Some(authorization) = &self.authorization {
@@ -68,7 +81,32 @@ impl Target for Remote {
         Err(Reason { status: "503".into(), text: "the server has too much to do".into(), unreachable: true })
     }
 
+    /// By the interactions that every server has, whether it imports or not.
+    fn lines(&self, lines: &[&[u8]]) -> Vec<Result<Stored, Reason>> {
+        let unsent = |text| Reason { status: "not sent".into(), text, unreachable: false };
+        let entries: Vec<_> = lines.iter().map(|line| entry_of(line).map_err(unsent)).collect();
+        let sendable: Vec<&[u8]> = entries.iter().flatten().map(Vec::as_slice).collect();
+        let mut outcomes = if sendable.is_empty() { Vec::new() } else { self.send_entries(&sendable) }.into_iter();
+        let unanswered =
+            || Reason { status: "200".into(), text: "the answer has too few entries".into(), unreachable: false };
+        let outcome = |entry: Result<Vec<u8>, Reason>| match entry {
+            Ok(_) => outcomes.next().unwrap_or_else(|| Some(unanswered())).map_or(Ok(Stored::New), Err),
+            Err(reason) => Err(reason),
+        };
+        entries.into_iter().map(outcome).collect()
+    }
+
     fn close(&self) -> Result<(), Failure> {
         Ok(())
     }
+}
+
+/// How deep the JSON may be nested: more than any server takes.
+const DEPTH: usize = 256;
+
+/// The entry that stores the resource of a line.
+fn entry_of(line: &[u8]) -> Result<Vec<u8>, String> {
+    let value = parse(line, DEPTH).map_err(|error| format!("{}, column {}", error.reason, error.column))?;
+    let resource = value.as_object().ok_or("not a JSON object")?;
+    entry(resource, None, Some(line)).ok_or_else(|| "resourceType: missing".to_owned())
 }

@@ -17,10 +17,19 @@ pub(in crate::cli) struct Reason {
     pub(in crate::cli) unreachable: bool,
 }
 
+/// What became of a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::cli) enum Stored {
+    /// There is a new version of its resource.
+    New,
+    /// Its resource was there just so, and the target says so.
+    Unchanged,
+}
+
 /// For each entry of a Bundle, why it was not written; `None` for one that was.
 pub(in crate::cli) type Outcomes = Vec<Option<Reason>>;
 
-/// Takes transaction and batch Bundles, from several threads at once.
+/// Takes transaction and batch Bundles, and lines with a resource each, from several threads at once.
 pub(in crate::cli) trait Target: Send + Sync {
     /// Sends one Bundle and waits for the Bundle that answers it.
     ///
@@ -35,6 +44,9 @@ pub(in crate::cli) trait Target: Send + Sync {
     fn send(&self, bundle: &[u8]) -> Result<Outcomes, Reason> {
         outcomes(&self.answer(bundle)?)
     }
+
+    /// Stores the resources of lines, each for itself; answers what became of each.
+    fn lines(&self, lines: &[&[u8]]) -> Vec<Result<Stored, Reason>>;
 
     /// Finishes what is open.
     fn close(&self) -> Result<(), Failure>;

@@ -1,4 +1,5 @@
 use super::files::find;
+use super::inside::Inside;
 use super::items::{Content, Item, Place, split};
 use super::remote::Remote;
 use super::resume::Journal;
@@ -185,14 +186,17 @@ fn a_collection_becomes_a_transaction_that_puts_what_has_an_id() {
 #[test]
 fn what_is_no_resource_is_not_sent() {
     let folder = TempDir::new().unwrap();
-    for text in ["{", "[]", "{}", r#"{"resourceType":"Bundle","type":"history"}"#] {
+    for text in ["{", "[]", r#"{"resourceType":"Bundle","type":"history"}"#] {
         let item = items(&write(&folder, "x.json", text)).remove(0);
         assert!(matches!(item.content, Content::Unusable(_)), "{text}");
     }
-    let lines =
-        items(&write(&folder, "x.ndjson", "{\"resourceType\":\"Basic\"}\n\n{broken\n{\"resourceType\":\"Basic\"}"));
-    let places: Vec<&Place> = lines.iter().map(|item| &item.place).collect();
-    assert_eq!(places, [&Place::Lines(3..=3), &Place::Lines(1..=4)]);
+    let stub = Stub::start(take_all);
+    let text = "{\"resourceType\":\"Basic\"}\n\n{broken\n{}\n{\"resourceType\":\"Basic\"}";
+    let summary = run(&write(&folder, "x.ndjson", text), &stub, None);
+    assert_eq!((summary.written, summary.failed), (2, 2));
+    assert_eq!(entries(&stub.bodies()[0]).len(), 2);
+    let summary = run(&write(&folder, "y.json", "{}"), &stub, None);
+    assert_eq!((summary.written, summary.failed, stub.bodies().len()), (0, 1, 1));
 }
 
 #[test]
@@ -282,6 +286,40 @@ fn the_reason_names_status_text_and_element() {
     assert!(Remote::new("ftp://x", None).is_err());
 }
 
+/// An empty store in a folder.
+fn store(folder: &TempDir) -> Inside {
+    let settings = crate::cli::Settings {
+        store: Some(format!("file:{}", folder.path().join("store").display())),
+        ..crate::cli::Settings::default()
+    };
+    Inside::open(settings, None).unwrap()
+}
+
+#[test]
+fn lines_are_stored_as_by_an_import() {
+    let folder = TempDir::new().unwrap();
+    let other = r#"{"resourceType":"Patient","id":"p0","identifier":[{"system":"urn:mrn","value":"1"}]}"#;
+    let observation = r#"{"resourceType":"Observation","id":"o","status":"final","code":{"text":"x"},"subject":{"reference":"Patient?identifier=urn:mrn|1"}}"#;
+    let nobody = observation.replace("mrn|1", "mrn|2");
+    let lines = [&patients(&["male", "bad", "female"]), "{", other, observation, &nobody].join("\n");
+    let inputs = find(&[write(&folder, "a.ndjson", lines)]).unwrap();
+    let target = store(&folder);
+    let load = || load(&inputs, &target, None, 1).unwrap();
+    let first = load();
+    assert_eq!((first.written, first.unchanged, first.failed), (4, 0, 3), "the last line of an id counts");
+    let second = load();
+    assert_eq!((second.written, second.unchanged, second.failed), (2, 2, 3), "{second}");
+    let read =
+        r#"{"resourceType":"Bundle","type":"batch","entry":[{"request":{"method":"GET","url":"Observation/o"}}]}"#;
+    let answer = String::from_utf8(target.answer(read.as_bytes()).unwrap()).unwrap();
+    assert!(answer.contains(r#""reference":"Patient/p0""#), "{answer}");
+    let whole =
+        find(&[write(&folder, "b.json", "{\n  \"resourceType\": \"Basic\",\n  \"code\": {\"text\": \"x\"}\n}")]);
+    let third = super::work::load(&whole.unwrap(), &target, None, 1).unwrap();
+    assert_eq!((third.written, third.failed), (1, 0));
+    target.close().unwrap();
+}
+
 #[test]
 fn the_sample_population_loads_into_a_store() {
     let folder = TempDir::new().unwrap();
@@ -290,11 +328,7 @@ fn the_sample_population_loads_into_a_store() {
         resources += bundle.get("entry").unwrap().items().len();
         write(&folder, &format!("data/{number}.json"), to_vec(&bundle));
     }
-    let settings = crate::cli::Settings {
-        store: Some(format!("file:{}", folder.path().join("store").display())),
-        ..crate::cli::Settings::default()
-    };
-    let target = super::inside::Inside::open(settings, None).unwrap();
+    let target = store(&folder);
     let summary = load(&find(&[folder.path().join("data")]).unwrap(), &target, None, 3).unwrap();
     assert_eq!((summary.written, summary.failed), (resources, 0));
     target.close().unwrap();

@@ -2,9 +2,9 @@
 
 use super::Failure;
 use super::files::Input;
-use super::items::{Content, Item, Place, bundle, split};
+use super::items::{Content, Item, Place, split};
 use super::resume::{Journal, holds};
-use super::target::{Reason, Target};
+use super::target::{Reason, Stored, Target};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -24,6 +24,8 @@ const MOST_UNREACHABLE: u32 = 8;
 pub(super) struct Summary {
     /// Resources that were written.
     pub(super) written: usize,
+    /// Resources that were there just so.
+    pub(super) unchanged: usize,
     /// Resources, or Bundles as a whole, that were not.
     pub(super) failed: usize,
     /// Files that were done before.
@@ -39,6 +41,9 @@ impl fmt::Display for Summary {
         let seconds = self.elapsed.as_secs_f64();
         let rate = self.written as f64 / seconds.max(1e-3);
         write!(f, "{} resources written in {seconds:.1} s ({rate:.0}/s), {} failed", self.written, self.failed)?;
+        if self.unchanged > 0 {
+            write!(f, ", {} there already", self.unchanged)?;
+        }
         if self.skipped > 0 {
             write!(f, ", {} files done before", self.skipped)?;
         }
@@ -51,6 +56,7 @@ struct Report {
     input: usize,
     bytes: u64,
     written: usize,
+    unchanged: usize,
     done: Vec<Place>,
     failures: Vec<(Spot, Reason)>,
 }
@@ -120,7 +126,7 @@ fn read_all(
         if let Err(error) = split(number, input, |line| holds(&done, line), hand) {
             let reason = Reason { status: "unreadable".into(), text: error.to_string(), unreachable: false };
             let failures = vec![(Spot::All, reason)];
-            drop(tell.send(Report { input: number, bytes: 0, written: 0, done: Vec::new(), failures }));
+            drop(tell.send(Report { input: number, bytes: 0, written: 0, unchanged: 0, done: Vec::new(), failures }));
         }
         if stop.load(Ordering::Relaxed) {
             return;
@@ -144,7 +150,7 @@ fn send_all(target: &dyn Target, take: &Mutex<Receiver<Item>>, tell: &Sender<Rep
 
 fn send(target: &dyn Target, item: Item) -> Report {
     let Item { input, place, content, bytes } = item;
-    let mut report = Report { input, bytes, written: 0, done: Vec::new(), failures: Vec::new() };
+    let mut report = Report { input, bytes, written: 0, unchanged: 0, done: Vec::new(), failures: Vec::new() };
     match content {
         Content::Unusable(text) => {
             let spot = if let Place::Lines(lines) = &place { Spot::Line(*lines.start()) } else { Spot::All };
@@ -164,39 +170,33 @@ fn send(target: &dyn Target, item: Item) -> Report {
             }
             Err(reason) => report.failures.push((Spot::All, reason)),
         },
-        Content::Entries(lines) => send_lines(target, &lines, place, &mut report),
+        Content::Lines(lines) => {
+            let texts: Vec<&[u8]> = lines.iter().map(|(_, text)| text.as_slice()).collect();
+            note_lines(&lines, target.lines(&texts), place, &mut report);
+        }
     }
     report
 }
 
-/// All lines as one transaction, which costs one fsync; where that is refused, as a batch, which tells whose fault it is.
-fn send_lines(target: &dyn Target, lines: &[(u64, Vec<u8>)], place: Place, report: &mut Report) {
-    let together = |kind| bundle(kind, lines.iter().map(|(_, entry)| entry.as_slice()));
-    let first = target.send(&together("transaction"));
-    if matches!(&first, Ok(outcomes) if outcomes.iter().all(Option::is_none)) {
-        report.written += lines.len();
-        report.done.push(place);
-        return;
-    }
-    let outcomes = match first {
-        Err(reason) if reason.unreachable => Err(reason),
-        _ => target.send(&together("batch")),
-    };
-    match outcomes {
-        Err(reason) => {
-            report.failures.extend(lines.iter().map(|(line, _)| (Spot::Line(*line), reason.clone())));
-        }
-        Ok(outcomes) => {
-            for ((line, _), outcome) in lines.iter().zip(outcomes) {
-                match outcome {
-                    None => {
-                        report.written += 1;
-                        report.done.push(Place::Lines(*line..=*line));
-                    }
-                    Some(reason) => report.failures.push((Spot::Line(*line), reason)),
-                }
+/// Notes what became of each line.
+fn note_lines(lines: &[(u64, Vec<u8>)], outcomes: Vec<Result<Stored, Reason>>, place: Place, report: &mut Report) {
+    let is_all_done = outcomes.iter().all(Result::is_ok);
+    for ((line, _), outcome) in lines.iter().zip(outcomes) {
+        match outcome {
+            Ok(Stored::New) => report.written += 1,
+            Ok(Stored::Unchanged) => report.unchanged += 1,
+            Err(reason) => {
+                let spot = if place == Place::Whole { Spot::All } else { Spot::Line(*line) };
+                report.failures.push((spot, reason));
+                continue;
             }
         }
+        if !is_all_done {
+            report.done.push(Place::Lines(*line..=*line));
+        }
+    }
+    if is_all_done {
+        report.done.push(place);
     }
 }
 
@@ -214,6 +214,7 @@ fn count(
     for report in hear {
         let Some(input) = inputs.get(report.input) else { continue };
         summary.written += report.written;
+        summary.unchanged += report.unchanged;
         summary.failed += report.failures.len();
         for (spot, reason) in &report.failures {
             bar.suspend(|| eprintln!("{}{spot}: {}", input.path.display(), reason));

@@ -8,6 +8,7 @@ use crate::auth::agent::Agent;
 use crate::bulk::{export, import};
 use crate::clock::Micros;
 use crate::jobs::{Job, State};
+use crate::operation::reindex;
 use crate::retention::{compaction, enforce, purge};
 use actix_web::http::StatusCode;
 use askama::Template;
@@ -99,6 +100,7 @@ impl Line {
             import::KIND => "Import".into(),
             purge::KIND => "Erasure of a patient’s record".into(),
             enforce::KIND => "Rules of retention".into(),
+            reindex::KIND => "Search keys of older resources".into(),
             compaction::KIND => "Compaction".into(),
             other => other.to_owned().into(),
         };

@@ -6,6 +6,7 @@ use crate::fhir::definitions;
 use crate::fhir::tree::{Object, Value};
 use crate::interaction::{Context, LEDGER, Request, shown};
 use crate::operation::parameters;
+use std::sync::Arc;
 
 /// What is asked for.
 pub struct Wanted {
@@ -15,6 +16,9 @@ pub struct Wanted {
     pub validation: Validation,
     /// By what it is found whether a resource is there.
     pub matching: Matching,
+    /// The address of a manifest of an export, whose files are the inputs.
+    export_url: Option<String>,
+    is_static: bool,
 }
 
 /// The value of a parameter.
@@ -30,7 +34,8 @@ impl Wanted {
     /// # Errors
     /// 400 naming what is wrong.
     pub fn read(context: &Context, request: &mut Request<'_>, is_upload: bool) -> Result<Self> {
-        let mut wanted = Self { inputs: Vec::new(), validation: Validation::Structure, matching: Matching::Id };
+        let (validation, matching) = (Validation::Structure, Matching::Id);
+        let mut wanted = Self { inputs: Vec::new(), validation, matching, export_url: None, is_static: false };
         let query = request.query.drain(..).map(|(name, value)| (name, Field::Text(value)));
         let mut fields: Vec<_> = query.filter(|(name, _)| !matches!(name.as_str(), "_format" | "_pretty")).collect();
         if !is_upload {
@@ -50,13 +55,52 @@ impl Wanted {
         let most = context.exports.import_inputs();
         if is_upload {
             wanted.inputs.push((type_name, None));
+        } else if wanted.export_url.is_some() {
+            wanted.check_pull()?;
         } else if wanted.inputs.is_empty() {
-            return Err(refused("input", "required", "`input` must be there, with a type and a url."));
+            let text = "`input` must be there, with a type and a url, or `exportUrl`.";
+            return Err(refused("input", "required", text));
         } else if wanted.inputs.len() > most {
             let text = format!("At most {most} inputs are taken (bulk.import_inputs).");
             return Err(refused("input", "too-long", text));
         }
         Ok(wanted)
+    }
+
+    fn check_pull(&self) -> Result<()> {
+        if !self.inputs.is_empty() {
+            return Err(refused("exportUrl", "value", "`exportUrl` and `input` exclude each other."));
+        }
+        if !self.is_static {
+            let text = "`exportType` must be static: `exportUrl` is where the manifest of an export is.";
+            return Err(refused("exportType", "not-supported", text));
+        }
+        Ok(())
+    }
+
+    /// Where the address of a manifest was given, reads it for the inputs. Answers what who asked should know.
+    ///
+    /// # Errors
+    /// 400 where the manifest can't be had or names what can't be imported; 503 where that may go better.
+    pub async fn pull(&mut self, context: &Context) -> Result<Option<Issue>> {
+        let Some(url) = self.export_url.take() else { return Ok(None) };
+        let (sources, tenant) = (Arc::clone(context.exports.sources()), context.grant.tenant());
+        let most = context.exports.import_inputs();
+        let pulled = tokio::task::spawn_blocking(move || sources.manifest(tenant, &url, most)).await;
+        let pulled = pulled.map_err(Error::internal)?.map_err(|why| {
+            let text = format!("The manifest can't be read. {}", why.text);
+            if why.is_passing {
+                Error::unavailable(text, "an export's manifest")
+            } else {
+                refused("exportUrl", "value", text)
+            }
+        })?;
+        for (nth, (type_name, url)) in pulled.inputs.into_iter().enumerate() {
+            let parts = [("type".to_owned(), type_name), ("url".to_owned(), url)];
+            self.inputs.push(input(context, &parts, nth)?);
+        }
+        let text = "The manifest has files of deleted resources, too: they are passed over, because an import deletes nothing.";
+        Ok((pulled.deleted > 0).then(|| Issue::warning("not-supported", text)))
     }
 
     fn set(&mut self, name: &str, field: &Field, is_upload: bool) -> Result<()> {
@@ -80,6 +124,8 @@ impl Wanted {
                     return Err(refused("inputFormat", "value", "`inputFormat` must be application/fhir+ndjson."));
                 }
             }
+            ("exportUrl", Field::Text(url)) if !is_upload => self.export_url = Some(url.clone()),
+            ("exportType", Field::Text(text)) if !is_upload => self.is_static = text == "static",
             // It names the source for people.
             ("inputSource", Field::Text(_)) if !is_upload => {}
             ("storageDetail", Field::Parts(parts)) if !is_upload => {

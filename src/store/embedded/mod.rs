@@ -13,6 +13,7 @@ mod sealing_tests;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod transfer;
 mod view;
 mod watch;
 
@@ -22,16 +23,22 @@ use super::rows::kept;
 use super::rows::ledger::{Entries, head};
 use super::rows::{block, erase, layout, log, postings, record, sealing};
 use super::seal::Sealer;
-use super::{Backend, Commit, CommitError, Committed, NewKeys, OldRows, StoreError, StoreResult, View};
-use crate::auth::keeper::{Epochs, Keep, Keeper, KeeperError, Kept, check_form};
+use super::{Backend, Commit, CommitError, Committed, OldRows, StoreError, StoreResult, View};
+use crate::auth::keeper::Epochs;
 use crate::clock::Clock;
 use crate::tenant::TenantId;
 pub use check::{Report, check, rebuild};
 pub use folder::SCHEMA;
 pub use rebuild::{Extract, Extractors, Ground};
+pub(in crate::store) use transfer::Filled;
 
 use super::rows::group::Prepared;
-use crate::store::rows::queue::Queue;
+use crate::store::rows::Rows;
+use crate::store::rows::engine::Engine;
+use crate::store::rows::key_lists::KeyLists;
+use crate::store::rows::queue::{Queue, ended};
+use crate::store::rows::view::TenantView;
+use crate::store::transfer::socket::Desk;
 use checkpoint::Checkpoints;
 use committer::Committer;
 use folder::MarkFile;
@@ -117,7 +124,11 @@ struct Shared {
     watch: Watch,
     staging: Arc<Staging>,
     entries: Arc<Entries>,
+    /// Key lists that were opened lately.
+    key_lists: Arc<KeyLists>,
     options: Options,
+    /// Where other processes may read what is stored; `None` where it could not be opened.
+    desk: Option<Desk>,
     _lock: folder::Lock,
 }
 
@@ -143,9 +154,14 @@ impl Embedded {
         let opened = open::open(&options)?;
         let sealer = opened.ring.sealer();
         let staging = Arc::new(Staging::open(&options.folder, &opened.tables, Arc::clone(&sealer))?);
+        let desk = Desk::open(&options.folder).inspect_err(|error| {
+            tracing::warn!(%error, "while this process runs, no other one can copy the store or back it up");
+        });
         let shared = Arc::new(Shared {
+            desk: desk.ok(),
             staging,
             entries: Arc::new(Entries::new(Arc::clone(&options.form))),
+            key_lists: Arc::default(),
             tables: Arc::new(opened.tables),
             ring: opened.ring,
             sealer,
@@ -171,7 +187,8 @@ impl Embedded {
         let syncing = Arc::clone(&shared);
         threads.others.push(spawn("ledger-sync", move || ledger::sync(&syncing))?);
         let store = Self { shared: Arc::clone(&shared), threads: Mutex::default() };
-        let watched = Arc::clone(&shared);
+        let (watched, asked) = (Arc::clone(&shared), Arc::clone(&shared));
+        threads.others.push(spawn("desk", move || asked.desk.iter().for_each(|desk| desk.run(&*asked)))?);
         threads.others.push(spawn("watch", move || watch::run(&watched))?);
         threads.others.push(spawn("checkpoint", move || checkpoint::run(&shared))?);
         *store.threads.lock().unwrap_or_else(PoisonError::into_inner) = threads;
@@ -180,26 +197,6 @@ impl Embedded {
 }
 
 impl Embedded {
-    /// Gives work to the committer.
-    fn submit(&self, prepared: Prepared) -> BoxFuture<'static, Result<Committed, CommitError>> {
-        let Shared { queue, watch, options, ring, .. } = &*self.shared;
-        let added = match watch.refusal() {
-            Some(error) => Err(error),
-            // Here and not by the committer, who would have all wait for a provider that is asked over a network.
-            None => ring.ensure(prepared.commit_of).and_then(|()| queue.add(prepared, options.most_waiting)),
-        };
-        Box::pin(async {
-            added?.await.unwrap_or_else(|_| {
-                Err(StoreError::OutcomeUnknown("the committer ended before it answered".into()).into())
-            })
-        })
-    }
-
-    fn kept<T>(&self, tenant: TenantId, read: impl FnOnce(kept::Reading<'_>) -> StoreResult<T>) -> StoreResult<T> {
-        let Shared { tables, sealer, clock, .. } = &*self.shared;
-        read(kept::Reading { rows: &tables.snapshot(), sealer, clock: &**clock, tenant })
-    }
-
     /// See [`Keyring::derive`].
     ///
     /// # Errors
@@ -214,22 +211,42 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> StoreResult<JoinHan
     thread.map_err(|error| StoreError::Io(error.to_string()))
 }
 
+impl Engine for Embedded {
+    fn newest(&self) -> impl Rows + '_ {
+        self.shared.tables.snapshot()
+    }
+
+    fn sealer(&self) -> &Sealer {
+        &self.shared.sealer
+    }
+
+    fn clock(&self) -> &dyn Clock {
+        &*self.shared.clock
+    }
+
+    fn epochs(&self) -> &Epochs {
+        &self.shared.epochs
+    }
+
+    fn submit(&self, prepared: Prepared) -> BoxFuture<'static, Result<Committed, CommitError>> {
+        let Shared { queue, watch, options, ring, .. } = &*self.shared;
+        let added = match watch.refusal() {
+            Some(error) => Err(error),
+            // Here and not by the committer, who would have all wait for a provider that is asked over a network.
+            None => ring.ensure(prepared.commit_of).and_then(|()| queue.add(prepared, options.most_waiting)),
+        };
+        Box::pin(async { added?.await.unwrap_or_else(|_| Err(ended().into())) })
+    }
+}
+
 impl Backend for Embedded {
     fn view(&self, tenant: TenantId) -> StoreResult<Box<dyn View>> {
-        let Shared { tables, sealer, entries, .. } = &*self.shared;
-        Ok(Box::new(view::TenantView::new(Arc::clone(tables), Arc::clone(sealer), Arc::clone(entries), tenant)))
+        let Shared { tables, sealer, entries, key_lists, .. } = &*self.shared;
+        Ok(Box::new(TenantView::new(view::Snapshot::new(tables), sealer, entries, key_lists, tenant)))
     }
 
     fn commit(&self, commit: Commit) -> BoxFuture<'static, Result<Committed, CommitError>> {
-        match check_form(&commit.keeps) {
-            Ok(()) => self.submit(commit.into()),
-            Err(error) => Box::pin(async move { Err(StoreError::Closed(error.to_string()).into()) }),
-        }
-    }
-
-    fn reindex(&self, tenant: TenantId, keys: Vec<NewKeys>) -> BoxFuture<'static, Result<usize, CommitError>> {
-        let answered = self.submit(Prepared::with_new_keys(tenant, keys));
-        Box::pin(async { Ok(answered.await?.written.iter().filter(|written| written.changed).count()) })
+        self.take(commit)
     }
 
     fn compact(&self) -> StoreResult<()> {
@@ -267,16 +284,7 @@ impl Backend for Embedded {
                 return Err(StoreError::Closed("the store's own keys are not destroyed".into()));
             }
             shared.ring.destroy(tenant)?;
-            loop {
-                let answer = shared.queue.add(Prepared::with_removal(tenant), shared.options.most_waiting)?;
-                let ended = |_| Err(StoreError::OutcomeUnknown("the committer ended before it answered".into()).into());
-                match answer.await.unwrap_or_else(ended) {
-                    Ok(removed) if removed.written.is_empty() => return Ok(()),
-                    Ok(_) => {}
-                    Err(CommitError::Store(error)) => return Err(error),
-                    Err(other) => return Err(StoreError::Closed(other.to_string())),
-                }
-            }
+            shared.queue.remove(tenant, shared.options.most_waiting).await
         })
     }
 
@@ -290,6 +298,7 @@ impl Backend for Embedded {
     }
 
     fn close(&self) -> StoreResult<()> {
+        self.shared.desk.iter().for_each(Desk::end);
         self.shared.staging.end();
         let recorder = self.threads.lock().unwrap_or_else(PoisonError::into_inner).ledger.take();
         let recorded = recorder.is_none_or(|thread| thread.join().is_ok());
@@ -338,38 +347,6 @@ impl Ledger for Embedded {
         let Shared { tables, sealer, .. } = &*self.shared;
         let range = layout::ledger(tenant, from)..=layout::ledger(tenant, u64::MAX);
         Ok(Box::new(ledger::blocks(tables.history.range(range), sealer, tenant, is_open)))
-    }
-}
-
-impl Keeper for Embedded {
-    fn get(&self, tenant: TenantId, kind: &'static str, id: &str) -> Result<Option<Kept>, KeeperError> {
-        Ok(self.kept(tenant, |kept| kept.get(kind, id))?)
-    }
-
-    fn list(
-        &self,
-        tenant: TenantId,
-        kind: &'static str,
-        prefix: &str,
-        after: Option<&str>,
-        count: usize,
-    ) -> Result<Vec<Kept>, KeeperError> {
-        Ok(self.kept(tenant, |kept| kept.list(kind, prefix, after, count))?)
-    }
-
-    fn keep(&self, tenant: TenantId, changes: Vec<Keep>) -> BoxFuture<'static, Result<(), KeeperError>> {
-        let kept = check_form(&changes).map(|()| self.submit(Prepared::with_kept(tenant, changes)));
-        Box::pin(async {
-            match kept?.await {
-                Ok(_) => Ok(()),
-                Err(CommitError::Stale { change, .. }) => Err(KeeperError::Stale(change)),
-                Err(error) => Err(KeeperError::Failed(error.to_string())),
-            }
-        })
-    }
-
-    fn epoch(&self, tenant: TenantId) -> u64 {
-        self.shared.epochs.get(tenant)
     }
 }
 

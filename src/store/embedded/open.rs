@@ -2,7 +2,7 @@
 
 use super::folder::{self, Format, Mark, MarkFile, SCHEMA};
 use super::tables::Tables;
-use super::{Options, Shared, check, checkpoint, io_error, marks};
+use super::{Options, Shared, check, checkpoint, io_error, marks, transfer};
 use crate::store::keys::{Folder, Keyring, Masters, Secret};
 use crate::store::seal::{STORE, Sealer};
 use crate::store::{StoreError, StoreResult};
@@ -22,8 +22,15 @@ pub(super) struct Unverified {
     pub found: marks::Found,
 }
 
-/// Opens or makes a store; refuses one with holes.
+/// Opens or makes a store; refuses one with holes, and one that is not whole.
 pub(super) fn open(options: &Options) -> StoreResult<Opened> {
+    let opened = open_any(options)?;
+    transfer::check_whole(options, &opened)?;
+    Ok(opened)
+}
+
+/// Opens or makes a store, be it one that is being filled; refuses one with holes.
+pub(super) fn open_any(options: &Options) -> StoreResult<Opened> {
     let folder = &options.folder;
     std::fs::create_dir_all(folder).map_err(|error| io_error(folder, &error))?;
     let lock = folder::lock(folder)?;

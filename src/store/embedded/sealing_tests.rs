@@ -85,7 +85,7 @@ fn all_that_a_tenant_has_is_sealed_under_its_newest_key() {
     assert_eq!(reseal(&store, TENANT, 7), 21 * 2 + 1 + 2);
     assert_eq!(reseal(&store, TENANT, 7), 0);
     assert_eq!(reseal(&store, OTHER, 7), 0, "it has its own key");
-    ring.retire(TENANT).unwrap();
+    ring.retire(TENANT, ring.newest(TENANT)).unwrap();
     assert_eq!(ring.drop_retired(TENANT).unwrap(), 1);
     assert_eq!(bodies(&store, TENANT).unwrap()[..before.len()], before);
     store.close().unwrap();
@@ -115,7 +115,7 @@ fn a_row_that_is_written_beside_its_sealing_is_not_undone() {
     wait(store.commit(Commit { reseals: found.rows, ..Commit::of(TENANT) })).unwrap();
     reseal(&store, TENANT, 100);
     let ring = store.keyring().unwrap();
-    ring.retire(TENANT).unwrap();
+    ring.retire(TENANT, ring.newest(TENANT)).unwrap();
     ring.drop_retired(TENANT).unwrap();
     let view = store.view(TENANT).unwrap();
     let rid = view.find("Basic", "changed").unwrap().unwrap();
@@ -221,7 +221,7 @@ fn share_one_key(options: &Options, owners: &[TenantId]) -> [u8; 32] {
             version: 1,
             wrapped: STANDARD.encode(local.wrap(about, &Zeroizing::new(secret)).unwrap().bytes),
         });
-        Folder::new(options.folder.join("keys")).save(&keys).unwrap();
+        Folder::new(options.folder.join("keys")).replace(0, &keys).unwrap();
     }
     secret
 }
@@ -257,7 +257,7 @@ fn a_store_with_one_key_for_all_is_taken_over() {
     assert_eq!((states(TENANT), states(STORE)), (vec![State::Replaced, State::Newest], vec![State::Newest]));
     assert_eq!(states(OTHER), [], "it has only what is in its ledger");
     assert!(reseal(&store, TENANT, 100) > 40);
-    ring.retire(TENANT).unwrap();
+    ring.retire(TENANT, ring.newest(TENANT)).unwrap();
     assert_eq!(ring.drop_retired(TENANT).unwrap(), 1);
     assert_eq!(bodies(&store, TENANT).unwrap(), before);
     store.close().unwrap();

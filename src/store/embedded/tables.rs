@@ -2,7 +2,9 @@
 
 use crate::store::rows::{Row, Rows, Table};
 use crate::store::{Rid, StoreError, StoreResult};
-use fjall::config::{BlockSizePolicy, BloomConstructionPolicy, FilterPolicy, FilterPolicyEntry, PartitioningPolicy};
+use fjall::config::{
+    BlockSizePolicy, BloomConstructionPolicy, FilterPolicy, FilterPolicyEntry, PartitioningPolicy, PinningPolicy,
+};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, Readable, Snapshot};
 use quick_cache::sync::Cache;
 use std::path::Path;
@@ -37,13 +39,15 @@ impl Tables {
             .max_journaling_size(256 * MIB)
             .open()
             .map_err(|error| failed(&error))?;
-        let keyspace = |name: &str, block_kib: u32, memtable_mib: u64| {
+        // A pinned index is in memory in one piece: 13 MB for a million resources, and a look goes through one index, not two.
+        let keyspace = |name: &str, block_kib: u32, memtable_mib: u64, is_pinned: bool| {
             let options = || {
                 KeyspaceCreateOptions::default()
                     .max_memtable_size(memtable_mib * MIB)
                     .data_block_size_policy(BlockSizePolicy::all(block_kib * 1024))
-                    // In one piece they are as large as hundreds of blocks, and push those out of the cache.
-                    .index_block_partitioning_policy(PartitioningPolicy::all(true))
+                    // Those of the others, in one piece, would be as large as hundreds of blocks, and push those out of the cache.
+                    .index_block_partitioning_policy(PartitioningPolicy::all(!is_pinned))
+                    .index_block_pinning_policy(PinningPolicy::all(is_pinned))
                     .filter_block_partitioning_policy(PartitioningPolicy::all(true))
                     .filter_policy(FilterPolicy::new([FilterPolicyEntry::Bloom(BloomConstructionPolicy::BitsPerKey(
                         10.0,
@@ -52,9 +56,9 @@ impl Tables {
             db.keyspace(name, options).map_err(|error| failed(&error))
         };
         Ok(Self {
-            records: keyspace("records", 4, 32)?,
-            history: keyspace("history", 16, 16)?,
-            index: keyspace("index", 4, 32)?,
+            records: keyspace("records", 4, 32, true)?,
+            history: keyspace("history", 16, 16, false)?,
+            index: keyspace("index", 4, 32, false)?,
             db,
             numbers: Cache::new(NUMBERS),
             freed: AtomicU64::new(0),

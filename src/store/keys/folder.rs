@@ -1,6 +1,6 @@
 //! Wrapped keys in a folder, a file for each owner: `store.json`, and `7.json` for the tenant with the number 7.
 
-use super::{KeyTable, OwnersKeys};
+use super::{KeyTable, Loaded, OwnersKeys};
 use crate::store::embedded::sync_folder;
 use crate::store::seal::STORE;
 use crate::store::{StoreError, StoreResult};
@@ -36,9 +36,9 @@ impl Folder {
 }
 
 impl KeyTable for Folder {
-    fn load(&self) -> StoreResult<Vec<OwnersKeys>> {
+    fn load(&self) -> StoreResult<Loaded> {
         if !self.0.exists() {
-            return Ok(Vec::new());
+            return Ok(Loaded::default());
         }
         let mut found = Vec::new();
         for entry in std::fs::read_dir(&self.0).map_err(|error| io(&self.0, &error))? {
@@ -48,10 +48,11 @@ impl KeyTable for Folder {
             }
         }
         found.sort_by_key(|keys| keys.owner);
-        Ok(found)
+        Ok(Loaded { revision: 0, owners: found })
     }
 
-    fn save(&self, keys: &OwnersKeys) -> StoreResult<()> {
+    /// The folder belongs to a store that one process has open: nobody else changes it.
+    fn replace(&self, _: u64, keys: &OwnersKeys) -> StoreResult<bool> {
         let path = self.path(keys.owner);
         let new = path.with_extension("new");
         let text = serde_json::to_vec_pretty(keys).map_err(|error| StoreError::Io(error.to_string()))?;
@@ -69,7 +70,8 @@ impl KeyTable for Folder {
             sync_folder(&self.0)?;
             self.0.parent().map_or(Ok(()), sync_folder)
         });
-        saved.map_err(|error| io(&path, &error))
+        saved.map_err(|error| io(&path, &error))?;
+        Ok(true)
     }
 }
 

@@ -10,7 +10,7 @@ use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKe
 use aws_lc_rs::hkdf::{HKDF_SHA256, Salt};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,6 +25,8 @@ pub struct LocalKey {
     id: String,
     /// The file whose key it is or, until it is settled, will be.
     file: Option<PathBuf>,
+    /// The file that it is going to replace, locked so that no other process replaces it, too.
+    _replaces: Option<File>,
 }
 
 /// Where a new master key stands until all keys are wrapped by it.
@@ -52,7 +54,7 @@ pub(super) fn from_file(path: &Path, create: bool) -> StoreResult<Masters> {
 
 fn read(path: &Path) -> StoreResult<Secret> {
     let mut secret = Zeroizing::new([0_u8; KEY_LEN]);
-    let mut file = std::fs::File::open(path)
+    let mut file = File::open(path)
         .map_err(|error| StoreError::Closed(format!("the key file {} can't be read: {error}", path.display())))?;
     let mut rest = [0_u8; 1];
     if file.read_exact(&mut *secret).is_err() || file.read(&mut rest).is_ok_and(|more| more > 0) {
@@ -107,7 +109,7 @@ impl LocalKey {
         root.expand(&[b"id"], IdLength).and_then(|okm| okm.fill(&mut id)).map_err(|_| no_crypto())?;
         let wrapping = root.expand(&[b"wrapping"], &AES_256_GCM).map_err(|_| no_crypto())?;
         let wrapping = LessSafeKey::new(UnboundKey::from(wrapping));
-        Ok(Self { wrapping, id: format!("local:{}", hex(&id)), secret, file })
+        Ok(Self { wrapping, id: format!("local:{}", hex(&id)), secret, file, _replaces: None })
     }
 
     /// That of a variable, in base64.
@@ -179,13 +181,21 @@ impl Master for LocalKey {
         if self.is_waiting(&waiting) {
             return Ok(None);
         }
+        let replaced = File::open(path).ok().filter(|file| file.try_lock().is_ok());
+        if replaced.is_none() || !read(path).is_ok_and(|secret| secret == self.secret) {
+            return Err(StoreError::Closed(format!(
+                "the key file {} is not the one that is in use, or another process is replacing it",
+                path.display()
+            )));
+        }
         if waiting.exists() {
             // It was not written to its end, so nothing is wrapped by it.
             std::fs::remove_file(&waiting)
                 .map_err(|error| StoreError::Io(format!("{}: {error}", waiting.display())))?;
         }
         let secret = make_file(&waiting, path)?;
-        Ok(Some(Arc::new(Self::new(secret, Some(path.clone()))?)))
+        let new = Self::new(secret, Some(path.clone()))?;
+        Ok(Some(Arc::new(Self { _replaces: replaced, ..new })))
     }
 
     fn settle(&self) -> StoreResult<()> {

@@ -23,6 +23,7 @@ pub mod sigv4;
 #[cfg(test)]
 mod tests;
 mod vault;
+mod wrapping;
 
 pub use folder::Folder;
 pub use local::LocalKey;
@@ -159,11 +160,6 @@ impl Masters {
         std::iter::once(&self.current).chain(&self.older)
     }
 
-    /// The master key itself, where it is in this process.
-    pub(super) fn secret(&self) -> Option<&Secret> {
-        self.current.secret()
-    }
-
     /// The key of a store from before tenants had their own: the master key was the only one.
     pub(super) fn of_old_store(&self) -> impl Iterator<Item = &Secret> {
         self.all().filter_map(|master| master.secret())
@@ -176,10 +172,21 @@ pub trait KeyTable: Send + Sync {
     ///
     /// # Errors
     /// When they can't be read.
-    fn load(&self) -> StoreResult<Vec<OwnersKeys>>;
-    /// Replaces those of one owner, on disk when this returns. What stood there before is not to be found any more.
+    fn load(&self) -> StoreResult<Loaded>;
+    /// Replaces those of one owner, on disk when this returns, if the table is as it was when it was loaded with this revision; the next one
+    /// is that and one. Answers whether: other processes may share the table. What stood there before is not to be found any more, as far
+    /// as the table can see to that.
     ///
     /// # Errors
-    /// When it can't be written.
-    fn save(&self, keys: &OwnersKeys) -> StoreResult<()>;
+    /// When it can't be written, or it is not known whether it was.
+    fn replace(&self, revision: u64, keys: &OwnersKeys) -> StoreResult<bool>;
+}
+
+/// What a table holds.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// Counts the changes of the table, where processes share it.
+    pub revision: u64,
+    /// The keys of each owner.
+    pub owners: Vec<OwnersKeys>,
 }

@@ -2,18 +2,20 @@
 
 use super::hex;
 use super::local::random;
-use super::{About, KeyTable, Master, MasterError, Masters, OwnersKeys, Secret, State, Wrapped, WrappedKey};
+use super::wrapping::{Ring, destroyed};
+use super::{KeyTable, Loaded, Masters, OwnersKeys, Secret, State, WrappedKey};
 use crate::clock::{Clock, Micros, SystemClock};
-use crate::store::seal::{DataKey, KEY_LEN, STORE, Sealer};
+use crate::store::seal::{DataKey, KEY_LEN, KeyId, STORE, Sealer};
 use crate::store::{StoreError, StoreResult};
 use crate::tenant::TenantId;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
-/// Threads that ask a provider over the network at the same time.
-const ASKING: usize = 8;
+/// How often a change of the table is tried that other processes come before.
+const MOST_TRIES: usize = 50;
+/// How often the table is asked for keys of a tenant that sealed values name and nobody has.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// What is told of a key: no part of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,19 +47,16 @@ pub struct Unwrapped {
     pub master: String,
 }
 
-struct Ring {
-    masters: Masters,
-    owners: BTreeMap<u32, OwnersKeys>,
-    /// Those that are in the sealer.
-    live: BTreeMap<u32, Vec<Arc<DataKey>>>,
-    unwrapped: Vec<Unwrapped>,
-}
+/// Reads the master keys anew.
+type MastersAgain = Box<dyn Fn() -> StoreResult<Masters> + Send + Sync>;
 
 /// All data keys of a store.
 pub struct Keyring {
     sealer: Arc<Sealer>,
     table: Box<dyn KeyTable>,
     ring: Mutex<Ring>,
+    /// Where other processes share the table.
+    masters_again: OnceLock<MastersAgain>,
 }
 
 impl Keyring {
@@ -66,14 +65,17 @@ impl Keyring {
     /// # Errors
     /// When a key can't be unwrapped, or is not the one that it was: with whose it is, and by which master key.
     pub fn open(masters: Masters, table: Box<dyn KeyTable>) -> StoreResult<Self> {
-        let owners: BTreeMap<_, _> = table.load()?.into_iter().map(|keys| (keys.owner, keys)).collect();
-        let ring = Ring { masters, owners, live: BTreeMap::new(), unwrapped: Vec::new() };
-        let this = Self { sealer: Arc::default(), table, ring: Mutex::new(ring) };
+        let Loaded { revision, owners } = table.load()?;
+        let mut ring = Ring::new(masters, revision);
+        let owners = owners.into_iter().map(|keys| (keys.owner, keys)).collect();
+        for (_, unwrapped) in ring.unwrap_new(&owners) {
+            ring.take(unwrapped?);
+        }
+        ring.owners = owners;
+        let this = Self { sealer: Arc::default(), table, ring: Mutex::new(ring), masters_again: OnceLock::new() };
         {
             let mut ring = this.lock();
-            ring.unwrap_all()?;
-            let is_foreign = |key: &WrappedKey, ring: &Ring| key.master != ring.masters.current.id();
-            if ring.owners.values().flat_map(|keys| &keys.keys).any(|key| is_foreign(key, &ring)) {
+            if ring.has_foreign() {
                 this.rewrap_all(&mut ring)?;
             }
             ring.settle()?;
@@ -82,6 +84,18 @@ impl Keyring {
             }
         }
         Ok(this)
+    }
+
+    /// From now on other processes may change the table, too: a key that is named by a sealed value and is not here is looked for
+    /// there. `masters` reads the master keys anew, for when another process has rotated them.
+    pub fn share(this: &Arc<Self>, masters: impl Fn() -> StoreResult<Masters> + Send + Sync + 'static) {
+        let weak = Arc::downgrade(this);
+        this.masters_again.get_or_init(|| Box::new(masters));
+        this.sealer.ask_for_missing(move |owner, id| {
+            if let Some(ring) = weak.upgrade() {
+                ring.look_for(owner, id);
+            }
+        });
     }
 
     fn lock(&self) -> MutexGuard<'_, Ring> {
@@ -103,7 +117,14 @@ impl Keyring {
             return Ok(());
         }
         let mut ring = self.lock();
-        if self.sealer.has(owner) { Ok(()) } else { self.add(&mut ring, owner, &random()?) }
+        if self.sealer.has(owner) {
+            return Ok(());
+        }
+        if ring.owners.get(&owner.0).is_some_and(|keys| !keys.keys.is_empty()) {
+            // They could not be unwrapped when another process made them.
+            self.renewed(&mut ring)?;
+        }
+        self.add(&mut ring, owner, &random()?, true)
     }
 
     /// Takes over a store in which one key was that of all: it becomes the first key of the store and of each of these tenants, who get
@@ -117,9 +138,9 @@ impl Keyring {
         ring.owners.clear();
         ring.live.clear();
         for owner in tenants.iter().copied().chain([STORE]) {
-            self.add(&mut ring, owner, common)?;
+            self.add(&mut ring, owner, common, false)?;
             if owner != STORE {
-                self.add(&mut ring, owner, &random()?)?;
+                self.add(&mut ring, owner, &random()?, false)?;
             }
         }
         Ok(())
@@ -131,55 +152,74 @@ impl Keyring {
     /// As [`Keyring::ensure`].
     pub fn rotate(&self, owner: TenantId) -> StoreResult<()> {
         let mut ring = self.lock();
-        self.add(&mut ring, owner, &random()?)
+        self.add(&mut ring, owner, &random()?, false)
     }
 
-    fn add(&self, ring: &mut Ring, owner: TenantId, secret: &Secret) -> StoreResult<()> {
-        let mut keys = ring.owners.get(&owner.0).cloned().unwrap_or(OwnersKeys::none(owner));
-        if keys.destroyed.is_some() {
-            return Err(destroyed(owner));
+    /// Changes the keys of an owner in the table: `make` is given them as they are, again where another process came first.
+    fn change<T>(
+        &self,
+        ring: &mut Ring,
+        owner: TenantId,
+        make: impl Fn(&Ring, &mut OwnersKeys) -> StoreResult<T>,
+    ) -> StoreResult<T> {
+        for _ in 0..MOST_TRIES {
+            let before = ring.owners.get(&owner.0).cloned().unwrap_or(OwnersKeys::none(owner));
+            let mut keys = before.clone();
+            let made = make(ring, &mut keys)?;
+            if keys == before {
+                return Ok(made);
+            }
+            if self.table.replace(ring.revision, &keys)? {
+                ring.revision += 1;
+                ring.owners.insert(owner.0, keys);
+                return Ok(made);
+            }
+            self.renewed(ring)?;
         }
+        Err(StoreError::Unreachable("other processes keep changing the keys".into()))
+    }
+
+    /// Adds a key of an owner; if `is_first`, then only to one who has none.
+    fn add(&self, ring: &mut Ring, owner: TenantId, secret: &Secret, is_first: bool) -> StoreResult<()> {
         let key = Arc::new(DataKey::new(secret)?);
-        let id = hex(&key.id().0);
-        if keys.keys.iter().any(|other| other.id == id) {
-            return Err(StoreError::Closed("a new key has the id of another one: try again".into()));
+        let is_added = self.change(ring, owner, |ring, keys| {
+            if keys.destroyed.is_some() {
+                return Err(destroyed(owner));
+            }
+            let is_wanted = !is_first || keys.keys.is_empty();
+            if is_wanted {
+                ring.add_to(keys, &key, secret)?;
+            }
+            Ok(is_wanted)
+        })?;
+        if is_added {
+            let live = ring.live.entry(owner.0).or_default();
+            live.push(key);
+            self.sealer.set(owner, live.clone());
         }
-        for other in keys.keys.iter_mut().filter(|other| other.state == State::Newest) {
-            other.state = State::Replaced;
+        if self.sealer.has(owner) {
+            return Ok(());
         }
-        let generation = keys.keys.last().map_or(1, |last| last.generation + 1);
-        let wrapped = ring.wrap(About { owner, generation }, secret)?;
-        keys.keys.push(WrappedKey {
-            generation,
-            state: State::Newest,
-            id,
-            check: hex(&key.check_value()?),
-            created: SystemClock.now().0,
-            master: ring.masters.current.id(),
-            version: wrapped.version,
-            wrapped: STANDARD.encode(&wrapped.bytes),
-        });
-        self.table.save(&keys)?;
-        let live = ring.live.entry(owner.0).or_default();
-        live.push(key);
-        self.sealer.set(owner, live.clone());
-        ring.owners.insert(owner.0, keys);
-        Ok(())
+        Err(StoreError::Unreachable(format!("the keys of tenant {} can't be unwrapped now", owner.0)))
     }
 
-    /// Nothing in the store is under the replaced keys of a tenant any more.
+    /// The generation of an owner's newest key; 0 where there is none.
+    #[must_use]
+    pub fn newest(&self, owner: TenantId) -> u32 {
+        let ring = self.lock();
+        ring.owners.get(&owner.0).and_then(|keys| keys.keys.last()).map_or(0, |key| key.generation)
+    }
+
+    /// Nothing in the store is under the keys of a tenant that were replaced before the one of generation `newest` was.
     ///
     /// # Errors
     /// When it can't be kept.
-    pub fn retire(&self, owner: TenantId) -> StoreResult<()> {
-        let mut ring = self.lock();
-        let Some(mut keys) = ring.owners.get(&owner.0).cloned() else { return Ok(()) };
-        for key in keys.keys.iter_mut().filter(|key| key.state == State::Replaced) {
-            key.state = State::Retired;
-        }
-        self.table.save(&keys)?;
-        ring.owners.insert(owner.0, keys);
-        Ok(())
+    pub fn retire(&self, owner: TenantId, newest: u32) -> StoreResult<()> {
+        self.change(&mut self.lock(), owner, |_, keys| {
+            let is_over = |key: &&mut WrappedKey| key.state == State::Replaced && key.generation < newest;
+            keys.keys.iter_mut().filter(is_over).for_each(|key| key.state = State::Retired);
+            Ok(())
+        })
     }
 
     /// Destroys the retired keys of a tenant: files outside of the store that were sealed under them do not open any more. Answers how
@@ -189,16 +229,14 @@ impl Keyring {
     /// When it can't be kept.
     pub fn drop_retired(&self, owner: TenantId) -> StoreResult<usize> {
         let mut ring = self.lock();
-        let Some(mut keys) = ring.owners.get(&owner.0).cloned() else { return Ok(0) };
-        let before = keys.keys.len();
-        keys.keys.retain(|key| key.state != State::Retired);
-        self.table.save(&keys)?;
-        let is_kept = |key: &Arc<DataKey>| keys.keys.iter().any(|kept| kept.id == hex(&key.id().0));
-        let live = ring.live.entry(owner.0).or_default();
-        live.retain(is_kept);
-        self.sealer.set(owner, live.clone());
-        let dropped = before - keys.keys.len();
-        ring.owners.insert(owner.0, keys);
+        let dropped = self.change(&mut ring, owner, |_, keys| {
+            let before = keys.keys.len();
+            keys.keys.retain(|key| key.state != State::Retired);
+            Ok(before - keys.keys.len())
+        })?;
+        if dropped > 0 {
+            self.sync(&mut ring, owner.0);
+        }
         Ok(dropped)
     }
 
@@ -208,14 +246,85 @@ impl Keyring {
     /// When it can't be kept.
     pub fn destroy(&self, owner: TenantId) -> StoreResult<()> {
         let mut ring = self.lock();
-        if ring.owners.get(&owner.0).is_some_and(|keys| keys.destroyed.is_some()) {
-            return Ok(());
-        }
-        let destroyed = OwnersKeys { destroyed: Some(SystemClock.now().0), ..OwnersKeys::none(owner) };
-        self.table.save(&destroyed)?;
-        ring.owners.insert(owner.0, destroyed);
+        let now = SystemClock.now().0;
+        self.change(&mut ring, owner, |_, keys| {
+            if keys.destroyed.is_none() {
+                *keys = OwnersKeys { destroyed: Some(now), ..OwnersKeys::none(owner) };
+            }
+            Ok(())
+        })?;
         ring.live.remove(&owner.0);
         Ok(())
+    }
+
+    /// Takes over what other processes have made of the table.
+    ///
+    /// # Errors
+    /// When it can't be read, or the new key of a tenant can't be unwrapped: nothing may be sealed under the one before, then. The first
+    /// key of a tenant can wait.
+    pub fn renew(&self) -> StoreResult<()> {
+        self.renewed(&mut self.lock())
+    }
+
+    fn renewed(&self, ring: &mut Ring) -> StoreResult<()> {
+        let Loaded { revision, owners } = self.table.load()?;
+        let owners: BTreeMap<_, _> = owners.into_iter().map(|keys| (keys.owner, keys)).collect();
+        let is_foreign = |key: &WrappedKey| key.master != ring.masters.current.id();
+        if let Some(again) = self.masters_again.get()
+            && owners.values().flat_map(|keys| &keys.keys).any(is_foreign)
+        {
+            match again() {
+                Ok(masters) => ring.masters = masters,
+                Err(error) => tracing::warn!(%error, "the master key can't be read anew"),
+            }
+        }
+        let mut new = Vec::new();
+        let mut without = BTreeSet::new();
+        for (owner, unwrapped) in ring.unwrap_new(&owners) {
+            match unwrapped {
+                Ok(unwrapped) => new.push(unwrapped),
+                Err(error) if ring.live.contains_key(&owner) => return Err(error),
+                Err(error) => {
+                    tracing::warn!(%error, "a key that another process made can't be used");
+                    without.insert(owner);
+                }
+            }
+        }
+        for unwrapped in new.into_iter().filter(|(told, _)| !without.contains(&told.owner.0)) {
+            ring.take(unwrapped);
+        }
+        ring.revision = revision;
+        let all: BTreeSet<u32> = ring.owners.keys().chain(owners.keys()).copied().collect();
+        ring.owners = owners;
+        for owner in all {
+            self.sync(ring, owner);
+        }
+        Ok(())
+    }
+
+    /// Lets the sealer have those keys of an owner that the table has, in its order.
+    fn sync(&self, ring: &mut Ring, owner: u32) {
+        let before = ring.live.remove(&owner).unwrap_or_default();
+        let named = |key: &WrappedKey| before.iter().find(|live| hex(&live.id().0) == key.id).cloned();
+        let keys: Vec<_> = ring.owners.get(&owner).into_iter().flat_map(|keys| &keys.keys).filter_map(named).collect();
+        self.sealer.set(TenantId(owner), keys.clone());
+        if !keys.is_empty() {
+            ring.live.insert(owner, keys);
+        }
+    }
+
+    /// Looks for a key that a sealed value names, and that is not here. A damaged value names one that is nowhere, so the table is not
+    /// asked for each.
+    fn look_for(&self, owner: TenantId, id: KeyId) {
+        let mut ring = self.lock();
+        let is_here = ring.live.get(&owner.0).is_some_and(|keys| keys.iter().any(|key| key.id() == id));
+        if is_here || ring.looked.get(&owner.0).is_some_and(|looked| looked.elapsed() < LOOK_EVERY) {
+            return;
+        }
+        match self.renewed(&mut ring) {
+            Ok(()) => drop(ring.looked.insert(owner.0, Instant::now())),
+            Err(error) => tracing::warn!(%error, "the keys can't be looked at"),
+        }
     }
 
     /// Whether a tenant's keys were destroyed.
@@ -237,6 +346,7 @@ impl Keyring {
     /// When the provider fails. What was wrapped anew until then stays so, and all stay good.
     pub fn rotate_master(&self) -> StoreResult<usize> {
         let mut ring = self.lock();
+        self.renewed(&mut ring)?;
         if let Some(new) = ring.masters.current.renew()? {
             let old = std::mem::replace(&mut ring.masters.current, new);
             ring.masters.older.push(old);
@@ -246,22 +356,17 @@ impl Keyring {
         Ok(count)
     }
 
+    /// The store's own key comes first: of two processes that wrap by different master keys one goes on, and who makes a key meanwhile
+    /// learns which ([`Ring::add_to`]).
     fn rewrap_all(&self, ring: &mut Ring) -> StoreResult<usize> {
+        let mut done = BTreeSet::new();
         let mut count = 0;
-        for mut keys in ring.owners.values().cloned().collect::<Vec<_>>() {
-            for n in 0..keys.keys.len() {
-                let Some(key) = keys.keys.get(n) else { continue };
-                let about = keys.about(key);
-                let (secret, _) = ring.unwrap_one(&keys, key)?;
-                ring.unwrapped.push(told(&keys, key));
-                let wrapped = ring.wrap(about, &secret)?;
-                if let Some(key) = keys.keys.get_mut(n) {
-                    key.rewrap(ring.masters.current.id(), &wrapped);
-                }
-                count += 1;
-            }
-            self.table.save(&keys)?;
-            ring.owners.insert(keys.owner, keys);
+        // Others may make keys meanwhile.
+        while let Some(owner) = ring.owners.keys().rev().copied().find(|owner| !done.contains(owner)) {
+            let (wrapped, told) = self.change(ring, TenantId(owner), Ring::rewrap)?;
+            count += wrapped;
+            ring.unwrapped.extend(told);
+            done.insert(owner);
         }
         Ok(count)
     }
@@ -279,6 +384,12 @@ impl Keyring {
             version: key.version,
         };
         ring.owners.get(&owner.0).map(|keys| keys.keys.iter().map(fact).collect()).unwrap_or_default()
+    }
+
+    /// All keys as they are kept, wrapped.
+    #[must_use]
+    pub fn wrapped(&self) -> Vec<OwnersKeys> {
+        self.lock().owners.values().cloned().collect()
     }
 
     /// The keys that were unwrapped since this was asked last.
@@ -309,98 +420,4 @@ impl Keyring {
         let first = ring.live.get(&STORE.0).and_then(|keys| keys.first());
         first.ok_or_else(|| StoreError::Closed("the store's own key is not there".into()))?.derive(purpose)
     }
-}
-
-impl Ring {
-    /// Unwraps what is not live yet, several at a time where a network is between.
-    fn unwrap_all(&mut self) -> StoreResult<()> {
-        let all: Vec<_> = self.owners.values().flat_map(|keys| keys.keys.iter().map(move |key| (keys, key))).collect();
-        let threads = if self.masters.all().any(|master| master.is_remote()) { ASKING } else { 1 };
-        let share = all.len().div_ceil(threads).max(1);
-        let ring = &*self;
-        let unwrap = |share: &[(&OwnersKeys, &WrappedKey)]| {
-            let one = |(keys, key): &(&OwnersKeys, &WrappedKey)| {
-                Ok((told(keys, key), Arc::new(ring.unwrap_one(keys, key)?.1)))
-            };
-            share.iter().map(one).collect::<StoreResult<Vec<_>>>()
-        };
-        let shares = std::thread::scope(|scope| {
-            let asking: Vec<_> = all.chunks(share).map(|share| scope.spawn(move || unwrap(share))).collect();
-            let ended = |_| Err(StoreError::Closed("unwrapping keys ended abnormally".into()));
-            asking.into_iter().map(|asked| asked.join().unwrap_or_else(ended)).collect::<Vec<_>>()
-        });
-        for share in shares {
-            for (told, key) in share? {
-                self.live.entry(told.owner.0).or_default().push(key);
-                self.unwrapped.push(told);
-            }
-        }
-        Ok(())
-    }
-
-    /// All is wrapped by the master key in use: the others go.
-    fn settle(&mut self) -> StoreResult<()> {
-        self.masters.current.settle()?;
-        self.masters.older.clear();
-        Ok(())
-    }
-
-    /// Wraps a key. What a provider across a network answers is held against the key before anything rests on it.
-    fn wrap(&self, about: About, secret: &Secret) -> StoreResult<Wrapped> {
-        let master = &*self.masters.current;
-        let wrapped = master.wrap(about, secret).map_err(|error| failed(about, master, &error))?;
-        if master.is_remote() {
-            let back = master.unwrap(about, &wrapped).map_err(|error| failed(about, master, &error))?;
-            if back != *secret {
-                return Err(StoreError::Closed(format!(
-                    "{} answered with another key than {}",
-                    master.id(),
-                    name(about)
-                )));
-            }
-        }
-        Ok(wrapped)
-    }
-
-    /// Unwraps one key, and makes sure that it is the one that was wrapped.
-    fn unwrap_one(&self, keys: &OwnersKeys, key: &WrappedKey) -> StoreResult<(Secret, DataKey)> {
-        let about = keys.about(key);
-        let known = |master: &&Arc<dyn Master>| master.id() == key.master;
-        let master = self.masters.all().find(known).ok_or_else(|| {
-            StoreError::Closed(format!(
-                "{} was wrapped by {}, and the master key is {}: restore the right key file, or set keys.provider and \
-                 keys.previous as they were",
-                name(about),
-                key.master,
-                self.masters.current.id()
-            ))
-        })?;
-        let secret = master.unwrap(about, &key.wrapped()?).map_err(|error| failed(about, &**master, &error))?;
-        let data_key = DataKey::new(&secret)?;
-        if hex(&data_key.check_value()?) != key.check || hex(&data_key.id().0) != key.id {
-            let what = name(about);
-            return Err(StoreError::Closed(format!("{} answered with another key than {what}", master.id())));
-        }
-        Ok((secret, data_key))
-    }
-}
-
-fn told(keys: &OwnersKeys, key: &WrappedKey) -> Unwrapped {
-    let (owner, master) = (TenantId(keys.owner), key.master.clone());
-    Unwrapped { owner, generation: key.generation, id: key.id.clone(), master }
-}
-
-fn name(about: About) -> String {
-    match about.owner {
-        STORE => format!("key {} of the store", about.generation),
-        owner => format!("key {} of tenant {}", about.generation, owner.0),
-    }
-}
-
-fn failed(about: About, master: &dyn Master, error: &MasterError) -> StoreError {
-    StoreError::Closed(format!("{}: the master key {} does not help: {error}", name(about), master.id()))
-}
-
-fn destroyed(owner: TenantId) -> StoreError {
-    StoreError::Closed(format!("the keys of tenant {} were destroyed", owner.0))
 }

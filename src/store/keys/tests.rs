@@ -133,7 +133,7 @@ fn keys_are_replaced_retired_and_dropped_one_after_the_other() {
     assert!(ring.sealer().is_old(TENANT, &old) && !ring.sealer().is_old(TENANT, &new));
     assert_eq!(states(&ring), [State::Replaced, State::Newest]);
     assert_eq!(ring.drop_retired(TENANT).unwrap(), 0, "values may be under it");
-    ring.retire(TENANT).unwrap();
+    ring.retire(TENANT, ring.newest(TENANT)).unwrap();
     assert_eq!(states(&ring), [State::Retired, State::Newest]);
     drop(ring);
     let ring = with(local(1), Vec::new(), &folder).unwrap();

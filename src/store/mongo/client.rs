@@ -102,6 +102,18 @@ impl Connection {
         receiver.recv().unwrap_or_else(|_| Err(ended()))
     }
 
+    /// Does what blocks a thread where that holds up nobody; the future may be awaited in any runtime.
+    pub(super) fn apart<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> StoreResult<T> + Send + 'static,
+    ) -> impl Future<Output = StoreResult<T>> + Send + 'static {
+        let begun = self.runtime.as_ref().map(|runtime| runtime.spawn_blocking(work));
+        async {
+            let ended = || StoreError::Closed("the connection has ended".into());
+            begun.ok_or_else(ended)?.await.unwrap_or_else(|_| Err(ended()))
+        }
+    }
+
     /// Does something that nobody waits for.
     pub(super) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
         if let Some(runtime) = &self.runtime {

@@ -6,15 +6,17 @@
 
 use super::Shared;
 use super::catch_up::CatchUp;
-use super::client::{Failed, Meaning};
+use super::client::{Connection, Failed, Meaning};
+use super::fence;
 use super::read::{Known, Reading};
+use super::transaction::Transaction;
 use super::write::Orders;
 use crate::clock::Micros;
 use crate::store::rows::group::{Group, Lane, Prepared};
 use crate::store::rows::queue::{Answer, Outcome};
 use crate::store::rows::record::{Head, Header, rid_of};
 use crate::store::rows::touched::Touched;
-use crate::store::rows::{Rows, Table, erase, layout};
+use crate::store::rows::{Rows, Table, erase, layout, sealing};
 use crate::store::{Erasure, Extent, StoreError, StoreResult};
 use crate::tenant::TenantId;
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -86,6 +88,9 @@ impl Committer {
             for commit in commits {
                 self.fall_behind(commit.commit_of);
             }
+            if let Err(error) = fence::renew(&self.shared) {
+                tracing::warn!(%error, "the keys can't be read anew");
+            }
             self.wary = WARY_FOR;
             tries += 1;
             let is_late = began.elapsed() > LONGEST_TRY;
@@ -110,7 +115,7 @@ impl Committer {
     /// One transaction.
     fn attempt(&mut self, commits: &[Prepared], way: Way) -> Result<Vec<Outcome>, Failed> {
         let shared = Arc::clone(&self.shared);
-        let Shared { connection, sealer, clock, epochs, staging, process, .. } = &*shared;
+        let Shared { connection, sealer, clock, epochs, staging, process, fence, .. } = &*shared;
         let reading = Reading::new(Arc::clone(connection), usize::MAX);
         let is_on_hints = way.uses_hints && self.take_hints(commits, &reading);
         self.look_ahead(commits, &reading)?;
@@ -158,6 +163,7 @@ impl Committer {
             orders.renew(*tenant, process);
         }
         if !orders.is_empty() {
+            orders.stand_behind(fence);
             write(&shared, reading, orders)?;
         }
         self.remember_heads(&concerned, &moved, &known);
@@ -219,15 +225,21 @@ impl Committer {
                 }
             }
         }
-        reading.follow(ids)?;
-        reading.fetch(Table::Records, records)?;
-        let mut old_versions = Vec::new();
-        for commit in commits.iter().filter(|commit| !commit.erasures.is_empty()) {
-            for erasure in &commit.erasures {
-                old_versions.extend(Self::old_versions(commit.commit_of, erasure, reading)?);
+        let mut history = Vec::new();
+        for name in commits.iter().flat_map(|commit| &commit.reseals) {
+            match sealing::parts(name)? {
+                (Table::History, key) => history.push(key.to_vec()),
+                (_, key) => records.push(key.to_vec()),
             }
         }
-        reading.fetch(Table::History, old_versions)?;
+        reading.follow(ids)?;
+        reading.fetch(Table::Records, records)?;
+        for commit in commits.iter().filter(|commit| !commit.erasures.is_empty()) {
+            for erasure in &commit.erasures {
+                history.extend(Self::old_versions(commit.commit_of, erasure, reading)?);
+            }
+        }
+        reading.fetch(Table::History, history)?;
         Ok(())
     }
 
@@ -293,13 +305,17 @@ fn is_all_new(outcome: &Outcome) -> bool {
 
 /// Sends what is to be written, and makes it happen. With `Ok` a majority has it on disk.
 pub(super) fn write(shared: &Shared, reading: Reading, orders: Orders) -> Result<(), Failed> {
-    let connection = &shared.connection;
+    write_to(&shared.connection, reading, orders)
+}
+
+/// The same, by who is no server.
+pub(super) fn write_to(connection: &Arc<Connection>, reading: Reading, orders: Orders) -> Result<(), Failed> {
     let transaction = reading.into_transaction()?;
     let opened = Arc::clone(connection);
-    let mut transaction = connection.wait(async move {
+    let transaction = connection.wait(async move {
         let mut transaction = match transaction {
             Some(open) => open,
-            None => super::transaction::Transaction::new(&opened).await?,
+            None => Transaction::new(&opened).await?,
         };
         match orders.send(&mut transaction).await {
             Ok(()) => Ok(transaction),
@@ -309,6 +325,11 @@ pub(super) fn write(shared: &Shared, reading: Reading, orders: Orders) -> Result
             }
         }
     })?;
+    finish(connection, transaction)
+}
+
+/// Makes what a transaction has written happen.
+pub(super) fn finish(connection: &Connection, mut transaction: Transaction) -> Result<(), Failed> {
     let began = Instant::now();
     loop {
         // The end of a transaction may be asked for again and again: it happens once.

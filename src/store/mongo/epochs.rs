@@ -5,6 +5,7 @@
 
 use super::Shared;
 use super::client::{Connection, Failed};
+use super::fence::{self, Fence};
 use super::write::EPOCHS;
 use crate::tenant::TenantId;
 use mongodb::bson::{DateTime, Document, doc};
@@ -27,7 +28,10 @@ pub(super) fn follow(shared: &Arc<Shared>) {
         let mut known = None;
         while let Some(found) = look(&weak).await {
             match found {
-                Ok(found) => known = Some(compare(&weak, known, found)),
+                Ok((found, mark)) => {
+                    look_at_keys(&weak, mark).await;
+                    known = Some(compare(&weak, known, found));
+                }
                 Err(failed) => tracing::debug!(error = %failed.text, "the changes of other processes can't be seen"),
             }
             tokio::time::sleep(LOOK_EVERY).await;
@@ -38,25 +42,37 @@ pub(super) fn follow(shared: &Arc<Shared>) {
 /// Counts of the other processes by document.
 type Counts = FxHashMap<String, i64>;
 
-async fn look(weak: &Weak<Shared>) -> Option<Result<Counts, Failed>> {
+/// The others' counts, and the own mark: see [`super::fence`].
+async fn look(weak: &Weak<Shared>) -> Option<Result<(Counts, Option<i64>), Failed>> {
     let shared = weak.upgrade()?;
-    let (connection, process) = (Arc::clone(&shared.connection), shared.process.clone());
+    let (connection, process, fence) =
+        (Arc::clone(&shared.connection), shared.process.clone(), shared.fence.id.clone());
     drop(shared);
-    Some(counts(&connection, &process).await)
+    Some(counts(&connection, &process, &fence).await)
 }
 
-async fn counts(connection: &Connection, process: &str) -> Result<Counts, Failed> {
+async fn counts(connection: &Connection, process: &str, fence: &str) -> Result<(Counts, Option<i64>), Failed> {
     let mut cursor = connection.db().collection::<Document>(EPOCHS).find(doc! {}).await?;
-    let mut found = Counts::default();
+    let (mut found, mut mark) = (Counts::default(), None);
     while cursor.advance().await? {
         let document = cursor.deserialize_current()?;
-        if let (Ok(id), Ok(count)) = (document.get_str("_id"), document.get_i64("n"))
-            && !id.ends_with(process)
-        {
+        let (Ok(id), Ok(count)) = (document.get_str("_id"), document.get_i64("n")) else { continue };
+        if id == fence {
+            mark = Some(count);
+        } else if !Fence::is_one(id) && !id.ends_with(process) {
             found.insert(id.to_owned(), count);
         }
     }
-    Ok(found)
+    Ok((found, mark))
+}
+
+/// Reads the keys anew where another process has changed them.
+async fn look_at_keys(weak: &Weak<Shared>, mark: Option<i64>) {
+    let Some(shared) = weak.upgrade().filter(|shared| mark != Some(shared.fence.mark())) else { return };
+    let renewing = tokio::task::spawn_blocking(move || fence::renew(&shared));
+    if let Ok(Err(error)) = renewing.await {
+        tracing::warn!(%error, "the keys can't be read anew");
+    }
 }
 
 /// Makes the epochs of tenants grow whose records others have changed. At the first look there is nothing to compare with.

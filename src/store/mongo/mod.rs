@@ -3,8 +3,9 @@
 //! | collection | what |
 //! |---|---|
 //! | `records`, `history`, `index` | a document for each row: `_id` is the key, `v` the value; that of an id also names the rows it leads to, in `c` |
-//! | `epochs` | a count for each tenant and process, of changes to records that are no resources |
-//! | `format` | the schema, and a sealed value that only the right key file opens |
+//! | `epochs` | a count for each tenant and process, of changes to records that are no resources; and [`fence`] |
+//! | `keys` | the wrapped data keys: see [`keys`] |
+//! | `format` | the schema, and a sealed value that only the right keys open |
 //!
 //! A commit is one transaction, and a view is one that only reads, so both see one moment.
 
@@ -12,42 +13,51 @@ mod catch_up;
 mod client;
 mod committer;
 mod epochs;
+mod fence;
 mod hints;
+mod keys;
 mod ledger;
 mod place;
 mod read;
 mod seen;
 mod start;
 mod transaction;
+mod transfer;
 mod view;
 mod write;
 
-use super::keys::Keyring;
+use super::keys::{Keyring, Masters};
 use super::ledger::{Block, Blocks, Entry, Form, Head, Ledger, Opaque};
+use super::rows::engine::Engine;
 use super::rows::group::Prepared;
-use super::rows::kept;
+use super::rows::key_lists::KeyLists;
 use super::rows::ledger::{Entries, block_of, head};
-use super::rows::queue::Queue;
-use super::rows::{Rows, Table, layout};
-use super::seal::{DataKey, Sealer};
-use super::{Backend, Commit, CommitError, Committed, NewKeys, OldRows, StoreError, StoreResult, View};
-use crate::auth::keeper::{Epochs, Keep, Keeper, KeeperError, Kept, check_form};
+use super::rows::queue::{Queue, ended};
+use super::rows::view::TenantView;
+use super::rows::{Rows, Table, layout, sealing};
+use super::seal::Sealer;
+use super::{Backend, Commit, CommitError, Committed, OldRows, StoreError, StoreResult, View};
+use crate::auth::keeper::Epochs;
 use crate::clock::Clock;
 use crate::key::range::after_prefix;
 use crate::tenant::TenantId;
 use client::Connection;
 use committer::Committer;
+use fence::Fence;
 use futures_util::future::BoxFuture;
 use hints::Hints;
 use ledger::Staging;
 use read::Reading;
+use start::Purpose;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+pub(in crate::store) use transfer::Filled;
+
 /// What this program writes and reads.
-pub const SCHEMA: i64 = 1;
+pub const SCHEMA: i64 = 2;
 
 /// Blocks of a ledger that are read at once.
 const BLOCKS_AT_ONCE: usize = 64;
@@ -59,7 +69,9 @@ const KEPT_BYTES: usize = 16 << 20;
 pub struct Options {
     /// The connection string, `mongodb://…`; the database that it names, or `pharos`.
     pub address: String,
-    /// The file with the master key. Every process needs the same.
+    /// Where the master key is. Every process needs the same.
+    pub keys: crate::config::Keys,
+    /// The file with the master key, if it is in one.
     pub key_file: PathBuf,
     /// Commits that may wait; more are refused with [`StoreError::Busy`].
     pub most_waiting: usize,
@@ -77,6 +89,7 @@ impl Options {
     pub fn at(address: impl Into<String>, key_file: impl Into<PathBuf>) -> Self {
         Self {
             address: address.into(),
+            keys: crate::config::Keys::default(),
             key_file: key_file.into(),
             most_waiting: 1024,
             most_changes_in_group: 5000,
@@ -101,13 +114,16 @@ struct Threads {
 /// What the threads of a store have in common.
 struct Shared {
     connection: Arc<Connection>,
+    ring: Arc<Keyring>,
+    fence: Fence,
     sealer: Arc<Sealer>,
-    data_key: DataKey,
     clock: Arc<dyn Clock>,
     epochs: Epochs,
     queue: Queue,
     staging: Arc<Staging>,
-    entries: Entries,
+    entries: Arc<Entries>,
+    /// Key lists that were opened lately.
+    key_lists: Arc<KeyLists>,
     hints: Hints,
     /// Tells this process from others; another one at each start.
     process: String,
@@ -120,22 +136,37 @@ impl Mongo {
     /// # Errors
     /// [`StoreError::Closed`] with what to do where the store must not be opened; else what failed.
     pub fn open(options: Options, clock: Arc<dyn Clock>) -> StoreResult<Self> {
+        Self::open_for(Purpose::Serve, options, clock)
+    }
+
+    /// The same where there has to be a store.
+    pub(in crate::store) fn open_existing(options: Options, clock: Arc<dyn Clock>) -> StoreResult<Self> {
+        Self::open_for(Purpose::Read, options, clock)
+    }
+
+    fn open_for(purpose: Purpose<'_>, options: Options, clock: Arc<dyn Clock>) -> StoreResult<Self> {
         let connection = Arc::new(Connection::new(&options)?);
-        let (sealer, data_key) = start::open(&connection, &options)?;
         let mut random = [0_u8; 8];
         aws_lc_rs::rand::fill(&mut random).map_err(|_| StoreError::Io("the system has no randomness".into()))?;
         let process = u64::from_be_bytes(random);
+        let name = format!("{process:016x}");
+        let (ring, fence) = start::open(&connection, &options, &name, purpose)?;
+        let ring = Arc::new(ring);
+        let (keys, key_file) = (options.keys.clone(), options.key_file.clone());
+        Keyring::share(&ring, move || Masters::of(&keys, &key_file, false));
         let shared = Arc::new(Shared {
             connection,
-            sealer: Arc::new(sealer),
-            data_key,
+            sealer: ring.sealer(),
+            ring,
+            fence,
             clock,
             epochs: Epochs::default(),
             queue: Queue::default(),
             staging: Arc::new(Staging::new(process)),
-            entries: Entries::new(Arc::clone(&options.form)),
+            entries: Arc::new(Entries::new(Arc::clone(&options.form))),
+            key_lists: Arc::default(),
             hints: Hints::default(),
-            process: format!("{process:016x}"),
+            process: name,
             options,
         });
         epochs::follow(&shared);
@@ -151,12 +182,12 @@ impl Mongo {
         Ok(Self { shared, threads: Mutex::new(threads) })
     }
 
-    /// See [`DataKey::derive`].
+    /// See [`Keyring::derive`].
     ///
     /// # Errors
     /// As there.
     pub fn derive_key(&self, purpose: &[u8]) -> StoreResult<[u8; 32]> {
-        self.shared.data_key.derive(purpose)
+        self.shared.ring.derive(purpose)
     }
 
     /// Commands sent to the database so far for which somebody waited.
@@ -165,24 +196,29 @@ impl Mongo {
         self.shared.connection.commands()
     }
 
-    /// Gives work to the committer.
-    fn submit(&self, prepared: Prepared) -> BoxFuture<'static, Result<Committed, CommitError>> {
-        let added = self.shared.queue.add(prepared, self.shared.options.most_waiting);
-        Box::pin(async {
-            added?.await.unwrap_or_else(|_| {
-                Err(StoreError::OutcomeUnknown("the committer ended before it answered".into()).into())
-            })
-        })
+    /// Sees to it that a tenant has keys; `None` where it has.
+    fn has_keys(&self, tenant: TenantId) -> Option<BoxFuture<'static, StoreResult<()>>> {
+        if self.shared.sealer.has(tenant) || tenant == layout::SYSTEM {
+            return None;
+        }
+        let shared = Arc::clone(&self.shared);
+        Some(Box::pin(self.shared.connection.apart(move || make_keys(&shared, tenant))))
     }
 
     fn reading(&self) -> Reading {
         Reading::new(Arc::clone(&self.shared.connection), KEPT_BYTES)
     }
+}
 
-    fn kept<T>(&self, tenant: TenantId, read: impl FnOnce(kept::Reading<'_>) -> StoreResult<T>) -> StoreResult<T> {
-        let Shared { sealer, clock, .. } = &*self.shared;
-        read(kept::Reading { rows: &self.reading(), sealer, clock: &**clock, tenant })
+/// Makes the first key of a tenant, unless another process has.
+fn make_keys(shared: &Shared, tenant: TenantId) -> StoreResult<()> {
+    let Shared { ring, connection, .. } = shared;
+    ring.renew()?;
+    let rows = Reading::new(Arc::clone(connection), KEPT_BYTES);
+    if !ring.knows(tenant) && rows.get(Table::Records, &layout::head(tenant))?.is_some() {
+        return Err(start::missing_keys(&format!("tenant {}", tenant.0)));
     }
+    ring.ensure(tenant)
 }
 
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> StoreResult<JoinHandle<()>> {
@@ -190,21 +226,48 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> StoreResult<JoinHan
     thread.map_err(|error| StoreError::Io(error.to_string()))
 }
 
+impl Engine for Mongo {
+    fn newest(&self) -> impl Rows + '_ {
+        self.reading()
+    }
+
+    fn sealer(&self) -> &Sealer {
+        &self.shared.sealer
+    }
+
+    fn clock(&self) -> &dyn Clock {
+        &*self.shared.clock
+    }
+
+    fn epochs(&self) -> &Epochs {
+        &self.shared.epochs
+    }
+
+    fn submit(&self, prepared: Prepared) -> BoxFuture<'static, Result<Committed, CommitError>> {
+        let shared = Arc::clone(&self.shared);
+        let has_keys = self.has_keys(prepared.commit_of);
+        let add = move |prepared| shared.queue.add(prepared, shared.options.most_waiting);
+        match has_keys {
+            None => {
+                let added = add(prepared);
+                Box::pin(async { added?.await.unwrap_or_else(|_| Err(ended().into())) })
+            }
+            Some(made) => Box::pin(async move {
+                made.await?;
+                add(prepared)?.await.unwrap_or_else(|_| Err(ended().into()))
+            }),
+        }
+    }
+}
+
 impl Backend for Mongo {
     fn view(&self, tenant: TenantId) -> StoreResult<Box<dyn View>> {
-        Ok(Box::new(view::MongoView::new(Arc::clone(&self.shared), tenant)))
+        let Shared { sealer, entries, key_lists, .. } = &*self.shared;
+        Ok(Box::new(TenantView::new(view::Snapshot::new(Arc::clone(&self.shared)), sealer, entries, key_lists, tenant)))
     }
 
     fn commit(&self, commit: Commit) -> BoxFuture<'static, Result<Committed, CommitError>> {
-        match check_form(&commit.keeps) {
-            Ok(()) => self.submit(commit.into()),
-            Err(error) => Box::pin(async move { Err(StoreError::Closed(error.to_string()).into()) }),
-        }
-    }
-
-    fn reindex(&self, tenant: TenantId, keys: Vec<NewKeys>) -> BoxFuture<'static, Result<usize, CommitError>> {
-        let answered = self.submit(Prepared::with_new_keys(tenant, keys));
-        Box::pin(async { Ok(answered.await?.written.iter().filter(|written| written.changed).count()) })
+        self.take(commit)
     }
 
     /// The database frees the space of what was removed by itself.
@@ -214,6 +277,9 @@ impl Backend for Mongo {
 
     fn seal_file(&self, tenant: TenantId, name: &str, plain: &[u8]) -> StoreResult<Vec<u8>> {
         let Shared { sealer, clock, .. } = &*self.shared;
+        if !sealer.has(tenant) {
+            make_keys(&self.shared, tenant)?;
+        }
         sealer.seal_file(tenant, name, clock.now(), plain)
     }
 
@@ -221,18 +287,35 @@ impl Backend for Mongo {
         self.shared.sealer.open_file(tenant, name, sealed)
     }
 
-    /// One key seals for all tenants.
     fn keyring(&self) -> Option<&Keyring> {
-        None
+        Some(&self.shared.ring)
     }
 
-    fn old_rows(&self, _: TenantId, _: &[u8], _: usize) -> StoreResult<OldRows> {
-        Ok(OldRows::default())
+    /// What a pass of sealing anew has not found when it ends is not there: no process seals under older keys from when it began.
+    fn old_rows(&self, tenant: TenantId, after: &[u8], most: usize) -> StoreResult<OldRows> {
+        let Shared { connection, sealer, .. } = &*self.shared;
+        if after.is_empty() {
+            fence::lift(connection, None)?;
+            fence::renew(&self.shared)?;
+        }
+        sealing::old_rows(&self.reading(), sealer, tenant, after, most)
     }
 
-    fn destroy(&self, _: TenantId) -> BoxFuture<'static, StoreResult<()>> {
-        let error = StoreError::Closed("tenants have no keys of their own in a store on MongoDB".into());
-        Box::pin(std::future::ready(Err(error)))
+    fn destroy(&self, tenant: TenantId) -> BoxFuture<'static, StoreResult<()>> {
+        let shared = Arc::clone(&self.shared);
+        Box::pin(async move {
+            if tenant == layout::SYSTEM {
+                return Err(StoreError::Closed("the store's own keys are not destroyed".into()));
+            }
+            let destroying = Arc::clone(&shared);
+            let destroyed = shared.connection.apart(move || {
+                destroying.ring.destroy(tenant)?;
+                // An earlier try may have come no further.
+                fence::lift(&destroying.connection, None)
+            });
+            destroyed.await?;
+            shared.queue.remove(tenant, shared.options.most_waiting).await
+        })
     }
 
     fn is_local(&self) -> bool {
@@ -298,38 +381,6 @@ impl Ledger for Mongo {
             Some(rows.into_iter().map(open).collect::<Vec<StoreResult<Block>>>())
         });
         Ok(Box::new(parts.flatten()))
-    }
-}
-
-impl Keeper for Mongo {
-    fn get(&self, tenant: TenantId, kind: &'static str, id: &str) -> Result<Option<Kept>, KeeperError> {
-        Ok(self.kept(tenant, |kept| kept.get(kind, id))?)
-    }
-
-    fn list(
-        &self,
-        tenant: TenantId,
-        kind: &'static str,
-        prefix: &str,
-        after: Option<&str>,
-        count: usize,
-    ) -> Result<Vec<Kept>, KeeperError> {
-        Ok(self.kept(tenant, |kept| kept.list(kind, prefix, after, count))?)
-    }
-
-    fn keep(&self, tenant: TenantId, changes: Vec<Keep>) -> BoxFuture<'static, Result<(), KeeperError>> {
-        let kept = check_form(&changes).map(|()| self.submit(Prepared::with_kept(tenant, changes)));
-        Box::pin(async {
-            match kept?.await {
-                Ok(_) => Ok(()),
-                Err(CommitError::Stale { change, .. }) => Err(KeeperError::Stale(change)),
-                Err(error) => Err(KeeperError::Failed(error.to_string())),
-            }
-        })
-    }
-
-    fn epoch(&self, tenant: TenantId) -> u64 {
-        self.shared.epochs.get(tenant)
     }
 }
 

@@ -1,15 +1,18 @@
 //! What a database must be for this store, and what is made in a new one.
 
-use super::client::{Connection, Failed};
+use super::client::{Connection, Failed, Meaning};
+use super::fence::Fence;
+use super::keys::{KEYS, KeyDocuments};
 use super::place::collection;
+use super::read::Reading;
 use super::write::EPOCHS;
 use super::{Options, SCHEMA};
 use crate::clock::Micros;
-use crate::config::Keys;
-use crate::store::keys::Masters;
+use crate::store::keys::{KeyTable, Keyring, Masters, OwnersKeys};
 use crate::store::rows::Table;
 use crate::store::rows::layout::SYSTEM;
-use crate::store::seal::{DataKey, Place, Purpose, Sealer};
+use crate::store::seal::{self, Place, STORE, Sealer};
+use crate::store::transfer::{Filling, not_whole, put_keys};
 use crate::store::{Rid, StoreError, StoreResult};
 use mongodb::bson::{Document, doc};
 use std::sync::Arc;
@@ -21,11 +24,27 @@ const WIRE_VERSION: i32 = 25;
 /// The error of a collection that is there already.
 const NAMESPACE_EXISTS: i32 = 48;
 
-const CHECK: Place = Place { purpose: Purpose::Check, tenant: SYSTEM, rid: Rid(0), version: 0 };
+const CHECK: Place = Place { purpose: seal::Purpose::Check, tenant: SYSTEM, rid: Rid(0), version: 0 };
 const CHECK_TEXT: &[u8] = b"pharos";
 
-/// Makes sure that the database can be used, makes what is missing, and gives the sealer that opens what it holds.
-pub(super) fn open(connection: &Arc<Connection>, options: &Options) -> StoreResult<(Sealer, DataKey)> {
+/// What a database is opened for.
+#[derive(Clone, Copy)]
+pub(super) enum Purpose<'p> {
+    /// To serve it, and to make a store where there is none.
+    Serve,
+    /// To read what is there.
+    Read,
+    /// To fill it: it gets these keys, and must not hold a whole store.
+    Fill(&'p [OwnersKeys]),
+}
+
+/// Makes sure that the database can be used, makes what is missing, and unwraps the keys under which it is sealed.
+pub(super) fn open(
+    connection: &Arc<Connection>,
+    options: &Options,
+    process: &str,
+    purpose: Purpose<'_>,
+) -> StoreResult<(Keyring, Fence)> {
     let asked = Arc::clone(connection);
     let found = connection.wait(async move {
         let hello = asked.db().run_command(doc! { "hello": 1 }).await?;
@@ -40,25 +59,73 @@ pub(super) fn open(connection: &Arc<Connection>, options: &Options) -> StoreResu
                 .into(),
         ));
     }
-    if let Some(format) = format {
-        return checked(&format, options);
+    let is_new = format.is_none();
+    match &format {
+        Some(format) => check_schema(format)?,
+        None if matches!(purpose, Purpose::Read) => {
+            return Err(StoreError::Closed("there is no store in the database".into()));
+        }
+        None => make_collections(connection)?,
     }
-    let (sealer, _) = key(options, true)?;
-    let document = made(&sealer)?;
+    let fence = Fence::set_up(connection, process)?;
+    let table = KeyDocuments::new(connection, &fence);
+    let creates = is_new && (!matches!(purpose, Purpose::Fill(_)) || options.keys.previous.is_some());
+    let masters = Masters::of(&options.keys, &options.key_file, creates)?;
+    let is_whole = is_new || Filling::read(&Reading::new(Arc::clone(connection), 0))?.is_none();
+    match purpose {
+        Purpose::Fill(_) if is_whole && !is_new => {
+            return Err(StoreError::Closed("there is a store in the database already".into()));
+        }
+        Purpose::Fill(keys) => put_keys(&table, keys)?,
+        Purpose::Serve | Purpose::Read if !is_whole => return Err(not_whole("the database")),
+        Purpose::Serve | Purpose::Read => {}
+    }
+    if matches!(purpose, Purpose::Fill(_)) && !table.load()?.owners.iter().any(|keys| keys.owner == STORE.0) {
+        return Err(StoreError::Closed(
+            "the data keys are missing: name a copy of the folder with the wrapped keys".into(),
+        ));
+    }
+    let ring = Keyring::open(masters, Box::new(table))?;
+    let format = match format {
+        Some(format) if ring.knows(STORE) => format,
+        Some(_) => return Err(missing_keys("the store")),
+        None => {
+            ring.ensure(STORE)?;
+            insert(connection, made(&ring.sealer())?)?
+        }
+    };
+    check_key(&format, &ring.sealer())?;
+    Ok((ring, fence))
+}
+
+/// The error of keys that ought to be there.
+pub(super) fn missing_keys(whose: &str) -> StoreError {
+    StoreError::Closed(format!(
+        "the wrapped keys of {whose} are missing in the collection `{KEYS}`: restore them from a copy"
+    ))
+}
+
+fn make_collections(connection: &Arc<Connection>) -> StoreResult<()> {
     let making = Arc::clone(connection);
-    let format = connection.wait(async move {
-        for name in [Table::Records, Table::History, Table::Index].map(collection).into_iter().chain([EPOCHS]) {
+    Ok(connection.wait(async move {
+        for name in [Table::Records, Table::History, Table::Index].map(collection).into_iter().chain([EPOCHS, KEYS]) {
             make_collection(&making, name).await?;
         }
+        Ok(())
+    })?)
+}
+
+/// Inserts the format, if no other process was first, and gives it as it is.
+fn insert(connection: &Arc<Connection>, format: Document) -> StoreResult<Document> {
+    let making = Arc::clone(connection);
+    let found = connection.wait(async move {
         let formats = making.db().collection::<Document>(FORMAT);
-        match formats.insert_one(document).await.map_err(Failed::from) {
-            Err(failed) if failed.meaning != super::client::Meaning::Again => return Err(failed),
-            // Another process was first; or this one was.
-            _ => {}
+        match formats.insert_one(format).await.map_err(Failed::from) {
+            Err(failed) if failed.meaning != Meaning::Again => Err(failed),
+            _ => Ok(formats.find_one(doc! { "_id": "store" }).await?),
         }
-        Ok(formats.find_one(doc! { "_id": "store" }).await?)
     })?;
-    checked(&format.unwrap_or_default(), options)
+    Ok(found.unwrap_or_default())
 }
 
 async fn make_collection(connection: &Connection, name: &str) -> Result<(), Failed> {
@@ -70,13 +137,6 @@ async fn make_collection(connection: &Connection, name: &str) -> Result<(), Fail
 
 fn is_there(error: &mongodb::error::Error) -> bool {
     matches!(&*error.kind, mongodb::error::ErrorKind::Command(command) if command.code == NAMESPACE_EXISTS)
-}
-
-/// The key in the key file, which seals for all tenants: none has one of its own here.
-fn key(options: &Options, create: bool) -> StoreResult<(Sealer, DataKey)> {
-    let masters = Masters::of(&Keys::default(), &options.key_file, create)?;
-    let secret = masters.secret().ok_or_else(|| StoreError::Closed("there is no master key".into()))?;
-    Ok((Sealer::new(secret)?, DataKey::new(secret)?))
 }
 
 fn header(schema: i64) -> Vec<u8> {
@@ -92,21 +152,25 @@ fn made(sealer: &Sealer) -> StoreResult<Document> {
     Ok(doc! { "_id": "store", "schema": SCHEMA, "check": super::transaction::binary(value) })
 }
 
-/// Refuses another schema, and a key file that is not this store's.
-fn checked(format: &Document, options: &Options) -> StoreResult<(Sealer, DataKey)> {
+/// Refuses another schema.
+fn check_schema(format: &Document) -> StoreResult<()> {
     let schema = format.get_i64("schema").unwrap_or_default();
-    if schema != SCHEMA {
-        return Err(StoreError::Closed(format!(
-            "the database was written by another version of Pharos (schema {schema}; this one reads schema {SCHEMA}): use that \
-             version"
-        )));
+    if schema == SCHEMA {
+        return Ok(());
     }
-    let (sealer, data_key) = key(options, false)?;
+    Err(StoreError::Closed(format!(
+        "the database was written by another version of Pharos (schema {schema}; this one reads schema {SCHEMA}): use that version, \
+         or copy what it holds into a new database"
+    )))
+}
+
+/// Refuses keys that are not this store's.
+fn check_key(format: &Document, sealer: &Sealer) -> StoreResult<()> {
     let check = format.get_binary_generic("check").map(Vec::as_slice).unwrap_or_default();
-    match sealer.open(CHECK, &header(schema), check) {
-        Ok(text) if *text == *CHECK_TEXT => Ok((sealer, data_key)),
-        _ => Err(StoreError::Closed(
-            "the key file is not the one the database was made with: restore the right one".into(),
-        )),
+    match sealer.open(CHECK, &header(SCHEMA), check) {
+        Ok(text) if *text == *CHECK_TEXT => Ok(()),
+        _ => Err(StoreError::Closed(format!(
+            "the keys in the collection `{KEYS}` are not those that the database was made with: restore the right ones"
+        ))),
     }
 }

@@ -1,6 +1,7 @@
 //! What is written in a transaction, in as few commands as it goes.
 
 use super::client::Failed;
+use super::fence::Fence;
 use super::place::{collection, id_of, is_head};
 use super::read::Known;
 use super::transaction::{Transaction, binary, document};
@@ -136,6 +137,15 @@ impl Orders {
         self.is_countable = false;
         let filter = doc! { "_id": format!("{}-{process}", tenant.0) };
         let count = doc! { "$inc": { "n": 1_i64 }, "$currentDate": { "at": true } };
+        let order = doc! { "update": 3, "filter": filter, "updateMods": count, "upsert": true, "multi": false };
+        self.push(order, 2 * WRITE_COST);
+    }
+
+    /// Adds that the mark of this process is what it was: see [`super::fence`]. One that was changed is a duplicate, as a head is.
+    pub(super) fn stand_behind(&mut self, fence: &Fence) {
+        self.expected += 1;
+        let filter = doc! { "_id": &fence.id, "n": fence.mark() };
+        let count = doc! { "$inc": { "c": 1_i64 }, "$currentDate": { "at": true }, "$setOnInsert": { "fence": true } };
         let order = doc! { "update": 3, "filter": filter, "updateMods": count, "upsert": true, "multi": false };
         self.push(order, 2 * WRITE_COST);
     }

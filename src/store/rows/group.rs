@@ -70,6 +70,8 @@ pub(in crate::store) struct Group<'c> {
     reseals: Vec<(TenantId, Box<[u8]>)>,
     removals: Vec<sealing::Row>,
     changed: FxHashSet<TenantId>,
+    /// The tenants of which key lists were replaced without a new version.
+    rekeyed: FxHashSet<TenantId>,
     /// The first number that this group gave out.
     bases: FxHashMap<TenantId, Rid>,
 }
@@ -95,6 +97,7 @@ impl<'c> Group<'c> {
             reseals: Vec::new(),
             removals: Vec::new(),
             changed: FxHashSet::default(),
+            rekeyed: FxHashSet::default(),
             bases: FxHashMap::default(),
         }
     }
@@ -316,6 +319,7 @@ impl<'c> Group<'c> {
         let scope = Scope { tenant, generation, type_name: header.type_name, base };
         self.postings.exchange(scope, base >= self.first_new(tenant), old.rid, &old_keys, &new_keys);
         let rid = Some(old.rid);
+        self.rekeyed.insert(tenant);
         self.states.insert(id_key, State { keys: sealed, is_changed: true, ..old });
         writing.touch(header.type_name, None, old_keys, Some(new_keys));
         Ok(Written { rid, changed: true, ..unchanged })
@@ -345,6 +349,9 @@ impl<'c> Group<'c> {
         for tenant in &self.changed {
             if let Some(lane) = self.lanes.get(tenant) {
                 writes.put(Table::Records, layout::head(*tenant), lane.head.pack());
+                if self.rekeyed.contains(tenant) {
+                    writes.put(Table::Records, layout::rekeyed(*tenant), lane.head.time.0.to_be_bytes());
+                }
             }
         }
         for (id_key, state) in self.states.into_iter().filter(|(_, state)| state.is_changed) {

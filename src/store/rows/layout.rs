@@ -4,12 +4,14 @@
 //! | set | table | key after the tenant | value |
 //! |---|---|---|---|
 //! | records | untold | `g` | when something was last changed of which the log does not tell; on MongoDB |
+//! | records | rekeyed | `r` | when key lists were last replaced without a new version |
 //! | records | head | `h` | [`super::record::Head`] |
 //! | records | current | `c` rid | a record |
 //! | records | keys | `k` rid | version, sealed key list |
 //! | records | erased | `e` rid | the oldest version that is kept, where older ones were erased |
 //! | records | kept | `s` kind 0 id | a record that is no resource: [`super::kept`] |
 //! | records | expiry | tenant `u32::MAX`, `x` time, then the key of a kept record | nothing |
+//! | records | transfer | tenant `u32::MAX`, `t` | how far a copy into this store has come: [`crate::store::transfer`] |
 //! | history | history | `v` rid version | a record and its sealed key list |
 //! | history | ledger | `a` first | a block: [`crate::store::ledger`] |
 //! | history | ledger's head | `b` | how far the chain has come |
@@ -51,6 +53,8 @@ const FOLDED: u8 = b'y';
 /// The tables with sealed values whose keys begin with the number of a resource.
 pub(in crate::store) const SEALED_BY_NUMBER: [u8; 3] = [CURRENT, KEYS, HISTORY];
 const UNTOLD: u8 = b'g';
+const REKEYED: u8 = b'r';
+const TRANSFER: u8 = b't';
 /// No tenant has this number: what belongs to the store itself.
 pub(in crate::store) const SYSTEM: TenantId = TenantId(u32::MAX);
 
@@ -68,6 +72,21 @@ pub(in crate::store) fn head(tenant: TenantId) -> Vec<u8> {
 /// Where it stands when resources were last erased or given other keys.
 pub(in crate::store) fn untold(tenant: TenantId) -> Vec<u8> {
     table(tenant, UNTOLD, 0)
+}
+
+/// Where it stands when the key lists of resources were last replaced.
+pub(in crate::store) fn rekeyed(tenant: TenantId) -> Vec<u8> {
+    table(tenant, REKEYED, 0)
+}
+
+/// Where it stands in a store that is being filled how far that has come; not there in a whole store.
+pub(in crate::store) fn transfer() -> Vec<u8> {
+    table(SYSTEM, TRANSFER, 0)
+}
+
+/// The tenant that a key begins with.
+pub(in crate::store) fn tenant_of(key: &[u8]) -> TenantId {
+    key.first_chunk::<4>().map_or(SYSTEM, |bytes| TenantId(u32::from_be_bytes(*bytes)))
 }
 
 fn numbered(tenant: TenantId, letter: u8, rid: Rid) -> [u8; 13] {
@@ -209,7 +228,7 @@ pub(in crate::store) fn all_current(tenant: TenantId) -> Vec<u8> {
 }
 
 /// What all key lists of a tenant start with.
-pub(super) fn all_keys(tenant: TenantId) -> Vec<u8> {
+pub(in crate::store) fn all_keys(tenant: TenantId) -> Vec<u8> {
     table(tenant, KEYS, 0)
 }
 

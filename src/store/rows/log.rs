@@ -1,6 +1,6 @@
 //! The change log: one list of entries for each commit under its tenant, and one under each type it touched.
 
-use super::{Row, layout, varint};
+use super::{layout, varint};
 use crate::clock::Micros;
 use crate::store::{LogEntry, Rid, StoreError, StoreResult};
 use crate::tenant::TenantId;
@@ -71,18 +71,18 @@ pub(in crate::store) struct LogBack<L> {
     before: (Micros, u32),
 }
 
-impl<L: Iterator<Item = StoreResult<Row>>> LogBack<L> {
+impl<L: Iterator<Item = StoreResult<(K, V)>>, K: AsRef<[u8]>, V: AsRef<[u8]>> LogBack<L> {
     /// `lists` are those whose key lies before `before`, the last first.
     pub(in crate::store) const fn new(lists: L, before: (Micros, u32)) -> Self {
         Self { lists, entries: Vec::new(), before }
     }
 
     fn next_list(&mut self) -> Option<StoreResult<Vec<LogEntry>>> {
-        Some(self.lists.next()?.and_then(|(key, value)| unpack(&key, &value)))
+        Some(self.lists.next()?.and_then(|(key, value)| unpack(key.as_ref(), value.as_ref())))
     }
 }
 
-impl<L: Iterator<Item = StoreResult<Row>>> Iterator for LogBack<L> {
+impl<L: Iterator<Item = StoreResult<(K, V)>>, K: AsRef<[u8]>, V: AsRef<[u8]>> Iterator for LogBack<L> {
     type Item = StoreResult<LogEntry>;
 
     fn next(&mut self) -> Option<Self::Item> {

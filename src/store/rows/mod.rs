@@ -4,9 +4,11 @@
 //! both engines come to the same bytes.
 
 pub(in crate::store) mod block;
+pub(in crate::store) mod engine;
 pub(in crate::store) mod erase;
 pub(in crate::store) mod group;
 pub(in crate::store) mod kept;
+pub(in crate::store) mod key_lists;
 pub(in crate::store) mod layout;
 pub(in crate::store) mod ledger;
 pub(in crate::store) mod log;
@@ -17,6 +19,7 @@ pub(in crate::store) mod scan;
 pub(in crate::store) mod sealing;
 pub(in crate::store) mod touched;
 pub(in crate::store) mod varint;
+pub(in crate::store) mod view;
 
 use super::StoreResult;
 

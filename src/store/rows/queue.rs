@@ -1,7 +1,8 @@
 //! Commits that wait for the committer, and those it is writing.
 
 use super::group::Prepared;
-use crate::store::{CommitError, Committed, StoreError};
+use crate::store::{CommitError, Committed, StoreError, StoreResult};
+use crate::tenant::TenantId;
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -23,6 +24,11 @@ struct Waiting {
     ending: bool,
     /// Those whose commits are being written.
     writing: Vec<Answer>,
+}
+
+/// What who waits hears of a committer that has gone.
+pub(in crate::store) fn ended() -> StoreError {
+    StoreError::OutcomeUnknown("the committer ended before it answered".into())
 }
 
 /// A bounded queue with one reader.
@@ -55,6 +61,19 @@ impl Queue {
         drop(waiting);
         self.arrival.notify_one();
         Ok(outcome)
+    }
+
+    /// Has all removed that is left of a tenant whose keys were destroyed, group by group.
+    pub(in crate::store) async fn remove(&self, tenant: TenantId, most: usize) -> StoreResult<()> {
+        loop {
+            let answer = self.add(Prepared::with_removal(tenant), most)?;
+            match answer.await.unwrap_or_else(|_| Err(ended().into())) {
+                Ok(removed) if removed.written.is_empty() => return Ok(()),
+                Ok(_) => {}
+                Err(CommitError::Store(error)) => return Err(error),
+                Err(other) => return Err(StoreError::Closed(other.to_string())),
+            }
+        }
     }
 
     /// Waits for commits and takes as many as make `most_changes`, but at least one; none when there were none for `longest`.
@@ -138,7 +157,6 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tenant::TenantId;
 
     #[test]
     fn a_reader_waits_no_longer_than_it_wants_and_hears_of_the_end() {

@@ -30,7 +30,7 @@ fn damaged() -> StoreError {
 }
 
 /// The table and the key of a row.
-pub(super) fn parts(name: &[u8]) -> StoreResult<(Table, &[u8])> {
+pub(in crate::store) fn parts(name: &[u8]) -> StoreResult<(Table, &[u8])> {
     match name.split_first() {
         Some((&RECORDS, key)) => Ok((Table::Records, key)),
         Some((&HISTORY, key)) => Ok((Table::History, key)),

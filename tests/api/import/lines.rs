@@ -110,6 +110,34 @@ fn by_identifier_as_a_conditional_update() {
 }
 
 #[test]
+fn conditional_references_become_the_one_match() {
+    let server = server();
+    let practitioner = |id: &str, npi: &str| json!({"resourceType": "Practitioner", "id": id, "identifier": [{"system": "urn:npi", "value": npi}]});
+    let encounter = |id: &str, npi: &str| {
+        let reference = format!("Practitioner?identifier=urn:npi|{npi}");
+        json!({"resourceType": "Encounter", "id": id, "status": "finished", "class": {"code": "AMB"}, "participant": [{"individual": {"reference": reference}}]})
+    };
+    upload(&server, "", &lines(&[practitioner("there", "1")]));
+    let text = lines(&[
+        encounter("a", "1"),
+        practitioner("new", "2"),
+        encounter("b", "2"),
+        encounter("c", "3"),
+        practitioner("twin", "2"),
+        encounter("d", "2"),
+        encounter("e", "1"),
+    ]);
+    let imported = upload(&server, "", &text);
+    assert_eq!(counts(&imported), [(5, 0)]);
+    let notes = imported.notes();
+    assert!(notes.len() == 2 && notes[0].starts_with("Line 4: ") && notes[1].starts_with("Line 6: "), "{notes:?}");
+    let participant =
+        |id: &str| server.get(&format!("/Encounter/{id}")).expect(200).at("/participant/0/individual/reference");
+    assert_eq!(["a", "b", "e"].map(participant), ["Practitioner/there", "Practitioner/new", "Practitioner/there"]);
+    assert_eq!(counts(&upload(&server, "", &lines(&[encounter("a", "1")]))), [(1, 1)]);
+}
+
+#[test]
 fn without_validation_any_elements_are_taken() {
     let server = server();
     let odd = lines(&[json!({"resourceType": "Patient", "id": "odd", "gender": 7, "shoeSize": 42})]);

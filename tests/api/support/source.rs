@@ -14,6 +14,11 @@ pub struct Source {
 impl Source {
     /// `answer` is given the path, how often it was asked for before, and the connection.
     pub fn start(answer: impl Fn(&str, usize, &mut TcpStream) + Send + Sync + 'static) -> Self {
+        Self::hearing(move |path, _, nth, connection| answer(path, nth, connection))
+    }
+
+    /// The same, but `answer` is given the request's head, too.
+    pub fn hearing(answer: impl Fn(&str, &str, usize, &mut TcpStream) + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let (address, answer) = (listener.local_addr().unwrap(), Arc::new(answer));
         let asked: Arc<Mutex<BTreeMap<String, usize>>> = Arc::default();
@@ -30,7 +35,7 @@ impl Source {
                         *times += 1;
                         *times - 1
                     };
-                    answer(&path, nth, &mut connection);
+                    answer(&path, &head, nth, &mut connection);
                 });
             }
         });

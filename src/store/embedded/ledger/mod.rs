@@ -17,6 +17,7 @@
 mod check;
 mod staged;
 mod staging;
+mod turn;
 
 pub(super) use check::Walk;
 pub(super) use staged::next_row;

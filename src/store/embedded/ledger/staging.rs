@@ -4,6 +4,7 @@
 //! unless somebody has: so many requests at once share one write.
 
 use super::staged::{self, Record};
+use super::turn::give_way;
 use crate::store::embedded::io_error;
 use crate::store::embedded::tables::Tables;
 use crate::store::ledger::Entry;
@@ -148,7 +149,7 @@ impl Staging {
     /// [`Staging::synced`].
     pub(in crate::store::embedded) async fn add(this: Arc<Self>, tenant: TenantId, entry: Entry) -> StoreResult<u64> {
         let ticket = this.gather(tenant, entry)?;
-        tokio::task::yield_now().await;
+        give_way().await;
         this.write_through(ticket)
     }
 

@@ -47,8 +47,13 @@ impl From<Commit> for Prepared {
             (change, packed.unwrap_or_default())
         };
         let changes = commit.changes.into_iter().map(pack).collect();
+        let pack_new = |new: NewKeys| {
+            let packed = pack_keys(&new.keys);
+            (new, packed)
+        };
+        let new_keys = commit.new_keys.into_iter().map(pack_new).collect();
         let Commit { tenant, erasures, keeps, reseals, guards, read_at, entry, .. } = commit;
-        Self { changes, erasures, keeps, reseals, guards, read_at, entry, ..Self::of(tenant) }
+        Self { changes, new_keys, erasures, keeps, reseals, guards, read_at, entry, ..Self::of(tenant) }
     }
 }
 
@@ -72,15 +77,6 @@ impl Prepared {
     /// What makes ledgers longer.
     pub(in crate::store) fn with_fold(fold: Arc<Fold>) -> Self {
         Self { fold: Some(fold), ..Self::of(TenantId(0)) }
-    }
-
-    /// What replaces search keys only.
-    pub(in crate::store) fn with_new_keys(tenant: TenantId, new_keys: Vec<NewKeys>) -> Self {
-        let pack = |new: NewKeys| {
-            let packed = pack_keys(&new.keys);
-            (new, packed)
-        };
-        Self { new_keys: new_keys.into_iter().map(pack).collect(), ..Self::of(tenant) }
     }
 
     /// What changes records that are no resources, and nothing else.

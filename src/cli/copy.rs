@@ -1,0 +1,67 @@
+//! `pharos copy`
+
+use super::backup::{self, origin};
+use super::restore::{self, destination};
+use super::serve::log_to_stderr;
+use super::{Failure, Settings};
+use crate::config::{KeyProvider, PreviousKey};
+use crate::store::transfer::Tally;
+use clap::Args;
+use std::path::PathBuf;
+
+/// Copies a store into another one, which must be new, or one whose copy was cut short. A server that has the first one open goes on serving.
+#[derive(Debug, Args)]
+pub struct Copy {
+    /// The store that is read: file:PATH or mongodb://HOSTS/DATABASE.
+    #[arg(long, value_name = "STORE")]
+    from: String,
+    /// The store that is made. Where its master key is, the settings say.
+    #[arg(long, value_name = "STORE")]
+    to: String,
+    /// The file with the master key of the store that is read, if it is another than that of the settings.
+    #[arg(long, value_name = "FILE")]
+    from_key_file: Option<PathBuf>,
+    /// Go on copying what is new until this process is ended. Then stop the server, and run it once more without this.
+    #[arg(long)]
+    follow: bool,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+/// Copies.
+///
+/// # Errors
+/// What can't be read or written. The same command goes on where this one was.
+#[allow(clippy::print_stdout)]
+pub fn run(command: Copy) -> Result<(), Failure> {
+    let Copy { from, to, from_key_file, follow, settings } = command;
+    if settings.store.is_some() {
+        return Err("--store says nothing here: use --from and --to".into());
+    }
+    let key_file = from_key_file.or_else(|| settings.key_file.clone());
+    let read = Settings { store: Some(from.clone()), key_file, ..settings.clone() }.load()?;
+    let mut made = Settings { store: Some(to), ..settings }.load()?;
+    log_to_stderr(made.log_format);
+    if made.keys.provider == KeyProvider::File && made.keys.previous.is_none() {
+        // What the key file of the one has wrapped is wrapped by that of the other.
+        let key_file = super::serve::key_file(&read)?;
+        made.keys.previous = Some(PreviousKey { key_file: Some(key_file), ..PreviousKey::default() });
+    }
+    let origin = origin(&read)?;
+    backup::record(&origin, "copy", &from, "pharos copy")?;
+    let destination = destination(&made, &origin.wrapped_keys()?)?;
+    let tally = destination.copy(&origin, follow, &mut |rows| println!("{rows} rows"))?;
+    made.keys.previous = None;
+    restore::record(made, "copy", &from, "pharos copy".to_owned())?;
+    show(&tally);
+    Ok(())
+}
+
+/// Prints what both stores hold.
+#[allow(clippy::print_stdout)]
+fn show(tally: &Tally) {
+    println!("tenant\ttable\tcount\thash, the same on both sides");
+    for ((tenant, table), sum) in tally {
+        println!("{tenant}\t{table}\t{sum}");
+    }
+}

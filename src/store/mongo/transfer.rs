@@ -1,0 +1,139 @@
+//! The store on MongoDB as one that is moved from, and as one that is being filled.
+
+use super::client::{Connection, Meaning};
+use super::committer::write_to;
+use super::ledger::Staging;
+use super::read::Reading;
+use super::start::{self, Purpose};
+use super::write::Orders;
+use super::{Mongo, Options};
+use crate::store::keys::{Keyring, OwnersKeys, Unwrapped};
+use crate::store::ledger::{Entry, Ledger};
+use crate::store::rows::{Row, Rows, Table, Writes};
+use crate::store::transfer::{Filling, Source, Target, wait};
+use crate::store::{Backend, StoreResult};
+use crate::tenant::TenantId;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Bytes of rows that a snapshot keeps, about.
+const KNOWN_BYTES: usize = 16 << 20;
+/// How often a write is tried again that the database did not take at once.
+const TRIES: u32 = 5;
+const PAUSE: Duration = Duration::from_millis(100);
+
+impl Source for Mongo {
+    fn settle(&self) -> StoreResult<()> {
+        wait(Staging::settled(Arc::clone(&self.shared.staging)))
+    }
+
+    fn snapshot(&self) -> StoreResult<Box<dyn Rows + '_>> {
+        Ok(Box::new(Reading::new(Arc::clone(&self.shared.connection), KNOWN_BYTES)))
+    }
+
+    /// The database ends a transaction that lasts for more than a minute.
+    fn walk(&self) -> StoreResult<Option<Box<dyn Rows + '_>>> {
+        Ok(Some(Box::new(Newest(Arc::clone(&self.shared.connection)))))
+    }
+
+    fn wrapped_keys(&self) -> StoreResult<Vec<OwnersKeys>> {
+        self.shared.ring.renew()?;
+        Ok(self.shared.ring.wrapped())
+    }
+
+    fn seal(&self, tenant: TenantId, name: &str, plain: &[u8]) -> StoreResult<Vec<u8>> {
+        self.shared.sealer.seal_file(tenant, name, self.shared.clock.now(), plain)
+    }
+
+    fn unseal(&self, tenant: TenantId, name: &str, sealed: &[u8]) -> StoreResult<Vec<u8>> {
+        self.open_file(tenant, name, sealed)
+    }
+
+    fn record(&self, tenant: TenantId, entry: Entry) -> StoreResult<()> {
+        wait(Ledger::record(self, tenant, entry)).map(drop)
+    }
+
+    fn unwrapped(&self) -> Vec<Unwrapped> {
+        self.shared.ring.take_unwrapped()
+    }
+}
+
+/// The rows as they are whenever they are read.
+struct Newest(Arc<Connection>);
+
+impl Newest {
+    fn reading(&self) -> Reading {
+        Reading::new(Arc::clone(&self.0), 0)
+    }
+}
+
+impl Rows for Newest {
+    fn get(&self, table: Table, key: &[u8]) -> StoreResult<Option<Vec<u8>>> {
+        self.reading().get(table, key)
+    }
+
+    fn range(&self, table: Table, from: &[u8], to: &[u8], most: usize) -> StoreResult<Vec<Row>> {
+        self.reading().range(table, from, to, most)
+    }
+
+    fn range_back(&self, table: Table, from: &[u8], to: &[u8], most: usize) -> StoreResult<Vec<Row>> {
+        self.reading().range_back(table, from, to, most)
+    }
+}
+
+/// A store that is being filled. Nothing is folded or erased in it meanwhile.
+pub(in crate::store) struct Filled {
+    rows: Newest,
+    ring: Keyring,
+}
+
+impl Filled {
+    /// Makes a store with these data keys; or opens one that is not whole yet, whose keys they become too.
+    pub(in crate::store) fn open(options: &Options, keys: &[OwnersKeys]) -> StoreResult<Self> {
+        let connection = Arc::new(Connection::new(options)?);
+        let (ring, _) = start::open(&connection, options, "filling", Purpose::Fill(keys))?;
+        let this = Self { rows: Newest(connection), ring };
+        if Filling::read(&this.rows)?.is_none() {
+            Filling::Begun.write(&this)?;
+        }
+        Ok(this)
+    }
+}
+
+impl Target for Filled {
+    fn rows(&self) -> &dyn Rows {
+        &self.rows
+    }
+
+    fn write(&self, writes: Writes) -> StoreResult<()> {
+        let mut tries = 0;
+        loop {
+            let reading = Reading::new(Arc::clone(&self.rows.0), usize::MAX);
+            for table in [Table::Records, Table::History, Table::Index] {
+                let of_table = writes.all.iter().filter(|(other, ..)| *other == table);
+                reading.fetch(table, of_table.map(|(_, key, _)| key.clone()))?;
+            }
+            let orders = Orders::new(Writes { all: writes.all.clone() }, &reading.known(), false)?;
+            if orders.is_empty() {
+                return Ok(());
+            }
+            match write_to(&self.rows.0, reading, orders) {
+                Ok(()) => return Ok(()),
+                // What is written is the same however often it is written.
+                Err(failed) if tries < TRIES && !matches!(failed.meaning, Meaning::Other) => {
+                    tries += 1;
+                    std::thread::sleep(PAUSE * tries);
+                }
+                Err(failed) => return Err(failed.into()),
+            }
+        }
+    }
+
+    fn ring(&self) -> &Keyring {
+        &self.ring
+    }
+
+    fn finish(self: Box<Self>) -> StoreResult<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,169 @@
+//! Making a store equal to another one.
+//!
+//! All is read once, of one moment where the source can give that for so long; how far that has come stands in the target, with the rows
+//! themselves. A run that goes on where another was, or a source that was read as it changed, has rows of several moments then: what became new
+//! meanwhile is read as of one moment. At the end both sides are counted and hashed.
+
+use super::changes;
+use super::content::{self, Marks, TABLES, Walk};
+use super::restore::RowsTo;
+use super::settle::settle;
+use super::tally::tally;
+use super::{Filling, Source, Tally, Target, index};
+use crate::store::keys::OwnersKeys;
+use crate::store::ledger::Form;
+use crate::store::rows::{Rows, Table, Writes};
+use crate::store::{StoreError, StoreResult};
+use crate::tenant::TenantId;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// Bytes that are written together, and after which it is kept how far it has come.
+const TOGETHER: usize = 4 << 20;
+/// How often it is caught up with a source that changes, before it is given up.
+const ROUNDS: usize = 3;
+/// How often what is new is copied by who follows.
+const FOLLOW_EVERY: Duration = Duration::from_secs(2);
+
+/// A place among the rows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::store) struct At {
+    tenant: u32,
+    is_history: bool,
+    /// The key from which on rows are missing; empty for the first of the tenant.
+    key: Vec<u8>,
+}
+
+/// A copy in the making.
+#[derive(Clone, Copy)]
+pub(super) struct Copying<'c> {
+    pub source: &'c dyn Source,
+    pub target: &'c dyn Target,
+    pub form: &'c dyn Form,
+}
+
+impl Copying<'_> {
+    /// Does all; answers what both sides hold.
+    pub(super) fn run(self, is_following: bool, told: &mut dyn FnMut(u64)) -> StoreResult<Tally> {
+        let Self { source, target, form } = self;
+        let keys = source.wrapped_keys()?;
+        source.settle()?;
+        let rows = source.snapshot()?;
+        let walk = source.walk()?;
+        let (mut since, at, is_new) = match Filling::read(target.rows())? {
+            Some(Filling::Copy { since, at }) => (since, at, false),
+            Some(Filling::Restore) => return Err(super::not_whole("the store")),
+            Some(Filling::Begun) | None => {
+                super::check_empty(target)?;
+                (content::marks(&*rows)?, Some(At { tenant: 0, is_history: false, key: Vec::new() }), true)
+            }
+        };
+        if let Some(at) = at {
+            self.walk(walk.as_deref().unwrap_or(&*rows), &since, &at, told)?;
+        }
+        let mut is_caught_up = is_new && walk.is_none();
+        let mut rows = Some(rows);
+        for _ in 0..ROUNDS {
+            if !is_caught_up {
+                drop(rows.take());
+                source.settle()?;
+                let newest = source.snapshot()?;
+                since = self.catch_up(&*newest, &since)?;
+                rows = Some(newest);
+            }
+            if is_following {
+                drop(rows.take());
+                return self.follow(since, &keys);
+            }
+            self.check_keys(&keys)?;
+            index::make(target, form)?;
+            let read = walk.as_deref().or(rows.as_deref()).ok_or_else(|| StoreError::Closed("no rows".into()))?;
+            let (there, here) = (tally(read)?, tally(target.rows())?);
+            if there == here {
+                return Ok(here);
+            }
+            is_caught_up = false;
+        }
+        Err(StoreError::Closed(
+            "the store that is copied changes faster than it can be compared: stop what writes to it, and run this again".into(),
+        ))
+    }
+
+    /// Copies all rows from a place on.
+    fn walk(self, rows: &dyn Rows, since: &Marks, at: &At, told: &mut dyn FnMut(u64)) -> StoreResult<()> {
+        let (mut writes, mut bytes, mut count) = (Writes::default(), 0, 0_u64);
+        for tenant in content::tenants(rows)?.into_iter().filter(|tenant| tenant.0 >= at.tenant) {
+            for table in TABLES {
+                let is_history = table == Table::History;
+                let mut from = tenant.0.to_be_bytes().to_vec();
+                if tenant.0 == at.tenant {
+                    if at.is_history && !is_history {
+                        continue;
+                    }
+                    if at.is_history == is_history && !at.key.is_empty() {
+                        from.clone_from(&at.key);
+                    }
+                }
+                for row in Walk::from(rows, table, &tenant.0.to_be_bytes(), from) {
+                    let (key, value) = row?;
+                    (bytes, count) = (bytes + key.len() + value.len(), count + 1);
+                    let next = (bytes >= TOGETHER).then(|| [&key[..], &[0]].concat());
+                    writes.put(table, key, value);
+                    if let Some(key) = next {
+                        let at = Some(At { tenant: tenant.0, is_history, key });
+                        Filling::Copy { since: since.clone(), at }.put(&mut writes)?;
+                        self.target.write(std::mem::take(&mut writes))?;
+                        bytes = 0;
+                        told(count);
+                    }
+                }
+            }
+        }
+        self.target.write(writes)?;
+        let mut staged = RowsTo::new(self.target);
+        changes::staged(rows, &mut staged)?;
+        staged.finish()?;
+        told(count);
+        Filling::Copy { since: since.clone(), at: None }.write(self.target)
+    }
+
+    /// Copies what became new since some marks; answers up to where all is known then.
+    fn catch_up(self, rows: &dyn Rows, since: &Marks) -> StoreResult<Marks> {
+        let now = content::marks(rows)?;
+        let mut sink = RowsTo::new(self.target);
+        for tenant in now.keys() {
+            changes::since(rows, TenantId(*tenant), since.get(tenant).copied(), &mut sink)?;
+        }
+        changes::staged(rows, &mut sink)?;
+        for (tenant, living) in sink.finish()? {
+            settle(self.target, tenant, &living, None)?;
+        }
+        Filling::Copy { since: now.clone(), at: None }.write(self.target)?;
+        Ok(now)
+    }
+
+    /// Catches up again and again, until the process is ended or the source is gone.
+    fn follow(self, mut since: Marks, keys: &[OwnersKeys]) -> StoreResult<Tally> {
+        loop {
+            std::thread::sleep(FOLLOW_EVERY);
+            self.check_keys(keys)?;
+            self.source.settle()?;
+            since = self.catch_up(&*self.source.snapshot()?, &since)?;
+        }
+    }
+
+    /// The target has the keys that the source had at the beginning.
+    fn check_keys(self, keys: &[OwnersKeys]) -> StoreResult<()> {
+        let ids = |keys: &[OwnersKeys]| {
+            let all = keys.iter().flat_map(|keys| keys.keys.iter().map(|key| (keys.owner, key.id.clone())));
+            all.collect::<std::collections::BTreeSet<_>>()
+        };
+        if ids(&self.source.wrapped_keys()?) == ids(keys) {
+            Ok(())
+        } else {
+            Err(StoreError::Closed(
+                "data keys were made or destroyed meanwhile: run this again, it goes on where it was".into(),
+            ))
+        }
+    }
+}
