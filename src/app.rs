@@ -1,5 +1,6 @@
 //! The wired parts: what every request is served with.
 
+mod index;
 mod keys;
 mod tenants;
 
@@ -29,11 +30,12 @@ use crate::interaction::cursor::Cursors;
 use crate::interaction::deferred::Deferred;
 use crate::interaction::job::drop_purged;
 use crate::interaction::quota::{Measure, Quotas};
+use crate::jobs::index::Reform;
 use crate::jobs::reseal::Reseal;
 use crate::jobs::{Commits, IsFor, Jobs, Schedule, Work};
 use crate::operation::import::work::Import;
 use crate::operation::reindex::work::Reindex;
-use crate::retention::compaction::Compaction;
+use crate::retention::compaction::{self, Compaction};
 use crate::retention::enforce::{self, Enforce};
 use crate::retention::hold::Holds;
 use crate::retention::purge::Purge;
@@ -397,6 +399,7 @@ fn jobs(
         Box::new(import),
         Box::new(Deferred::new(Arc::clone(exports), Arc::clone(contexts))),
         Box::new(Reseal),
+        Box::new(Reform { wanted: index::wanted(&config.index, tenants), then: compaction::KIND }),
         Box::new(Reindex { conformances: Arc::clone(conformances) }),
     ];
     let conformances = Arc::clone(conformances);

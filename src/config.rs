@@ -7,6 +7,7 @@ mod audit;
 mod auth;
 mod bulk;
 mod consent;
+mod index;
 mod keys;
 mod network;
 mod retention;
@@ -16,6 +17,7 @@ pub use audit::Audit;
 pub use auth::{Auth, Claims, Provider, Registration, TrustedIssuer};
 pub use bulk::{BucketPlace, Bulk, ImportSource, S3};
 pub use consent::{Consent, Rule};
+pub use index::{Index, IndexMode};
 pub use keys::{AwsKmsKey, KeyProvider, Keys, PreviousKey, VaultKey};
 pub use network::Network;
 pub use retention::{Retention, RetentionRule, Then, What};
@@ -28,7 +30,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 /// Variables that begin with `PHAROS_` and set nothing here: the file's name, the master key, and what the tests are told.
-const NOT_SETTINGS: [&str; 9] = [
+const NOT_SETTINGS: [&str; 10] = [
     "config",
     "conformance",
     "load_token",
@@ -38,6 +40,7 @@ const NOT_SETTINGS: [&str; 9] = [
     "test",
     "test_mongodb",
     "test_store",
+    "test_index",
 ];
 
 /// How the log is written.
@@ -79,7 +82,7 @@ pub struct Config {
     /// The proxies in front of the server: only they are believed when they tell by `Forwarded` or `X-Forwarded-For` from which
     /// address a request comes.
     pub trusted_proxies: Vec<Network>,
-    /// The number of threads that serve requests; the number of cores when 0.
+    /// The number of threads that serve requests; when 0 the number of cores, and with MongoDB eight times as many.
     pub workers: usize,
     /// What happens to unknown search parameters where the request does not say.
     pub handling: Handling,
@@ -99,6 +102,8 @@ pub struct Config {
     pub audit: Audit,
     /// Patients' consents.
     pub consent: Consent,
+    /// The index of search keys.
+    pub index: Index,
     /// What is kept for how long.
     pub retention: Retention,
     /// Bulk Data.
@@ -204,6 +209,7 @@ impl Default for Config {
             auth: Auth::default(),
             audit: Audit::default(),
             consent: Consent::default(),
+            index: Index::default(),
             retention: Retention::default(),
             bulk: Bulk::default(),
             limits: Limits::default(),
@@ -293,8 +299,12 @@ impl Config {
         if self.limits.page_default == 0 || self.limits.page_default > self.limits.page_max {
             return wrong("limits.page_default", "must be at least 1 and at most limits.page_max");
         }
-        if let Some((setting, reason)) =
-            self.auth.fault().or_else(|| self.retention.fault()).or_else(|| self.bulk.fault())
+        if let Some((setting, reason)) = self
+            .auth
+            .fault()
+            .or_else(|| self.retention.fault())
+            .or_else(|| self.bulk.fault())
+            .or_else(|| self.index.fault())
         {
             return wrong(setting, reason);
         }

@@ -4,7 +4,7 @@ mod name;
 
 pub use name::Name;
 
-use crate::config::RetentionRule;
+use crate::config::{IndexMode, RetentionRule};
 use serde::{Deserialize, Serialize};
 
 /// The number of a tenant: the first part of every key in the store. No number is used twice.
@@ -73,6 +73,9 @@ pub struct Tenant {
     /// Its own rules of retention, before those of the settings.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub retention: Vec<RetentionRule>,
+    /// Whether its index hides identifying search keys. Where it is not set, what the settings say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<IndexMode>,
     /// When it was made, in microseconds since 1970.
     pub created: i64,
 }
@@ -91,6 +94,7 @@ impl Tenant {
             identity_providers: None,
             trusted_issuers: None,
             retention: Vec::new(),
+            index: None,
             created,
         }
     }

@@ -165,7 +165,7 @@ impl Worker for Verifier {
 }
 
 /// Puts the server's addresses in place of the Bundle's own URLs, as a transaction does.
-fn rewrite(value: &mut Value<'_>, urls: &HashMap<String, &String>) {
+pub fn rewrite(value: &mut Value<'_>, urls: &HashMap<String, &String>) {
     match value {
         Value::String(text) => {
             if let Some(address) = urls.get(text.as_ref()) {

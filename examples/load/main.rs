@@ -9,6 +9,7 @@
 //! `limits` starts a server of its own and sets each of its figures beside a limit measured in the same run.
 #![allow(clippy::print_stdout, reason = "a tool for the command line")]
 
+mod bulk_import;
 mod bundles;
 mod check;
 mod client;
@@ -53,6 +54,8 @@ enum Workload {
     Search,
     /// An export of all that is in `--store`, beside reading the same bodies.
     Export,
+    /// Starts a server that imports the Bundles' resources as NDJSON, beside parsing the Bundles.
+    BulkImport,
     /// Starts a server, and measures its figures and the limits beside them.
     Limits,
 }
@@ -88,7 +91,7 @@ struct Flags {
     /// Where to write the results as JSON.
     #[arg(long)]
     json: Option<PathBuf>,
-    /// The server's binary, for `limits` and `search --store`; the one beside this tool if not given.
+    /// The server's binary, for `limits`, `bulk-import` and `search --store`; the one beside this tool if not given.
     #[arg(long)]
     binary: Option<PathBuf>,
     /// The folder of a store: for `export`, which opens it; for `search`, where a server is started on it, and the limits are
@@ -154,6 +157,7 @@ async fn run(flags: &Flags) -> Result<u64, Failure> {
         }
         Workload::Search => flags.search(base).await?,
         Workload::Export => flags.export().await?,
+        Workload::BulkImport => flags.bulk_import().await?,
         Workload::Limits => flags.limits().await?,
     };
     report.print();
@@ -241,6 +245,13 @@ impl Flags {
         let (resources, ratios) = export::measure(folder).await?;
         let measured = Measured { tally: tally::Tally::default(), elapsed: begin.elapsed() };
         Ok(Report { resources: Some(resources), ratios, ..self.report(measured) })
+    }
+
+    async fn bulk_import(&self) -> Result<Report, Failure> {
+        let begin = Instant::now();
+        let found = bulk_import::measure(self.binary.clone(), &self.sources()?, self.multiply).await?;
+        let measured = Measured { tally: tally::Tally::default(), elapsed: begin.elapsed() };
+        Ok(Report { resources: Some(found.resources), ratios: found.ratios, ..self.report(measured) })
     }
 
     fn report(&self, measured: Measured) -> Report {

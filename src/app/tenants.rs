@@ -18,6 +18,7 @@ impl App {
     pub async fn create_tenant(&self, given: &Value) -> Result<Tenant> {
         let tenant = self.tenants().create(given, self.config.limits.tenants, self.now()).await?;
         self.note_change(&tenant, "created").await?;
+        self.settle_index(tenant.id()).await?;
         Ok(tenant)
     }
 
@@ -28,6 +29,7 @@ impl App {
     pub async fn configure_tenant(&self, name: &str, version: Option<u64>, given: &Value) -> Result<Tenant> {
         let tenant = self.tenants().configure(name, version, given).await?;
         self.note_change(&tenant, "configured").await?;
+        self.settle_index(tenant.id()).await?;
         Ok(tenant)
     }
 

@@ -3,16 +3,18 @@
 use super::chain::{self, Fault, Verified};
 use super::checkpoint::{self, Checkpoint, CheckpointError, Signer};
 use super::publish::Places;
-use super::record::{Content, Event, Record};
+use super::record::{Content, Event, Record, Shape};
 use super::trail::Trail;
+use crate::auth::rate::{Rates, customer};
 use crate::clock::Clock;
 use crate::config;
-use crate::error::{Error, Result};
+use crate::error::{Category, Error, Result};
 use crate::store::ledger::Entry;
 use crate::store::{Store, StoreResult};
 use crate::tenant::TenantId;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The ledger of a server.
 pub struct Ledger {
@@ -22,7 +24,12 @@ pub struct Ledger {
     clock: Arc<dyn Clock>,
     signer: Signer,
     places: Places,
+    /// Who sent more than a limit allows, and was recorded for it.
+    over_limits: Rates,
 }
+
+/// Of what one sender is refused for sending too much, so often one is recorded.
+const OVER_LIMITS: Duration = Duration::from_secs(10);
 
 /// What verifying a tenant's ledger found.
 #[derive(Debug, Clone)]
@@ -38,7 +45,9 @@ impl Ledger {
     #[must_use]
     pub fn new(settings: &config::Audit, is_open: bool, store: Store, clock: Arc<dyn Clock>, signer: Signer) -> Self {
         let is_kept = settings.enabled.unwrap_or(!is_open);
-        Self { is_kept, is_synced: settings.sync_before_answer, store, clock, signer, places: Places::new(settings) }
+        let over_limits = Rates::new(OVER_LIMITS, OVER_LIMITS);
+        let (is_synced, places) = (settings.sync_before_answer, Places::new(settings));
+        Self { is_kept, is_synced, store, clock, signer, places, over_limits }
     }
 
     /// Whether anything is recorded.
@@ -70,10 +79,10 @@ impl Ledger {
         result: Result<T>,
         about: impl FnOnce(&mut Content<'static>) + Send,
     ) -> Result<T> {
-        if !trail.is_kept() {
+        let status = result.as_ref().err().map_or(200, |error| error.category.status());
+        if !trail.is_kept() || self.is_told(status, trail.from()) {
             return result;
         }
-        let status = result.as_ref().err().map_or(200, |error| error.category.status());
         if let Some(entry) = trail.entry(status, self.clock.now(), about).map_err(unrecorded)? {
             self.keep(tenant, entry).await?;
         }
@@ -85,11 +94,18 @@ impl Ledger {
     /// # Errors
     /// 503 where the ledger can't take it.
     pub async fn note(&self, tenant: TenantId, record: Record<'_>) -> Result<()> {
-        if !self.is_kept {
+        let Shape { event, status, from, .. } = &record.shape;
+        if !self.is_kept || (*event == Event::Refusal && self.is_told(*status, *from)) {
             return Ok(());
         }
         let entry = record.entry(self.clock.now()).map_err(unrecorded)?;
         self.keep(tenant, entry).await
+    }
+
+    /// Whether a request is one of many over a limit, of whose sender the ledger has it already: else who is refused for sending too
+    /// much could still fill the ledger.
+    fn is_told(&self, status: u16, from: Option<IpAddr>) -> bool {
+        status == Category::TooManyRequests.status() && self.over_limits.count(from.map(customer)).is_err()
     }
 
     /// Signs how far the chains of these tenants have come, keeps that and sends it to the places outside, if any has grown.

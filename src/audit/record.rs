@@ -33,6 +33,12 @@ pub enum Event {
     Reuse,
     /// What a token says was refused to who asked.
     Introspection,
+    /// An app asked who the user is.
+    UserInfo,
+    /// A front end made what an app is to start with.
+    Launch,
+    /// A request was refused before it was clear what it asks for: over a limit, not to be read, for a tenant that is not served.
+    Refusal,
     /// A token or an authorization was taken back.
     Revocation,
     /// Somebody allowed a client to act for them, or did not.

@@ -61,6 +61,12 @@ impl Trail {
         self.is_kept
     }
 
+    /// Where the request came from.
+    #[must_use]
+    pub const fn from(&self) -> Option<IpAddr> {
+        self.from
+    }
+
     /// Says who it is, as soon as that is known.
     pub fn set_agent(&self, agent: Arc<Agent>) {
         drop(self.agent.set(agent));

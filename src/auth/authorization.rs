@@ -1,5 +1,6 @@
 //! What a user granted to a client: made by consent, opened by a code, ended by its removal.
 
+use super::agent::Agent;
 use super::error::OAuthError;
 use super::keeper::{Expect, KeeperError};
 use super::records::{
@@ -46,6 +47,19 @@ pub struct Live {
     pub client: Client,
     /// The user, and what the user granted; none for a client that acts for itself.
     pub user: Option<(User, Authorization)>,
+}
+
+impl Live {
+    /// Who that is, for the ledger.
+    #[must_use]
+    pub fn agent(&self, claims: &AccessClaims) -> Agent {
+        Agent {
+            client: Some(claims.client_id.as_str().into()),
+            authorization: claims.sid.as_deref().map(Into::into),
+            token: Some(claims.jti.as_str().into()),
+            ..self.user.as_ref().map_or_else(Agent::default, |(user, _)| Agent::user(user))
+        }
+    }
 }
 
 impl Server {

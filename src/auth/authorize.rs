@@ -24,8 +24,8 @@ const MOST_ECHOED: usize = 2_048;
 pub enum Refused {
     /// It is not sure where it came from: an error is shown, and nothing is redirected.
     Here(OAuthError),
-    /// The app hears of it: the address to go to.
-    There(String),
+    /// The app hears of it: the address to go to, and what it says.
+    There(String, OAuthError),
 }
 
 impl From<KeeperError> for Refused {
@@ -46,7 +46,7 @@ impl Server {
             Err(error) if error.log.is_some() => return Err(Refused::Here(error)),
             Err(error) => {
                 let state = form.get("state").filter(|state| state.len() <= MOST_ECHOED);
-                return Err(Refused::There(self.refusal(tenant, redirect_uri, state, &error)));
+                return Err(Refused::There(self.refusal(tenant, redirect_uri, state, &error), error));
             }
         };
         let id = self.clock.new_id();

@@ -5,6 +5,7 @@
 //! the launch is for that user alone, or from a confidential client for itself, and then it is for whoever signs in. A launch
 //! says what an app starts with, and never lets anybody see what they may not.
 
+use super::agent::Agent;
 use super::error::OAuthError;
 use super::keeper::Expect;
 use super::records::{Client, Launch, LaunchContext, get, put};
@@ -43,12 +44,19 @@ pub struct Made {
 }
 
 impl Server {
-    /// Makes a launch context from a document in JSON, for the holder of an access token.
+    /// Makes a launch context from a document in JSON, for the holder of an access token. `agent` hears who that is.
     ///
     /// # Errors
     /// `invalid_token`, `insufficient_scope`; `invalid_request` that names what is wrong with the document.
-    pub async fn make_launch(&self, tenant: TenantId, token: &str, document: &[u8]) -> Result<Made, OAuthError> {
+    pub async fn make_launch(
+        &self,
+        tenant: TenantId,
+        token: &str,
+        document: &[u8],
+        agent: &mut Agent,
+    ) -> Result<Made, OAuthError> {
         let (claims, live) = self.active(tenant, token)?;
+        *agent = live.agent(&claims);
         if !claims.scope.has(MAKE_LAUNCH) {
             return Err(OAuthError::new("insufficient_scope", "The token does not have make_launch."));
         }

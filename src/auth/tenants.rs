@@ -6,7 +6,7 @@
 use super::keeper::{Expect, KeeperError, SharedKeeper};
 use super::records::{self, Record};
 use crate::clock::Micros;
-use crate::config::{self, RetentionRule};
+use crate::config::{self, IndexMode, RetentionRule};
 use crate::error::{Category, Error, Result};
 use crate::fhir::definitions::r4;
 use crate::tenant::{Limits, Name, State, Tenant, TenantId};
@@ -76,6 +76,7 @@ static SCHEMA: LazyLock<Option<Validator>> = LazyLock::new(|| {
             "identity_providers": names(100),
             "trusted_issuers": names(2000),
             "retention": { "type": "array", "maxItems": 50, "items": rule },
+            "index": { "enum": ["plain", "blind", null] },
         },
         "additionalProperties": false,
     }))
@@ -93,6 +94,7 @@ struct Said {
     identity_providers: Option<Vec<String>>,
     trusted_issuers: Option<Vec<String>>,
     retention: Vec<RetentionRule>,
+    index: Option<IndexMode>,
 }
 
 /// A tenant with its addresses.
@@ -366,6 +368,7 @@ impl Said {
             identity_providers: self.identity_providers.clone(),
             trusted_issuers: self.trusted_issuers.clone(),
             retention: self.retention.clone(),
+            index: self.index,
             ..tenant
         }
     }
@@ -404,6 +407,7 @@ pub fn shown(registered: &Registered) -> Map<String, Value> {
     add("identity_providers", json!(tenant.identity_providers));
     add("trusted_issuers", json!(tenant.trusted_issuers));
     add("retention", json!(tenant.retention));
+    add("index", json!(tenant.index));
     add("created", if tenant.created == 0 { Value::Null } else { json!(Micros(tenant.created).to_instant()) });
     add("base", json!(&**base));
     members

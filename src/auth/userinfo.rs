@@ -1,5 +1,6 @@
 //! Who the user is: OpenID Connect Core section 5.3.
 
+use super::agent::Agent;
 use super::error::OAuthError;
 use super::server::Server;
 use crate::tenant::TenantId;
@@ -19,12 +20,13 @@ pub struct UserInfo {
 }
 
 impl Server {
-    /// Whom an access token stands for.
+    /// Whom an access token stands for. `agent` hears who asks.
     ///
     /// # Errors
     /// `invalid_token`; `insufficient_scope` for a token without `openid`, or of a client that acts for itself.
-    pub fn userinfo(&self, tenant: TenantId, token: &str) -> Result<UserInfo, OAuthError> {
+    pub fn userinfo(&self, tenant: TenantId, token: &str, agent: &mut Agent) -> Result<UserInfo, OAuthError> {
         let (claims, live) = self.active(tenant, token)?;
+        *agent = live.agent(&claims);
         let user = live.user.map(|(user, _)| user).filter(|_| claims.scope.has("openid"));
         let user = user.ok_or_else(|| OAuthError::new("insufficient_scope", "The token does not have openid."))?;
         let fhir_user = self.fhir_user(tenant, &user, &claims.scope);

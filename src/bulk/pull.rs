@@ -12,8 +12,11 @@ const ACCEPT: &str = "application/json";
 
 /// What is read of a manifest.
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Manifest {
     output: Vec<Output>,
+    #[serde(default)]
+    output_organized_by: Option<IgnoredAny>,
     #[serde(default)]
     deleted: Vec<IgnoredAny>,
     #[serde(default)]
@@ -22,7 +25,7 @@ struct Manifest {
 
 #[derive(Deserialize)]
 struct Output {
-    #[serde(rename = "type")]
+    #[serde(rename = "type", default)]
     type_name: String,
     url: String,
 }
@@ -85,6 +88,9 @@ impl Sources {
                 serde_json::from_slice(&text).map_err(|_| lasting("It is no manifest of an export."))?;
             let whole =
                 |url: &str| base.join(url).map(String::from).map_err(|_| lasting("It names what is no address."));
+            if page.output_organized_by.is_some() {
+                return Err(lasting("It is organized by something else than the type (organizeOutputBy).").into());
+            }
             for output in page.output {
                 pulled.inputs.push((output.type_name, whole(&output.url)?));
             }

@@ -38,6 +38,9 @@ pub fn run(command: Copy) -> Result<(), Failure> {
     if settings.store.is_some() {
         return Err("--store says nothing here: use --from and --to".into());
     }
+    if from == to {
+        return Err("--from and --to name the same store".into());
+    }
     let key_file = from_key_file.or_else(|| settings.key_file.clone());
     let read = Settings { store: Some(from.clone()), key_file, ..settings.clone() }.load()?;
     let mut made = Settings { store: Some(to), ..settings }.load()?;

@@ -59,7 +59,7 @@ pub(super) fn listen(mut config: Config) -> Result<(TcpListener, Config), Failur
     Ok((listener, config))
 }
 
-/// Opens the store and puts the app together.
+/// Opens the store and puts the app together. Where the index of a tenant shall have another form, the next server makes it.
 pub(super) fn open(config: Config) -> Result<Arc<App>, Failure> {
     forbid_core_dumps();
     let (store, secrets) = match config.place()? {
@@ -74,7 +74,10 @@ pub(super) fn open(config: Config) -> Result<Arc<App>, Failure> {
             (Store::new(Arc::new(mongo)), secrets)
         }
     };
-    Ok(Arc::new(App::new(config, store, &secrets, Arc::new(SystemClock))?))
+    let app = Arc::new(App::new(config, store, &secrets, Arc::new(SystemClock))?);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(app.settle_indexes()).map_err(said)?;
+    Ok(app)
 }
 
 /// The keys that are made of the store's master key.
@@ -129,10 +132,12 @@ pub(super) fn serve(app: &Arc<App>, listener: TcpListener, announce: impl FnOnce
                 let checkpoints = tokio::task::spawn_local(checkpoints(Arc::clone(app)));
                 let sweeping = tokio::task::spawn_local(sweeping(Arc::clone(app)));
                 let deletions = tokio::task::spawn_local(deletions(Arc::clone(app)));
+                let unwrapping = tokio::task::spawn_local(unwrapping(Arc::clone(app)));
                 let served = server.await;
                 checkpoints.abort();
                 sweeping.abort();
                 deletions.abort();
+                unwrapping.abort();
                 served
             }
             Err(error) => Err(error),
@@ -158,6 +163,17 @@ pub(super) async fn note(
 ) -> Result<(), Failure> {
     let record = Record::of(Event::Administration(what.into()), Cow::Owned(Agent::operator()));
     app.ledger.note(tenant, record.named(name).saying(note)).await.map_err(said)
+}
+
+/// Records, again and again, which keys of other processes were unwrapped.
+async fn unwrapping(app: Arc<App>) {
+    let mut interval = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        interval.tick().await;
+        if let Err(error) = app.tell_unwrapped(&Agent::default()).await {
+            tracing::error!(%error, "it could not be recorded that keys were unwrapped");
+        }
+    }
 }
 
 /// Signs checkpoints of the ledger, again and again.

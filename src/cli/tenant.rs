@@ -83,6 +83,9 @@ struct Said {
     /// One of auth.trusted_issuers that is trusted there. Can be repeated.
     #[arg(long, value_name = "URL")]
     trusted_issuer: Vec<String>,
+    /// Whether its index hides the search keys of what identifies persons: `plain` or `blind`.
+    #[arg(long, value_name = "MODE")]
+    index: Option<String>,
 }
 
 impl Said {
@@ -109,6 +112,7 @@ impl Said {
         let list = |names: Vec<String>| (!names.is_empty()).then(|| Value::from(names));
         set("identity_providers", list(self.identity_provider));
         set("trusted_issuers", list(self.trusted_issuer));
+        set("index", self.index.map(Value::from));
         members.into()
     }
 }
@@ -146,7 +150,8 @@ async fn perform(app: &App, action: Action) -> Result<String, Failure> {
         Action::Set(given) => {
             let name = given.tenant.name.clone();
             let before = told(app, &name)?;
-            let kept = ["display_name", "region", "limits", "identity_providers", "trusted_issuers", "retention"];
+            let kept =
+                ["display_name", "region", "limits", "identity_providers", "trusted_issuers", "retention", "index"];
             let kept = kept.iter().filter_map(|member| Some(((*member).to_owned(), before.get(*member)?.clone())));
             app.configure_tenant(&name, None, &given.over(kept.collect())).await.map_err(said)?;
             note(app, &name, "set").await?;

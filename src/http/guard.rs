@@ -29,9 +29,11 @@ pub async fn guard<B: MessageBody>(
         return Err(refusal(&Error::new(Category::UriTooLong, "too-long", text)));
     }
     let from = address::of(request.request(), &app.config.trusted_proxies);
-    app.count_address(from).map_err(|error| refusal(&error))?;
-    let (registered, _) = shared.tenant_at(request.path()).map_err(|error| refusal(&error))?;
-    tenant::note(&request, registered.id());
+    let served = app.count_address(from).and_then(|()| shared.tenant_at(request.path()));
+    match served {
+        Ok((registered, _)) => tenant::note(&request, registered.id()),
+        Err(error) => return Err(refusal(&shared.refused(request.request(), error).await)),
+    }
     let limit = Duration::from_millis(limits.request_timeout_ms);
     let answering = AssertUnwindSafe(next.call(request)).catch_unwind();
     match tokio::time::timeout(limit, answering).await {

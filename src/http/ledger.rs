@@ -8,7 +8,7 @@ use crate::auth::agent::Agent;
 use crate::auth::error::OAuthError;
 use crate::auth::registration::Registered;
 use crate::auth::token::{TokenAnswer, Told};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use actix_web::HttpRequest;
 use std::borrow::Cow;
 
@@ -60,6 +60,30 @@ impl Shared {
             Err(error) => words(error),
         };
         self.concluded(request, Event::Revocation, told.agent, note, result).await
+    }
+
+    /// Records what somebody asked for with a token.
+    pub(super) async fn asked<T>(
+        &self,
+        request: &HttpRequest,
+        event: Event,
+        agent: Agent,
+        result: Result<T, OAuthError>,
+    ) -> Result<T, OAuthError> {
+        let note = result.as_ref().err().map_or_else(String::new, words);
+        self.concluded(request, event, agent, note, result).await
+    }
+
+    /// Records a request that was refused before it was clear what it asks for, in the ledger of the tenant that it names, or where
+    /// there is none in that of the default tenant. Answers why it was refused; a 503 where the ledger can't take it.
+    pub(super) async fn refused(&self, request: &HttpRequest, error: Error) -> Error {
+        let (tenant, name) = self.whose(request.path());
+        let agent = Agent::default();
+        let text = error.issues.first().map(|issue| issue.diagnostics.clone()).unwrap_or_default();
+        let mut record = Record::of(Event::Refusal, Cow::Borrowed(&agent)).ended(error.category.status()).saying(text);
+        record.shape.name = name.map(Cow::Owned);
+        record.shape.from = Some(address::of(request, &self.app.config.trusted_proxies));
+        self.app.ledger.note(tenant, record).await.err().unwrap_or(error)
     }
 
     /// Records that somebody asked about a token who may not.

@@ -55,6 +55,10 @@ pub fn run<F: Future>(future: F) -> F::Output {
     actix_web::rt::System::new().block_on(future)
 }
 
+/// Threads for each core, where the store is across a network: the authorization server and the pages look up what they need where they run,
+/// and wait for it there. (FHIR requests are served on the blocking pool then.)
+const WAITING: usize = 8;
+
 /// Serves an app on a listening socket. The server runs when awaited, and ends on SIGTERM or SIGINT, or through its handle.
 ///
 /// # Errors
@@ -68,7 +72,10 @@ pub fn server(
     app.jobs.start().map_err(std::io::Error::other)?;
     let limits = app.config.limits.clone();
     let workers = match app.config.workers {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        0 => {
+            let cores = std::thread::available_parallelism().map_or(1, usize::from);
+            if app.store().is_local() { cores } else { cores * WAITING }
+        }
         workers => workers,
     };
     let tls = tls::config(&app.config.tls)?;

@@ -3,6 +3,7 @@
 use super::request::text;
 use super::tenant::split;
 use super::{Shared, address, body, cors, negotiate};
+use crate::audit::Event;
 use crate::auth::agent::Agent;
 use crate::auth::client::Credentials;
 use crate::auth::error::OAuthError;
@@ -107,8 +108,9 @@ pub async fn revoke(
 pub async fn userinfo(request: HttpRequest, shared: web::Data<Shared>, tenant: Of) -> HttpResponse {
     let tenant = *tenant;
     let answering = async {
-        let result = bearer(&request).and_then(|token| shared.app.auth.userinfo(tenant, token));
-        private(result, &request)
+        let mut agent = Agent::default();
+        let result = bearer(&request).and_then(|token| shared.app.auth.userinfo(tenant, token, &mut agent));
+        private(shared.asked(&request, Event::UserInfo, agent, result).await, &request)
     };
     cors::around(&request, &shared, answering).await
 }
@@ -122,12 +124,14 @@ pub async fn launch(
 ) -> HttpResponse {
     let tenant = *tenant;
     let answering = async {
+        let mut agent = Agent::default();
         let result = async {
             let token = bearer(&request)?;
             let document = document(&request, payload, &shared).await?;
-            shared.app.auth.make_launch(tenant, token, &document).await
+            shared.app.auth.make_launch(tenant, token, &document, &mut agent).await
         };
-        private(result.await, &request)
+        let result = result.await;
+        private(shared.asked(&request, Event::Launch, agent, result).await, &request)
     };
     cors::around(&request, &shared, answering).await
 }

@@ -27,6 +27,7 @@ pub async fn fhir(request: HttpRequest, payload: web::Payload, shared: web::Data
     let (registered, path) = match shared.tenant_at(request.path()) {
         Ok(found) => found,
         Err(error) => {
+            let error = shared.refused(&request, error).await;
             series::record(None, "none", error.category.status(), started.elapsed());
             let reply = Reply { www_authenticate: None, ..Reply::from_error(&error, Shape::default()) };
             return send(reply, Some(&request_id));
@@ -68,6 +69,7 @@ async fn answer(
             (code, within_time(limit, inline, shape, async move { serve(&app, &incoming).await }).await)
         }
         Err(error) => {
+            let error = shared.refused(request, error).await;
             let pretty = pairs(request.query_string()).iter().any(|pair| pair.0 == "_pretty" && pair.1 == "true");
             ("none", Reply::from_error(&error, Shape { pretty, ..Shape::default() }))
         }

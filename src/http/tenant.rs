@@ -5,7 +5,7 @@
 use super::Shared;
 use crate::auth::tenants::Registered;
 use crate::error::{Category, Error, Result};
-use crate::tenant::{Name, TenantId};
+use crate::tenant::{Name, State, TenantId};
 use actix_web::HttpMessage;
 use std::sync::Arc;
 
@@ -32,6 +32,15 @@ impl Shared {
         let registered = self.app.tenants().named(name.as_str())?;
         registered.check_served()?;
         Ok((registered, rest))
+    }
+
+    /// In whose ledger a request stands that is not served, by its path, and the name of the tenant where that is not its own.
+    pub(super) fn whose(&self, path: &str) -> (TenantId, Option<String>) {
+        let Some(name) = split(path).0.and_then(Name::parse) else { return (TenantId::DEFAULT, None) };
+        match self.app.tenants().named(name.as_str()) {
+            Ok(registered) if registered.tenant.state != State::Deleted => (registered.id(), None),
+            _ => (TenantId::DEFAULT, Some(name.as_str().to_owned())),
+        }
     }
 }
 

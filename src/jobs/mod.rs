@@ -9,6 +9,7 @@
 //! priority, so that requests come first.
 
 mod fair;
+pub mod index;
 mod queue;
 pub mod reseal;
 mod run;

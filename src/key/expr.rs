@@ -1,5 +1,6 @@
 //! The algebra: which resources of a type are meant, in terms of ranges over their search keys and nothing else.
 
+use super::blind::Cover;
 use super::by_patient::ByPatient;
 use super::inner::Inner;
 use super::range::KeyRange;
@@ -11,6 +12,8 @@ pub enum Expr {
     All,
     /// Those with a key in the range.
     Keys(KeyRange),
+    /// Those with a key in the range, by the postings of a blind index: see [`super::blind`].
+    Covered(KeyRange, Cover),
     /// Those in every one of the sets.
     And(Vec<Expr>),
     /// Those in any of the sets; none where there is no set.
@@ -95,7 +98,8 @@ impl Expr {
         match self {
             // What is inside of a resource is about the patients of that, whose rules are asked there.
             Self::All | Self::InPatients(_) => Self::Keys(KeyRange::prefix(prefix.as_bytes())),
-            Self::Keys(range) => Self::Keys(range.clone().under(prefix.as_bytes())),
+            // The cover is of the inner one's own index. What is asked for here is held against key lists, or covered anew.
+            Self::Keys(range) | Self::Covered(range, _) => Self::Keys(range.clone().under(prefix.as_bytes())),
             Self::And(parts) => Self::and(all(parts)),
             Self::Or(parts) => Self::or(all(parts)),
             Self::Not(expr) => {

@@ -3,6 +3,7 @@
 //! Pure: no store, no clock. Design: `docs/architecture.md`, "Search keys". One file for each group of parameter types says
 //! what its keys look like and which ranges of them a query means; nothing else knows.
 
+pub mod blind;
 pub mod by_patient;
 pub mod bytes;
 pub mod care;

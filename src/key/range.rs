@@ -102,6 +102,13 @@ impl KeyRange {
         whole
     }
 
+    /// Whether it takes a look into texts to tell which keys are in the range.
+    #[must_use]
+    pub fn looks_into_texts(&self) -> bool {
+        let bounds = self.tail.iter().flat_map(|tail| &tail.bounds);
+        bounds.into_iter().any(|bound| matches!(bound.test, Test::Contains(_) | Test::EndsWith(_)))
+    }
+
     /// The key, where the range is of exactly one.
     #[must_use]
     pub fn only_key(&self) -> Option<&[u8]> {
@@ -162,6 +169,11 @@ fn shifted(tail: Option<Tail>, by: &[Step]) -> Option<Tail> {
 }
 
 impl Tail {
+    #[cfg(test)]
+    pub(super) fn bounds(&self) -> &[Bound] {
+        &self.bounds
+    }
+
     /// Whether all bounds hold of the key.
     #[must_use]
     pub fn holds(&self, key: &[u8]) -> bool {

@@ -23,7 +23,7 @@ pub const KIND: &str = "tenant-erasure";
 const TOGETHER: usize = 500;
 
 /// The kinds of kept records that a tenant has, jobs last; `tests/tidy.rs` holds that none is missing.
-const KINDS: [&str; 26] = [
+const KINDS: [&str; 27] = [
     "authorization",
     "client",
     "code",
@@ -49,6 +49,7 @@ const KINDS: [&str; 26] = [
     "user",
     "username",
     "attempt",
+    "index",
     "job",
 ];
 

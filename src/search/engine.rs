@@ -92,7 +92,7 @@ impl<'r> Run<'r> {
     pub fn holds(&self, type_name: &str, keys: &KeyList, expr: &Expr) -> Result<bool> {
         match expr {
             Expr::All => Ok(true),
-            Expr::Keys(range) => Ok(keys.any_in(range)),
+            Expr::Keys(range) | Expr::Covered(range, _) => Ok(keys.any_in(range)),
             Expr::Not(inner) => Ok(!self.holds(type_name, keys, inner)?),
             Expr::And(parts) => {
                 for part in parts {

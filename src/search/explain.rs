@@ -69,6 +69,7 @@ pub fn describe(expr: &Expr) -> String {
     match expr {
         Expr::All => "everything".into(),
         Expr::Keys(range) => code_of(&range.from),
+        Expr::Covered(range, _) => format!("{} (hidden)", code_of(&range.from)),
         Expr::Not(inner) => format!("not ({})", describe(inner)),
         Expr::And(parts) => joined(parts, " and "),
         Expr::Or(parts) if parts.is_empty() => "nothing".into(),

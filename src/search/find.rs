@@ -58,11 +58,14 @@ fn unsorted(
     is_free: bool,
     wanted: usize,
 ) -> Result<Vec<Place>> {
-    let is_on_a_route = start.place.is_some_and(|place| !place.keys.is_empty());
-    let route = match is_on_a_route {
-        true => Some(Route::of(expr).ok_or_else(cursor::bad)?),
-        false if is_free => Route::where_quicker(expr),
-        false => None,
+    let on_a_route = start.place.and_then(|place| place.keys.first());
+    let route = match on_a_route {
+        Some(key) => {
+            let is_on = |route: &Route<'_>| key.as_ref().is_some_and(|key| route.admits(key));
+            Some(Route::of(expr).filter(is_on).ok_or_else(cursor::bad)?)
+        }
+        None if is_free => Route::where_quicker(expr),
+        None => None,
     };
     if let Some(route) = route {
         run.trace.note(|| format!("{type_name}: along {}, and by number beside that.", describe(expr)));

@@ -32,7 +32,7 @@ fn within(grant: &Grant, type_name: &str, expr: Expr) -> Expr {
 
 fn narrowed(grant: &Grant, expr: &Expr) -> Expr {
     match expr {
-        Expr::All | Expr::Keys(_) | Expr::InPatients(_) => expr.clone(),
+        Expr::All | Expr::Keys(_) | Expr::Covered(..) | Expr::InPatients(_) => expr.clone(),
         Expr::Not(inner) => narrowed(grant, inner).negate(),
         Expr::And(parts) => Expr::And(parts.iter().map(|part| narrowed(grant, part)).collect()),
         Expr::Or(parts) => Expr::Or(parts.iter().map(|part| narrowed(grant, part)).collect()),
@@ -53,7 +53,7 @@ fn narrowed(grant: &Grant, expr: &Expr) -> Expr {
 pub fn is_uncovered(grant: &Grant, expr: &Expr) -> bool {
     let is_closed = |type_name: &str| grant.allowed(type_name, Letters::SEARCH) == Allowed::Nothing;
     match expr {
-        Expr::All | Expr::Keys(_) | Expr::InPatients(_) => false,
+        Expr::All | Expr::Keys(_) | Expr::Covered(..) | Expr::InPatients(_) => false,
         Expr::Not(inner) => is_uncovered(grant, inner),
         Expr::And(parts) => parts.iter().any(|part| is_uncovered(grant, part)),
         Expr::Or(parts) => !parts.is_empty() && parts.iter().all(|part| is_uncovered(grant, part)),

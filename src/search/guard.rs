@@ -76,7 +76,7 @@ fn guard(type_name: &str, expr: &Expr, guards: &mut Vec<Guard>) {
     match expr {
         // No criteria decide anything where the patients' rules narrow what may be seen (`interaction::reach`).
         Expr::All | Expr::InPatients(_) => add(type_name, KeyRange::exactly(ALL)),
-        Expr::Keys(range) => add(type_name, range.clone()),
+        Expr::Keys(range) | Expr::Covered(range, _) => add(type_name, range.clone()),
         Expr::Not(inner) => {
             add(type_name, KeyRange::exactly(ALL));
             guard(type_name, inner, guards);

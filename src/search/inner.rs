@@ -3,6 +3,7 @@
 //! <https://hl7.org/fhir/R4/search.html#contained>. An inner resource is searched by the keys that its outer resource has for it
 //! ([`crate::key::inner`]): a criterion of the inner one is a criterion of the outer one.
 
+use super::blind::{check_sort, covered};
 use super::cursor::Cursor;
 use super::engine::{Run, failed};
 use super::grant::restricted;
@@ -82,11 +83,13 @@ fn source(records: &Records, query: &Query, place: (usize, Option<Inner>), targe
         }
         _ => sort.clone(),
     };
+    let sort: Vec<_> = query.sort.iter().map(own).collect();
+    check_sort(records.view(), &target.type_name, &sort)?;
     Ok(Source {
         number: u32::try_from(number).unwrap_or(u32::MAX),
         type_name: target.type_name.clone(),
         expr: unfolded(records.view(), &target.type_name, &restricted(records, target))?,
-        sort: query.sort.iter().map(own).collect(),
+        sort,
         inner,
     })
 }
@@ -181,11 +184,13 @@ fn distinct(
     Ok(found)
 }
 
-/// The same set with its chains into inner resources written out, as far as there are any, so that they can be streamed.
+/// The same set as it can be streamed: its chains into inner resources written out, as far as there are any, and its ranges covered
+/// where the index is blind.
 pub fn unfolded(view: &dyn View, type_name: &str, expr: &Expr) -> Result<Expr> {
     let all = |parts: &[Expr]| parts.iter().map(|part| unfolded(view, type_name, part)).collect::<Result<Vec<_>>>();
     Ok(match expr {
-        Expr::All | Expr::Keys(_) | Expr::InPatients(_) => expr.clone(),
+        Expr::All | Expr::InPatients(_) => expr.clone(),
+        Expr::Keys(range) | Expr::Covered(range, _) => covered(view, type_name, range)?,
         Expr::And(parts) => Expr::And(all(parts)?),
         Expr::Or(parts) => Expr::Or(all(parts)?),
         Expr::Not(inner) => unfolded(view, type_name, inner)?.negate(),

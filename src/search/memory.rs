@@ -3,6 +3,7 @@
 use crate::auth::keeper::{Keep, Keeper, KeeperError, Kept};
 use crate::clock::Micros;
 use crate::fhir::parse::parse;
+use crate::key::blind::{Blind, hidden_by_default};
 use crate::key::last_updated::{ALL, last_updated_key};
 use crate::key::{Extractor, KeyList, KeyRange};
 use crate::store::body::{Body, Splice};
@@ -26,6 +27,7 @@ pub struct Memory {
     resources: Vec<(Box<str>, Box<str>, KeyList)>,
     ids: BTreeMap<(Box<str>, Box<str>), Rid>,
     postings: BTreeMap<Key, BTreeSet<Rid>>,
+    blind: Option<Arc<Blind>>,
 }
 
 pub static EXTRACTOR: LazyLock<Extractor> =
@@ -36,6 +38,18 @@ fn place(rid: Rid) -> usize {
 }
 
 impl Memory {
+    /// The same with what is hidden by default hidden.
+    pub fn blinded(&self) -> Self {
+        let blind = Arc::new(Blind::new(hidden_by_default(), &[7; 32]));
+        let mut postings: BTreeMap<Key, BTreeSet<Rid>> = BTreeMap::new();
+        for (number, (type_name, _, keys)) in (1..).zip(&self.resources) {
+            for key in &blind.postings(type_name, keys) {
+                postings.entry((type_name.clone(), Arc::from(key))).or_default().insert(Rid(number));
+            }
+        }
+        Self { postings, blind: Some(blind), ..self.clone() }
+    }
+
     /// Puts a resource, given as JSON; its time is its number in seconds.
     pub fn put(&mut self, json: &str) {
         let tree = parse(json.as_bytes(), 64).unwrap();
@@ -50,7 +64,7 @@ impl Memory {
         let keys = keys.with(added);
         if rid < next {
             let (old_type, _, old) = &self.resources[place(rid)];
-            for key in old {
+            for key in &self.blind.as_ref().map_or_else(|| old.clone(), |blind| blind.postings(old_type, old)) {
                 self.postings.get_mut(&(old_type.clone(), Arc::from(key))).unwrap().remove(&rid);
             }
             self.resources[place(rid)].2 = keys.clone();
@@ -58,7 +72,7 @@ impl Memory {
             self.resources.push((type_name, id, keys.clone()));
         }
         let type_name = self.resources[place(rid)].0.clone();
-        for key in &keys {
+        for key in &self.blind.as_ref().map_or_else(|| keys.clone(), |blind| blind.postings(&type_name, &keys)) {
             self.postings.entry((type_name.clone(), Arc::from(key))).or_default().insert(rid);
         }
     }
@@ -147,6 +161,9 @@ impl View for Memory {
     }
     fn position(&self) -> Position {
         Micros(0)
+    }
+    fn blind(&self) -> StoreResult<Option<Arc<Blind>>> {
+        Ok(self.blind.clone())
     }
 }
 

@@ -3,9 +3,10 @@
 //! <https://hl7.org/fhir/R4/search.html>. The way through: `text` (escapes and separators), `query` (parameters and their
 //! modifiers, chains, result parameters), `value` (a value of each type as ranges of keys), `engine` (the algebra over a
 //! snapshot, streaming), `page` (order, cursors, totals), `route` (the order that an unsorted search takes), `back` (pages backward), `include`. Beside it: `inner` (resources inside
-//! of others), `stored` (what stored value sets, code systems and hierarchies say of a value). Nothing outside of the algebra filters results.
+//! of others), `blind` (what a blind index can answer), `stored` (what stored value sets, code systems and hierarchies say of a value). Nothing outside of the algebra filters results.
 
 mod back;
+mod blind;
 mod budget;
 mod by_patient;
 mod criteria;

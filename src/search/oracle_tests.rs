@@ -5,7 +5,7 @@
 mod filter;
 
 use super::memory::Memory;
-use super::tests::all_pages;
+use super::tests::{all_pages, is_found_blind};
 use super::{Budget, Options, Registry, parse, run};
 use crate::clock::Micros;
 use proptest::prelude::*;
@@ -397,6 +397,7 @@ fn answer(memory: &Memory, type_name: &str, text: &str) -> Vec<String> {
     counting.count = 0;
     let counted = run(&memory.records(), &counting, None, &Budget::default()).unwrap().total;
     let mut found = all_pages(memory, &query).concat();
+    is_found_blind(memory, &query, &found);
     assert_eq!(counted, Some(found.len() as u64), "the total of {type_name}?{text}");
     if query.sort.is_empty() {
         found.sort_by_key(|id| id[1..].parse::<usize>().unwrap());

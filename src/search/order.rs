@@ -100,7 +100,7 @@ pub fn first_key<'k>(keys: &'k KeyList, part: &Sort) -> Option<&'k [u8]> {
 pub fn shows(expr: &Expr, key: &[u8]) -> bool {
     match expr {
         Expr::All => true,
-        Expr::Keys(range) => range.holds(key),
+        Expr::Keys(range) | Expr::Covered(range, _) => range.holds(key),
         Expr::And(parts) => parts.iter().all(|part| shows(part, key)),
         Expr::Or(parts) => parts.iter().any(|part| shows(part, key)),
         Expr::Not(_) | Expr::Refers { .. } | Expr::ReferredBy { .. } | Expr::InPatients(_) => false,

@@ -41,7 +41,7 @@ impl<'r> Run<'r> {
         let parts = match expr {
             Expr::All => return Ok(Box::new(OfKey::new(self, type_name, ALL))),
             Expr::And(parts) => parts.as_slice(),
-            Expr::Or(parts) if !parts.iter().all(|part| matches!(part, Expr::Keys(_))) => {
+            Expr::Or(parts) if !parts.iter().all(|part| matches!(part, Expr::Keys(_) | Expr::Covered(..))) => {
                 let streams = parts.iter().map(|part| self.stream(type_name, part)).collect::<Result<Vec<_>>>()?;
                 return Ok(Box::new(Union(streams)));
             }
@@ -51,15 +51,18 @@ impl<'r> Run<'r> {
         for part in parts {
             if let Expr::Not(inner) = part {
                 match self.read(type_name, inner)? {
-                    Reading::Seekable(keys) => sets.without.push(keys),
+                    Reading::Seekable(keys, true) => sets.without.push(keys),
                     _ => rest.push(part),
                 }
                 continue;
             }
             match self.read(type_name, part)? {
-                Reading::Seekable(keys) => sets.with.push(keys),
-                Reading::Collected(collector) => {
-                    collectors.push((rest.len(), collector));
+                Reading::Seekable(keys, is_exact) => {
+                    sets.with.push(keys);
+                    rest.extend((!is_exact).then_some(part));
+                }
+                Reading::Collected(collector, is_exact) => {
+                    collectors.push((rest.len(), is_exact, collector));
                     rest.push(part);
                 }
                 Reading::Checked => rest.push(part),
@@ -79,8 +82,14 @@ impl<'r> Run<'r> {
             return Ok(driver);
         }
         let walk = self.checked(type_name, driver, &rest);
-        let running =
-            collectors.into_iter().map(|(part, from)| Running { part, from, found: Vec::new(), spent: 0 }).collect();
+        let running = collectors.into_iter().map(|(part, is_exact, from)| Running {
+            part,
+            is_exact,
+            from,
+            found: Vec::new(),
+            spent: 0,
+        });
+        let running = running.collect();
         let counts = Counts::default();
         Ok(Box::new(Race { run: self, type_name, sets, rest, walk, counts, running, decided: None }))
     }
@@ -122,42 +131,42 @@ impl<'r> Run<'r> {
             Expr::Refers { code, target, expr } => {
                 let targets = self.stream(target, expr)?;
                 let chain = Chain { run: self, type_name, code, target, targets, from: Rid(0), open: None };
-                return Ok(Reading::Collected(Box::new(chain)));
+                return Ok(Reading::Collected(Box::new(chain), true));
             }
             Expr::ReferredBy { source, code, expr } => {
                 let sources = self.stream(source, expr)?;
                 let reverse = Reverse { run: self, type_name, code, sources, from: Rid(0), found: Vec::new() };
-                return Ok(Reading::Collected(Box::new(reverse)));
+                return Ok(Reading::Collected(Box::new(reverse), true));
             }
             _ => {}
         }
-        let Some(ranges) = ranges_of(part) else { return Ok(Reading::Checked) };
-        let (mut keys, mut open) = (Vec::new(), Vec::new());
-        for range in ranges {
-            match range.only_key() {
-                Some(key) if range.tail.is_none() => keys.push(Arc::from(key)),
-                _ => self.read_range(type_name, range, &mut keys, &mut open)?,
-            }
-        }
+        let Some((ranges, is_exact)) = ranges_of(part) else { return Ok(Reading::Checked) };
+        let (keys, mut open) = self.read_ranges(type_name, &ranges)?;
         if open.is_empty() {
-            return Ok(Reading::Seekable(keys));
+            return Ok(Reading::Seekable(keys, is_exact));
         }
         open.extend(keys.iter().map(|key| KeyRange::exactly(key)));
         let ranges = open.into_iter().map(|range| Scan::new(self, type_name, range, false)).collect();
-        Ok(Reading::Collected(Box::new(Scanning { ranges })))
+        Ok(Reading::Collected(Box::new(Scanning { ranges }), is_exact))
     }
 
     /// The few keys by which a part of a conjunction can be read, where there are no more.
     pub fn seekable(&self, type_name: &str, part: &Expr) -> Result<Option<Vec<Arc<[u8]>>>> {
+        let Some((ranges, true)) = ranges_of(part) else { return Ok(None) };
+        let (keys, open) = self.read_ranges(type_name, &ranges)?;
+        Ok(open.is_empty().then_some(keys))
+    }
+
+    /// Some ranges of postings as single keys, and what has too many of them.
+    fn read_ranges(&self, type_name: &str, ranges: &[&KeyRange]) -> Result<KeysAndRanges> {
         let (mut keys, mut open) = (Vec::new(), Vec::new());
-        let Some(ranges) = ranges_of(part) else { return Ok(None) };
         for range in ranges {
             match range.only_key() {
                 Some(key) if range.tail.is_none() => keys.push(Arc::from(key)),
                 _ => self.read_range(type_name, range, &mut keys, &mut open)?,
             }
         }
-        Ok(open.is_empty().then_some(keys))
+        Ok((keys, open))
     }
 
     fn read_range(
@@ -180,10 +189,25 @@ impl<'r> Run<'r> {
     }
 }
 
-/// The ranges that a set is made of, where it is made of nothing else.
-fn ranges_of(part: &Expr) -> Option<Vec<&KeyRange>> {
+/// Single keys, and what has too many of them.
+type KeysAndRanges = (Vec<Arc<[u8]>>, Vec<KeyRange>);
+
+/// The ranges of postings that a set is made of, where it is made of nothing else; and whether they tell all, or each resource that has one
+/// is still to be checked.
+fn ranges_of(part: &Expr) -> Option<(Vec<&KeyRange>, bool)> {
     let parts = if let Expr::Or(parts) = part { parts } else { std::slice::from_ref(part) };
-    parts.iter().map(|part| if let Expr::Keys(range) = part { Some(range) } else { None }).collect()
+    let (mut ranges, mut is_exact) = (Vec::with_capacity(parts.len()), true);
+    for part in parts {
+        match part {
+            Expr::Keys(range) => ranges.push(range),
+            Expr::Covered(_, cover) => {
+                ranges.extend(&cover.postings);
+                is_exact &= cover.is_exact;
+            }
+            _ => return None,
+        }
+    }
+    Some((ranges, is_exact))
 }
 
 /// What can be read in the order of the numbers: resources with any key of each list of `with`, and with none of those of
@@ -196,10 +220,10 @@ struct Sets {
 
 /// How a part can be read.
 enum Reading<'r> {
-    /// By the postings of these keys, in the order of the numbers.
-    Seekable(Vec<Arc<[u8]>>),
-    /// By collecting them, in any order.
-    Collected(Box<dyn Collect + 'r>),
+    /// By the postings of these keys, in the order of the numbers. Without the flag some that have them are not in the set.
+    Seekable(Vec<Arc<[u8]>>, bool),
+    /// By collecting them, in any order; the flag is the same.
+    Collected(Box<dyn Collect + 'r>, bool),
     /// Not at all: only checked.
     Checked,
 }
@@ -219,6 +243,8 @@ trait Collect {
 /// A collector at work on one of the parts.
 struct Running<'r> {
     part: usize,
+    /// Whether all that it gives is in the part.
+    is_exact: bool,
     from: Box<dyn Collect + 'r>,
     found: Vec<Rid>,
     /// What it has cost so far.
@@ -280,7 +306,9 @@ impl Race<'_> {
             format!("{}: {part} drives, with {} resources.", self.type_name, ended.found.len())
         });
         let driver = self.run.driver(self.type_name, &self.sets, Some(ended.found));
-        self.rest.remove(ended.part);
+        if ended.is_exact {
+            self.rest.remove(ended.part);
+        }
         self.decided = Some(if self.rest.is_empty() {
             driver
         } else {

@@ -87,6 +87,22 @@ impl<'r> Route<'r> {
         Ok(None)
     }
 
+    /// Whether this can be a place on the route. One on another route may not be, as where the index has changed its form.
+    pub fn admits(&self, place: &[u8]) -> bool {
+        let Some((number, spot)) = place.split_first() else { return false };
+        match self.legs.get(usize::from(*number)) {
+            // By its parameter: a range that depends on the time may have moved on.
+            Some(Leg::Range(range)) => {
+                let code = range.from.split_inclusive(|byte| *byte == END).next().unwrap_or_default();
+                spot.starts_with(code)
+            }
+            Some(Leg::Chain(chain)) => target_of(spot).is_some_and(|(place, _)| chain.route.admits(&place)),
+            Some(Leg::Has(_)) => spot.len() == size_of::<u64>(),
+            Some(Leg::Numbers(_)) => spot.is_empty(),
+            None => false,
+        }
+    }
+
     /// Whether a resource that was met somewhere stands there.
     pub fn is_its_place(&self, run: &Run<'_>, type_name: &str, keys: &KeyList, place: &[u8]) -> Result<bool> {
         if let ([Leg::Chain(chain)], [0, ..]) = (self.legs.as_slice(), place)
@@ -177,6 +193,7 @@ pub fn target_of(spot: &[u8]) -> Option<(Vec<u8>, Rid)> {
 fn is_of_few_keys(expr: &Expr) -> bool {
     match expr {
         Expr::Keys(range) => is_exact(expr) || (range.tail.is_none() && *after_prefix(&range.from) == *range.to),
+        Expr::Covered(..) => true,
         Expr::Or(parts) => parts.iter().all(is_of_few_keys),
         _ => false,
     }
@@ -193,7 +210,8 @@ fn is_walkable(expr: &Expr) -> bool {
         // Where a resource stands among those that are referred to has to be found without a look at all that refer to it.
         Expr::ReferredBy { expr, .. } => is_of_few_keys(expr),
         Expr::Or(parts) => parts.iter().any(|part| !matches!(part, Expr::Or(_)) && is_walkable(part)),
-        Expr::All | Expr::And(_) | Expr::Not(_) | Expr::InPatients(_) => false,
+        // A blind index has no order of keys.
+        Expr::All | Expr::Covered(..) | Expr::And(_) | Expr::Not(_) | Expr::InPatients(_) => false,
     }
 }
 

@@ -21,7 +21,30 @@ pub(super) fn query(type_name: &str, text: &str) -> Query {
 
 /// All pages of a query, joined; each page comes through the bytes of its cursor.
 pub(super) fn ids(memory: &Memory, type_name: &str, text: &str) -> Vec<String> {
-    all_pages(memory, &query(type_name, text)).concat()
+    let query = query(type_name, text);
+    let found = all_pages(memory, &query).concat();
+    is_found_blind(memory, &query, &found);
+    found
+}
+
+/// What a query means that a blind index does not answer.
+const NOT_BLIND: [&str; 4] = [":contains", "_sort", " co ", " ew "];
+
+/// Holds what was found against what a blind index finds, or refuses for a reason.
+pub(super) fn is_found_blind(memory: &Memory, query: &Query, found: &[String]) {
+    let blinded = memory.blinded();
+    if let Err(error) = run(&blinded.records(), query, None, &Budget::default()) {
+        assert!(error.issues[0].diagnostics.contains("hidden from the index"), "{error:?}");
+        let text = format!("{query:?}");
+        assert!(NOT_BLIND.iter().any(|sign| text.contains(sign)), "{text}");
+        return;
+    }
+    let (mut found, mut blind) = (found.to_vec(), all_pages(&blinded, query).concat());
+    if query.sort.is_empty() {
+        found.sort_unstable();
+        blind.sort_unstable();
+    }
+    assert_eq!(found, blind, "by a blind index");
 }
 
 /// The searches that do not find the ids expected, on one page or on many; without `_sort` in any order.

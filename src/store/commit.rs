@@ -85,6 +85,8 @@ pub struct Commit {
     /// Rows whose sealed values shall be under the tenant's newest key, by the names that [`super::Backend::old_rows`] gave them. What is
     /// not there any more, or is under that key already, stays as it is.
     pub reseals: Vec<Box<[u8]>>,
+    /// Type and id of resources whose postings shall be as the form of the tenant's index says: see [`super::index`].
+    pub reposts: Vec<(Box<str>, Box<str>)>,
     /// What was read to decide on this commit: refused if a commit since [`Commit::read_at`] touched any of it.
     pub guards: Vec<Guard>,
     /// The position of the snapshot on which the guards were evaluated.
@@ -104,6 +106,7 @@ impl Commit {
             erasures: Vec::new(),
             keeps: Vec::new(),
             reseals: Vec::new(),
+            reposts: Vec::new(),
             guards: Vec::new(),
             read_at: Micros(i64::MIN),
             entry: None,

@@ -12,6 +12,7 @@ use super::{
 use super::{Version, View};
 use crate::auth::keeper::{Keep, Keeper, KeeperError, Kept};
 use crate::clock::Micros;
+use crate::key::blind::Blind;
 use crate::key::{KeyList, KeyRange};
 use crate::tenant::TenantId;
 use futures_util::future::BoxFuture;
@@ -290,5 +291,10 @@ impl View for FaultyView {
 
     fn position(&self) -> Position {
         self.inner.position()
+    }
+
+    fn blind(&self) -> StoreResult<Option<Arc<Blind>>> {
+        self.dice.read()?;
+        self.inner.blind()
     }
 }

@@ -12,6 +12,7 @@ mod commit;
 pub mod contract;
 pub mod embedded;
 pub mod fault;
+pub mod index;
 pub mod keys;
 pub mod ledger;
 pub mod mongo;
@@ -24,6 +25,7 @@ pub use commit::{Change, Commit, CommitError, Committed, Content, Erasure, Expec
 use crate::auth::grant::{Consented, Grant};
 use crate::auth::keeper::{Keeper, KeeperError, SharedKeeper};
 use crate::clock::Micros;
+use crate::key::blind::Blind;
 use crate::key::{KeyList, KeyRange};
 use crate::tenant::TenantId;
 use body::Body;
@@ -207,6 +209,8 @@ pub trait View: Send + Sync {
     ) -> Box<dyn Iterator<Item = StoreResult<LogEntry>> + '_>;
     /// The position of this snapshot.
     fn position(&self) -> Position;
+    /// How hidden keys stand in the postings; `None` where all keys are plain.
+    fn blind(&self) -> StoreResult<Option<Arc<Blind>>>;
 }
 
 impl From<StoreError> for KeeperError {

@@ -1,6 +1,7 @@
 //! Data keys and the master key: over HTTP while the server serves, at the command line, and what the store's files tell without them.
 
 use crate::support::mongodb::new_database;
+use crate::support::server::is_on_mongodb;
 use crate::support::{Client, Person, Process, Server, free_address};
 use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
 use aws_lc_rs::rsa::{KeySize, OAEP_SHA256_MGF1SHA256, OaepPrivateDecryptingKey, PrivateDecryptingKey};
@@ -98,8 +99,9 @@ fn a_data_key_is_rotated_while_the_server_serves() {
     let events = reader.get("/AuditEvent?subtype=unwrapping&_count=50").expect(200).resources();
     let mut names: Vec<_> = events.iter().map(|event| event["entity"][0]["name"].as_str().unwrap()).collect();
     names.sort_unstable();
-    // The store's own when it was opened, and each to be wrapped anew.
-    assert_eq!(names, ["key 1 of the store", "key 1 of the store", "key 3 of tenant 0"]);
+    // Each to be wrapped anew; and the store's own when it was opened, where it is opened after it was made.
+    let opened = usize::from(!is_on_mongodb());
+    assert_eq!(names, [vec!["key 1 of the store"; 1 + opened], vec!["key 3 of tenant 0"]].concat());
     assert_eq!(events[0]["subtype"][0]["code"], "110132");
 }
 
@@ -139,8 +141,8 @@ fn keys_are_rotated_and_entrusted_at_the_command_line_on_mongodb() {
 }
 
 fn at_the_command_line(folder: &Path, store: &str) {
-    let (settings, file) = (folder.join("pharos.toml"), folder.join("data.key").display().to_string());
-    std::fs::write(&settings, format!("key_file = {file:?}\n{SETTINGS}")).unwrap();
+    let (settings, file) = (folder.join("pharos.toml"), folder.join("data.key"));
+    std::fs::write(&settings, format!("key_file = \"{}\"\n{SETTINGS}", file.display())).unwrap();
     serving(store, &settings, |client| drop(client.put("/Patient/eve").json(patient("eve")).expect(201)));
     let run = |arguments: &[&str]| {
         let (is_good, said) = pharos(store, &[arguments, &["--config", settings.to_str().unwrap()]].concat());
@@ -199,12 +201,20 @@ fn a_provider_that_is_down_ends_the_start() {
 }
 
 /// The files below a folder that hold a text, whatever its case.
-fn holding(folder: &Path, text: &str) -> Vec<PathBuf> {
+pub fn holding(folder: &Path, text: &str) -> Vec<PathBuf> {
+    files_where(folder, &|bytes| memchr::memmem::find(&bytes.to_ascii_lowercase(), text.as_bytes()).is_some())
+}
+
+/// The files below a folder of whose bytes something holds.
+pub fn files_where(folder: &Path, holds: &dyn Fn(&[u8]) -> bool) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
         if path.is_dir() {
-            found.extend(holding(&path, text));
-        } else if memchr::memmem::find(&std::fs::read(&path).unwrap().to_ascii_lowercase(), text.as_bytes()).is_some() {
+            found.extend(files_where(&path, holds));
+            continue;
+        }
+        // Some are sockets, and some are gone by now where a server is at work.
+        if std::fs::read(&path).is_ok_and(|bytes| holds(&bytes)) {
             found.push(path);
         }
     }

@@ -24,7 +24,7 @@ const BAD_PASSWORD: &str = "wooden cups of nine kings";
 
 /// The AuditEvents that a search finds, in order, each as `type subtypes action outcome: user, client, name: what is said`. All come
 /// from here.
-fn events(server: &Server, query: &str) -> Vec<String> {
+pub fn events(server: &Server, query: &str) -> Vec<String> {
     let officer = Person { roles: &["Compliance Officer"], ..Person::default() };
     let client = server.as_user("user/AuditEvent.rs", &officer);
     let found = client.get(&format!("/AuditEvent?{query}&_sort=date&_count=200")).expect(200).resources();
@@ -55,7 +55,7 @@ fn brief(event: &Value) -> String {
 }
 
 /// Fails where the ledger holds one of these.
-fn hides(server: &Server, secrets: &[&str]) {
+pub fn hides(server: &Server, secrets: &[&str]) {
     block_on(server.app().store().settled()).unwrap();
     let mut all = Vec::new();
     for block in server.app().store().ledger(TENANT, 0, true).unwrap() {

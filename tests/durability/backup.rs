@@ -67,14 +67,31 @@ impl Place {
     }
 }
 
+/// Number, time, bytes, and keys.
+type SeenVersion = (u64, i64, Option<Vec<u8>>, Option<KeyList>);
+
 /// All versions of all resources with their keys, the log, records that are no resources, and the blocks of the ledger.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Seen {
-    resources: BTreeMap<(String, String), Vec<(u64, i64, Option<Vec<u8>>, Option<KeyList>)>>,
+    resources: BTreeMap<(String, String), Vec<SeenVersion>>,
     log: Vec<(i64, u32, u64, u64)>,
     kept: Vec<(String, u64, Vec<u8>)>,
     ledger: Vec<Vec<u8>>,
     scanned: Vec<(Vec<u8>, u64)>,
+}
+
+impl Seen {
+    /// Without the ledger, which gets an entry whenever the program unwraps a key.
+    pub fn without_ledger(mut self) -> Self {
+        self.ledger.clear();
+        self.scanned.retain(|(_, rid)| pharos::store::Rid(*rid).entry().is_none());
+        self
+    }
+
+    /// Whether the other's ledger is the beginning of this one.
+    pub fn has_ledger_of(&self, other: &Self) -> bool {
+        self.ledger.starts_with(&other.ledger)
+    }
 }
 
 pub fn seen(store: &(impl Backend + ?Sized), tenant: TenantId) -> Seen {
@@ -157,7 +174,7 @@ fn what_is_backed_up_while_it_is_written_to_comes_back() {
     place.restore("restored", None);
     let restored = place.open("restored");
     for tenant in [TENANT, OTHER] {
-        assert_eq!(seen(&restored, tenant), seen(&store, tenant), "tenant {}", tenant.0);
+        assert!(seen(&restored, tenant) == seen(&store, tenant), "tenant {}", tenant.0);
     }
     let mut oracle = Oracle::after(seed, "a", steps[0]);
     oracle.0.extend(Oracle::after(seed, "b", steps[1]).0);
@@ -215,7 +232,7 @@ fn what_was_erased_after_a_moment_is_in_the_backup_behind_it() {
     let rid = view.find("Basic", "gone").unwrap().unwrap();
     assert_eq!(view.current(rid).unwrap().unwrap().version, 1);
     place.restore("now", None);
-    assert_eq!(seen(&place.open("now"), TENANT), seen(&store, TENANT));
+    assert!(seen(&place.open("now"), TENANT) == seen(&store, TENANT));
 }
 
 #[test]
@@ -243,7 +260,7 @@ fn what_the_log_does_not_tell_is_backed_up_too() {
     assert_eq!(ring.drop_retired(TENANT).unwrap(), 1);
     assert_eq!(place.backup().complete, [TENANT.0], "the key of the earlier ones is gone");
     place.restore("restored", None);
-    assert_eq!(seen(&place.open("restored"), TENANT), seen(&store, TENANT));
+    assert!(seen(&place.open("restored"), TENANT) == seen(&store, TENANT));
 }
 
 /// Whether a file below a folder holds these bytes.
@@ -310,7 +327,7 @@ fn a_destroyed_tenant_is_in_no_backup_any_more() {
     // The next backup says nothing of it but the ledger.
     place.backup();
     place.restore("after", None);
-    assert_eq!(seen(&place.open("after"), OTHER), seen(&store, OTHER));
+    assert!(seen(&place.open("after"), OTHER) == seen(&store, OTHER));
 }
 
 #[test]
@@ -374,5 +391,5 @@ fn a_backup_that_was_cut_short_counts_for_nothing() {
     place.restore("before", None);
     assert_eq!(place.backup().number, 2);
     place.restore("after", None);
-    assert_eq!(seen(&place.open("after"), TENANT), seen(&store, TENANT));
+    assert!(seen(&place.open("after"), TENANT) == seen(&store, TENANT));
 }

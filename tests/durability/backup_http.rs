@@ -1,20 +1,26 @@
 //! The real program is backed up while it serves, and what is restored answers the same.
 
 use crate::support::{Client, Process, free_address};
-use pharos::store::embedded::{Options, check};
 use serde_json::{Value, json};
 use std::path::Path;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 const WRITERS: usize = 4;
 /// Each writes at least so many patients.
 const EACH: usize = 25;
 
-/// Runs a command to its good end, and answers what it said.
+/// Runs a command to its end, and answers whether that was a good one, and what it said.
+fn ended<'a>(arguments: impl IntoIterator<Item = &'a str>) -> (bool, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_pharos")).args(arguments).output().unwrap();
+    (output.status.success(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+}
+
+/// Runs a command to its good end.
 fn run<'a>(arguments: impl IntoIterator<Item = &'a str>) -> String {
-    let process = Process::start(arguments);
-    assert!(process.wait().success(), "{}", process.said());
-    process.said()
+    let (is_good, said) = ended(arguments);
+    assert!(is_good, "{said}");
+    said
 }
 
 /// Serves a store. What is answered does not depend on the port.
@@ -139,7 +145,7 @@ fn a_restored_server_answers_what_the_first_one_did() {
     let said = run(["restore", "--from", &backups, "--keys", &keys, "--store", &restored, "--key-file", &key]);
     println!("{said}");
     std::fs::copy(&key, path("restored.key")).unwrap();
-    assert_eq!(check(&Options::at(path("restored"))).unwrap().problems, Vec::<String>::new());
+    assert!(run(["check", "--store", &restored]).contains("Nothing is wrong."));
     assert!(run(["audit", "verify", "--store", &restored]).contains("The ledger is whole."));
     for (what, name) in [("user", "root"), ("client", "chart"), ("tenant", "north")] {
         assert!(run([what, "list", "--store", &restored]).contains(name), "{what}");
@@ -165,9 +171,8 @@ fn what_can_not_be_done_is_said() {
     let path = |name: &str| folder.path().join(name).display().to_string();
     let store = format!("file:{}", path("store"));
     let refused = |arguments: &[&str], why: &str| {
-        let process = Process::start(arguments);
-        assert!(!process.wait().success());
-        assert!(process.said().contains(why), "{arguments:?}: {}", process.said());
+        let (is_good, said) = ended(arguments.iter().copied());
+        assert!(!is_good && said.contains(why), "{arguments:?}: {said}");
     };
     let backups = path("backups");
     refused(&["backup", "--store", &store, "--to", &backups], "there is no store");
@@ -181,7 +186,7 @@ fn what_can_not_be_done_is_said() {
     refused(&["restore", "--store", &other, "--from", &backups, "--keys", &path("nowhere")], "wrapped keys");
     refused(&["restore", "--store", &other, "--from", &backups, "--until", "yesterday"], "--until");
     refused(&["restore", "--store", &other, "--from", &backups, "--until", "2999-01-01T00:00:00Z"], "the last backup");
-    refused(&["copy", "--from", &store, "--to", &store], "already");
+    refused(&["copy", "--from", &store, "--to", &store], "the same store");
     refused(&["copy", "--from", &other, "--to", &store], "there is no store");
     refused(&["copy", "--from", &store, "--to", &other, "--store", &store], "--from and --to");
 }

@@ -18,6 +18,11 @@ pub struct Server {
 impl Server {
     /// Starts `binary` on a free port with its store in `folder`, and waits for the first answer.
     pub async fn start(binary: &Path, folder: &Path) -> Result<Self, Failure> {
+        Self::start_with(binary, folder, &[]).await
+    }
+
+    /// The same, with settings by their variables.
+    pub async fn start_with(binary: &Path, folder: &Path, settings: &[(&str, &str)]) -> Result<Self, Failure> {
         let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
         let begin = Instant::now();
         let child = Command::new(binary)
@@ -25,6 +30,7 @@ impl Server {
             // What is measured is the server, not the limits that it keeps.
             .env("PHAROS_LIMITS__CLIENT_REQUESTS_PER_S", "0")
             .env("PHAROS_LIMITS__TENANT_REQUESTS_PER_S", "0")
+            .envs(settings.iter().copied())
             .args(["--store", &format!("file:{}", folder.display())])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -52,8 +58,17 @@ impl Server {
 
     /// The memory that the process holds, in bytes.
     pub fn resident_bytes(&self) -> Option<u64> {
+        self.memory("VmRSS:")
+    }
+
+    /// The most that it has held, in bytes.
+    pub fn peak_bytes(&self) -> Option<u64> {
+        self.memory("VmHWM:")
+    }
+
+    fn memory(&self, which: &str) -> Option<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix(which))?;
         let kibibytes: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
         Some(kibibytes * 1024)
     }

@@ -7,7 +7,7 @@ use crate::audit::{Event, Record};
 use crate::auth::agent::Agent;
 use crate::bulk::{export, import};
 use crate::clock::Micros;
-use crate::jobs::{Job, State};
+use crate::jobs::{Job, State, index};
 use crate::operation::reindex;
 use crate::retention::{compaction, enforce, purge};
 use actix_web::http::StatusCode;
@@ -102,6 +102,7 @@ impl Line {
             enforce::KIND => "Rules of retention".into(),
             reindex::KIND => "Search keys of older resources".into(),
             compaction::KIND => "Compaction".into(),
+            index::KIND => "Another form of the index".into(),
             other => other.to_owned().into(),
         };
         let (state, is_bad) = match job.state {

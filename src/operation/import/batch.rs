@@ -44,7 +44,10 @@ pub enum Outcome {
     Refused(Error),
 }
 
-/// Stores lines for who waits for it, as few commits as can be; answers what came of each. One that is refused does not hold up the others.
+/// Fewer lines are not worth a second thread.
+const HALVED: usize = 64;
+
+/// Stores lines for who waits for it, in as few commits as can be; answers what came of each. One that is refused does not hold up the others.
 ///
 /// # Errors
 /// When the store fails, or others keep winning. What came before in the same call may be stored then.
@@ -52,18 +55,41 @@ pub async fn store(context: &Context, rules: Rules<'_>, lines: &[&[u8]]) -> Resu
     let mut outcomes = Vec::with_capacity(lines.len());
     while let Some(rest) = lines.get(outcomes.len()..).filter(|rest| !rest.is_empty()) {
         let (of_batch, _) = writing::decide(context, |records| {
-            let mut batch = Batch::new(context, records, rules);
-            let mut outcomes = Vec::with_capacity(rest.len());
-            for line in rest {
-                let Some(outcome) = batch.take(line)? else { break };
-                outcomes.push(outcome);
-            }
-            Ok(Decision { changes: batch.changes, guards: batch.guards, then: outcomes })
+            let Batch { changes, guards, outcomes, .. } = Batch::of(context, records, rules, rest)?;
+            Ok(Decision { changes, guards, then: outcomes })
         })
         .await?;
         outcomes.extend(of_batch);
     }
     Ok(outcomes)
+}
+
+/// Decides on lines that one commit may store, in two threads: most of the time goes into checking resources and making their keys.
+///
+/// # Errors
+/// When the store fails.
+pub(super) fn halved<'b>(
+    context: &'b Context,
+    records: &'b Records,
+    rules: Rules<'b>,
+    lines: &[&[u8]],
+) -> Result<Batch<'b>> {
+    // Where references are checked, each line has to know those before it.
+    if lines.len() < HALVED || context.check_references {
+        return Batch::of(context, records, rules, lines);
+    }
+    let (first, second) = lines.split_at(lines.len() / 2);
+    let (one, other) = std::thread::scope(|scope| {
+        let other = scope.spawn(|| Batch::of(context, records, rules, second));
+        (Batch::of(context, records, rules, first), other.join())
+    });
+    let (mut one, other) = (one?, other.map_err(|_| Error::internal("a thread of an import panicked"))??);
+    if one.outcomes.len() == first.len() && one.is_apart_from(&other) {
+        one.changes.extend(other.changes);
+        one.guards.extend(other.guards);
+        one.outcomes.extend(other.outcomes);
+    }
+    Ok(one)
 }
 
 /// What some lines come to on a snapshot, for one commit. The first line always has a place in it.
@@ -73,6 +99,8 @@ pub(super) struct Batch<'b> {
     rules: Rules<'b>,
     pub(super) changes: Vec<Change>,
     pub(super) guards: Vec<Guard>,
+    /// What comes of the lines, in their order; those behind them have to wait for the next batch.
+    pub(super) outcomes: Vec<Outcome>,
     /// The resources, and the identifiers where these count, that are in it: each once.
     taken: FxHashSet<String>,
     /// What the conditional references of the lines so far mean.
@@ -89,24 +117,34 @@ enum Decided {
 }
 
 impl<'b> Batch<'b> {
-    pub(super) fn new(context: &'b Context, records: &'b Records, rules: Rules<'b>) -> Self {
-        let (changes, guards) = (Vec::new(), Vec::new());
+    fn of(context: &'b Context, records: &'b Records, rules: Rules<'b>, lines: &[&[u8]]) -> Result<Self> {
+        let (changes, guards, outcomes) = (Vec::new(), Vec::new(), Vec::with_capacity(lines.len()));
         let (taken, resolved) = (FxHashSet::default(), FxHashMap::default());
-        Self { context, records, rules, changes, guards, taken, resolved }
+        let mut batch = Self { context, records, rules, changes, guards, outcomes, taken, resolved };
+        for line in lines {
+            let outcome = match batch.decide(line) {
+                Ok(Decided::Change(change)) => {
+                    batch.changes.push(change);
+                    Outcome::Stored
+                }
+                Ok(Decided::Unchanged) => Outcome::Unchanged,
+                Ok(Decided::Later) => break,
+                Err(error) if matches!(error.category, Category::Internal | Category::Unavailable) => {
+                    return Err(error);
+                }
+                Err(error) => Outcome::Refused(error),
+            };
+            batch.outcomes.push(outcome);
+        }
+        Ok(batch)
     }
 
-    /// Takes a line that is not blank; nothing where it has to wait for the next batch.
-    pub(super) fn take(&mut self, text: &[u8]) -> Result<Option<Outcome>> {
-        match self.decide(text) {
-            Ok(Decided::Change(change)) => {
-                self.changes.push(change);
-                Ok(Some(Outcome::Stored))
-            }
-            Ok(Decided::Unchanged) => Ok(Some(Outcome::Unchanged)),
-            Ok(Decided::Later) => Ok(None),
-            Err(error) if matches!(error.category, Category::Internal | Category::Unavailable) => Err(error),
-            Err(error) => Ok(Some(Outcome::Refused(error))),
-        }
+    /// Whether the lines of another batch come to the same after those of this one.
+    fn is_apart_from(&self, other: &Self) -> bool {
+        let is_changed = |reference: &String| self.changes.iter().any(|change| is_about(reference, change));
+        self.taken.is_disjoint(&other.taken)
+            && !other.resolved.keys().any(is_changed)
+            && !other.changes.iter().any(|change| &*change.type_name == "SearchParameter")
     }
 
     fn decide(&mut self, text: &[u8]) -> Result<Decided> {
@@ -193,8 +231,7 @@ impl<'b> Batch<'b> {
     fn resolve(&mut self, resource: &mut Object<'_>) -> Result<bool> {
         let mut links = Links::default();
         for reference in rewrite::conditional_references(resource) {
-            let is_about = |change: &Change| reference.split('?').next() == Some(&*change.type_name);
-            if self.changes.iter().any(is_about) {
+            if self.changes.iter().any(|change| is_about(reference, change)) {
                 return Ok(false);
             }
             if !self.resolved.contains_key(reference) {
@@ -258,4 +295,9 @@ impl<'b> Batch<'b> {
         self.guards.extend(guards);
         Ok((id, current, expected, Method::Update))
     }
+}
+
+/// Whether a change may change what a conditional reference means.
+fn is_about(reference: &str, change: &Change) -> bool {
+    reference.split('?').next() == Some(&*change.type_name)
 }

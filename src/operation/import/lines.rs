@@ -17,6 +17,16 @@ pub enum Line {
     Unfinished,
 }
 
+impl Line {
+    /// What is to be stored, unless that is nothing.
+    pub fn text(&self) -> Option<&[u8]> {
+        match self {
+            Self::Text(text) if !text.trim_ascii().is_empty() => Some(text),
+            _ => None,
+        }
+    }
+}
+
 /// See the module.
 pub struct Lines {
     chunks: Chunks,

@@ -1,7 +1,7 @@
 //! The work that stores what is imported: some lines at a time, as one commit together with the job's record, so that nothing is
 //! stored twice whatever happens in between. What becomes of a line is told in `batch.rs`.
 
-use super::batch::{Batch, Outcome, Rules};
+use super::batch::{Batch, Outcome, Rules, halved};
 use super::lines::{Line, Lines};
 use crate::audit::Event;
 use crate::bulk::Exports;
@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Lines and bytes of one step, about.
-const LINES: u64 = 500;
+const LINES: usize = 500;
 const BYTES: u64 = 4 << 20;
 /// How long a step waits for a source that is being read.
 const MOMENT: Duration = Duration::from_millis(250);
@@ -102,34 +102,30 @@ impl Step<'_> {
         let records = context.open()?;
         let type_name = input.type_name.as_deref();
         let rules = Rules { type_name, validation: asked.validation, matching: asked.matching };
-        let mut batch = Batch::new(&context, &records, rules);
-        let (most, before) = (context.limits.body_bytes, self.position.line);
-        let mut lines = Lines::new(self.place, file, self.position.at, most, self.position.is_skipping)?;
-        let from = self.position.at;
-        let (mut is_over, mut tally) = (false, Tally::default());
-        while self.position.line - before < LINES && self.position.at - from < BYTES {
-            let Some(line) = lines.next()? else {
-                is_over = true;
-                break;
-            };
-            self.position.is_skipping = line == Line::Unfinished;
-            if self.position.is_skipping {
-                self.position.at = lines.at();
-                break;
-            }
+        let (read, is_last) = self.read(file, context.limits.body_bytes)?;
+        let texts: Vec<&[u8]> = read.iter().filter_map(|(line, _)| line.text()).collect();
+        let Batch { changes, guards, outcomes, .. } = halved(&context, &records, rules, &texts)?;
+        let (before, mut outcomes) = (self.position.line, outcomes.into_iter());
+        let (mut is_over, mut tally) = (is_last, Tally::default());
+        for (line, next) in &read {
             let number = self.position.line + 1;
-            match line {
-                Line::Text(text) if text.trim_ascii().is_empty() => {}
-                Line::Text(text) => match batch.take(&text)? {
-                    Some(outcome) => tally.note(number, outcome),
-                    None => break,
-                },
-                Line::TooLong | Line::Unfinished => tally.note(number, Outcome::Refused(too_long())),
+            match (line, line.text().map(|_| outcomes.next())) {
+                (Line::Unfinished, _) => {
+                    (self.position.is_skipping, self.position.at) = (true, *next);
+                    break;
+                }
+                (Line::TooLong, _) => tally.note(number, Outcome::Refused(too_long())),
+                (Line::Text(_), Some(Some(outcome))) => tally.note(number, outcome),
+                (Line::Text(_), None) => {}
+                // It waits for the next step.
+                (Line::Text(_), Some(None)) => {
+                    is_over = false;
+                    break;
+                }
             }
-            (self.position.line, self.position.at) = (number, lines.at());
+            (self.position.line, self.position.at, self.position.is_skipping) = (number, *next, false);
         }
         let done = self.position.line - before;
-        let Batch { changes, guards, .. } = batch;
         let entry = trail.entry_of(&changes, records.view(), context.clock.now())?;
         self.tell(&tally.faults)?;
         context.quotas.check(turn.tenant(), &changes)?;
@@ -143,6 +139,22 @@ impl Step<'_> {
         }
         let read_at = records.view().position();
         self.part(Commit { changes, guards, read_at, entry, ..Commit::of(turn.tenant()) }, done)
+    }
+
+    /// Reads the lines of this step, each with where the next one begins; and whether they are the last of the input.
+    fn read(&self, file: &File, most: usize) -> Result<(Vec<(Line, u64)>, bool)> {
+        let from = self.position.at;
+        let mut lines = Lines::new(self.place, file, from, most, self.position.is_skipping)?;
+        let mut read = Vec::new();
+        while read.len() < LINES && lines.at() - from < BYTES {
+            let Some(line) = lines.next()? else { return Ok((read, true)) };
+            let is_unfinished = line == Line::Unfinished;
+            read.push((line, lines.at()));
+            if is_unfinished {
+                break;
+            }
+        }
+        Ok((read, false))
     }
 
     /// Writes what was refused, and why, to the input's file of errors.

@@ -4,6 +4,8 @@ mod check;
 mod checkpoint;
 mod committer;
 mod folder;
+#[cfg(test)]
+mod index_tests;
 mod ledger;
 mod marks;
 mod open;
@@ -17,6 +19,7 @@ mod transfer;
 mod view;
 mod watch;
 
+use super::index::{Index, Indexes};
 use super::keys::Keyring;
 use super::ledger::{Blocks, Entry, Form, Head, Ledger, Opaque};
 use super::rows::kept;
@@ -118,6 +121,7 @@ struct Shared {
     sealer: Arc<Sealer>,
     clock: Arc<dyn Clock>,
     epochs: Epochs,
+    indexes: Indexes,
     queue: Queue,
     mark: Mutex<MarkFile>,
     checkpoints: Checkpoints,
@@ -167,6 +171,7 @@ impl Embedded {
             sealer,
             clock,
             epochs: Epochs::default(),
+            indexes: Indexes::default(),
             queue: Queue::default(),
             mark: Mutex::new(opened.mark),
             checkpoints: Checkpoints::default(),
@@ -228,6 +233,10 @@ impl Engine for Embedded {
         &self.shared.epochs
     }
 
+    fn indexes(&self) -> &Indexes {
+        &self.shared.indexes
+    }
+
     fn submit(&self, prepared: Prepared) -> BoxFuture<'static, Result<Committed, CommitError>> {
         let Shared { queue, watch, options, ring, .. } = &*self.shared;
         let added = match watch.refusal() {
@@ -241,8 +250,10 @@ impl Engine for Embedded {
 
 impl Backend for Embedded {
     fn view(&self, tenant: TenantId) -> StoreResult<Box<dyn View>> {
-        let Shared { tables, sealer, entries, key_lists, .. } = &*self.shared;
-        Ok(Box::new(TenantView::new(view::Snapshot::new(tables), sealer, entries, key_lists, tenant)))
+        let Shared { tables, sealer, entries, key_lists, epochs, indexes, .. } = &*self.shared;
+        let index = indexes.get(tenant, epochs.get(tenant), || Index::load(&tables.snapshot(), sealer, tenant))?;
+        let snapshot = view::Snapshot::new(tables, index);
+        Ok(Box::new(TenantView::new(snapshot, sealer, entries, key_lists, tenant)))
     }
 
     fn commit(&self, commit: Commit) -> BoxFuture<'static, Result<Committed, CommitError>> {

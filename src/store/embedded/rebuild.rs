@@ -9,11 +9,13 @@ use super::{block, kept, layout};
 use crate::auth::records::{self, Record};
 use crate::clock::Micros;
 use crate::key::KeyList;
+use crate::store::index::Index;
 use crate::store::seal::Sealer;
 use crate::store::{Rid, StoreResult, Version};
 use crate::tenant::{Tenant, TenantId};
 use fjall::{OwnedWriteBatch, PersistMode};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Gives the search keys of a resource from its JSON, without those that the commit adds.
 pub type Extract<'e> = Box<dyn Fn(&[u8]) -> KeyList + 'e>;
@@ -55,7 +57,7 @@ pub(super) fn tenant(ledger: Walk<'_>, extractors: Option<Extractors<'_>>) -> St
         None => None,
     };
     let mut head = Head { generation, ..old };
-    let mut part = Part::new(tables, tenant, generation);
+    let mut part = Part { index: Index::load(tables, sealer, tenant)?, ..Part::new(tables, tenant, generation) };
     for entry in entries(&tables.records, layout::all_current(tenant)) {
         let (key, record) = entry?;
         let rid = rid_in(&key);
@@ -126,6 +128,7 @@ struct Part<'p> {
     tables: &'p Tables,
     tenant: TenantId,
     generation: u16,
+    index: Arc<Index>,
     blocks: BTreeMap<Vec<u8>, Vec<Rid>>,
     resources: usize,
     base: Rid,
@@ -135,7 +138,16 @@ struct Part<'p> {
 impl<'p> Part<'p> {
     fn new(tables: &'p Tables, tenant: TenantId, generation: u16) -> Self {
         let batch = durable(tables);
-        Self { tables, tenant, generation, blocks: BTreeMap::new(), resources: 0, base: Rid(0), batch }
+        Self {
+            tables,
+            tenant,
+            generation,
+            index: Arc::default(),
+            blocks: BTreeMap::new(),
+            resources: 0,
+            base: Rid(0),
+            batch,
+        }
     }
 
     /// The keys of a live version; `None` where they can't be told, which the check reports.
@@ -168,7 +180,7 @@ impl<'p> Part<'p> {
         self.base = base;
         self.resources += 1;
         let scope = Scope { tenant: self.tenant, generation: self.generation, type_name: header.type_name, base };
-        for key in keys {
+        for key in &*self.index.made(header.type_name, keys) {
             self.blocks.entry(layout::block(scope, key)).or_default().push(rid);
         }
         Ok(())

@@ -133,7 +133,7 @@ fn holds(folder: &Path, bytes: &[u8]) -> bool {
         if path.is_dir() {
             holds(&path, bytes)
         } else {
-            memchr::memmem::find(&std::fs::read(&path).unwrap(), bytes).is_some()
+            path.is_file() && memchr::memmem::find(&std::fs::read(&path).unwrap(), bytes).is_some()
         }
     })
 }

@@ -19,7 +19,7 @@ fn holds(folder: &Path, bytes: &[u8]) -> bool {
         if path.is_dir() {
             return holds(&path, bytes);
         }
-        memchr::memmem::find(&std::fs::read(path).unwrap(), bytes).is_some()
+        path.is_file() && memchr::memmem::find(&std::fs::read(path).unwrap(), bytes).is_some()
     })
 }
 

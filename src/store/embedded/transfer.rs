@@ -27,6 +27,7 @@ impl Source for Shared {
     }
 
     fn seal(&self, tenant: TenantId, name: &str, plain: &[u8]) -> StoreResult<Vec<u8>> {
+        self.ring.ensure(tenant)?;
         self.sealer.seal_file(tenant, name, self.clock.now(), plain)
     }
 

@@ -1,25 +1,30 @@
 //! What a view of the embedded store reads: a snapshot of fjall.
 
 use super::tables::{Tables, failed, get_of, range_back_of, range_of};
+use crate::store::index::Index;
 use crate::store::rows::record::rid_of;
 use crate::store::rows::view::Moment;
 use crate::store::rows::{Row, Rows, Table};
+use crate::store::seal::Sealer;
 use crate::store::{Rid, StoreResult};
+use crate::tenant::TenantId;
 use fjall::{Readable, Slice};
 use std::sync::Arc;
 
 /// Costs two counters to make; everything is read when it is asked for.
 pub(super) struct Snapshot {
     tables: Arc<Tables>,
+    index: Arc<Index>,
     rows: fjall::Snapshot,
     /// See [`Tables::freed`].
     freed: u64,
 }
 
 impl Snapshot {
-    pub(super) fn new(tables: &Arc<Tables>) -> Self {
+    /// `index` is of a moment before: reading by it stays right while another form is made.
+    pub(super) fn new(tables: &Arc<Tables>, index: Arc<Index>) -> Self {
         let freed = tables.freed();
-        Self { tables: Arc::clone(tables), rows: tables.db.snapshot(), freed }
+        Self { tables: Arc::clone(tables), index, rows: tables.db.snapshot(), freed }
     }
 
     fn range(&self, table: Table, from: Vec<u8>, to: Vec<u8>) -> impl DoubleEndedIterator<Item = fjall::Guard> {
@@ -47,6 +52,10 @@ impl Rows for Snapshot {
 
 impl Moment for Snapshot {
     type Bytes = Slice;
+
+    fn index(&self, _: &Sealer, _: TenantId) -> StoreResult<Arc<Index>> {
+        Ok(Arc::clone(&self.index))
+    }
 
     fn value(&self, table: Table, key: &[u8]) -> StoreResult<Option<Slice>> {
         self.rows.get(self.tables.of(table), key).map_err(|error| failed(&error))

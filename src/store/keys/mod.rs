@@ -19,6 +19,8 @@ mod provider_tests;
 mod remote;
 mod ring;
 mod rows;
+#[cfg(test)]
+mod shared_tests;
 pub mod sigv4;
 #[cfg(test)]
 mod tests;

@@ -164,7 +164,7 @@ fn is_signed(heard: &Heard) -> bool {
     let names = heard.header("authorization").split("SignedHeaders=").nth(1).unwrap().split(',').next().unwrap();
     let headers: Vec<_> = names.split(';').map(|name| (name, heard.header(name))).collect();
     let expected = ["content-type", "host", "x-amz-date", "x-amz-security-token", "x-amz-target"];
-    let request = Unsigned { method: "POST", path: &heard.path, headers: &headers, body: &heard.body };
+    let request = Unsigned { method: "POST", path: &heard.path, query: "", headers: &headers, body: &heard.body };
     let scope = Scope { region: "eu-central-1", service: "kms" };
     let signed = authorization(&credentials(), &scope, heard.header("x-amz-date"), &request);
     names.split(';').eq(expected) && heard.header("authorization") == signed

@@ -182,6 +182,9 @@ impl Keyring {
     /// Adds a key of an owner; if `is_first`, then only to one who has none.
     fn add(&self, ring: &mut Ring, owner: TenantId, secret: &Secret, is_first: bool) -> StoreResult<()> {
         let key = Arc::new(DataKey::new(secret)?);
+        if ring.is_overtaken() {
+            self.renewed(ring)?;
+        }
         let is_added = self.change(ring, owner, |ring, keys| {
             if keys.destroyed.is_some() {
                 return Err(destroyed(owner));

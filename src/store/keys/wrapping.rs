@@ -49,6 +49,12 @@ impl Ring {
         self.owners.values().flat_map(|keys| &keys.keys).any(|key| key.master != current)
     }
 
+    /// Whether the store's own key was wrapped by another master key, which another process has rotated to.
+    pub(super) fn is_overtaken(&self) -> bool {
+        let own = self.owners.get(&STORE.0).and_then(|own| own.keys.last());
+        own.is_some_and(|own| own.master != self.masters.current.id())
+    }
+
     /// Adds a key that was unwrapped.
     pub(super) fn take(&mut self, (told, key): Opened) {
         self.live.entry(told.owner.0).or_default().push(key);
@@ -59,14 +65,10 @@ impl Ring {
     pub(super) fn add_to(&self, keys: &mut OwnersKeys, key: &DataKey, secret: &Secret) -> StoreResult<()> {
         let master = self.masters.current.id();
         let owner = TenantId(keys.owner);
-        if let Some(own) = self.owners.get(&STORE.0).and_then(|own| own.keys.last())
-            && own.master != master
-        {
+        if self.is_overtaken() {
             // What the one before wraps nobody may be able to unwrap any more.
             return Err(StoreError::Closed(format!(
-                "the master key was rotated by another process: {} wraps the store's own key, and this process has {master}. \
-                 Give it the new one",
-                own.master
+                "the master key was rotated by another process, and this one has {master}: give it the new one"
             )));
         }
         let id = hex(&key.id().0);

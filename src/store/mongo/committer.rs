@@ -12,6 +12,7 @@ use super::read::{Known, Reading};
 use super::transaction::Transaction;
 use super::write::Orders;
 use crate::clock::Micros;
+use crate::store::index::Index;
 use crate::store::rows::group::{Group, Lane, Prepared};
 use crate::store::rows::queue::{Answer, Outcome};
 use crate::store::rows::record::{Head, Header, rid_of};
@@ -221,7 +222,7 @@ impl Committer {
             if commit.moves_head() && tenants.insert(tenant) {
                 match self.heads.get(&tenant).filter(|_| self.wary == 0 && self.lanes.contains_key(&tenant)) {
                     Some(head) => reading.remember(Table::Records, layout::head(tenant), head.clone()),
-                    None => records.push(layout::head(tenant)),
+                    None => records.extend([layout::head(tenant), Index::row(tenant)]),
                 }
             }
         }
@@ -269,7 +270,7 @@ impl Committer {
             let head = Head::unpack(&bytes)?;
             let changes = CatchUp { reading, sealer: &shared.sealer, tenant };
             if head.time == since || changes.add_to(&mut touched, since, head)? {
-                self.lanes.insert(tenant, Lane { head, touched });
+                self.lanes.insert(tenant, Lane { head, touched, index: None });
                 self.heads.insert(tenant, Some(bytes));
             }
         }

@@ -26,6 +26,7 @@ mod transfer;
 mod view;
 mod write;
 
+use super::index::Indexes;
 use super::keys::{Keyring, Masters};
 use super::ledger::{Block, Blocks, Entry, Form, Head, Ledger, Opaque};
 use super::rows::engine::Engine;
@@ -119,6 +120,7 @@ struct Shared {
     sealer: Arc<Sealer>,
     clock: Arc<dyn Clock>,
     epochs: Epochs,
+    indexes: Indexes,
     queue: Queue,
     staging: Arc<Staging>,
     entries: Arc<Entries>,
@@ -161,6 +163,7 @@ impl Mongo {
             fence,
             clock,
             epochs: Epochs::default(),
+            indexes: Indexes::default(),
             queue: Queue::default(),
             staging: Arc::new(Staging::new(process)),
             entries: Arc::new(Entries::new(Arc::clone(&options.form))),
@@ -241,6 +244,10 @@ impl Engine for Mongo {
 
     fn epochs(&self) -> &Epochs {
         &self.shared.epochs
+    }
+
+    fn indexes(&self) -> &Indexes {
+        &self.shared.indexes
     }
 
     fn submit(&self, prepared: Prepared) -> BoxFuture<'static, Result<Committed, CommitError>> {

@@ -42,7 +42,7 @@ impl Source for Mongo {
     }
 
     fn seal(&self, tenant: TenantId, name: &str, plain: &[u8]) -> StoreResult<Vec<u8>> {
-        self.shared.sealer.seal_file(tenant, name, self.shared.clock.now(), plain)
+        self.seal_file(tenant, name, plain)
     }
 
     fn unseal(&self, tenant: TenantId, name: &str, sealed: &[u8]) -> StoreResult<Vec<u8>> {

@@ -9,14 +9,20 @@ use super::place::led_to;
 use super::read::Reading;
 use super::seen::{Part, Seen};
 use super::transaction::Range;
+use crate::store::index::Index;
 use crate::store::rows::record::{Head, rid_of};
 use crate::store::rows::view::{Moment, RowOf};
 use crate::store::rows::{Row, Rows, Table, block};
+use crate::store::seal::Sealer;
 use crate::store::{Rid, StoreResult};
 use crate::tenant::TenantId;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
+/// For so long what is known of the form of the index, and what a view reads, are of about the same time: much shorter than a form that was
+/// made waits until it is read (`jobs::index`).
+const YOUNG: Duration = Duration::from_millis(200);
 /// Bytes of rows that a view keeps at hand.
 const KEPT_BYTES: usize = 64 << 20;
 /// Rows of the first part of a range, and of the largest.
@@ -32,12 +38,13 @@ const RECORDS_PART: usize = 256;
 pub(super) struct Snapshot {
     shared: Arc<Shared>,
     reading: Reading,
-    index: Mutex<Index>,
+    made: Instant,
+    noted: Mutex<Noted>,
 }
 
-/// What the view knows of the index.
+/// What the view knows of the table of postings.
 #[derive(Default)]
-struct Index {
+struct Noted {
     seen: Seen,
     /// The numbers that the last parts of ranges gave.
     given: VecDeque<Vec<Rid>>,
@@ -48,16 +55,16 @@ struct Index {
 impl Snapshot {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         let reading = Reading::new(Arc::clone(&shared.connection), KEPT_BYTES);
-        Self { shared, reading, index: Mutex::default() }
+        Self { shared, reading, made: Instant::now(), noted: Mutex::default() }
     }
 
-    fn index(&self) -> MutexGuard<'_, Index> {
-        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    fn noted(&self) -> MutexGuard<'_, Noted> {
+        self.noted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The numbers that a range gave behind this one, which are likely to be asked for next.
     fn ahead_of(&self, rid: Rid) -> Vec<Rid> {
-        let mut index = self.index();
+        let mut index = self.noted();
         let behind = |given: &Vec<Rid>| {
             given.iter().position(|one| *one == rid).map(|at| given.get(at + 1..).map(<[_]>::to_vec))
         };
@@ -81,7 +88,7 @@ impl Snapshot {
 
     /// Remembers what a part of the index was.
     fn note(&self, range: &Range, rows: &[Row]) {
-        let mut index = self.index();
+        let mut index = self.noted();
         index.seen.add(range, rows);
         let base = |key: &[u8]| key.last_chunk::<8>().map(|base| Rid(u64::from_be_bytes(*base)));
         let rids = rows.iter().filter_map(|(key, value)| block::unpack(base(key)?, value).ok());
@@ -117,6 +124,17 @@ impl Moment for Snapshot {
     /// No other one is made here, and to look would be a command.
     const GENERATION: Option<u16> = Some(Head::FIRST.generation);
     const OUTLINES: usize = RECORDS_PART;
+
+    /// As it was when the view was made, which is before what it reads; or, where it was made long ago, as it was at the moment of which
+    /// it reads, which costs a command.
+    fn index(&self, sealer: &Sealer, tenant: TenantId) -> StoreResult<Arc<Index>> {
+        if self.made.elapsed() >= YOUNG {
+            return Index::load(&self.reading, sealer, tenant);
+        }
+        let Shared { connection, epochs, indexes, .. } = &*self.shared;
+        let load = || Index::load(&Reading::new(Arc::clone(connection), KEPT_BYTES), sealer, tenant);
+        indexes.get(tenant, epochs.get(tenant), load)
+    }
 
     fn value(&self, table: Table, key: &[u8]) -> StoreResult<Option<Vec<u8>>> {
         self.reading.get(table, key)
@@ -173,7 +191,7 @@ impl Parts<'_> {
     fn next_part(&mut self) -> Option<StoreResult<Vec<Row>>> {
         let mut range = self.range.take()?;
         if range.table == Table::Index && !range.is_back {
-            let known = self.view.index().seen.part(&range);
+            let known = self.view.noted().seen.part(&range);
             if let Some(Part { rows, end }) = known {
                 range.from = end;
                 self.range = (range.from < range.to).then_some(range);

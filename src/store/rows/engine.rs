@@ -4,6 +4,7 @@ use super::group::Prepared;
 use super::{Rows, kept};
 use crate::auth::keeper::{Epochs, Keep, Keeper, KeeperError, Kept, check_form};
 use crate::clock::Clock;
+use crate::store::index::Indexes;
 use crate::store::seal::Sealer;
 use crate::store::{Commit, CommitError, Committed, StoreError};
 use crate::tenant::TenantId;
@@ -19,13 +20,18 @@ pub(in crate::store) trait Engine: Send + Sync {
     fn clock(&self) -> &dyn Clock;
     /// See [`Keeper::epoch`].
     fn epochs(&self) -> &Epochs;
+    /// The forms of tenants' postings, as far as they are known.
+    fn indexes(&self) -> &Indexes;
     /// Gives work to the committer.
     fn submit(&self, prepared: Prepared) -> BoxFuture<'static, Result<Committed, CommitError>>;
 
     /// See [`crate::store::Backend::commit`].
     fn take(&self, commit: Commit) -> BoxFuture<'static, Result<Committed, CommitError>> {
         match check_form(&commit.keeps) {
-            Ok(()) => self.submit(commit.into()),
+            Ok(()) => {
+                let index = self.indexes().last(commit.tenant);
+                self.submit(Prepared::new(commit, &index))
+            }
             Err(error) => Box::pin(async move { Err(StoreError::Closed(error.to_string()).into()) }),
         }
     }

@@ -1,6 +1,7 @@
 //! One group of commits: checked one after the other, each seeing those before it, then written as one batch.
 
 mod erasing;
+mod index;
 mod prepared;
 mod sealing;
 
@@ -18,6 +19,7 @@ use super::touched::{Touched, TouchedType};
 use super::{Rows, Table, Writes, block, layout};
 use crate::clock::Micros;
 use crate::key::KeyList;
+use crate::store::index::Index;
 use crate::store::ledger::Entry;
 use crate::store::seal::Sealer;
 use crate::store::{
@@ -31,6 +33,8 @@ use std::sync::Arc;
 pub(in crate::store) struct Lane {
     pub head: Head,
     pub touched: Touched,
+    /// Read when it is needed.
+    pub index: Option<Arc<Index>>,
 }
 
 /// A resource as the group sees it: as it is stored, or as an earlier commit of the group left it.
@@ -139,8 +143,9 @@ impl<'c> Group<'c> {
             }
             return Ok(kept);
         }
-        let checked = self.check(&commit).and_then(|checked| Ok((checked, self.plan(&commit)?)));
-        let (checked, planned) = match checked.and_then(|checked| self.keep(&commit, now).map(|()| checked)) {
+        let checked = self.check(&commit);
+        let checked = checked.and_then(|checked| Ok((checked, self.plan(&commit)?, self.changed_form(&commit)?)));
+        let (checked, planned, new_form) = match checked.and_then(|checked| self.keep(&commit, now).map(|()| checked)) {
             Ok(checked) => checked,
             Err(error) => return Ok(Err(error)),
         };
@@ -148,7 +153,10 @@ impl<'c> Group<'c> {
         let time = now.max(Micros(lane.head.time.0.saturating_add(1)));
         let mut writing = Writing { tenant, time, log: LogOfCommit::default(), touched: Vec::new() };
         let mut written = Vec::with_capacity(checked.len());
-        let mut is_changed = !planned.is_empty();
+        let mut is_changed = !planned.is_empty() || !commit.reposts.is_empty() || new_form.is_some();
+        if new_form.is_some() {
+            self.lane(tenant)?.index = new_form;
+        }
         for (index, ((change, packed), checked)) in commit.changes.into_iter().zip(checked).enumerate() {
             is_changed |= !checked.is_idle;
             written.push(self.write(&mut writing, index, change, &packed, checked)?);
@@ -160,6 +168,9 @@ impl<'c> Group<'c> {
         }
         for planned in planned {
             self.erase(&mut writing, planned)?;
+        }
+        for (type_name, id) in commit.reposts {
+            self.repost(&writing, &type_name, &id)?;
         }
         self.reseals.extend(commit.reseals.into_iter().map(|row| (tenant, row)));
         self.stage(tenant, commit.entry);
@@ -293,9 +304,13 @@ impl<'c> Group<'c> {
         let position = u32::try_from(index).unwrap_or(u32::MAX);
         writing.log.add(&change.type_name, &LogEntry { time, index: position, rid, version });
         let new_keys = change.content.map(|Content { keys, .. }| keys);
+        let index = self.index(tenant)?;
         let lane = lane(self.rows, self.lanes, tenant)?;
         let scope = Scope { tenant, generation: lane.head.generation, type_name: &change.type_name, base };
-        self.postings.replace(scope, base >= self.first_new(tenant), rid, time, &old_keys, new_keys.as_ref());
+        let before = index.before(&change.type_name, &old_keys);
+        let ahead = packed.postings.as_ref();
+        let made = new_keys.as_ref().map(|keys| index.made_or(ahead, &change.type_name, keys));
+        self.postings.replace(scope, base >= self.first_new(tenant), rid, time, &before, made.as_deref());
         writing.touch(&change.type_name, old_header.filter(|_| was_live).map(|header| header.time), old_keys, new_keys);
         Ok(Written { rid: Some(rid), version, created, changed: true })
     }
@@ -317,7 +332,9 @@ impl<'c> Group<'c> {
         let base = Rid(old.rid.0.saturating_sub(header.after_base));
         let generation = self.lane(tenant)?.head.generation;
         let scope = Scope { tenant, generation, type_name: header.type_name, base };
-        self.postings.exchange(scope, base >= self.first_new(tenant), old.rid, &old_keys, &new_keys);
+        let index = self.index(tenant)?;
+        let (before, made) = (index.before(header.type_name, &old_keys), index.made(header.type_name, &new_keys));
+        self.postings.exchange(scope, base >= self.first_new(tenant), old.rid, &before, &made);
         let rid = Some(old.rid);
         self.rekeyed.insert(tenant);
         self.states.insert(id_key, State { keys: sealed, is_changed: true, ..old });
@@ -395,7 +412,7 @@ fn lane<'l>(rows: &dyn Rows, lanes: &'l mut FxHashMap<TenantId, Lane>, tenant: T
         std::collections::hash_map::Entry::Vacant(place) => {
             let stored = rows.get(Table::Records, &layout::head(tenant))?;
             let head = stored.map_or(Ok(Head::FIRST), |bytes| Head::unpack(&bytes))?;
-            Ok(place.insert(Lane { head, touched: Touched::since(head.time) }))
+            Ok(place.insert(Lane { head, touched: Touched::since(head.time), index: None }))
         }
     }
 }

@@ -4,6 +4,7 @@ use super::{Rows, Table, block, layout};
 use crate::clock::Micros;
 use crate::key::KeyList;
 use crate::key::last_updated::{ALL, last_updated_key};
+use crate::store::index::Before;
 use crate::store::{Rid, StoreResult};
 use crate::tenant::TenantId;
 use rustc_hash::FxHashMap;
@@ -36,26 +37,26 @@ pub(in crate::store) struct PostingEdits {
 }
 
 impl PostingEdits {
-    /// Replaces the postings of a version (`old`, complete; empty where there was none) by those of the next (`new`, without
-    /// the keys that the commit adds; `None` for a deletion). `is_new_base`: the base was given out by this group.
+    /// Replaces the postings of a version (complete; none where there was none) by those of the next (`new`, without
+    /// those of the keys that the commit adds; `None` for a deletion). `is_new_base`: the base was given out by this group.
     pub(in crate::store) fn replace(
         &mut self,
         scope: Scope<'_>,
         is_new_base: bool,
         rid: Rid,
         time: Micros,
-        old: &KeyList,
+        before: &Before<'_>,
         new: Option<&KeyList>,
     ) {
-        let was_live = !old.is_empty();
+        let was_live = !before.left.is_empty();
         let none = KeyList::default();
         let new_keys = new.unwrap_or(&none);
-        for key in only_in(old, new_keys) {
+        for key in only_in(&before.left, new_keys) {
             if new.is_none() || *key != *ALL {
                 self.edit(scope, key, (rid, false), is_new_base);
             }
         }
-        for key in only_in(new_keys, old) {
+        for key in only_in(new_keys, before.sure()) {
             self.edit(scope, key, (rid, true), is_new_base);
         }
         if new.is_some() {
@@ -72,13 +73,13 @@ impl PostingEdits {
         scope: Scope<'_>,
         is_new_base: bool,
         rid: Rid,
-        old: &KeyList,
+        before: &Before<'_>,
         new: &KeyList,
     ) {
-        for key in only_in(old, new) {
+        for key in only_in(&before.left, new) {
             self.edit(scope, key, (rid, false), is_new_base);
         }
-        for key in only_in(new, old) {
+        for key in only_in(new, before.sure()) {
             self.edit(scope, key, (rid, true), is_new_base);
         }
     }

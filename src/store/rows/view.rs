@@ -7,8 +7,10 @@ use super::record::{Head, Header, keys_of, open_record, rid_of, unpack_history, 
 use super::scan::{Scan, damaged, run_of};
 use super::{Rows, Table, block, erase, layout};
 use crate::clock::Micros;
+use crate::key::blind::Blind;
 use crate::key::range::after_prefix;
 use crate::key::{KeyList, KeyRange};
+use crate::store::index::Index;
 use crate::store::ledger::number_of;
 use crate::store::seal::Sealer;
 use crate::store::{LogEntry, Outline, Position, Postings, Rid, Runs, StoreResult, Version, View};
@@ -48,6 +50,8 @@ pub(in crate::store) trait Moment: Rows + Send + Sync {
         from: Vec<u8>,
         to: Vec<u8>,
     ) -> impl Iterator<Item = StoreResult<(Self::Bytes, Self::Bytes)>>;
+    /// The form of the tenant's postings, at this moment or just before: reading by it stays right while another form is made.
+    fn index(&self, sealer: &Sealer, tenant: TenantId) -> StoreResult<Arc<Index>>;
     /// The number to which the key of an id leads.
     fn number(&self, id: &[u8]) -> StoreResult<Option<Rid>>;
     /// A row of a resource.
@@ -347,5 +351,9 @@ impl<M: Moment> View for TenantView<M> {
 
     fn position(&self) -> Position {
         self.head().map_or(Micros(i64::MIN), |head| head.time)
+    }
+
+    fn blind(&self) -> StoreResult<Option<Arc<Blind>>> {
+        Ok(self.moment.index(&self.sealer, self.tenant)?.read_by().cloned())
     }
 }

@@ -20,7 +20,7 @@ use aws_lc_rs::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Read, Write};
+use std::io::{BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
 const ROW: u8 = 1;
@@ -60,11 +60,11 @@ fn bound(backup: &str, file: &str, piece: u32) -> String {
     format!("backup {backup} {file} {piece}")
 }
 
+/// A file in the making. It is not kept open: there may be thousands.
 struct Writer {
     path: PathBuf,
     name: String,
     owner: TenantId,
-    file: BufWriter<File>,
     plain: Vec<u8>,
     pieces: u32,
     hash: Context,
@@ -75,9 +75,9 @@ struct Writer {
 impl Writer {
     fn new(folder: &Path, name: String, owner: TenantId) -> StoreResult<Self> {
         let path = folder.join(&name);
-        let file = BufWriter::new(File::create(&path).map_err(|error| io(&path, &error))?);
+        File::create(&path).map_err(|error| io(&path, &error))?;
         let hash = Context::new(&SHA256);
-        Ok(Self { path, name, owner, file, plain: Vec::new(), pieces: 0, hash, bytes: 0, rows: 0 })
+        Ok(Self { path, name, owner, plain: Vec::new(), pieces: 0, hash, bytes: 0, rows: 0 })
     }
 
     fn item(&mut self, letter: u8, parts: &[&[u8]]) {
@@ -87,29 +87,29 @@ impl Writer {
         }
     }
 
+    /// Writes what is gathered.
     fn write_piece(&mut self, source: &dyn Source, backup: &str) -> StoreResult<()> {
         let plain = std::mem::take(&mut self.plain);
+        if plain.is_empty() {
+            return Ok(());
+        }
         let too_long = |_| StoreError::Io("a piece of a backup is too long".into());
         let mut packed = u32::try_from(plain.len()).map_err(too_long)?.to_be_bytes().to_vec();
         packed.extend(zstd::bulk::compress(&plain, LEVEL).map_err(|error| io(&self.path, &error))?);
         let sealed = source.seal(self.owner, &bound(backup, &self.name, self.pieces), &packed)?;
         let length = u32::try_from(sealed.len()).map_err(too_long)?.to_be_bytes();
-        for part in [&length[..], &sealed] {
-            self.hash.update(part);
-            self.bytes += part.len() as u64;
-            self.file.write_all(part).map_err(|error| io(&self.path, &error))?;
-        }
+        let piece = [&length[..], &sealed].concat();
+        self.hash.update(&piece);
+        self.bytes += piece.len() as u64;
         self.pieces += 1;
-        Ok(())
+        let written = File::options().append(true).open(&self.path).and_then(|mut file| file.write_all(&piece));
+        written.map_err(|error| io(&self.path, &error))
     }
 
     fn finish(mut self, source: &dyn Source, backup: &str) -> StoreResult<FileFacts> {
-        if !self.plain.is_empty() {
-            self.write_piece(source, backup)?;
-        }
-        let Self { path, name, owner, mut file, hash, bytes, rows, .. } = self;
-        let synced = file.flush().and_then(|()| file.get_ref().sync_all());
-        synced.map_err(|error| io(&path, &error))?;
+        self.write_piece(source, backup)?;
+        let Self { path, name, owner, hash, bytes, rows, .. } = self;
+        File::open(&path).and_then(|file| file.sync_all()).map_err(|error| io(&path, &error))?;
         Ok(FileFacts { name, owner: owner.0, bytes, sha256: hex(hash.finish().as_ref()), rows })
     }
 }
@@ -124,6 +124,8 @@ pub(super) struct Files<'f> {
     /// Tenants whose keys were destroyed: nothing of them can be sealed.
     destroyed: BTreeSet<u32>,
     writers: BTreeMap<u32, Writer>,
+    /// The tenant that is given: what is gathered of any other is written.
+    tenant: Option<u32>,
 }
 
 impl<'f> Files<'f> {
@@ -133,12 +135,16 @@ impl<'f> Files<'f> {
         (number, backup): (u32, &'f str),
         destroyed: BTreeSet<u32>,
     ) -> Self {
-        Self { folder, source, backup, number, destroyed, writers: BTreeMap::new() }
+        Self { folder, source, backup, number, destroyed, writers: BTreeMap::new(), tenant: None }
     }
 
     fn item(&mut self, owner: TenantId, letter: u8, parts: &[&[u8]]) -> StoreResult<()> {
         if self.destroyed.contains(&owner.0) {
             return Ok(());
+        }
+        if owner != STORE && self.tenant != Some(owner.0) {
+            let before = self.tenant.replace(owner.0).and_then(|tenant| self.writers.get_mut(&tenant));
+            before.map_or(Ok(()), |writer| writer.write_piece(self.source, self.backup))?;
         }
         let writer = match self.writers.entry(owner.0) {
             std::collections::btree_map::Entry::Occupied(known) => known.into_mut(),

@@ -3,8 +3,8 @@
 
 use super::Target;
 use super::content::{Beside, Walk, number_in, rid_in, tenants};
-use crate::key::KeyList;
 use crate::key::range::after_prefix;
+use crate::store::index::{Before, Index};
 use crate::store::ledger::Form;
 use crate::store::rows::ledger::fold;
 use crate::store::rows::postings::{PostingEdits, Scope};
@@ -68,6 +68,7 @@ struct Making<'m> {
 impl Making<'_> {
     fn of_resources(self) -> StoreResult<()> {
         let Self { target, sealer, tenant, generation, .. } = self;
+        let index = Index::load(target.rows(), sealer, tenant)?;
         let mut lists = Beside::over(target.rows(), Table::Records, &layout::all_keys(tenant));
         let (mut part, mut count, mut last) = (Part::default(), 0, Rid(0));
         for row in Walk::over(target.rows(), Table::Records, &layout::all_current(tenant)) {
@@ -85,7 +86,7 @@ impl Making<'_> {
             let list = lists.at(&layout::keys(tenant, rid))?.unwrap_or_default();
             let keys = keys_of(sealer, tenant, rid, &header, &list)?;
             let scope = Scope { tenant, generation, type_name: header.type_name, base };
-            part.edits.exchange(scope, true, rid, &KeyList::default(), &keys);
+            part.edits.exchange(scope, true, rid, &Before::nothing(), &index.made(header.type_name, &keys));
         }
         part.write(target)
     }

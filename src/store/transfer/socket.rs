@@ -15,11 +15,13 @@ use crate::tenant::TenantId;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::Shutdown;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 const SNAPSHOT: u8 = b'n';
 const GET: u8 = b'g';
@@ -30,6 +32,8 @@ const SEAL: u8 = b's';
 const UNSEAL: u8 = b'o';
 const RECORD: u8 = b'a';
 
+/// The pause after a visitor could not be let in.
+const AFTER_FAILURE: Duration = Duration::from_millis(100);
 /// No message is longer.
 const LONGEST: u32 = 1 << 30;
 
@@ -76,7 +80,12 @@ impl Desk {
                 if self.is_ending.load(Ordering::SeqCst) {
                     return;
                 }
-                let Ok(stream) = stream else { continue };
+                let Ok(stream) = stream else {
+                    // It may be out of file handles for a while.
+                    drop(visitors);
+                    std::thread::sleep(AFTER_FAILURE);
+                    continue;
+                };
                 let Ok(other) = stream.try_clone() else { continue };
                 visitors.insert(number, other);
                 drop(visitors);
@@ -96,8 +105,10 @@ impl Desk {
         if self.is_ending.swap(true, Ordering::SeqCst) {
             return;
         }
-        // Who waits for the next visitor gets one.
-        drop(UnixStream::connect(&self.path));
+        // Who waits for the next visitor is told that none comes, be the folder there still or not.
+        if let Ok(listener) = self.listener.try_clone() {
+            drop(UnixStream::from(OwnedFd::from(listener)).shutdown(Shutdown::Both));
+        }
         for visitor in self.visitors().values() {
             // It may have gone already.
             drop(visitor.shutdown(Shutdown::Both));

@@ -1,7 +1,7 @@
 //! Counts and hashes of what a store holds, by tenant and table: equal ones, equal rows.
 
 use super::content::{TABLES, Walk, tenants};
-use crate::store::keys::hex;
+use crate::store::keys::{Keyring, hex};
 use crate::store::rows::record::Head;
 use crate::store::rows::{Rows, Table, block, layout};
 use crate::store::{StoreError, StoreResult};
@@ -23,14 +23,16 @@ pub struct Sum {
 /// By the tenant's number and the name of the table.
 pub type Tally = BTreeMap<(u32, &'static str), Sum>;
 
-/// Counts all that the tenants have.
-pub(super) fn tally(rows: &dyn Rows) -> StoreResult<Tally> {
+/// Counts all that the tenants have. What is left of one whose keys in `ring` were destroyed has no index.
+pub(super) fn tally(rows: &dyn Rows, ring: &Keyring) -> StoreResult<Tally> {
     let mut found = Tally::new();
     for tenant in tenants(rows)? {
         for table in TABLES {
             found.insert((tenant.0, name(table)), in_order(rows, table, tenant)?);
         }
-        found.insert((tenant.0, name(Table::Index)), of_index(rows, tenant)?);
+        if !ring.is_destroyed(tenant) {
+            found.insert((tenant.0, name(Table::Index)), of_index(rows, tenant)?);
+        }
     }
     Ok(found)
 }

@@ -173,6 +173,7 @@ fn a_manifest_that_goes_on_and_one_that_is_none() {
                 "link": [{"relation": "next", "url": "/two"}]
             }),
             "/two" => json!({"output": [{"type": "Patient", "url": "/p2"}]}),
+            "/organized" => json!({"outputOrganizedBy": "Patient", "output": [{"url": "/p2"}]}),
             "/odd" => json!({"output": [{"type": "Pacient", "url": "/p2"}]}),
             "/away" => json!({"output": [{"type": "Patient", "url": "http://169.254.169.254/latest"}]}),
             "/round" => json!({"output": [], "link": [{"relation": "next", "url": "/round"}]}),
@@ -190,6 +191,7 @@ fn a_manifest_that_goes_on_and_one_that_is_none() {
     server.get("/Patient/p2").expect(200);
     let refusals = [
         ("/odd", "no resource type"),
+        ("/organized", "organizeOutputBy"),
         ("/away", "bulk.import_hosts"),
         ("/round", "more files"),
         ("/p1", "no manifest"),

@@ -2,12 +2,13 @@
 
 use super::Client;
 use super::mongodb::new_database;
+use super::tokens::block_on;
 use actix_web::dev::ServerHandle;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use pharos::app::{App, Secrets};
 use pharos::audit::form::AuditEvents;
 use pharos::clock::{Clock, FixedClock, Micros};
-use pharos::config::Config;
+use pharos::config::{Config, IndexMode};
 use pharos::store::embedded::{Embedded, Options};
 use pharos::store::mongo::{self, Mongo};
 use pharos::store::{Backend, Store};
@@ -72,18 +73,28 @@ impl Server {
             // The stand-in takes its time for what holds a thousand requests.
             config.limits.request_timeout_ms = 110_000;
         }
+        if is_blind() {
+            config.index.mode = IndexMode::Blind;
+        }
         change(&mut config);
 
         let backend = open(folder.path(), &config, &clock);
         let secrets = Secrets { cursors: [7; 32], checkpoints: [8; 32] };
         let app = Arc::new(App::new(config, Store::new(backend), &secrets, clock).unwrap());
+        block_on(app.settle_indexes()).unwrap();
         let (handle, thread) = serve(Arc::clone(&app), listener);
         let client = Client::new(format!("http://{address}/fhir"));
         Self { client, app, handle, thread: Some(thread), _folder: folder }
     }
 }
 
-fn is_on_mongodb() -> bool {
+/// Whether `PHAROS_TEST_INDEX` is `blind`: no test asks then for what a blind index does not answer, or says that it does.
+pub fn is_blind() -> bool {
+    std::env::var("PHAROS_TEST_INDEX").is_ok_and(|index| index == "blind")
+}
+
+/// Whether the tests run on MongoDB.
+pub fn is_on_mongodb() -> bool {
     std::env::var("PHAROS_TEST_STORE").is_ok_and(|store| store == "mongodb")
 }
 

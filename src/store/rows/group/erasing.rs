@@ -68,9 +68,11 @@ impl Group<'_> {
     pub(super) fn erase(&mut self, writing: &mut Writing, mut planned: Planned) -> StoreResult<()> {
         let tenant = writing.tenant;
         if let Some((time, keys)) = planned.live.take() {
+            let index = self.index(tenant)?;
             let generation = self.lane(tenant)?.head.generation;
             let scope = Scope { tenant, generation, type_name: &planned.type_name, base: planned.base };
-            self.postings.replace(scope, false, planned.rid, writing.time, &keys, None);
+            let before = index.before(&planned.type_name, &keys);
+            self.postings.replace(scope, false, planned.rid, writing.time, &before, None);
             writing.touch(&planned.type_name, Some(time), keys, None);
         }
         self.erasures.add(tenant, planned);

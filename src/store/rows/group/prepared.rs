@@ -3,6 +3,7 @@
 use crate::auth::compartment::patients_of;
 use crate::auth::keeper::Keep;
 use crate::clock::Micros;
+use crate::store::index::{Ahead, Index};
 use crate::store::ledger::Entry;
 use crate::store::rows::ledger::Fold;
 use crate::store::rows::record::{pack_keys, pack_patients};
@@ -20,6 +21,8 @@ pub(in crate::store) struct Prepared {
     pub keeps: Vec<Keep>,
     /// Rows to be sealed under the newest key: see [`crate::store::rows::sealing`].
     pub reseals: Vec<Box<[u8]>>,
+    /// Type and id of resources whose postings are made anew: see [`crate::store::index`].
+    pub reposts: Vec<(Box<str>, Box<str>)>,
     /// Whether all that the tenant has is removed, as much of it as goes into one group; nothing else then.
     pub is_removal: bool,
     pub guards: Vec<crate::store::Guard>,
@@ -35,13 +38,16 @@ pub(in crate::store) struct Prepared {
 pub(in crate::store) struct Packed {
     pub(super) keys: Vec<u8>,
     pub(super) patients: Vec<u8>,
+    pub(super) postings: Option<Ahead>,
 }
 
-impl From<Commit> for Prepared {
-    fn from(commit: Commit) -> Self {
+impl Prepared {
+    /// `index` is the form of the tenant's postings, as far as it is known.
+    pub(in crate::store) fn new(commit: Commit, index: &Index) -> Self {
         let pack = |change: Change| {
             let packed = change.content.as_ref().map(|content| Packed {
                 keys: pack_keys(&content.keys),
+                postings: index.made_ahead(&change.type_name, &content.keys),
                 patients: pack_patients(&patients_of(&change.type_name, &content.keys)),
             });
             (change, packed.unwrap_or_default())
@@ -52,12 +58,10 @@ impl From<Commit> for Prepared {
             (new, packed)
         };
         let new_keys = commit.new_keys.into_iter().map(pack_new).collect();
-        let Commit { tenant, erasures, keeps, reseals, guards, read_at, entry, .. } = commit;
-        Self { changes, new_keys, erasures, keeps, reseals, guards, read_at, entry, ..Self::of(tenant) }
+        let Commit { tenant, erasures, keeps, reseals, reposts, guards, read_at, entry, .. } = commit;
+        Self { changes, new_keys, erasures, keeps, reseals, reposts, guards, read_at, entry, ..Self::of(tenant) }
     }
-}
 
-impl Prepared {
     pub(super) const fn of(tenant: TenantId) -> Self {
         Self {
             commit_of: tenant,
@@ -66,6 +70,7 @@ impl Prepared {
             erasures: Vec::new(),
             keeps: Vec::new(),
             reseals: Vec::new(),
+            reposts: Vec::new(),
             is_removal: false,
             guards: Vec::new(),
             read_at: Micros(i64::MIN),
@@ -86,7 +91,8 @@ impl Prepared {
 
     /// How many resources and other records it touches.
     pub(in crate::store) const fn len(&self) -> usize {
-        self.changes.len() + self.new_keys.len() + self.erasures.len() + self.keeps.len() + self.reseals.len()
+        let (changed, kept) = (self.changes.len() + self.new_keys.len() + self.erasures.len(), self.keeps.len());
+        changed + kept + self.reseals.len() + self.reposts.len()
     }
 
     /// Type and id of each resource that it touches.
@@ -94,12 +100,13 @@ impl Prepared {
         let changed = self.changes.iter().map(|(change, _)| (&*change.type_name, &*change.id));
         let renewed = self.new_keys.iter().map(|(new, _)| (&*new.type_name, &*new.id));
         let erased = self.erasures.iter().map(|erasure| (&*erasure.type_name, &*erasure.id));
-        changed.chain(renewed).chain(erased)
+        let reposted = self.reposts.iter().map(|(type_name, id)| (&**type_name, &**id));
+        changed.chain(renewed).chain(erased).chain(reposted)
     }
 
     /// Whether it changes resources and nothing else.
     pub(in crate::store) fn changes_only(&self) -> bool {
-        let others = self.new_keys.len() + self.erasures.len() + self.keeps.len();
+        let others = self.new_keys.len() + self.erasures.len() + self.keeps.len() + self.reposts.len();
         others == 0 && self.reseals.is_empty() && !self.is_removal && self.fold.is_none() && self.guards.is_empty()
     }
 
@@ -109,13 +116,14 @@ impl Prepared {
     }
 
     /// Whether the tenant's head is read for it.
-    pub(in crate::store) const fn moves_head(&self) -> bool {
+    pub(in crate::store) fn moves_head(&self) -> bool {
         !self.is_of_kept_only()
     }
 
-    /// Whether it changes records that are no resources, and nothing else.
-    pub(super) const fn is_of_kept_only(&self) -> bool {
+    /// Whether it changes records that are no resources, and nothing else. All writes depend on the form of the index, which is one.
+    pub(super) fn is_of_kept_only(&self) -> bool {
         let has_others = !self.changes.is_empty() || !self.new_keys.is_empty() || !self.erasures.is_empty();
-        !has_others && self.reseals.is_empty() && !self.is_removal && !self.keeps.is_empty()
+        let has_work = !self.reseals.is_empty() || !self.reposts.is_empty() || self.new_form().is_some();
+        !has_others && !has_work && !self.is_removal && !self.keeps.is_empty()
     }
 }

@@ -1,0 +1,157 @@
+//! The work that gives the index of a tenant another form, while both searches and writes go on: see [`crate::store::index`].
+
+use super::{Job, Part, Turn, Work};
+use crate::auth::keeper::Expect;
+use crate::auth::records;
+use crate::error::{Error, Result};
+use crate::key::blind::Hidden;
+use crate::store::Rid;
+use crate::store::index::{Change, Form, IndexRecord, Stage};
+use crate::tenant::TenantId;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// The kind of work, and the id of the one job of it in a tenant.
+pub const KIND: &str = "index";
+
+/// Resources of one part.
+const TOGETHER: usize = 500;
+/// What every process has heard of by then, where there are several; longer than a view holds what it knows for current.
+const SETTLED_AFTER: Duration = Duration::from_secs(1);
+
+/// What a tenant's index shall hide; `None` for nothing.
+pub type Wanted = Box<dyn Fn(TenantId) -> Option<Hidden> + Send + Sync>;
+
+/// How far it is: how many resources have got postings of the new form, and how many have lost those of the old one.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Report {
+    /// With the new ones.
+    pub filled: u64,
+    /// Without the old ones.
+    pub swept: u64,
+}
+
+/// Where the next part begins.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Position {
+    /// In which stage that was.
+    stage: Option<Stage>,
+    /// At which resource.
+    from: u64,
+    /// Whether all were passed.
+    is_end: bool,
+}
+
+/// Gives each tenant the form that it shall have.
+pub struct Reform {
+    /// Which that is.
+    pub wanted: Wanted,
+    /// The kind of the job that makes what was removed leave the files.
+    pub then: &'static str,
+}
+
+impl std::fmt::Debug for Reform {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Reform")
+    }
+}
+
+/// The form of a tenant's index as it is kept, and the version of that.
+///
+/// # Errors
+/// When the store fails.
+pub fn form_of(store: &crate::store::Store, tenant: TenantId) -> Result<(IndexRecord, u64)> {
+    Ok(records::get(&*store.keeper(), tenant, IndexRecord::ID)?.unwrap_or_default())
+}
+
+impl IndexRecord {
+    /// Whether it is, or becomes, what hides this.
+    #[must_use]
+    pub fn hides(&self, wanted: Option<&Hidden>) -> bool {
+        let form = self.change.as_ref().map_or(&self.now, |change| &change.to);
+        form.as_ref().map(|form| &form.hidden) == wanted
+    }
+
+    /// The form that hides this.
+    ///
+    /// # Errors
+    /// When there is no randomness for a key.
+    pub fn reformed(&self, wanted: Option<Hidden>) -> Result<Option<Form>> {
+        let Some(hidden) = wanted else { return Ok(None) };
+        Ok(Some(match &self.now {
+            Some(now) => now.with(hidden),
+            None => Form::new(hidden)?,
+        }))
+    }
+}
+
+impl Work for Reform {
+    fn kind(&self) -> &'static str {
+        KIND
+    }
+
+    fn step(&self, turn: &Turn<'_>) -> Result<Part> {
+        let (record, version) = form_of(turn.store, turn.tenant())?;
+        let kept = |record: &IndexRecord, mut part: Part| {
+            let expect = if version == 0 { Expect::Absent } else { Expect::Version(version) };
+            part.commit.keeps.push(records::put(IndexRecord::ID, record, expect, None)?);
+            Ok(part)
+        };
+        let Some(change) = &record.change else {
+            let wanted = (self.wanted)(turn.tenant());
+            if record.hides(wanted.as_ref()) {
+                return Ok(Part { is_last: true, ..turn.part() });
+            }
+            let change = Change { to: record.reformed(wanted)?, stage: Stage::Filling };
+            return kept(&IndexRecord { change: Some(change), ..record }, turn.part());
+        };
+        let position: Position = serde_json::from_value(turn.job.position.clone()).unwrap_or_default();
+        let position = if position.stage == Some(change.stage) { position } else { Position::default() };
+        let in_stage = |stage| IndexRecord { change: Some(Change { stage, ..change.clone() }), ..record.clone() };
+        match change.stage {
+            stage @ (Stage::Filling | Stage::Sweeping) if !position.is_end => pass(turn, stage, position.from),
+            Stage::Filling => {
+                wait(turn);
+                kept(&in_stage(Stage::Settling), turn.part())
+            }
+            Stage::Settling => {
+                wait(turn);
+                kept(&in_stage(Stage::Sweeping), turn.part())
+            }
+            Stage::Sweeping => {
+                let mut part = kept(&IndexRecord { now: change.to.clone(), change: None }, turn.part())?;
+                part.commit.keeps.push(Job::only_one(self.then, turn.now)?);
+                Ok(part)
+            }
+        }
+    }
+}
+
+/// Lets other processes hear of the stage before.
+fn wait(turn: &Turn<'_>) {
+    if !turn.store.is_local() {
+        std::thread::sleep(SETTLED_AFTER);
+    }
+}
+
+/// The next resources.
+fn pass(turn: &Turn<'_>, stage: Stage, from: u64) -> Result<Part> {
+    let records = turn.store.open(&turn.grant)?;
+    let outlines = records.view().resources(Rid(from)).take(TOGETHER).collect::<Result<Vec<_>, _>>()?;
+    let last = outlines.last().map_or(from, |last| last.rid.0);
+    let position = Position { stage: Some(stage), from: last.saturating_add(1), is_end: outlines.len() < TOGETHER };
+    let live = outlines.into_iter().filter(|outline| !outline.is_deleted);
+    let mut part = turn.part();
+    part.commit.reposts = live.map(|outline| (outline.type_name, outline.id)).collect();
+    let done = part.commit.reposts.len() as u64;
+    let mut report: Report = serde_json::from_value(turn.job.report.clone()).unwrap_or_default();
+    *(if stage == Stage::Filling { &mut report.filled } else { &mut report.swept }) += done;
+    Ok(Part {
+        position: serde_json::to_value(position).map_err(Error::internal)?,
+        report: serde_json::to_value(report).map_err(Error::internal)?,
+        done,
+        ..part
+    })
+}

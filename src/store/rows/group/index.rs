@@ -1,0 +1,61 @@
+//! The form of a tenant's postings in a group: see [`crate::store::index`].
+
+use super::{Group, Prepared, Writing, lane};
+use crate::auth::keeper::Keep;
+use crate::auth::records::Record;
+use crate::store::index::{Index, IndexRecord};
+use crate::store::rows::layout;
+use crate::store::rows::postings::Scope;
+use crate::store::rows::record::{Head, Header, keys_of};
+use crate::store::{CommitError, Rid, StoreResult};
+use crate::tenant::TenantId;
+use std::sync::Arc;
+
+impl Prepared {
+    /// The change of the form, and its place among what is kept.
+    pub(super) fn new_form(&self) -> Option<(usize, &Keep)> {
+        self.keeps.iter().enumerate().find(|(_, keep)| keep.kind == IndexRecord::KIND)
+    }
+}
+
+impl Group<'_> {
+    pub(super) fn index(&mut self, tenant: TenantId) -> StoreResult<Arc<Index>> {
+        let lane = lane(self.rows, self.lanes, tenant)?;
+        if let Some(known) = &lane.index {
+            return Ok(Arc::clone(known));
+        }
+        let loaded = Index::load(self.rows, self.sealer, tenant)?;
+        lane.index = Some(Arc::clone(&loaded));
+        Ok(loaded)
+    }
+
+    /// The form that a commit changes to. It is refused where resources would be left with postings that nothing reads or removes.
+    pub(super) fn changed_form(&mut self, commit: &Prepared) -> Result<Option<Arc<Index>>, CommitError> {
+        let Some((place, keep)) = commit.new_form() else { return Ok(None) };
+        let new = Index::read(keep.bytes.as_deref())?;
+        let before = self.index(commit.commit_of)?;
+        let is_empty = self.lane(commit.commit_of)?.head.next_rid == Head::FIRST.next_rid;
+        if is_empty || keep.bytes.is_none() || new.follows(&before) {
+            return Ok(Some(new));
+        }
+        let change = commit.changes.len() + commit.erasures.len() + place;
+        Err(CommitError::Stale { change, current: None })
+    }
+
+    /// Gives a resource the postings that it should have, where it is there.
+    pub(super) fn repost(&mut self, writing: &Writing, type_name: &str, id: &str) -> StoreResult<()> {
+        let tenant = writing.tenant;
+        let Some(state) = self.state(tenant, &layout::id(tenant, type_name, id))? else { return Ok(()) };
+        let (header, _) = Header::unpack(&state.record)?;
+        if header.body.is_none() {
+            return Ok(());
+        }
+        let keys = keys_of(self.sealer, tenant, state.rid, &header, &state.keys)?;
+        let index = self.index(tenant)?;
+        let base = Rid(state.rid.0.saturating_sub(header.after_base));
+        let scope = Scope { tenant, generation: self.lane(tenant)?.head.generation, type_name, base };
+        let (before, made) = (index.before(type_name, &keys), index.made(type_name, &keys));
+        self.postings.exchange(scope, base >= self.first_new(tenant), state.rid, &before, &made);
+        Ok(())
+    }
+}
