@@ -305,7 +305,6 @@ impl Config {
         }
         self.tls.check()?;
         self.keys.check()?;
-        self.bulk.check()?;
         self.place().map(|_| ())
     }
 

@@ -1,6 +1,5 @@
 //! The settings of Bulk Data.
 
-use super::ConfigError;
 use super::keys::is_address;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -82,8 +81,17 @@ impl Bulk {
         };
         let addresses =
             |source: &ImportSource| is_plain(&source.url) && source.token_endpoint.as_deref().is_none_or(is_plain);
-        let are_usable = self.import_sources.iter().all(addresses);
-        (!are_usable).then_some(("bulk.import_sources", "each address must be http or https, without a query"))
+        if !self.import_sources.iter().all(addresses) {
+            return Some(("bulk.import_sources", "each address must be http or https, without a query"));
+        }
+        if self.files.is_some() && self.bucket().is_none() {
+            let reason = "must be s3://BUCKET or s3://BUCKET/PREFIX, of letters, digits, dots, hyphens and underscores";
+            return Some(("bulk.files", reason));
+        }
+        let is_base = |text: &str| Url::parse(text).is_ok_and(|url| url.path() == "/") && is_plain(text);
+        let is_usable = |text: &str| is_address(text) && is_base(text);
+        let reason = "must be an https address without a path, or one of the own machine";
+        (!self.s3.endpoint.as_deref().is_none_or(is_usable)).then_some(("bulk.s3.endpoint", reason))
     }
 }
 
@@ -144,33 +152,15 @@ impl Bulk {
     /// The bucket for the files, where they are in one.
     #[must_use]
     pub fn bucket(&self) -> Option<BucketPlace> {
-        let (bucket, prefix) = match self.files.as_deref()?.strip_prefix("s3://")?.split_once('/') {
-            Some((bucket, prefix)) => (bucket, prefix.trim_end_matches('/')),
-            None => (self.files.as_deref()?.strip_prefix("s3://")?, ""),
-        };
+        let place = self.files.as_deref()?.strip_prefix("s3://")?;
+        let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
+        let prefix = prefix.trim_end_matches('/');
         let is_name = |name: &str| {
             let allowed = |letter: u8| letter.is_ascii_alphanumeric() || b"-._".contains(&letter);
             !name.is_empty() && name != "." && name != ".." && name.bytes().all(allowed)
         };
         let is_known = is_name(bucket) && (prefix.is_empty() || prefix.split('/').all(is_name));
         is_known.then(|| BucketPlace { bucket: bucket.to_owned(), prefix: prefix.to_owned() })
-    }
-
-    /// Names the first setting that can't be used.
-    pub(super) fn check(&self) -> Result<(), ConfigError> {
-        let wrong = |setting, reason: &str| Err(ConfigError::Value { setting, reason: reason.to_owned() });
-        if self.files.is_some() && self.bucket().is_none() {
-            return wrong(
-                "bulk.files",
-                "must be s3://BUCKET or s3://BUCKET/PREFIX, of letters, digits, dots, hyphens and underscores",
-            );
-        }
-        let endpoint = self.s3.endpoint.as_deref();
-        let is_base = |url: &str| Url::parse(url).is_ok_and(|url| url.path() == "/" && url.query().is_none());
-        if endpoint.is_some_and(|url| !is_address(url) || !is_base(url)) {
-            return wrong("bulk.s3.endpoint", "must be an https address without a path, or one of the own machine");
-        }
-        Ok(())
     }
 }
 
@@ -187,12 +177,14 @@ mod tests {
         for bad in ["", "s3://", "s3:///a", "b/c", "s3://b//c", "s3://b/../c", "s3://b/a b", "s3://b?x", "file:b"] {
             assert_eq!(place(bad), None, "{bad}");
         }
-        assert!(Bulk::default().check().is_ok());
+        assert_eq!(Bulk::default().fault(), None);
         let at =
             |endpoint: &str| Bulk { s3: S3 { endpoint: Some(endpoint.into()), ..S3::default() }, ..Bulk::default() };
-        assert!(at("https://minio.example.org:9000").check().is_ok() && at("http://127.0.0.1:9000/").check().is_ok());
+        for good in ["https://minio.example.org:9000", "http://127.0.0.1:9000/"] {
+            assert_eq!(at(good).fault(), None, "{good}");
+        }
         for bad in ["http://minio.example.org", "https://x/path", "x"] {
-            assert!(at(bad).check().is_err(), "{bad}");
+            assert!(at(bad).fault().is_some(), "{bad}");
         }
     }
 }
