@@ -59,8 +59,8 @@ pub async fn measure(binary: Option<PathBuf>, sources: &[Source], rounds: u32) -
         ratio: per_second(resources, took) / limit,
         wanted: "≥ 0.15",
     };
-    let by_clock = compared("$import, by the clock", took, parsed.resources_per_s);
-    let by_processor = compared("$import, by the processor", processor, parsed.per_processor_s);
+    let by_clock = compared("$import, by the clock", took, parsed.resources);
+    let by_processor = compared("$import, by the processor", processor, parsed.by_processor);
     Ok(Measured { resources, ratios: vec![by_clock, by_processor] })
 }
 
@@ -160,8 +160,8 @@ fn import(base: &str, host: &str, types: &BTreeMap<String, usize>) -> Result<(),
         }
     };
     let manifest: serde_json::Value = serde_json::from_slice(&ended.body_mut().read_to_vec()?)?;
-    let output = manifest["output"].as_array().ok_or("no manifest")?;
+    let output = manifest.get("output").and_then(serde_json::Value::as_array).ok_or("no manifest")?;
     let stored: u64 = output.iter().filter_map(|input| input["count"].as_u64()).sum();
     let wanted = u64::try_from(types.values().sum::<usize>())?;
-    if stored != wanted { Err(format!("{stored} of {wanted} were stored: {manifest}").into()) } else { Ok(()) }
+    if stored == wanted { Ok(()) } else { Err(format!("{stored} of {wanted} were stored: {manifest}").into()) }
 }

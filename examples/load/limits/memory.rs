@@ -18,12 +18,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How fast serde_json parses on one core.
+/// How much serde_json parses in a second on one core.
 pub struct Parsed {
-    pub resources_per_s: f64,
-    pub megabytes_per_s: f64,
-    /// The same in a second of processor time, which does not depend on what else the machine does.
-    pub per_processor_s: f64,
+    pub resources: f64,
+    pub megabytes: f64,
+    /// Resources in a second of processor time, which does not depend on what else the machine does.
+    pub by_processor: f64,
 }
 
 /// Parses all Bundles over and over.
@@ -40,9 +40,9 @@ pub fn parse_with_serde(sources: &[Source], time: Duration) -> Result<Parsed, Fa
     let elapsed = begin.elapsed();
     let taken = processor_time("self").zip(processor).map(|(now, before)| now.saturating_sub(before));
     Ok(Parsed {
-        resources_per_s: per_second(resources, elapsed),
-        megabytes_per_s: per_second(bytes, elapsed) / 1e6,
-        per_processor_s: per_second(resources, taken.unwrap_or(elapsed)),
+        resources: per_second(resources, elapsed),
+        megabytes: per_second(bytes, elapsed) / 1e6,
+        by_processor: per_second(resources, taken.unwrap_or(elapsed)),
     })
 }
 
