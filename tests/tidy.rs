@@ -108,9 +108,8 @@ fn grants_are_made_in_few_places() {
     let is_allowed = |source: &Source, call: &str| match call {
         "Grant::limited" => ["src/auth/bearer.rs", "src/auth/delegate.rs"].contains(&source.path.as_str()),
         _ => {
-            source.top() == "cli"
-                || ["src/app.rs", "src/app/index.rs", "src/interaction/conformance.rs", "src/jobs/run.rs"]
-                    .contains(&source.path.as_str())
+            let own = ["src/app.rs", "src/app/index.rs", "src/interaction/conformance.rs", "src/jobs/run.rs"];
+            source.top() == "cli" || own.contains(&source.path.as_str())
         }
     };
     let mut found = Vec::new();

@@ -140,9 +140,6 @@ fn a_long_block_goes_on_in_another_file_below_the_same_header() {
 fn what_is_erased_before_it_is_written_is_in_no_block_and_shifts_none() {
     let server = Server::start();
     fill(&server);
-    let mut shared = observation("shared", "c");
-    shared["performer"] = json!([{"reference": "Patient/b"}]);
-    put(&server, &shared);
     let jobs = &server.app().jobs;
     jobs.stop();
     let run = |path: &str| {
