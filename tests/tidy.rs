@@ -6,6 +6,8 @@
 
 #[path = "tidy/dependencies.rs"]
 mod dependencies;
+#[path = "tidy/deploy.rs"]
+mod deploy;
 #[path = "tidy/docs.rs"]
 mod docs;
 #[path = "tidy/files.rs"]
