@@ -53,9 +53,11 @@ impl Process {
         self.said.lock().unwrap().clone()
     }
 
-    /// Ends the program as a power cut would: it hears nothing of it (SIGKILL).
+    /// Ends the program as a power cut would: it hears nothing of it (SIGKILL). Its files and its port are free then.
     pub fn kill(&self) {
-        self.child.lock().unwrap().kill().unwrap();
+        let mut child = self.child.lock().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 
     /// Asks the program to end (SIGTERM).
