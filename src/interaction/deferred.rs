@@ -98,7 +98,8 @@ pub async fn begin(context: &Context, request: &Request<'_>) -> Result<Option<An
     }
     let (tenant, id) = (context.grant.tenant(), context.clock.new_id());
     context.jobs.check_room(tenant)?;
-    context.exports.check_room(&context.jobs.list(tenant)?, context.clock.now())?;
+    let owner = context.trail.agent().into_owned();
+    context.exports.check_room_for_answer(&context.jobs.list(tenant)?, &owner, context.clock.now())?;
     let body = match &request.body {
         Some(body) => {
             let place = context.exports.place(&context.store, &context.grant, &id);
@@ -119,7 +120,7 @@ pub async fn begin(context: &Context, request: &Request<'_>) -> Result<Option<An
         delegation: Delegation::of(&context.grant),
     };
     let parameters = serde_json::to_value(&asked).map_err(Error::internal)?;
-    let new = New { kind: DEFERRED, owner: context.trail.agent().into_owned(), parameters };
+    let new = New { kind: DEFERRED, owner, parameters };
     let job = context.jobs.submit_with(tenant, id, new, Vec::new()).await?;
     let text = "The request is performed later: ask for its answer at the address in Content-Location.";
     let pending = Pending { content_location: Some(job::url(context, &job.id)), ..job::pending(&job) };

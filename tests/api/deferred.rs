@@ -146,11 +146,13 @@ fn rights_ownership_and_the_ledger_are_those_of_any_request() {
 
 #[test]
 fn what_is_kept_is_limited_and_goes() {
-    let server = Server::with(|config| config.bulk.kept_exports = 1);
+    let server = Server::with(|config| config.bulk.kept_answers = 1);
     fill(&server);
     let begun = server.get("/Patient").header("Prefer", "respond-async").expect(202);
     end_of(&server, &begun);
-    server.get("/Patient").header("Prefer", "respond-async").expect(429).says("bulk.kept_exports");
+    server.get("/Patient").header("Prefer", "respond-async").expect(429).says("bulk.kept_answers");
+    // Exports have a limit of their own.
+    server.export("/$export?_type=Patient");
     let path = job_path(&server, &begun);
     server.delete(&path).expect(202);
     assert!(!server.app().exports.folder_of(TENANT, &path[7..]).exists());
