@@ -2,7 +2,7 @@
 //! them any more, and the next sweep removes them with their job.
 
 use super::files::{File, Place};
-use super::{DEFERRED, Exports, export};
+use super::{DEFERRED, Exports, export, has_files};
 use crate::auth::grant::Grant;
 use crate::error::{Category, Error, Result};
 use crate::jobs::{Job, State};
@@ -29,6 +29,21 @@ pub fn check(purged: &BTreeSet<Box<str>>, patients: &[Box<str>]) -> Result<()> {
     if patients.iter().any(|patient| purged.contains(patient)) {
         let text = "This holds data of a patient whose record was erased since: ask for it again.";
         return Err(Error::new(Category::Gone, "deleted", text));
+    }
+    Ok(())
+}
+
+/// Refuses that a purge is forgotten as long as a job is at work that began before its end and makes files: its files may get data of the
+/// patient, and nothing else tells so.
+///
+/// # Errors
+/// 409 where there is such a job.
+pub fn check_forgettable(jobs: &[Job], ended: &Job) -> Result<()> {
+    let is_before = |job: &Job| !job.state.is_ended() && has_files(job) && ended.changed >= Some(job.created);
+    if ended.kind == purge::KIND && jobs.iter().any(is_before) {
+        let text = "An export or a deferred request that was asked for before this purge ended is still at work: the purge has to be known \
+            until that has ended.";
+        return Err(Error::new(Category::Conflict, "business-rule", text));
     }
     Ok(())
 }
