@@ -11,7 +11,8 @@ use super::{Answer, Context, Pending, Request, Return, Status, job, perform, tel
 use crate::auth::delegate::Delegation;
 use crate::auth::records;
 use crate::bulk::files::{File, Kind, Place, Writing};
-use crate::bulk::{DEFERRED, Exports, purged};
+use crate::bulk::purged::{self, Kept};
+use crate::bulk::{DEFERRED, Exports};
 use crate::config::Handling;
 use crate::error::{Category, Error, Issue, Result};
 use crate::fhir::bundle::{BundleType, BundleWriter, Entry, EntryResponse};
@@ -141,12 +142,12 @@ pub fn answer(context: &Context, job: &Job) -> Result<Answer> {
     if !is_covered {
         return Err(super::reach::insufficient_scope());
     }
-    let file: File = read(&job.report)?;
+    let kept: Kept = read(&job.report)?;
     let place = context.exports.place(&context.store, &context.grant, &job.id);
-    let patients = place.patients(&file)?;
-    purged::check(&purged::since(&context.jobs.list(context.grant.tenant())?, job), &patients)?;
+    let patients = place.patients(&kept.file)?;
+    kept.check(&purged::since(&context.jobs.list(context.grant.tenant())?, job), &patients)?;
     context.trail.disclose_patients(&patients);
-    Ok(Answer::ok(content(&place, &file)?))
+    Ok(Answer::ok(content(&place, &kept.file)?))
 }
 
 fn content(place: &Place, file: &File) -> Result<Vec<u8>> {
@@ -158,7 +159,7 @@ fn read<T: serde::de::DeserializeOwned>(value: &Value) -> Result<T> {
 }
 
 /// A request that this process has begun: nothing where that is to be kept before.
-type Performing = Option<JoinHandle<Result<File>>>;
+type Performing = Option<JoinHandle<Result<Kept>>>;
 
 /// The work: performs one request, in a thread of its own.
 pub struct Deferred {
@@ -199,7 +200,7 @@ impl Deferred {
         Ok(true)
     }
 
-    fn begin(&self, turn: &Turn<'_>, asked: Asked) -> Result<JoinHandle<Result<File>>> {
+    fn begin(&self, turn: &Turn<'_>, asked: Asked) -> Result<JoinHandle<Result<Kept>>> {
         let grant = asked.delegation.as_ref().map_or_else(|| turn.grant.clone(), |kept| kept.grant(turn.tenant()));
         let place = self.exports.place(turn.store, &turn.grant, &turn.job.id);
         let trail = Arc::new(self.contexts.ledger.trail(asked.what.clone().call().event(), None));
@@ -213,7 +214,7 @@ impl Deferred {
     }
 
     /// What has come of a request, after a moment at most; nothing where it goes on.
-    fn end(&self, key: &(TenantId, Box<str>)) -> Option<Result<File>> {
+    fn end(&self, key: &(TenantId, Box<str>)) -> Option<Result<Kept>> {
         let until = Instant::now() + MOMENT;
         loop {
             let mut under_way = self.under_way();
@@ -257,8 +258,8 @@ impl Work for Deferred {
             return Ok(part);
         }
         match self.end(&key) {
-            Some(Ok(file)) => {
-                let report = serde_json::to_value(&file).map_err(Error::internal)?;
+            Some(Ok(kept)) => {
+                let report = serde_json::to_value(&kept).map_err(Error::internal)?;
                 Ok(Part { report, done: 1, is_last: true, ..part })
             }
             // What failed may not be tried again, whether or not it may go better then.
@@ -277,7 +278,7 @@ fn interrupted() -> Error {
 }
 
 /// Performs a request and writes what it is answered with: a Bundle with one entry.
-async fn done(context: &Context, asked: &Asked, place: &Place) -> Result<File> {
+async fn done(context: &Context, asked: &Asked, place: &Place) -> Result<Kept> {
     let call = asked.what.clone().call();
     let body = asked.body.as_ref().map(|file| content(place, file)).transpose()?;
     let verb = if asked.body.is_some() { Verb::Post } else { Verb::Get };
@@ -292,13 +293,18 @@ async fn done(context: &Context, asked: &Asked, place: &Place) -> Result<File> {
         ..Request::of_bundle(crate::fhir::tree::Value::Null)
     };
     let result = perform(context, request).await;
+    // A Bundle is performed once: nobody reads it again.
+    if let Some(Err(error)) = asked.body.as_ref().map(|file| place.remove(file)) {
+        tracing::warn!(?error, "a Bundle that was performed stays until its job goes");
+    }
     let patients = context.trail.disclosed();
     let about = |content: &mut _| tell(&call, &asked.query, content);
     let result = context.ledger.close(context.grant.tenant(), &context.trail, result, about).await;
     let bundle = bundle(context, result);
     let mut writing = Writing::open(place, File::new(2, Kind::Output, "Bundle"))?;
     writing.add(&bundle, &patients)?;
-    writing.finish()
+    let knows_patients = context.ledger.is_kept() && !matches!(asked.what, What::Bundle);
+    Ok(Kept { file: writing.finish()?, knows_patients })
 }
 
 /// A Bundle with one entry: what the request would have been answered.

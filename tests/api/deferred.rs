@@ -166,3 +166,21 @@ fn what_is_kept_is_limited_and_goes() {
     assert_eq!(block_on(server.app().jobs.run_to_end(TENANT, &path[7..])).unwrap().unwrap().state, State::Cancelled);
     server.get("/Patient/x").expect(404);
 }
+
+#[test]
+fn a_bundle_is_not_kept_and_its_answer_goes_with_any_purge() {
+    let server = Server::start();
+    fill(&server);
+    let bundle = json!({"resourceType": "Bundle", "type": "batch", "entry": [
+        {"resource": patient("new"), "request": {"method": "PUT", "url": "Patient/new"}}]});
+    let begun = server.post("/").header("Prefer", "respond-async, return=representation").json(bundle).expect(202);
+    end_of(&server, &begun);
+    let path = job_path(&server, &begun);
+    let folder = server.app().exports.folder_of(TENANT, &path[7..]);
+    assert!(folder.join("2.Bundle.ndjson").exists() && !folder.join("1.input.ndjson").exists());
+    server.post("/Patient/new/$purge").json(json!({"resourceType": "Parameters"})).expect(200);
+    server.get(&path).expect(410).issue("deleted");
+    assert_eq!(block_on(server.app().sweep_exports(TENANT)).unwrap(), 1);
+    server.get(&path).expect(404);
+    assert!(!folder.exists());
+}
