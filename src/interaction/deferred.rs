@@ -200,6 +200,12 @@ impl Deferred {
         Ok(true)
     }
 
+    /// Whether what the request rested on is in force now.
+    fn is_in_force(&self, turn: &Turn<'_>) -> Result<bool> {
+        let Some(auth) = &self.contexts.auth else { return Ok(true) };
+        Ok(auth.is_in_force(turn.tenant(), &turn.job.owner)?)
+    }
+
     fn begin(&self, turn: &Turn<'_>, asked: Asked) -> Result<JoinHandle<Result<Kept>>> {
         let grant = asked.delegation.as_ref().map_or_else(|| turn.grant.clone(), |kept| kept.grant(turn.tenant()));
         let place = self.exports.place(turn.store, &turn.grant, &turn.job.id);
@@ -253,6 +259,10 @@ impl Work for Deferred {
             if is_running.is_none() && matches!(asked.what, What::Bundle) {
                 return Err(interrupted());
             }
+            if !self.is_in_force(turn)? {
+                self.under_way().remove(&key);
+                return Err(ended());
+            }
             let thread = self.begin(turn, asked)?;
             self.under_way().insert(key, Some(thread));
             return Ok(part);
@@ -270,6 +280,11 @@ impl Work for Deferred {
             None => Ok(part),
         }
     }
+}
+
+fn ended() -> Error {
+    let text = "The request was not performed: its token was revoked since, or its client, user or authorization is gone or switched off.";
+    Error::new(Category::Forbidden, "forbidden", text)
 }
 
 fn interrupted() -> Error {

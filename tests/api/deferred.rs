@@ -184,3 +184,34 @@ fn a_bundle_is_not_kept_and_its_answer_goes_with_any_purge() {
     server.get(&path).expect(404);
     assert!(!folder.exists());
 }
+
+#[test]
+fn what_rests_on_a_client_that_was_switched_off_is_not_performed() {
+    let server = Server::guarded();
+    let client = server.as_system("system/*.cruds");
+    server.app().jobs.stop();
+    let begin = || {
+        let bundle = json!({"resourceType": "Bundle", "type": "transaction", "entry": [
+            {"resource": patient("x"), "request": {"method": "PUT", "url": "Patient/x"}}]});
+        let begun = client.post("/").header("Prefer", "respond-async").json(bundle).expect(202);
+        job_path(&client, &begun)[7..].to_owned()
+    };
+    let run = |id: &str| block_on(server.app().jobs.run_to_end(TENANT, id)).unwrap().unwrap();
+    assert_eq!(run(&begin()).state, State::Done);
+    let id = begin();
+    let keeper = server.app().store().keeper();
+    let owner = server.app().jobs.get(TENANT, &id).unwrap().unwrap().owner.client.unwrap();
+    let kept = keeper.get(TENANT, "client", &owner).unwrap().unwrap();
+    let mut record: Value = serde_json::from_slice(&kept.bytes).unwrap();
+    record["disabled"] = json!(true);
+    let keep = pharos::auth::keeper::Keep {
+        kind: "client",
+        id: owner,
+        expect: pharos::auth::keeper::Expect::Any,
+        bytes: Some(serde_json::to_vec(&record).unwrap()),
+        expires: None,
+    };
+    block_on(keeper.keep(TENANT, vec![keep])).unwrap();
+    let failed = run(&id);
+    assert!(failed.state == State::Failed && failed.failure.unwrap().contains("switched off"));
+}
