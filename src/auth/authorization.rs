@@ -132,16 +132,40 @@ impl Server {
     /// # Errors
     /// When the store fails.
     pub fn live(&self, tenant: TenantId, claims: &AccessClaims) -> Result<Option<Live>, KeeperError> {
+        let of_user = claims.sid.as_deref().map(|sid| (sid, claims.sub.as_str()));
+        self.live_by(tenant, &claims.client_id, Some(&claims.jti), of_user)
+    }
+
+    /// Whether what somebody's token rested on is still so, as far as it is kept here: for what they asked for then.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn is_in_force(&self, tenant: TenantId, agent: &Agent) -> Result<bool, KeeperError> {
+        let Some(client) = agent.client.as_deref().filter(|_| agent.issuer.is_none()) else { return Ok(true) };
+        let of_user = agent.authorization.as_deref().zip(agent.user.as_deref());
+        Ok(self.live_by(tenant, client, agent.token.as_deref(), of_user)?.is_some())
+    }
+
+    /// By the ids of a client and a token, and of an authorization and its user.
+    fn live_by(
+        &self,
+        tenant: TenantId,
+        client_id: &str,
+        token: Option<&str>,
+        of_user: Option<(&str, &str)>,
+    ) -> Result<Option<Live>, KeeperError> {
         let keeper = &*self.keeper;
-        let client = get::<Client>(keeper, tenant, &claims.client_id)?.map(|(client, _)| client);
+        let client = get::<Client>(keeper, tenant, client_id)?.map(|(client, _)| client);
         let Some(client) = client.filter(|client| !client.disabled) else { return Ok(None) };
-        if keeper.get(tenant, Revoked::KIND, &claims.jti)?.is_some() {
+        if let Some(token) = token
+            && keeper.get(tenant, Revoked::KIND, token)?.is_some()
+        {
             return Ok(None);
         }
-        let Some(sid) = &claims.sid else { return Ok(Some(Live { client, user: None })) };
+        let Some((sid, user_id)) = of_user else { return Ok(Some(Live { client, user: None })) };
         let Some((authorization, _)) = get::<Authorization>(keeper, tenant, sid)? else { return Ok(None) };
         let Some(user) = self.active_user(tenant, &authorization.user)? else { return Ok(None) };
-        let is_its = authorization.client_id == claims.client_id && authorization.user == claims.sub;
+        let is_its = authorization.client_id == client_id && authorization.user == user_id;
         Ok(is_its.then_some(Live { client, user: Some((user, authorization)) }))
     }
 

@@ -23,6 +23,7 @@ pub mod shelf;
 pub mod source;
 pub mod sweep;
 
+use crate::auth::agent::Agent;
 use crate::auth::grant::Grant;
 use crate::auth::rate::Rates;
 use crate::clock::{Clock, Micros};
@@ -123,6 +124,7 @@ pub struct Exports {
     file_bytes: u64,
     manifest_files: usize,
     kept: usize,
+    kept_answers: usize,
     free_floor: u64,
     polls: Rates,
     sources: Arc<Sources>,
@@ -145,6 +147,7 @@ impl Exports {
             file_bytes: settings.file_bytes,
             manifest_files: settings.manifest_files.max(1),
             kept: settings.kept_exports,
+            kept_answers: settings.kept_answers,
             free_floor: settings.free_floor_mib.saturating_mul(1 << 20),
             polls: Rates::new(POLLS_INTERVAL, POLLS_WINDOW),
             sources: Arc::new(Sources::new(settings, clock)),
@@ -216,22 +219,36 @@ impl Exports {
         !job.is_cancelled && job.state != State::Cancelled && self.expires(job).is_none_or(|expires| now < expires)
     }
 
-    /// Whether another export, or another request that is answered later, may be asked for, where these jobs are there.
+    /// Whether another export may be asked for, where these jobs are there.
     ///
     /// # Errors
     /// 429 where as many are kept as `bulk.kept_exports` allows.
     pub fn check_room(&self, jobs: &[Job], now: Micros) -> Result<()> {
-        let kinds = [export::KIND, DEFERRED];
-        let is_kept =
-            |job: &&Job| kinds.contains(&job.kind.as_str()) && job.state != State::Failed && self.is_kept(job, now);
+        let is_kept = |job: &&Job| job.kind == export::KIND && job.state != State::Failed && self.is_kept(job, now);
         if jobs.iter().filter(is_kept).count() < self.kept {
             return Ok(());
         }
-        let text =
-            "There are as many exports as bulk.kept_exports allows: delete one whose files are not needed any more.";
-        let mut error = Error::new(Category::TooManyRequests, "throttled", text);
-        error.retry_after_s = Some(RETRY_AFTER_S);
-        Err(error)
+        Err(throttled(
+            "There are as many exports as bulk.kept_exports allows: delete one whose files are not needed any more.",
+            RETRY_AFTER_S,
+        ))
+    }
+
+    /// Whether somebody may ask for another request to be answered later, where these jobs are there.
+    ///
+    /// # Errors
+    /// 429 where as many answers of theirs are kept as `bulk.kept_answers` allows.
+    pub fn check_room_for_answer(&self, jobs: &[Job], owner: &Agent, now: Micros) -> Result<()> {
+        let is_theirs = |job: &Job| job.owner.client == owner.client && job.owner.user == owner.user;
+        let is_kept =
+            |job: &&Job| job.kind == DEFERRED && is_theirs(job) && job.state != State::Failed && self.is_kept(job, now);
+        if jobs.iter().filter(is_kept).count() < self.kept_answers {
+            return Ok(());
+        }
+        Err(throttled(
+            "As many of your answers are kept as bulk.kept_answers allows: delete a job whose answer is not needed any more.",
+            RETRY_AFTER_S,
+        ))
     }
 
     /// Counts that somebody asked for the status of a job.
@@ -240,12 +257,15 @@ impl Exports {
     /// 429 for who asks too often.
     pub fn count_poll(&self, tenant: TenantId, job: &str) -> Result<()> {
         self.polls.count((tenant, job)).map_err(|wait_s| {
-            let text = "The status is asked for too often: wait for as long as Retry-After says.";
-            let mut error = Error::new(Category::TooManyRequests, "throttled", text);
-            error.retry_after_s = Some(wait_s);
-            error
+            throttled("The status is asked for too often: wait for as long as Retry-After says.", wait_s)
         })
     }
+}
+
+fn throttled(text: &'static str, retry_after_s: u32) -> Error {
+    let mut error = Error::new(Category::TooManyRequests, "throttled", text);
+    error.retry_after_s = Some(retry_after_s);
+    error
 }
 
 /// The kind of work that performs a request later ([`crate::interaction::deferred`]): its answer is a file, too.

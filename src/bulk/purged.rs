@@ -2,12 +2,13 @@
 //! them any more, and the next sweep removes them with their job.
 
 use super::files::{File, Place};
-use super::{DEFERRED, Exports, export};
+use super::{DEFERRED, Exports, export, has_files};
 use crate::auth::grant::Grant;
 use crate::error::{Category, Error, Result};
 use crate::jobs::{Job, State};
 use crate::retention::purge;
 use crate::store::Store;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
 /// The ids of the patients whose record was purged, in part at least, since a job was asked for.
@@ -26,9 +27,48 @@ pub fn since(jobs: &[Job], asked: &Job) -> BTreeSet<Box<str>> {
 /// # Errors
 /// 410 where it has any.
 pub fn check(purged: &BTreeSet<Box<str>>, patients: &[Box<str>]) -> Result<()> {
-    if patients.iter().any(|patient| purged.contains(patient)) {
-        let text = "This holds data of a patient whose record was erased since: ask for it again.";
-        return Err(Error::new(Category::Gone, "deleted", text));
+    if patients.iter().any(|patient| purged.contains(patient)) { Err(erased()) } else { Ok(()) }
+}
+
+/// 410: it has, or may have, data of such patients.
+fn erased() -> Error {
+    let text = "This holds data of a patient whose record was erased since: ask for it again.";
+    Error::new(Category::Gone, "deleted", text)
+}
+
+/// The answer to a request that was performed later: the report of its job.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Kept {
+    /// Where it is.
+    #[serde(flatten)]
+    pub file: File,
+    /// Whether the file's list of patients has all of them. What a Bundle gives back of its own resources is not told to the ledger, and
+    /// nothing is where there is none.
+    #[serde(default)]
+    pub knows_patients: bool,
+}
+
+impl Kept {
+    /// Refuses an answer with data of such patients: where it is not known whose it has, that may be anybody.
+    ///
+    /// # Errors
+    /// As [`check`].
+    pub fn check(&self, purged: &BTreeSet<Box<str>>, patients: &[Box<str>]) -> Result<()> {
+        if self.knows_patients || purged.is_empty() { check(purged, patients) } else { Err(erased()) }
+    }
+}
+
+/// Refuses that a purge is forgotten as long as a job is at work that began before its end and makes files: its files may get data of the
+/// patient, and nothing else tells so.
+///
+/// # Errors
+/// 409 where there is such a job.
+pub fn check_forgettable(jobs: &[Job], ended: &Job) -> Result<()> {
+    let is_before = |job: &Job| !job.state.is_ended() && has_files(job) && ended.changed >= Some(job.created);
+    if ended.kind == purge::KIND && jobs.iter().any(is_before) {
+        let text = "An export or a deferred request that was asked for before this purge ended is still at work: the purge has to be known \
+            until that has ended.";
+        return Err(Error::new(Category::Conflict, "business-rule", text));
     }
     Ok(())
 }
@@ -41,13 +81,20 @@ impl Exports {
     pub async fn with_purged(&self, store: &Store, grant: &Grant, jobs: &[Job]) -> Result<Vec<Job>> {
         let mut found = Vec::new();
         for job in jobs.iter().filter(|job| job.state == State::Done) {
-            let files = match job.kind.as_str() {
-                export::KIND => export::report(job)?.files,
-                DEFERRED => vec![serde_json::from_value(job.report.clone()).map_err(Error::internal)?],
+            let (files, is_known) = match job.kind.as_str() {
+                export::KIND => (export::report(job)?.files, true),
+                DEFERRED => {
+                    let kept: Kept = serde_json::from_value(job.report.clone()).map_err(Error::internal)?;
+                    (vec![kept.file], kept.knows_patients)
+                }
                 _ => continue,
             };
             let (purged, place) = (since(jobs, job), self.place(store, grant, &job.id));
             if purged.is_empty() {
+                continue;
+            }
+            if !is_known {
+                found.push(job.clone());
                 continue;
             }
             let look = move || holds(&place, &files, &purged);

@@ -23,6 +23,8 @@ pub struct Bulk {
     pub manifest_files: usize,
     /// The exports of a tenant whose files are kept at a time, those that are under way included.
     pub kept_exports: usize,
+    /// The answers to deferred requests that are kept for one client and user at a time, those that are under way included.
+    pub kept_answers: usize,
     /// The free space below which exports wait, in MiB: the store may live on the same disk.
     pub free_floor_mib: u64,
     /// How often what is over is removed, in seconds; never when 0.
@@ -105,6 +107,7 @@ impl Default for Bulk {
             file_bytes: 256 << 20,
             manifest_files: 100,
             kept_exports: 50,
+            kept_answers: 50,
             free_floor_mib: 1024,
             sweep_interval_s: 60,
             import_hosts: Vec::new(),

@@ -11,7 +11,8 @@ use super::{Answer, Context, Pending, Request, Return, Status, job, perform, tel
 use crate::auth::delegate::Delegation;
 use crate::auth::records;
 use crate::bulk::files::{File, Kind, Place, Writing};
-use crate::bulk::{DEFERRED, Exports, purged};
+use crate::bulk::purged::{self, Kept};
+use crate::bulk::{DEFERRED, Exports};
 use crate::config::Handling;
 use crate::error::{Category, Error, Issue, Result};
 use crate::fhir::bundle::{BundleType, BundleWriter, Entry, EntryResponse};
@@ -98,7 +99,8 @@ pub async fn begin(context: &Context, request: &Request<'_>) -> Result<Option<An
     }
     let (tenant, id) = (context.grant.tenant(), context.clock.new_id());
     context.jobs.check_room(tenant)?;
-    context.exports.check_room(&context.jobs.list(tenant)?, context.clock.now())?;
+    let owner = context.trail.agent().into_owned();
+    context.exports.check_room_for_answer(&context.jobs.list(tenant)?, &owner, context.clock.now())?;
     let body = match &request.body {
         Some(body) => {
             let place = context.exports.place(&context.store, &context.grant, &id);
@@ -119,7 +121,7 @@ pub async fn begin(context: &Context, request: &Request<'_>) -> Result<Option<An
         delegation: Delegation::of(&context.grant),
     };
     let parameters = serde_json::to_value(&asked).map_err(Error::internal)?;
-    let new = New { kind: DEFERRED, owner: context.trail.agent().into_owned(), parameters };
+    let new = New { kind: DEFERRED, owner, parameters };
     let job = context.jobs.submit_with(tenant, id, new, Vec::new()).await?;
     let text = "The request is performed later: ask for its answer at the address in Content-Location.";
     let pending = Pending { content_location: Some(job::url(context, &job.id)), ..job::pending(&job) };
@@ -140,12 +142,12 @@ pub fn answer(context: &Context, job: &Job) -> Result<Answer> {
     if !is_covered {
         return Err(super::reach::insufficient_scope());
     }
-    let file: File = read(&job.report)?;
+    let kept: Kept = read(&job.report)?;
     let place = context.exports.place(&context.store, &context.grant, &job.id);
-    let patients = place.patients(&file)?;
-    purged::check(&purged::since(&context.jobs.list(context.grant.tenant())?, job), &patients)?;
+    let patients = place.patients(&kept.file)?;
+    kept.check(&purged::since(&context.jobs.list(context.grant.tenant())?, job), &patients)?;
     context.trail.disclose_patients(&patients);
-    Ok(Answer::ok(content(&place, &file)?))
+    Ok(Answer::ok(content(&place, &kept.file)?))
 }
 
 fn content(place: &Place, file: &File) -> Result<Vec<u8>> {
@@ -157,7 +159,7 @@ fn read<T: serde::de::DeserializeOwned>(value: &Value) -> Result<T> {
 }
 
 /// A request that this process has begun: nothing where that is to be kept before.
-type Performing = Option<JoinHandle<Result<File>>>;
+type Performing = Option<JoinHandle<Result<Kept>>>;
 
 /// The work: performs one request, in a thread of its own.
 pub struct Deferred {
@@ -198,7 +200,13 @@ impl Deferred {
         Ok(true)
     }
 
-    fn begin(&self, turn: &Turn<'_>, asked: Asked) -> Result<JoinHandle<Result<File>>> {
+    /// Whether what the request rested on is in force now.
+    fn is_in_force(&self, turn: &Turn<'_>) -> Result<bool> {
+        let Some(auth) = &self.contexts.auth else { return Ok(true) };
+        Ok(auth.is_in_force(turn.tenant(), &turn.job.owner)?)
+    }
+
+    fn begin(&self, turn: &Turn<'_>, asked: Asked) -> Result<JoinHandle<Result<Kept>>> {
         let grant = asked.delegation.as_ref().map_or_else(|| turn.grant.clone(), |kept| kept.grant(turn.tenant()));
         let place = self.exports.place(turn.store, &turn.grant, &turn.job.id);
         let trail = Arc::new(self.contexts.ledger.trail(asked.what.clone().call().event(), None));
@@ -212,7 +220,7 @@ impl Deferred {
     }
 
     /// What has come of a request, after a moment at most; nothing where it goes on.
-    fn end(&self, key: &(TenantId, Box<str>)) -> Option<Result<File>> {
+    fn end(&self, key: &(TenantId, Box<str>)) -> Option<Result<Kept>> {
         let until = Instant::now() + MOMENT;
         loop {
             let mut under_way = self.under_way();
@@ -251,13 +259,17 @@ impl Work for Deferred {
             if is_running.is_none() && matches!(asked.what, What::Bundle) {
                 return Err(interrupted());
             }
+            if !self.is_in_force(turn)? {
+                self.under_way().remove(&key);
+                return Err(ended());
+            }
             let thread = self.begin(turn, asked)?;
             self.under_way().insert(key, Some(thread));
             return Ok(part);
         }
         match self.end(&key) {
-            Some(Ok(file)) => {
-                let report = serde_json::to_value(&file).map_err(Error::internal)?;
+            Some(Ok(kept)) => {
+                let report = serde_json::to_value(&kept).map_err(Error::internal)?;
                 Ok(Part { report, done: 1, is_last: true, ..part })
             }
             // What failed may not be tried again, whether or not it may go better then.
@@ -270,13 +282,18 @@ impl Work for Deferred {
     }
 }
 
+fn ended() -> Error {
+    let text = "The request was not performed: its token was revoked since, or its client, user or authorization is gone or switched off.";
+    Error::new(Category::Forbidden, "forbidden", text)
+}
+
 fn interrupted() -> Error {
     let text = "The server was interrupted while it was at this Bundle: what it asked for may have happened, in part where it is a batch.";
     Error::new(Category::Internal, "incomplete", text)
 }
 
 /// Performs a request and writes what it is answered with: a Bundle with one entry.
-async fn done(context: &Context, asked: &Asked, place: &Place) -> Result<File> {
+async fn done(context: &Context, asked: &Asked, place: &Place) -> Result<Kept> {
     let call = asked.what.clone().call();
     let body = asked.body.as_ref().map(|file| content(place, file)).transpose()?;
     let verb = if asked.body.is_some() { Verb::Post } else { Verb::Get };
@@ -291,13 +308,18 @@ async fn done(context: &Context, asked: &Asked, place: &Place) -> Result<File> {
         ..Request::of_bundle(crate::fhir::tree::Value::Null)
     };
     let result = perform(context, request).await;
+    // A Bundle is performed once: nobody reads it again.
+    if let Some(Err(error)) = asked.body.as_ref().map(|file| place.remove(file)) {
+        tracing::warn!(?error, "a Bundle that was performed stays until its job goes");
+    }
     let patients = context.trail.disclosed();
     let about = |content: &mut _| tell(&call, &asked.query, content);
     let result = context.ledger.close(context.grant.tenant(), &context.trail, result, about).await;
     let bundle = bundle(context, result);
     let mut writing = Writing::open(place, File::new(2, Kind::Output, "Bundle"))?;
     writing.add(&bundle, &patients)?;
-    writing.finish()
+    let knows_patients = context.ledger.is_kept() && !matches!(asked.what, What::Bundle);
+    Ok(Kept { file: writing.finish()?, knows_patients })
 }
 
 /// A Bundle with one entry: what the request would have been answered.

@@ -24,7 +24,8 @@ const LATEST_S: u64 = 60;
 /// administrators, see a job.
 ///
 /// # Errors
-/// 404 for one that is not there, that is somebody else's, or that was cancelled; 429 for who asks how an export is too often.
+/// 404 for one that is not there, that is somebody else's, or that was cancelled; 429 for who asks how an export is too often; 409 for a
+/// purge that can't be forgotten yet.
 pub async fn job(context: &Context, request: &Request<'_>, id: &str) -> Result<Answer> {
     let tenant = context.grant.tenant();
     let job = find(context, id)?;
@@ -33,7 +34,8 @@ pub async fn job(context: &Context, request: &Request<'_>, id: &str) -> Result<A
             if bulk::has_files(&job) {
                 context.exports.remove(&context.store, tenant, id, Some(&job)).await?;
             } else {
-                // A purge is not forgotten before what holds its patient's data.
+                // A purge is not forgotten before what holds its patient's data, or may come to hold it.
+                purged::check_forgettable(&context.jobs.list(tenant)?, &job)?;
                 drop_purged(&context.exports, &context.jobs, &context.store, &context.grant).await?;
             }
             context.jobs.forget(tenant, id).await?;

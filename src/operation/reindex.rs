@@ -15,10 +15,13 @@ use crate::interaction::{Answer, Context, Pending, Request, Status, job};
 use crate::jobs::{Job, New, State};
 use crate::search::Budget;
 use crate::store::{Rid, View};
+use serde_json::json;
 use std::time::Duration;
 
 /// The kind of work.
 pub const KIND: &str = "reindex";
+/// How many resources lacked keys when it was asked for: a parameter of the job, since counting them takes longer than a part may.
+const TOTAL: &str = "total";
 
 /// Starts the work where there is any (`POST`), and answers how far it is (`GET` too).
 ///
@@ -31,7 +34,8 @@ pub async fn reindex(context: &Context, request: Request<'_>) -> Result<Answer> 
     let is_under_way = known.as_ref().is_some_and(|job| !job.state.is_ended());
     let job = if request.verb == Verb::Post && left > 0 && !is_under_way {
         let owner = context.trail.agent().into_owned();
-        Some(context.jobs.submit(tenant, New { kind: KIND, owner, parameters: serde_json::Value::Null }).await?)
+        let parameters = json!({ TOTAL: left });
+        Some(context.jobs.submit(tenant, New { kind: KIND, owner, parameters }).await?)
     } else {
         known
     };

@@ -146,11 +146,13 @@ fn rights_ownership_and_the_ledger_are_those_of_any_request() {
 
 #[test]
 fn what_is_kept_is_limited_and_goes() {
-    let server = Server::with(|config| config.bulk.kept_exports = 1);
+    let server = Server::with(|config| config.bulk.kept_answers = 1);
     fill(&server);
     let begun = server.get("/Patient").header("Prefer", "respond-async").expect(202);
     end_of(&server, &begun);
-    server.get("/Patient").header("Prefer", "respond-async").expect(429).says("bulk.kept_exports");
+    server.get("/Patient").header("Prefer", "respond-async").expect(429).says("bulk.kept_answers");
+    // Exports have a limit of their own.
+    server.export("/$export?_type=Patient");
     let path = job_path(&server, &begun);
     server.delete(&path).expect(202);
     assert!(!server.app().exports.folder_of(TENANT, &path[7..]).exists());
@@ -163,4 +165,53 @@ fn what_is_kept_is_limited_and_goes() {
     server.get(&path).expect(404);
     assert_eq!(block_on(server.app().jobs.run_to_end(TENANT, &path[7..])).unwrap().unwrap().state, State::Cancelled);
     server.get("/Patient/x").expect(404);
+}
+
+#[test]
+fn a_bundle_is_not_kept_and_its_answer_goes_with_any_purge() {
+    let server = Server::start();
+    fill(&server);
+    let bundle = json!({"resourceType": "Bundle", "type": "batch", "entry": [
+        {"resource": patient("new"), "request": {"method": "PUT", "url": "Patient/new"}}]});
+    let begun = server.post("/").header("Prefer", "respond-async, return=representation").json(bundle).expect(202);
+    end_of(&server, &begun);
+    let path = job_path(&server, &begun);
+    let folder = server.app().exports.folder_of(TENANT, &path[7..]);
+    assert!(folder.join("2.Bundle.ndjson").exists() && !folder.join("1.input.ndjson").exists());
+    server.post("/Patient/new/$purge").json(json!({"resourceType": "Parameters"})).expect(200);
+    server.get(&path).expect(410).issue("deleted");
+    assert_eq!(block_on(server.app().sweep_exports(TENANT)).unwrap(), 1);
+    server.get(&path).expect(404);
+    assert!(!folder.exists());
+}
+
+#[test]
+fn what_rests_on_a_client_that_was_switched_off_is_not_performed() {
+    let server = Server::guarded();
+    let client = server.as_system("system/*.cruds");
+    server.app().jobs.stop();
+    let begin = || {
+        let bundle = json!({"resourceType": "Bundle", "type": "transaction", "entry": [
+            {"resource": patient("x"), "request": {"method": "PUT", "url": "Patient/x"}}]});
+        let begun = client.post("/").header("Prefer", "respond-async").json(bundle).expect(202);
+        job_path(&client, &begun)[7..].to_owned()
+    };
+    let run = |id: &str| block_on(server.app().jobs.run_to_end(TENANT, id)).unwrap().unwrap();
+    assert_eq!(run(&begin()).state, State::Done);
+    let id = begin();
+    let keeper = server.app().store().keeper();
+    let owner = server.app().jobs.get(TENANT, &id).unwrap().unwrap().owner.client.unwrap();
+    let kept = keeper.get(TENANT, "client", &owner).unwrap().unwrap();
+    let mut record: Value = serde_json::from_slice(&kept.bytes).unwrap();
+    record["disabled"] = json!(true);
+    let keep = pharos::auth::keeper::Keep {
+        kind: "client",
+        id: owner,
+        expect: pharos::auth::keeper::Expect::Any,
+        bytes: Some(serde_json::to_vec(&record).unwrap()),
+        expires: None,
+    };
+    block_on(keeper.keep(TENANT, vec![keep])).unwrap();
+    let failed = run(&id);
+    assert!(failed.state == State::Failed && failed.failure.unwrap().contains("switched off"));
 }

@@ -70,18 +70,11 @@ impl Target for Inside {
     fn lines(&self, lines: &[&[u8]]) -> Vec<Result<Stored, Reason>> {
         let trail = serve::trail(&self.app, Some(Event::Operation("import".into())));
         let rules = Rules { type_name: None, validation: Validation::Structure, matching: Matching::Id };
-        let context = self.app.context(self.grant.clone(), trail);
-        match context.and_then(|context| self.runtime.block_on(store(&context, rules, lines))) {
-            Ok(outcomes) => {
-                let told = |outcome| match outcome {
-                    Outcome::Stored => Ok(Stored::New),
-                    Outcome::Unchanged => Ok(Stored::Unchanged),
-                    Outcome::Refused(error) => Err(self.reason(&error)),
-                };
-                outcomes.into_iter().map(told).collect()
-            }
-            Err(error) => vec![Err(self.reason(&error)); lines.len()],
-        }
+        let stored = match self.app.context(self.grant.clone(), trail) {
+            Ok(context) => self.runtime.block_on(store(&context, rules, lines)),
+            Err(error) => (Vec::new(), Err(error)),
+        };
+        each(stored, lines.len(), |error| self.reason(error))
     }
 
     fn close(&self) -> Result<(), Failure> {
@@ -90,8 +83,46 @@ impl Target for Inside {
     }
 }
 
+/// What became of each of some lines: those before an error are as they are told, the rest is not stored.
+fn each(
+    (outcomes, rest): (Vec<Outcome>, crate::error::Result<()>),
+    lines: usize,
+    reason: impl Fn(&Error) -> Reason,
+) -> Vec<Result<Stored, Reason>> {
+    let told = |outcome| match outcome {
+        Outcome::Stored => Ok(Stored::New),
+        Outcome::Unchanged => Ok(Stored::Unchanged),
+        Outcome::Refused(error) => Err(reason(&error)),
+    };
+    let mut each: Vec<_> = outcomes.into_iter().map(told).collect();
+    if let Err(error) = rest {
+        each.resize(lines, Err(reason(&error)));
+    }
+    each
+}
+
 /// What an issue says, with the element that it is about.
 pub(in crate::cli) fn describe(issue: &crate::error::Issue) -> String {
     let about = issue.expression.as_ref().map(|expression| format!(" ({expression})")).unwrap_or_default();
     format!("{}{about}", issue.diagnostics)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_stored_before_an_error_is_told_so() {
+        let outcomes = vec![Outcome::Stored, Outcome::Refused(Error::invalid("bad")), Outcome::Unchanged];
+        let reason = |error: &Error| Reason {
+            status: format!("{:?}", error.category),
+            text: error.issues.iter().map(describe).collect(),
+            unreachable: false,
+        };
+        let told = each((outcomes, Err(Error::unavailable("gone", "disk"))), 5, reason);
+        let is_stored: Vec<_> = told.iter().map(Result::is_ok).collect();
+        assert_eq!(is_stored, [true, false, true, false, false]);
+        assert_eq!(told.get(1).map(|one| one.as_ref().unwrap_err().text.as_str()), Some("bad"));
+        assert!(told.get(3..).unwrap().iter().all(|one| one.as_ref().unwrap_err().text == "gone"));
+    }
 }

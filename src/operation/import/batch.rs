@@ -48,20 +48,20 @@ pub enum Outcome {
 const HALVED: usize = 64;
 
 /// Stores lines for who waits for it, in as few commits as can be; answers what came of each. One that is refused does not hold up the others.
-///
-/// # Errors
-/// When the store fails, or others keep winning. What came before in the same call may be stored then.
-pub async fn store(context: &Context, rules: Rules<'_>, lines: &[&[u8]]) -> Result<Vec<Outcome>> {
+/// When the store fails, or others keep winning, the outcomes end where that was, and the error comes with them: what they tell is stored.
+pub async fn store(context: &Context, rules: Rules<'_>, lines: &[&[u8]]) -> (Vec<Outcome>, Result<()>) {
     let mut outcomes = Vec::with_capacity(lines.len());
     while let Some(rest) = lines.get(outcomes.len()..).filter(|rest| !rest.is_empty()) {
-        let (of_batch, _) = writing::decide(context, |records| {
+        let decided = writing::decide(context, |records| {
             let Batch { changes, guards, outcomes, .. } = Batch::of(context, records, rules, rest)?;
             Ok(Decision { changes, guards, then: outcomes })
-        })
-        .await?;
-        outcomes.extend(of_batch);
+        });
+        match decided.await {
+            Ok((of_batch, _)) => outcomes.extend(of_batch),
+            Err(error) => return (outcomes, Err(error)),
+        }
     }
-    Ok(outcomes)
+    (outcomes, Ok(()))
 }
 
 /// Decides on lines that one commit may store, in two threads: most of the time goes into checking resources and making their keys.

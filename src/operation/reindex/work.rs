@@ -1,6 +1,6 @@
 //! The work: passes over all resources until none lacks keys any more.
 
-use super::{KIND, left, unlimited};
+use super::{KIND, TOTAL, unlimited};
 use crate::error::{Category, Error, Result};
 use crate::fhir::parse::parse;
 use crate::interaction::body_of;
@@ -70,10 +70,7 @@ impl Work for Reindex {
         }
         let conformance = self.conformances.of(tenant)?;
         let records = turn.store.open(&turn.grant)?;
-        let total = match turn.job.total {
-            None => Some(left(&conformance, records.view())?),
-            known => known,
-        };
+        let total = turn.job.total.or_else(|| turn.job.parameters.get(TOTAL)?.as_u64());
         let types = conformance.parameters().types_with_further();
         let (mut found, mut looked_at, mut is_last) = (Found::default(), 0, false);
         while found.keys.is_empty() && looked_at < LOOKED_AT {

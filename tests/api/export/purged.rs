@@ -48,3 +48,20 @@ fn a_purge_is_not_forgotten_before_the_files() {
     server.get(&all.path).expect(404);
     server.get(&all.urls("output", None)[0]).expect(404);
 }
+
+#[test]
+fn a_purge_is_not_forgotten_while_an_export_from_before_is_at_work() {
+    let server = Server::start();
+    fill(&server);
+    server.app().jobs.stop();
+    let begun = |answer| crate::support::job_path(&server, &answer);
+    let export = begun(server.get("/$export?_type=Patient").header("Prefer", "respond-async").expect(202));
+    let purge = server.post("/Patient/a/$purge").header("Prefer", "respond-async");
+    let purge = begun(purge.json(json!({"resourceType": "Parameters"})).expect(202));
+    let run = |path: &str| block_on(server.app().jobs.run_to_end(TenantId::DEFAULT, &path[7..])).unwrap().unwrap();
+    run(&purge);
+    server.delete(&purge).expect(409).issue("business-rule");
+    run(&export);
+    server.delete(&purge).expect(202);
+    server.get(&purge).expect(404);
+}
