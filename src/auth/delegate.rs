@@ -61,7 +61,9 @@ impl Delegation {
             let mut letters = Letters::ALL.each();
             letters.all(|letter| !is_whole(&own, name, letter) || is_whole(grant, name, letter))
         };
-        definitions::r4().resource_types().iter().all(is_had)
+        // Whom no consent bound, or whom others did, was given what these withhold.
+        let is_bound_alike = grant.recipient().is_none_or(|recipient| self.recipient.as_ref() == Some(&**recipient));
+        is_bound_alike && definitions::r4().resource_types().iter().all(is_had)
     }
 
     /// The grant that it gives.

@@ -157,6 +157,11 @@ impl Credentials {
         }
         let found: Discovered =
             serde_json::from_slice(answer.body()).map_err(|_| lasting("names no token endpoint"))?;
+        // Else a source could have a token made for it at another one where this server is known by the same key.
+        let origin = |url: &str| Url::parse(url).map(|url| url.origin());
+        if origin(&found.token_endpoint).ok() != origin(&source.url).ok() {
+            return Err(lasting("names a token endpoint of another host: set token_endpoint to use that one"));
+        }
         Ok(found.token_endpoint)
     }
 

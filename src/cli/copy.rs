@@ -51,13 +51,25 @@ pub fn run(command: Copy) -> Result<(), Failure> {
         made.keys.previous = Some(PreviousKey { key_file: Some(key_file), ..PreviousKey::default() });
     }
     let origin = origin(&read)?;
-    backup::record(&origin, "copy", &from, "pharos copy")?;
+    let named = without_password(&from);
+    backup::record(&origin, "copy", &named, "pharos copy")?;
     let destination = destination(&made, &origin.wrapped_keys()?)?;
     let tally = destination.copy(&origin, follow, &mut |rows| println!("{rows} rows"))?;
     made.keys.previous = None;
-    restore::record(made, "copy", &from, "pharos copy".to_owned())?;
+    restore::record(made, "copy", &named, "pharos copy".to_owned())?;
     show(&tally);
     Ok(())
+}
+
+/// A store's address as it may stand in the ledger: that of a database without who signs in there, and how.
+fn without_password(store: &str) -> String {
+    match store.split_once("://") {
+        Some((scheme, rest)) => {
+            let place = rest.rsplit_once('@').map_or(rest, |(_, place)| place);
+            format!("{scheme}://{}", place.split('?').next().unwrap_or_default())
+        }
+        None => store.to_owned(),
+    }
 }
 
 /// Prints what both stores hold.
@@ -66,5 +78,22 @@ fn show(tally: &Tally) {
     println!("tenant\ttable\tcount\thash, the same on both sides");
     for ((tenant, table), sum) in tally {
         println!("{tenant}\t{table}\t{sum}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ledger_hears_of_no_password() {
+        for (store, named) in [
+            ("mongodb://eve:p@ss@one:27017,two/pharos?tls=true", "mongodb://one:27017,two/pharos"),
+            ("mongodb+srv://eve:secret@cluster.example.org", "mongodb+srv://cluster.example.org"),
+            ("mongodb://one/?authSource=admin", "mongodb://one/"),
+            ("file:./pharos-data", "file:./pharos-data"),
+        ] {
+            assert_eq!(without_password(store), named);
+        }
     }
 }

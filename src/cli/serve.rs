@@ -33,7 +33,7 @@ pub fn run(settings: Settings) -> Result<(), Failure> {
         tracing::warn!("insecure_open: everybody on this machine may read and change everything");
     }
     let (listener, config) = listen(config)?;
-    let app = open(config)?;
+    let app = open_to_write(config)?;
     if !app.config.insecure_open {
         tell_set_up_code(&app)?;
     }
@@ -59,7 +59,16 @@ pub(super) fn listen(mut config: Config) -> Result<(TcpListener, Config), Failur
     Ok((listener, config))
 }
 
-/// Opens the store and puts the app together. Where the index of a tenant shall have another form, the next server makes it.
+/// The same as [`open`], to write resources: the index of a tenant that has none gets the form that it shall have. Where others shall have
+/// another one, the next server makes it.
+pub(super) fn open_to_write(config: Config) -> Result<Arc<App>, Failure> {
+    let app = open(config)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(app.settle_indexes()).map_err(said)?;
+    Ok(app)
+}
+
+/// Opens the store and puts the app together. What runs beside servers may have other settings than they: it settles no form of an index.
 pub(super) fn open(config: Config) -> Result<Arc<App>, Failure> {
     forbid_core_dumps();
     let (store, secrets) = match config.place()? {
@@ -74,10 +83,7 @@ pub(super) fn open(config: Config) -> Result<Arc<App>, Failure> {
             (Store::new(Arc::new(mongo)), secrets)
         }
     };
-    let app = Arc::new(App::new(config, store, &secrets, Arc::new(SystemClock))?);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(app.settle_indexes()).map_err(said)?;
-    Ok(app)
+    Ok(Arc::new(App::new(config, store, &secrets, Arc::new(SystemClock))?))
 }
 
 /// The keys that are made of the store's master key.

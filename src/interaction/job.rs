@@ -3,6 +3,7 @@
 
 use super::call::Verb;
 use super::{Answer, Context, Download, Made, Pending, Request, Status, deferred, reach};
+use crate::auth::agent::Agent;
 use crate::auth::grant::Grant;
 use crate::bulk::Exports;
 use crate::bulk::manifest::Pages;
@@ -167,7 +168,9 @@ fn find(context: &Context, id: &str) -> Result<Job> {
 
 fn is_to_be_seen(context: &Context, job: &Job) -> bool {
     let (agent, owner) = (context.trail.agent(), &job.owner);
-    let is_own = owner.client.is_some() && owner.client == agent.client && owner.user == agent.user;
+    // Two issuers may call different clients, or people, the same.
+    let who = |agent: &Agent| (agent.issuer.clone(), agent.client.clone(), agent.user.clone());
+    let is_own = owner.client.as_deref().is_some_and(|client| !client.is_empty()) && who(owner) == who(&agent);
     let is_there = match job.kind.as_str() {
         retention::purge::KIND | reindex::KIND => !job.is_cancelled && job.state != State::Cancelled,
         export::KIND | import::KIND | DEFERRED => context.exports.is_kept(job, context.clock.now()),

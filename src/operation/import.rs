@@ -38,9 +38,11 @@ pub async fn import(context: &Context, mut request: Request<'_>) -> Result<Answe
         }
     };
     let mut wanted = Wanted::read(context, &mut request, text.is_some())?;
+    // Nobody is asked for a manifest on behalf of somebody who may not import.
+    covers(context, None, wanted.matching)?;
+    context.jobs.check_room(tenant)?;
     let warning = wanted.pull(context).await?;
     wanted.inputs.iter().try_for_each(|(type_name, _)| covers(context, type_name.as_deref(), wanted.matching))?;
-    context.jobs.check_room(tenant)?;
     let mut inputs: Vec<_> =
         wanted.inputs.into_iter().map(|(type_name, url)| Input { type_name, url, file: None }).collect();
     if let (Some(text), Some(input)) = (text, inputs.first_mut()) {

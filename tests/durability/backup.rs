@@ -366,6 +366,25 @@ fn damage_is_found_and_named() {
     named("swapped", "000001-tenant-8");
 }
 
+/// What the others stand on is gone: nothing is restored in part, and the next backup has all.
+#[test]
+fn a_base_that_is_missing_is_named() {
+    let place = Place::new();
+    let store = place.open("store");
+    commit(&store, TENANT, vec![put("Basic", "b", "text", &["k\0v"])]).unwrap();
+    place.backup();
+    commit(&store, TENANT, vec![put("Basic", "c", "text", &["k\0v"])]).unwrap();
+    place.backup();
+    for name in ["000001.json", "000001-tenant-7"] {
+        std::fs::remove_file(place.path("backups").join(name)).unwrap();
+    }
+    let error = Folder::open(&place.path("backups"), None).unwrap_err();
+    assert!(error.to_string().contains("000001.json") && error.to_string().contains("tenant 7"), "{error}");
+    assert_eq!(place.backup().complete, [TENANT.0]);
+    place.restore("restored", None);
+    assert!(seen(&place.open("restored"), TENANT) == seen(&store, TENANT));
+}
+
 /// A manifest can't be made to fit: the hash over it is sealed.
 #[test]
 fn a_manifest_that_was_made_to_fit_is_found() {

@@ -180,3 +180,20 @@ fn a_copy_that_was_killed_goes_on() {
     drop(copied);
     assert_eq!(check(&place.options("copy")).unwrap().problems, Vec::<String>::new());
 }
+
+#[test]
+fn entries_that_another_address_recorded_are_no_difference() {
+    let place = Place::new();
+    let store = place.open("store");
+    record(&store, TENANT, "entry");
+    store.close().unwrap();
+    drop(store);
+    let elsewhere = |name: &str| Options {
+        form: Arc::new(pharos::audit::form::AuditEvents::new("https://elsewhere.example.org/fhir")),
+        ..place.options(name)
+    };
+    let origin = Origin::embedded(elsewhere("store")).unwrap();
+    let destination = Destination::embedded(&elsewhere("copy"), &origin.wrapped_keys().unwrap()).unwrap();
+    let tally = destination.copy(&origin, false, &mut |_| ()).unwrap();
+    assert_eq!(tally[&(TENANT.0, "history")].count, 2, "{tally:?}");
+}

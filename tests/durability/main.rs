@@ -21,6 +21,7 @@ mod damage;
 #[cfg(target_os = "linux")]
 mod disk;
 mod export_kill;
+mod export_processes;
 #[cfg(target_os = "linux")]
 mod faults;
 mod http_kill;

@@ -47,7 +47,7 @@ pub fn run(demo: &Demo) -> Result<(), Failure> {
         ..Config::default()
     };
     let (listener, config) = serve::listen(config)?;
-    let app = serve::open(config)?;
+    let app = serve::open_to_write(config)?;
     let bundles = fill(&app, demo)?;
     serve::serve(&app, listener, |address| announce(address, bundles))
 }

@@ -29,7 +29,7 @@ impl Inside {
     pub(in crate::cli) fn open(settings: Settings, tenant: Option<&str>) -> Result<Self, Failure> {
         let config = settings.load()?;
         serve::log_to_stderr(config.log_format);
-        let app = serve::open(config)?;
+        let app = serve::open_to_write(config)?;
         let tenant = tenant_named(&app, tenant)?;
         app.tenants().of(tenant).check_not_deleted().map_err(said)?;
         let grant = Grant::unrestricted(tenant);

@@ -297,7 +297,10 @@ impl<'b> Batch<'b> {
     }
 }
 
-/// Whether a change may change what a conditional reference means.
+/// Whether a change may change what a conditional reference means. Criteria that look at other resources rest on any.
 fn is_about(reference: &str, change: &Change) -> bool {
-    reference.split('?').next() == Some(&*change.type_name)
+    let (type_name, criteria) = reference.split_once('?').unwrap_or((reference, ""));
+    let looks_further = |name: &str| name.contains(['.', ':']) || ["_has", "_filter", "_list"].contains(&name);
+    let names = criteria.split('&').filter_map(|pair| pair.split('=').next());
+    type_name == &*change.type_name || names.into_iter().any(looks_further)
 }

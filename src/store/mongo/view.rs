@@ -10,7 +10,7 @@ use super::read::Reading;
 use super::seen::{Part, Seen};
 use super::transaction::Range;
 use crate::store::index::Index;
-use crate::store::rows::record::{Head, rid_of};
+use crate::store::rows::record::rid_of;
 use crate::store::rows::view::{Moment, RowOf};
 use crate::store::rows::{Row, Rows, Table, block};
 use crate::store::seal::Sealer;
@@ -121,8 +121,6 @@ impl Rows for Snapshot {
 
 impl Moment for Snapshot {
     type Bytes = Vec<u8>;
-    /// No other one is made here, and to look would be a command.
-    const GENERATION: Option<u16> = Some(Head::FIRST.generation);
     const OUTLINES: usize = RECORDS_PART;
 
     /// As it was when the view was made, which is before what it reads; or, where it was made long ago, as it was at the moment of which

@@ -29,8 +29,6 @@ pub(in crate::store) type RowOf = fn(TenantId, Rid) -> [u8; 13];
 pub(in crate::store) trait Moment: Rows + Send + Sync {
     /// A key or a value.
     type Bytes: AsRef<[u8]>;
-    /// The generation of postings in use, where the engine knows no other one.
-    const GENERATION: Option<u16> = None;
     /// Outlines of resources that are read together.
     const OUTLINES: usize = 1;
 
@@ -104,7 +102,7 @@ impl<M: Moment> TenantView<M> {
     }
 
     fn generation(&self) -> StoreResult<u16> {
-        M::GENERATION.map_or_else(|| Ok(self.head()?.generation), Ok)
+        Ok(self.head()?.generation)
     }
 
     fn current_record(&self, rid: Rid) -> StoreResult<Option<M::Bytes>> {

@@ -44,7 +44,7 @@ pub(super) fn backup(source: &dyn Source, folder: &Path, is_full: bool) -> Store
     let number = last.map_or(1, |last| last.number + 1);
     remove_unfinished(folder, number)?;
     let ring = source.wrapped_keys()?;
-    let known = last.filter(|_| !is_full).map(|last| still_good(last, &ring)).unwrap_or_default();
+    let known = last.filter(|_| !is_full).map(|last| still_good(&earlier, last, &ring)).unwrap_or_default();
     let mut manifest = Manifest::new(number, SystemClock.new_id(), last, SystemClock.now())?;
     let id = manifest.id.clone();
     let destroyed = ring.iter().filter(|keys| keys.destroyed.is_some()).map(|keys| keys.owner).collect();
@@ -106,10 +106,11 @@ fn ids_of(ring: &[OwnersKeys], owner: u32) -> impl Iterator<Item = String> {
     ring.iter().filter(move |keys| keys.owner == owner).flat_map(|keys| &keys.keys).map(|key| key.id.clone())
 }
 
-/// The marks of the tenants whose earlier backups can still be opened with the keys that there are.
-fn still_good(last: &Manifest, ring: &[OwnersKeys]) -> Marks {
+/// The marks of the tenants whose earlier backups are all there, and can still be opened with the keys that there are.
+fn still_good(earlier: &[Manifest], last: &Manifest, ring: &[OwnersKeys]) -> Marks {
     let all: BTreeSet<String> = ring.iter().flat_map(|keys| &keys.keys).map(|key| key.id.clone()).collect();
     let mut marks = last.marks();
+    marks.retain(|tenant, _| manifest::start_of(earlier, *tenant).is_some());
     marks.retain(|tenant, _| last.of(*tenant).is_some_and(|of| of.keys.iter().all(|id| all.contains(id))));
     marks
 }

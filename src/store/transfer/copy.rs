@@ -78,7 +78,8 @@ impl Copying<'_> {
             self.check_keys(&keys)?;
             index::make(target, form)?;
             let read = walk.as_deref().or(rows.as_deref()).ok_or_else(|| StoreError::Closed("no rows".into()))?;
-            let (there, here) = (tally(read, target.ring())?, tally(target.rows(), target.ring())?);
+            let tally = |rows| tally(rows, target.ring(), form.type_name());
+            let (there, here) = (tally(read)?, tally(target.rows())?);
             if there == here {
                 return Ok(here);
             }

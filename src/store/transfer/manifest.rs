@@ -122,8 +122,14 @@ impl Manifest {
     }
 }
 
-fn path(folder: &Path, number: u32) -> PathBuf {
+pub(super) fn path(folder: &Path, number: u32) -> PathBuf {
     folder.join(format!("{number:06}.json"))
+}
+
+/// With which of some backups a tenant begins: the last one that has all of it. `None` where that is not there any more.
+pub(super) fn start_of(manifests: &[Manifest], tenant: u32) -> Option<u32> {
+    let is_complete = |one: &&Manifest| one.of(tenant).is_some_and(|of| of.is_complete);
+    manifests.iter().rev().find(is_complete).map(|one| one.number)
 }
 
 /// The manifests of a folder, in order. None is missing between them.

@@ -53,14 +53,14 @@ impl Folder {
         if until.is_some_and(|until| until.0 > last.moment) {
             return Err(StoreError::Closed(format!("the last backup in {} is of {}", folder.display(), last.instant)));
         }
-        // Versions that were erased after the moment are in the first backup behind it.
+        // It begins with the first backup behind the moment: what was erased between the two is in none that it stands on.
         if let Some(until) = until {
             let behind = manifests.iter().filter(|manifest| manifest.moment >= until.0).count();
             manifests.truncate(manifests.len() + 1 - behind);
         }
         let this = Self { path: folder.to_path_buf(), manifests, until };
         this.last()?;
-        let first = this.starts().values().min().copied().unwrap_or_default();
+        let first = this.starts()?.values().min().copied().unwrap_or_default();
         this.manifests
             .iter()
             .filter(|manifest| manifest.number >= first)
@@ -72,14 +72,19 @@ impl Folder {
         self.manifests.last().ok_or_else(|| StoreError::Closed("there is no backup".into()))
     }
 
-    /// With which backup each tenant begins: the last one that has all of it.
-    fn starts(&self) -> BTreeMap<u32, u32> {
-        let Some(last) = self.manifests.last() else { return BTreeMap::new() };
+    /// With which backup each tenant begins.
+    fn starts(&self) -> StoreResult<BTreeMap<u32, u32>> {
+        let first = self.manifests.first().map_or(1, |first| first.number);
         let start = |tenant| {
-            let complete = |one: &&Manifest| one.of(tenant).is_some_and(|of| of.is_complete);
-            self.manifests.iter().rev().find(complete).map_or(0, |one| one.number)
+            manifest::start_of(&self.manifests, tenant).ok_or_else(|| {
+                StoreError::Damaged(format!(
+                    "{}: there is no backup in {} that has all of tenant {tenant}: one before number {first} is missing",
+                    manifest::path(&self.path, first.saturating_sub(1)).display(),
+                    self.path.display()
+                ))
+            })
         };
-        last.tenants.iter().map(|of| (of.tenant, start(of.tenant))).collect()
+        self.last()?.tenants.iter().map(|of| Ok((of.tenant, start(of.tenant)?))).collect()
     }
 }
 
@@ -89,7 +94,7 @@ pub(super) fn restore(from: &Folder, target: &dyn Target, form: &dyn Form) -> St
     let ring = target.ring();
     let sealer = ring.sealer();
     let open = |tenant: TenantId, name: &str, sealed: &[u8]| sealer.open_file(tenant, name, sealed);
-    let (last, starts) = (from.last()?, from.starts());
+    let (last, starts) = (from.last()?, from.starts()?);
     let first = starts.values().min().copied().unwrap_or_default();
     let used = || from.manifests.iter().filter(|one| one.number >= first);
     used().try_for_each(|one| one.check_seal(&from.path, &open))?;

@@ -25,15 +25,16 @@ pub struct Sum {
 pub type Tally = BTreeMap<(u32, &'static str), Sum>;
 
 /// Counts all that the tenants have; not the index of one that is given another form just now, nor of one whose keys in `ring` were
-/// destroyed, which has none.
-pub(super) fn tally(rows: &dyn Rows, ring: &Keyring) -> StoreResult<Tally> {
+/// destroyed, which has none. Nor the postings of the ledger's entries (`entries`: the type as which they are served): they are made of its blocks,
+/// which are compared, and tell the address of the server that made them.
+pub(super) fn tally(rows: &dyn Rows, ring: &Keyring, entries: &str) -> StoreResult<Tally> {
     let (mut found, sealer) = (Tally::new(), ring.sealer());
     for tenant in tenants(rows)? {
         for table in TABLES {
             found.insert((tenant.0, name(table)), in_order(rows, table, tenant)?);
         }
         if !ring.is_destroyed(tenant) && Index::load(rows, &sealer, tenant)?.is_settled() {
-            found.insert((tenant.0, name(Table::Index)), of_index(rows, tenant)?);
+            found.insert((tenant.0, name(Table::Index)), of_index(rows, tenant, entries)?);
         }
     }
     Ok(found)
@@ -60,8 +61,8 @@ fn in_order(rows: &dyn Rows, table: Table, tenant: TenantId) -> StoreResult<Sum>
     Ok(Sum { count, hash: hex(hash.finish().as_ref()) })
 }
 
-/// Ids, and the postings of the generation in use.
-fn of_index(rows: &dyn Rows, tenant: TenantId) -> StoreResult<Sum> {
+/// Ids, and the postings of the generation in use, without those of the ledger's entries.
+fn of_index(rows: &dyn Rows, tenant: TenantId, entries: &str) -> StoreResult<Sum> {
     let (mut count, mut sum) = (0_u64, 0_u128);
     let mut add = |parts: [&[u8]; 3]| {
         let mut hash = Context::new(&SHA256);
@@ -78,8 +79,12 @@ fn of_index(rows: &dyn Rows, tenant: TenantId) -> StoreResult<Sum> {
     }
     let head = rows.get(Table::Records, &layout::head(tenant))?;
     let generation = head.map_or(Ok(Head::FIRST), |bytes| Head::unpack(&bytes))?.generation;
+    let of_entries = layout::postings_of(tenant, generation, entries, 0);
     for row in Walk::over(rows, Table::Index, &layout::all_postings(tenant, generation)) {
         let (key, value) = row?;
+        if key.starts_with(&of_entries) {
+            continue;
+        }
         let damaged = || StoreError::Damaged("the key of a block of postings".into());
         let (search_key, base) = key.split_last_chunk::<8>().ok_or_else(damaged)?;
         for rid in block::unpack(crate::store::Rid(u64::from_be_bytes(*base)), &value)? {
