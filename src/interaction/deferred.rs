@@ -26,13 +26,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
 /// Requests that are performed at a time.
 const AT_A_TIME: usize = 2;
-/// How long a turn waits for one, and how often it looks.
-const MOMENT: Duration = Duration::from_millis(250);
-const LOOK: Duration = Duration::from_millis(10);
 /// Where a job stands whose request was begun.
 const BEGUN: &str = "begun";
 
@@ -219,21 +215,14 @@ impl Deferred {
         std::thread::Builder::new().name("pharos-deferred".into()).spawn(work).map_err(Error::internal)
     }
 
-    /// What has come of a request, after a moment at most; nothing where it goes on.
+    /// What has come of a request; nothing where it goes on.
     fn end(&self, key: &(TenantId, Box<str>)) -> Option<Result<Kept>> {
-        let until = Instant::now() + MOMENT;
-        loop {
-            let mut under_way = self.under_way();
-            if under_way.get(key)?.as_ref().is_some_and(JoinHandle::is_finished) {
-                let ended = under_way.remove(key)??.join();
-                return Some(ended.unwrap_or_else(|_| Err(Error::internal("a deferred request panicked"))));
-            }
-            drop(under_way);
-            if Instant::now() >= until {
-                return None;
-            }
-            std::thread::sleep(LOOK);
+        let mut under_way = self.under_way();
+        if !under_way.get(key)?.as_ref()?.is_finished() {
+            return None;
         }
+        let ended = under_way.remove(key)??.join();
+        Some(ended.unwrap_or_else(|_| Err(Error::internal("a deferred request panicked"))))
     }
 }
 
@@ -245,14 +234,14 @@ impl Work for Deferred {
     fn step(&self, turn: &Turn<'_>) -> Result<Part> {
         let key = (turn.tenant(), Box::from(turn.job.id.as_str()));
         let part = Part { position: json!(BEGUN), total: Some(1), ..turn.part() };
+        let waiting = Part { is_waiting: true, ..turn.part() };
         let is_running = self.under_way().get(&key).map(Option::is_some);
         // That it is begun is kept before it is begun.
         if turn.job.position.is_null() {
             if is_running.is_some() || self.take_place(turn, &key)? {
                 return Ok(part);
             }
-            std::thread::sleep(MOMENT);
-            return Ok(turn.part());
+            return Ok(waiting);
         }
         if is_running != Some(true) {
             let asked: Asked = read(&turn.job.parameters)?;
@@ -265,7 +254,7 @@ impl Work for Deferred {
             }
             let thread = self.begin(turn, asked)?;
             self.under_way().insert(key, Some(thread));
-            return Ok(part);
+            return Ok(waiting);
         }
         match self.end(&key) {
             Some(Ok(kept)) => {
@@ -277,7 +266,7 @@ impl Work for Deferred {
                 let text = "The answer could not be kept. What a Bundle asked for may have happened.";
                 Err(Error::new(Category::Internal, "exception", text).with_log(format!("{error:?}")))
             }
-            None => Ok(part),
+            None => Ok(waiting),
         }
     }
 }

@@ -216,7 +216,8 @@ impl Turn<'_> {
     #[must_use]
     pub fn part(&self) -> Part {
         let (position, report) = (self.job.position.clone(), self.job.report.clone());
-        Part { commit: Commit::of(self.tenant()), position, report, done: 0, total: self.job.total, is_last: false }
+        let (commit, total) = (Commit::of(self.tenant()), self.job.total);
+        Part { commit, position, report, done: 0, total, is_last: false, is_waiting: false }
     }
 }
 
@@ -235,4 +236,6 @@ pub struct Part {
     pub total: Option<u64>,
     /// Whether the job is done with it.
     pub is_last: bool,
+    /// Whether there is nothing in it, since the job waits for something else: its next turn is a moment later.
+    pub is_waiting: bool,
 }

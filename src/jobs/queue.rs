@@ -15,9 +15,9 @@ use crate::store::{Commit, CommitError, Committed, Store};
 use crate::tenant::{State as TenantState, TenantId};
 use futures_util::future::BoxFuture;
 use serde_json::Value;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 /// Records read at a time.
@@ -65,9 +65,29 @@ pub struct Jobs {
 #[derive(Default)]
 pub(super) struct Waiting {
     pub fair: Fair,
+    /// The jobs that wait for something else, each once, and when they are looked at again: the earliest first.
+    later: VecDeque<(Instant, TenantId, String)>,
     /// The tenants that are known to have jobs.
     pub tenants: BTreeSet<TenantId>,
     pub is_stopping: bool,
+}
+
+impl Waiting {
+    /// Gives those their turn that have waited long enough. Answers how long it is until the next has.
+    pub(super) fn take_due(&mut self, now: Instant) -> Option<Duration> {
+        while self.later.front().is_some_and(|(due, ..)| *due <= now) {
+            let (_, tenant, id) = self.later.pop_front()?;
+            self.fair.push(tenant, id);
+        }
+        self.later.front().map(|(due, ..)| due.duration_since(now))
+    }
+
+    /// Lets a job wait for a moment, unless it does already.
+    pub(super) fn put_off(&mut self, until: Instant, tenant: TenantId, id: String) {
+        if !self.later.iter().any(|(_, its, own)| *its == tenant && *own == id) {
+            self.later.push_back((until, tenant, id));
+        }
+    }
 }
 
 impl Jobs {

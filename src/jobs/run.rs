@@ -18,6 +18,8 @@ use std::time::{Duration, Instant};
 const LEASE: i64 = 60_000_000;
 /// How often the runner looks for jobs that it was not told of: those of ended leases, of other processes, and scheduled ones.
 const POLL: Duration = Duration::from_secs(5);
+/// For how long a job is left alone that waits for something else.
+const MOMENT: Duration = Duration::from_millis(50);
 /// What the thread adds to its niceness, so that the system lets requests go first.
 const NICENESS: i32 = 10;
 
@@ -29,6 +31,8 @@ pub(super) struct Runner(JoinHandle<()>);
 enum Next {
     /// Another turn.
     Again,
+    /// Another turn after a [`MOMENT`].
+    Later,
     /// Nothing, or nothing before the next look around.
     Nothing,
 }
@@ -77,7 +81,9 @@ impl Jobs {
             }
             let next = {
                 let is_idle = |waiting: &mut Waiting| !waiting.is_stopping && waiting.fair.is_empty();
-                let waited = self.arrival.wait_timeout_while(self.waiting(), POLL, is_idle);
+                let mut waiting = self.waiting();
+                let most = waiting.take_due(Instant::now()).map_or(POLL, |left| left.min(POLL));
+                let waited = self.arrival.wait_timeout_while(waiting, most, is_idle);
                 let (mut waiting, _) = waited.unwrap_or_else(PoisonError::into_inner);
                 if waiting.is_stopping {
                     return;
@@ -124,13 +130,19 @@ impl Jobs {
     /// # Errors
     /// When the store fails.
     pub async fn run_to_end(&self, tenant: TenantId, id: &str) -> Result<Option<Job>> {
-        while self.turn(tenant, id).await? == Next::Again {}
-        self.get(tenant, id)
+        loop {
+            match self.turn(tenant, id).await? {
+                Next::Again => {}
+                Next::Later => tokio::time::sleep(MOMENT).await,
+                Next::Nothing => return self.get(tenant, id),
+            }
+        }
     }
 
     async fn turn_and_queue(&self, tenant: TenantId, id: String) {
         match self.turn(tenant, &id).await {
             Ok(Next::Again) => self.queue(tenant, id),
+            Ok(Next::Later) => self.waiting().put_off(Instant::now() + MOMENT, tenant, id),
             Ok(Next::Nothing) => {}
             Err(error) => tracing::warn!(?error, job = id, "a job had no turn"),
         }
@@ -163,6 +175,7 @@ impl Jobs {
             TenantState::Active | TenantState::Deleted => {}
         }
         let is_mine = job.lease.as_ref().is_some_and(|lease| lease.process == self.process());
+        let is_leased = job.lease.as_ref().is_some_and(|lease| lease.until.saturating_sub(now.0) > LEASE / 2);
         job.lease = Some(Lease { process: self.process().to_owned(), until: now.0.saturating_add(LEASE) });
         if !is_mine {
             // Taken first, so that no other process begins the same part.
@@ -174,6 +187,7 @@ impl Jobs {
         let turn = Turn { job: &job, store: &self.store, grant: grant.clone(), now };
         let step = std::panic::catch_unwind(AssertUnwindSafe(|| work.step(&turn)));
         match step.unwrap_or_else(|_| Err(Error::internal("a job panicked"))) {
+            Ok(part) if part.is_waiting && is_leased => Ok(Next::Later),
             Ok(part) => self.commit(grant, job, version, part).await,
             Err(error) if error.category == Category::Unavailable => self.postpone(tenant, job, version, &error).await,
             Err(error) => {
@@ -186,7 +200,7 @@ impl Jobs {
 
     /// Commits a part and the job's record as one.
     async fn commit(&self, grant: Grant, mut job: Job, version: u64, part: Part) -> Result<Next> {
-        let Part { mut commit, position, report, done, total, is_last } = part;
+        let Part { mut commit, position, report, done, total, is_last, .. } = part;
         let before = job.clone();
         (job.position, job.report, job.total, job.failure) = (position, report, total, None);
         job.done += done;

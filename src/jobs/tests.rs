@@ -269,3 +269,34 @@ fn a_commit_that_others_make_does_not_disturb_a_job() {
     written.sort_unstable();
     assert_eq!(written, [1, 1, 2]);
 }
+
+/// Waits in its first turns for something else.
+struct Waits {
+    turns: AtomicU64,
+    clock: Arc<Still>,
+}
+
+impl Work for Waits {
+    fn kind(&self) -> &'static str {
+        "writing"
+    }
+
+    fn step(&self, turn: &Turn<'_>) -> Result<Part> {
+        let nth = self.turns.fetch_add(1, Ordering::SeqCst);
+        // In the fourth turn most of the lease is over.
+        self.clock.now.store(if nth < 2 { 0 } else { 40_000_000 }, Ordering::SeqCst);
+        Ok(Part { is_waiting: nth < 5, is_last: nth == 5, ..turn.part() })
+    }
+}
+
+#[test]
+fn while_a_job_waits_nothing_is_kept_but_its_lease() {
+    let house = house(|_| Ok(()));
+    let mut jobs = jobs(&house.store, &house.clock, &house.work);
+    jobs.works = vec![Box::new(Waits { turns: AtomicU64::new(0), clock: Arc::clone(&house.clock) })];
+    let job = block_on(jobs.submit(TENANT, writing(1))).unwrap();
+    let done = block_on(jobs.run_to_end(TENANT, &job.id)).unwrap().unwrap();
+    assert_eq!(done.state, State::Done);
+    let (_, version) = jobs.versioned(TENANT, &job.id).unwrap().unwrap();
+    assert_eq!(version, 4, "asked for, taken, the lease made longer once, done");
+}
