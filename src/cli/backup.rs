@@ -35,9 +35,12 @@ pub fn run(command: Backup) -> Result<(), Failure> {
     let config = command.settings.load()?;
     log_to_stderr(config.log_format);
     let origin = origin(&config)?;
+    let to = command.to.display().to_string();
+    // Before anything is read.
+    record(&origin, "backup", &to, "pharos backup")?;
     let Written { number, moment, complete, added_to, rows, bytes } = origin.backup(&command.to, command.full)?;
     let note = format!("pharos backup, number {number}, of {}", moment.to_instant());
-    record(&origin, "backup", &command.to.display().to_string(), &note)?;
+    record(&origin, "backup", &to, &note)?;
     println!("Backup {number} of {}: {rows} rows, {bytes} bytes", moment.to_instant());
     println!("All of {} tenants, what is new of {}", complete.len(), added_to.len());
     Ok(())

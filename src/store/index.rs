@@ -265,6 +265,11 @@ impl Indexes {
         known.get(&tenant).map(|(_, index)| Arc::clone(index)).unwrap_or_default()
     }
 
+    /// Nothing of a tenant stays here, which was destroyed.
+    pub(in crate::store) fn forget(&self, tenant: TenantId) {
+        self.known.write().unwrap_or_else(PoisonError::into_inner).remove(&tenant);
+    }
+
     /// That of a tenant. `epoch` was read before ([`crate::auth::keeper::Keeper::epoch`]).
     pub(in crate::store) fn get(
         &self,

@@ -10,7 +10,7 @@ use pharos::clock::{Micros, SystemClock};
 use pharos::key::KeyList;
 use pharos::store::contract::keeper::{keep, put as put_kept};
 use pharos::store::contract::{commit, put, wait};
-use pharos::store::embedded::{Embedded, Options, check};
+use pharos::store::embedded::{Embedded, Options, check, rebuild};
 use pharos::store::ledger::Ledger;
 use pharos::store::transfer::{Destination, Folder, Origin, Restored, Written, keys_in};
 use pharos::store::{Backend, NewKeys, StoreError, StoreResult};
@@ -381,6 +381,60 @@ fn a_base_that_is_missing_is_named() {
     let error = Folder::open(&place.path("backups"), None).unwrap_err();
     assert!(error.to_string().contains("000001.json") && error.to_string().contains("tenant 7"), "{error}");
     assert_eq!(place.backup().complete, [TENANT.0]);
+    place.restore("restored", None);
+    assert!(seen(&place.open("restored"), TENANT) == seen(&store, TENANT));
+}
+
+/// A store that was taken back to a moment goes on otherwise than the one that the backups are of.
+#[test]
+fn a_restored_store_is_backed_up_into_the_same_folder() {
+    let place = Place::new();
+    let store = place.open("store");
+    let moment = commit(&store, TENANT, vec![put("Basic", "a", "text", &["k\0v"])]).unwrap().time;
+    place.backup();
+    for id in ["a", "b", "c"] {
+        commit(&store, TENANT, vec![put("Basic", id, "of the first", &["k\0v"])]).unwrap();
+    }
+    place.backup();
+    place.restore("other", Some(moment));
+    let other = place.open("other");
+    commit(&other, TENANT, vec![put("Basic", "d", "of the other", &["k\0v"])]).unwrap();
+    let backup = || Origin::embedded(place.options("other")).unwrap().backup(&place.path("backups"), false).unwrap();
+    assert_eq!(backup().complete, [TENANT.0]);
+    commit(&other, TENANT, vec![put("Basic", "e", "of the other", &["k\0v"])]).unwrap();
+    assert_eq!(backup().added_to, [TENANT.0], "it is known from then on");
+    place.restore("again", None);
+    assert!(seen(&place.open("again"), TENANT) == seen(&other, TENANT));
+}
+
+#[test]
+fn key_lists_that_a_rebuild_made_are_backed_up() {
+    let place = Place::new();
+    let store = place.open("store");
+    commit(&store, TENANT, vec![put("Basic", "b", "text", &["k\0v1"])]).unwrap();
+    place.backup();
+    store.close().unwrap();
+    drop(store);
+    let list = || KeyList::new(vec![b"k\0v2".as_slice().into()]);
+    rebuild(&place.options("store"), Some(&|_| Box::new(move |_| list()))).unwrap();
+    assert_eq!(place.backup().complete, [TENANT.0]);
+    place.restore("restored", None);
+    let (restored, store) = (place.open("restored"), place.open("store"));
+    assert!(seen(&restored, TENANT) == seen(&store, TENANT));
+    assert!(seen(&store, TENANT).scanned.iter().any(|(key, _)| key == b"k\0v2"));
+}
+
+/// Large rows are answered in parts by the process that has the store open.
+#[test]
+fn large_resources_are_backed_up_from_an_open_store() {
+    let (place, mut rng) = (Place::new(), Rng(first_seed(940)));
+    let store = place.open("store");
+    for n in 0..45 {
+        let noise = (0..20_000).map(|_| rng.next().to_string()).collect::<String>();
+        commit(&store, TENANT, vec![put("Basic", &format!("b{n}"), &noise, &["k\0v"])]).unwrap();
+    }
+    let written = place.backup();
+    assert!(written.bytes > 6 << 20, "{written:?}");
     place.restore("restored", None);
     assert!(seen(&place.open("restored"), TENANT) == seen(&store, TENANT));
 }

@@ -86,6 +86,41 @@ fn a_copy_has_a_master_key_of_its_own() {
     assert!(seen(&copied, TENANT) == seen(&store, TENANT));
 }
 
+/// While it is copied, a tenant's rows are sealed anew and the old key is destroyed, and another tenant is destroyed.
+#[test]
+fn a_copy_goes_on_where_keys_became_others() {
+    let (place, seed) = (Place::new(), first_seed(922));
+    let store = place.open("store");
+    for tenant in [TENANT, OTHER, GONE] {
+        write(&store, tenant, seed, 0..20);
+    }
+    let origin = Origin::embedded(place.options("store")).unwrap();
+    let destination = || Destination::embedded(&place.options("copy"), &origin.wrapped_keys().unwrap()).unwrap();
+    let mut is_first = true;
+    let changed = destination().copy(&origin, false, &mut |_| {
+        if std::mem::take(&mut is_first) {
+            let ring = store.keyring().unwrap();
+            ring.rotate(TENANT).unwrap();
+            let found = store.old_rows(TENANT, &[], usize::MAX).unwrap();
+            let reseals = pharos::store::Commit { reseals: found.rows, ..pharos::store::Commit::of(TENANT) };
+            wait(store.commit(reseals)).unwrap();
+            ring.retire(TENANT, ring.newest(TENANT)).unwrap();
+            assert_eq!(ring.drop_retired(TENANT).unwrap(), 1);
+            wait(store.destroy(GONE)).unwrap();
+        }
+    });
+    assert!(changed.unwrap_err().to_string().contains("run this again"));
+    destination().copy(&origin, false, &mut |_| ()).unwrap();
+    wait(store.settled()).unwrap();
+    let copied = place.open("copy");
+    for tenant in [TENANT, OTHER] {
+        assert!(seen(&copied, tenant) == seen(&store, tenant), "tenant {}", tenant.0);
+    }
+    copied.close().unwrap();
+    drop(copied);
+    assert_eq!(check(&place.options("copy")).unwrap().problems, Vec::<String>::new());
+}
+
 /// From one kind of store to the other, while it is open, and back: what comes back is what went.
 #[test]
 fn a_store_goes_to_mongodb_and_back() {

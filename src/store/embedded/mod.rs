@@ -295,6 +295,7 @@ impl Backend for Embedded {
                 return Err(StoreError::Closed("the store's own keys are not destroyed".into()));
             }
             shared.ring.destroy(tenant)?;
+            shared.indexes.forget(tenant);
             shared.queue.remove(tenant, shared.options.most_waiting).await
         })
     }

@@ -83,6 +83,11 @@ pub(super) fn tenant(ledger: Walk<'_>, extractors: Option<Extractors<'_>>) -> St
     })?;
     remove_ids_without_records(tables, tenant)?;
     let mut switch = durable(tables);
+    if extractors.is_some() {
+        // Key lists may be others now, which no log tells.
+        head.time = Micros(head.time.0.saturating_add(1));
+        switch.insert(&tables.records, layout::rekeyed(tenant), head.time.0.to_be_bytes());
+    }
     switch.insert(&tables.records, layout::head(tenant), head.pack());
     switch.commit().map_err(|error| failed(&error))?;
     remove(tables, &layout::all_postings(tenant, old.generation))

@@ -321,6 +321,7 @@ impl Backend for Mongo {
                 fence::lift(&destroying.connection, None)
             });
             destroyed.await?;
+            shared.indexes.forget(tenant);
             shared.queue.remove(tenant, shared.options.most_waiting).await
         })
     }

@@ -47,7 +47,8 @@ impl KeyLists {
     ) -> StoreResult<KeyList> {
         let tag = row.last_chunk::<TAG_LEN>();
         let known = self.0.get(&(tenant, rid));
-        if let Some((_, list)) = known.filter(|(of, _)| tag == Some(of)) {
+        // Those of a tenant whose keys were destroyed are not told any more.
+        if let Some((_, list)) = known.filter(|(of, _)| tag == Some(of) && sealer.has(tenant)) {
             return Ok(list);
         }
         let OpenKeys { time, content, .. } = open_keys(sealer, tenant, rid, row)?;
@@ -87,5 +88,7 @@ mod tests {
         assert!(KeyLists::default().open(&sealer, TenantId(2), Rid(2), &altered).is_err());
         assert!(lists.open(&sealer, TenantId(2), Rid(3), &rows[2].1).is_err(), "a row that was moved");
         assert!(lists.open(&sealer, TenantId(2), Rid(2), b"short").is_err());
+        sealer.set(TenantId(2), Vec::new());
+        assert!(lists.open(&sealer, TenantId(2), Rid(2), &rows[2].1).is_err(), "its keys were destroyed");
     }
 }

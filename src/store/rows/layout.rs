@@ -55,6 +55,7 @@ pub(in crate::store) const SEALED_BY_NUMBER: [u8; 3] = [CURRENT, KEYS, HISTORY];
 const UNTOLD: u8 = b'g';
 const REKEYED: u8 = b'r';
 const TRANSFER: u8 = b't';
+const LINE: u8 = b'n';
 /// No tenant has this number: what belongs to the store itself.
 pub(in crate::store) const SYSTEM: TenantId = TenantId(u32::MAX);
 
@@ -82,6 +83,11 @@ pub(in crate::store) fn rekeyed(tenant: TenantId) -> Vec<u8> {
 /// Where it stands in a store that is being filled how far that has come; not there in a whole store.
 pub(in crate::store) fn transfer() -> Vec<u8> {
     table(SYSTEM, TRANSFER, 0)
+}
+
+/// Where it stands which line of changes a store is on; not there in one that was neither restored nor copied.
+pub(in crate::store) fn line() -> Vec<u8> {
+    table(SYSTEM, LINE, 0)
 }
 
 /// The tenant that a key begins with.

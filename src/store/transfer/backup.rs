@@ -5,8 +5,9 @@ use super::changes::{self, Sink};
 use super::content::{self, Mark, Marks};
 use super::files::{Files, io};
 use super::manifest::{self, Manifest, OfTenant};
-use crate::clock::{Clock, Micros, SystemClock};
+use crate::clock::Micros;
 use crate::store::keys::OwnersKeys;
+use crate::store::rows::Rows;
 use crate::store::seal::STORE;
 use crate::store::{StoreError, StoreResult};
 use crate::tenant::TenantId;
@@ -44,15 +45,24 @@ pub(super) fn backup(source: &dyn Source, folder: &Path, is_full: bool) -> Store
     let number = last.map_or(1, |last| last.number + 1);
     remove_unfinished(folder, number)?;
     let ring = source.wrapped_keys()?;
-    let known = last.filter(|_| !is_full).map(|last| still_good(&earlier, last, &ring)).unwrap_or_default();
-    let mut manifest = Manifest::new(number, SystemClock.new_id(), last, SystemClock.now())?;
+    // What a store on another line has at a time is not what this one has.
+    let line = content::line(&*source.snapshot()?)?;
+    let known = last
+        .filter(|last| !is_full && last.line == line)
+        .map(|last| still_good(&earlier, last, &ring))
+        .unwrap_or_default();
+    let mut manifest = Manifest::new(number, last, line)?;
     let id = manifest.id.clone();
     let destroyed = ring.iter().filter(|keys| keys.destroyed.is_some()).map(|keys| keys.owner).collect();
     let mut files = Files::new(folder, source, (number, &id), destroyed);
     source.settle()?;
     manifest.tenants = give(source, known, &mut files)?;
-    // Asked for again: a tenant may have got its first key meanwhile.
+    // Asked for again: keys may have been made meanwhile. What was sealed under one that was destroyed can't be opened.
+    let before = ring;
     let ring = source.wrapped_keys()?;
+    if !all_ids(&before).is_subset(&all_ids(&ring)) {
+        return Err(StoreError::Closed("a data key was destroyed while the backup was written: run it again".into()));
+    }
     for of in &mut manifest.tenants {
         let before = last.filter(|_| !of.is_complete).and_then(|last| last.of(of.tenant));
         let keys: BTreeSet<String> = ids_of(&ring, of.tenant)
@@ -106,13 +116,30 @@ fn ids_of(ring: &[OwnersKeys], owner: u32) -> impl Iterator<Item = String> {
     ring.iter().filter(move |keys| keys.owner == owner).flat_map(|keys| &keys.keys).map(|key| key.id.clone())
 }
 
+fn all_ids(ring: &[OwnersKeys]) -> BTreeSet<&str> {
+    ring.iter().flat_map(|keys| &keys.keys).map(|key| key.id.as_str()).collect()
+}
+
 /// The marks of the tenants whose earlier backups are all there, and can still be opened with the keys that there are.
 fn still_good(earlier: &[Manifest], last: &Manifest, ring: &[OwnersKeys]) -> Marks {
-    let all: BTreeSet<String> = ring.iter().flat_map(|keys| &keys.keys).map(|key| key.id.clone()).collect();
+    let all = all_ids(ring);
     let mut marks = last.marks();
     marks.retain(|tenant, _| manifest::start_of(earlier, *tenant).is_some());
-    marks.retain(|tenant, _| last.of(*tenant).is_some_and(|of| of.keys.iter().all(|id| all.contains(id))));
+    marks.retain(|tenant, _| last.of(*tenant).is_some_and(|of| of.keys.iter().all(|id| all.contains(id.as_str()))));
     marks
+}
+
+/// Takes tenants out of `known` that are to be given wholly, so that they are walked and not read in a transaction. Answers all marks.
+fn unknown_again(rows: &dyn Rows, known: &mut Marks) -> StoreResult<Marks> {
+    let marks = content::marks(rows)?;
+    for tenant in marks.keys() {
+        if let Some(mark) = known.get(tenant)
+            && content::is_rekeyed_since(rows, TenantId(*tenant), Micros(mark.time))?
+        {
+            known.remove(tenant);
+        }
+    }
+    Ok(marks)
 }
 
 /// Gives what is to be in the backup, and answers what it is of each tenant.
@@ -120,7 +147,7 @@ fn give(source: &dyn Source, mut known: Marks, sink: &mut dyn Sink) -> StoreResu
     let mut walked = BTreeSet::new();
     // Where a snapshot does not live for long, all is read as it is first, and then what became new meanwhile.
     if let Some(rows) = source.walk()? {
-        let marks = content::marks(&*source.snapshot()?)?;
+        let marks = unknown_again(&*source.snapshot()?, &mut known)?;
         for tenant in content::tenants(&*rows)? {
             if let Entry::Vacant(unknown) = known.entry(tenant.0) {
                 changes::all(&*rows, tenant, sink)?;

@@ -44,7 +44,9 @@ pub(super) fn since(rows: &dyn Rows, tenant: TenantId, mark: Option<Mark>, sink:
     if let Some(mark) = mark {
         Changes { rows, tenant, mark }.give(sink)?;
     } else {
-        sink.all_of(Table::Records, &layout::all_kept(tenant))?;
+        for prefix in single(tenant).into_iter().chain([layout::all_kept(tenant)]) {
+            sink.all_of(Table::Records, &prefix)?;
+        }
         all(rows, tenant, sink)?;
     }
     let ids = Walk::over(rows, Table::Index, &layout::all_ids(tenant));
@@ -52,6 +54,11 @@ pub(super) fn since(rows: &dyn Rows, tenant: TenantId, mark: Option<Mark>, sink:
     living.sort_unstable();
     sink.living(tenant, living)?;
     Ok(mark.is_none())
+}
+
+/// The rows of which a tenant has one or none.
+fn single(tenant: TenantId) -> [Vec<u8>; 3] {
+    [layout::head(tenant), layout::untold(tenant), layout::rekeyed(tenant)]
 }
 
 /// Gives the entries that commits have staged for the ledger, of all tenants.
@@ -84,8 +91,9 @@ impl Changes<'_> {
                 self.give_row(Table::History, &layout::history(tenant, rid, version.saturating_sub(1)), sink)?;
             }
         }
-        for key in [layout::head(tenant), layout::untold(tenant), layout::rekeyed(tenant)] {
-            self.give_row(Table::Records, &key, sink)?;
+        // Those of a tenant that was deleted are gone.
+        for key in single(tenant) {
+            give_all_of(rows, Table::Records, &key, sink)?;
         }
         give_all_of(rows, Table::Records, &layout::all_erased(tenant), sink)?;
         give_all_of(rows, Table::Records, &layout::all_kept(tenant), sink)?;

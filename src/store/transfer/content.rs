@@ -32,6 +32,12 @@ impl Mark {
 /// Up to where each tenant is known, by its number.
 pub(in crate::store) type Marks = BTreeMap<u32, Mark>;
 
+/// Which line of changes a store is on. One that was restored or copied goes on otherwise than what it was made of, so it has an id of its own.
+pub(super) fn line(rows: &dyn Rows) -> StoreResult<Option<String>> {
+    let damaged = |_| StoreError::Damaged("the id of the store's line of changes".into());
+    rows.get(Table::Records, &layout::line())?.map(|bytes| String::from_utf8(bytes).map_err(damaged)).transpose()
+}
+
 /// All tenants with how far they have come.
 pub(super) fn marks(rows: &dyn Rows) -> StoreResult<Marks> {
     tenants(rows)?.into_iter().map(|tenant| Ok((tenant.0, mark_of(rows, tenant)?))).collect()

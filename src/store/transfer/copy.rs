@@ -4,7 +4,7 @@
 //! themselves. A run that goes on where another was, or a source that was read as it changed, has rows of several moments then: what became new
 //! meanwhile is read as of one moment. At the end both sides are counted and hashed.
 
-use super::changes;
+use super::changes::{self, Sink};
 use super::content::{self, Marks, TABLES, Walk};
 use super::restore::RowsTo;
 use super::settle::settle;
@@ -13,9 +13,11 @@ use super::{Filling, Source, Tally, Target, index};
 use crate::store::keys::OwnersKeys;
 use crate::store::ledger::Form;
 use crate::store::rows::{Rows, Table, Writes};
+use crate::store::seal::STORE;
 use crate::store::{StoreError, StoreResult};
 use crate::tenant::TenantId;
 use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// Bytes that are written together, and after which it is kept how far it has come.
@@ -25,6 +27,10 @@ const ROUNDS: usize = 3;
 /// How often what is new is copied by who follows.
 const FOLLOW_EVERY: Duration = Duration::from_secs(2);
 
+fn copied((since, keys): (&Marks, &KeyIds), at: Option<At>) -> Filling {
+    Filling::Copy { since: since.clone(), keys: keys.clone(), at }
+}
+
 /// A place among the rows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::store) struct At {
@@ -32,6 +38,19 @@ pub(in crate::store) struct At {
     is_history: bool,
     /// The key from which on rows are missing; empty for the first of the tenant.
     key: Vec<u8>,
+}
+
+/// The ids of data keys, by their owner's number.
+pub(in crate::store) type KeyIds = BTreeMap<u32, BTreeSet<String>>;
+
+fn ids_of(keys: &[OwnersKeys]) -> KeyIds {
+    keys.iter().map(|keys| (keys.owner, keys.keys.iter().map(|key| key.id.clone()).collect())).collect()
+}
+
+/// Of a tenant whose keys are others now nothing is known: no log tells what was sealed anew.
+fn unknown_again(since: &mut Marks, before: &KeyIds, now: &KeyIds) {
+    let is_same = |owner: &u32| before.get(owner) == now.get(owner);
+    since.retain(|tenant, _| is_same(tenant) && is_same(&STORE.0));
 }
 
 /// A copy in the making.
@@ -46,12 +65,15 @@ impl Copying<'_> {
     /// Does all; answers what both sides hold.
     pub(super) fn run(self, is_following: bool, told: &mut dyn FnMut(u64)) -> StoreResult<Tally> {
         let Self { source, target, form } = self;
-        let keys = source.wrapped_keys()?;
+        let keys = ids_of(&source.wrapped_keys()?);
         source.settle()?;
         let rows = source.snapshot()?;
         let walk = source.walk()?;
         let (mut since, at, is_new) = match Filling::read(target.rows())? {
-            Some(Filling::Copy { since, at }) => (since, at, false),
+            Some(Filling::Copy { mut since, keys: before, at }) => {
+                unknown_again(&mut since, &before, &keys);
+                (since, at, false)
+            }
             Some(Filling::Restore) => return Err(super::not_whole("the store")),
             Some(Filling::Begun) | None => {
                 super::check_empty(target)?;
@@ -59,7 +81,7 @@ impl Copying<'_> {
             }
         };
         if let Some(at) = at {
-            self.walk(walk.as_deref().unwrap_or(&*rows), &since, &at, told)?;
+            self.walk(walk.as_deref().unwrap_or(&*rows), (&since, &keys), &at, told)?;
         }
         let mut is_caught_up = is_new && walk.is_none();
         let mut rows = Some(rows);
@@ -68,7 +90,7 @@ impl Copying<'_> {
                 drop(rows.take());
                 source.settle()?;
                 let newest = source.snapshot()?;
-                since = self.catch_up(&*newest, &since)?;
+                since = self.catch_up(&*newest, (&since, &keys))?;
                 rows = Some(newest);
             }
             if is_following {
@@ -91,7 +113,7 @@ impl Copying<'_> {
     }
 
     /// Copies all rows from a place on.
-    fn walk(self, rows: &dyn Rows, since: &Marks, at: &At, told: &mut dyn FnMut(u64)) -> StoreResult<()> {
+    fn walk(self, rows: &dyn Rows, known: (&Marks, &KeyIds), at: &At, told: &mut dyn FnMut(u64)) -> StoreResult<()> {
         let (mut writes, mut bytes, mut count) = (Writes::default(), 0, 0_u64);
         for tenant in content::tenants(rows)?.into_iter().filter(|tenant| tenant.0 >= at.tenant) {
             for table in TABLES {
@@ -112,7 +134,7 @@ impl Copying<'_> {
                     writes.put(table, key, value);
                     if let Some(key) = next {
                         let at = Some(At { tenant: tenant.0, is_history, key });
-                        Filling::Copy { since: since.clone(), at }.put(&mut writes)?;
+                        copied(known, at).put(&mut writes)?;
                         self.target.write(std::mem::take(&mut writes))?;
                         bytes = 0;
                         told(count);
@@ -125,41 +147,41 @@ impl Copying<'_> {
         changes::staged(rows, &mut staged)?;
         staged.finish()?;
         told(count);
-        Filling::Copy { since: since.clone(), at: None }.write(self.target)
+        copied(known, None).write(self.target)
     }
 
     /// Copies what became new since some marks; answers up to where all is known then.
-    fn catch_up(self, rows: &dyn Rows, since: &Marks) -> StoreResult<Marks> {
+    fn catch_up(self, rows: &dyn Rows, (since, keys): (&Marks, &KeyIds)) -> StoreResult<Marks> {
         let now = content::marks(rows)?;
         let mut sink = RowsTo::new(self.target);
         for tenant in now.keys() {
             changes::since(rows, TenantId(*tenant), since.get(tenant).copied(), &mut sink)?;
         }
+        let gone = content::tenants(self.target.rows())?.into_iter().filter(|tenant| !now.contains_key(&tenant.0));
+        for (tenant, table) in gone.flat_map(|tenant| TABLES.map(|table| (tenant, table))) {
+            sink.all_of(table, &tenant.0.to_be_bytes())?;
+        }
         changes::staged(rows, &mut sink)?;
         for (tenant, living) in sink.finish()? {
             settle(self.target, tenant, &living, None)?;
         }
-        Filling::Copy { since: now.clone(), at: None }.write(self.target)?;
+        copied((&now, keys), None).write(self.target)?;
         Ok(now)
     }
 
     /// Catches up again and again, until the process is ended or the source is gone.
-    fn follow(self, mut since: Marks, keys: &[OwnersKeys]) -> StoreResult<Tally> {
+    fn follow(self, mut since: Marks, keys: &KeyIds) -> StoreResult<Tally> {
         loop {
             std::thread::sleep(FOLLOW_EVERY);
             self.check_keys(keys)?;
             self.source.settle()?;
-            since = self.catch_up(&*self.source.snapshot()?, &since)?;
+            since = self.catch_up(&*self.source.snapshot()?, (&since, keys))?;
         }
     }
 
     /// The target has the keys that the source had at the beginning.
-    fn check_keys(self, keys: &[OwnersKeys]) -> StoreResult<()> {
-        let ids = |keys: &[OwnersKeys]| {
-            let all = keys.iter().flat_map(|keys| keys.keys.iter().map(|key| (keys.owner, key.id.clone())));
-            all.collect::<std::collections::BTreeSet<_>>()
-        };
-        if ids(&self.source.wrapped_keys()?) == ids(keys) {
+    fn check_keys(self, keys: &KeyIds) -> StoreResult<()> {
+        if ids_of(&self.source.wrapped_keys()?) == *keys {
             Ok(())
         } else {
             Err(StoreError::Closed(

@@ -5,7 +5,7 @@
 
 use super::content::{Mark, Marks};
 use super::files::{FileFacts, Open, check, io};
-use crate::clock::Micros;
+use crate::clock::{Clock, SystemClock};
 use crate::store::embedded::sync_folder;
 use crate::store::keys::hex;
 use crate::store::seal::STORE;
@@ -31,6 +31,9 @@ pub(super) struct Manifest {
     pub id: String,
     /// The hash of the manifest before it.
     pub previous: Option<String>,
+    /// On which line of changes the store is: [`super::content::line`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<String>,
     /// Of which moment it is, in microseconds since 1970, and as an instant.
     pub moment: i64,
     pub instant: String,
@@ -54,11 +57,12 @@ pub(super) struct OfTenant {
 }
 
 impl Manifest {
-    pub(super) fn new(number: u32, id: String, previous: Option<&Self>, moment: Micros) -> StoreResult<Self> {
+    pub(super) fn new(number: u32, previous: Option<&Self>, line: Option<String>) -> StoreResult<Self> {
         let previous = previous.map(Self::hash).transpose()?;
         let (tenants, files) = (Vec::new(), Vec::new());
+        let (id, moment) = (SystemClock.new_id(), SystemClock.now());
         let (moment, instant) = (moment.0, moment.to_instant());
-        Ok(Self { format: FORMAT, number, id, previous, moment, instant, tenants, files, seal: String::new() })
+        Ok(Self { format: FORMAT, number, id, previous, line, moment, instant, tenants, files, seal: String::new() })
     }
 
     /// What is known of a tenant.

@@ -28,7 +28,7 @@ use super::mongo::{self, Mongo};
 use super::rows::{Rows, Table, Writes, layout};
 use super::seal::STORE;
 use super::{StoreError, StoreResult};
-use crate::clock::SystemClock;
+use crate::clock::{Clock, SystemClock};
 use crate::tenant::TenantId;
 use content::Marks;
 use serde::{Deserialize, Serialize};
@@ -87,6 +87,9 @@ pub(in crate::store) enum Filling {
     Copy {
         /// Up to where.
         since: Marks,
+        /// The ids of the keys that there were then.
+        #[serde(default)]
+        keys: copy::KeyIds,
         /// What comes next, as long as not all was read once.
         at: Option<copy::At>,
     },
@@ -114,9 +117,11 @@ impl Filling {
         target.write(writes)
     }
 
-    fn remove(target: &dyn Target) -> StoreResult<()> {
+    /// It is whole, and on a line of its own from here on.
+    fn end(target: &dyn Target) -> StoreResult<()> {
         let mut writes = Writes::default();
         writes.remove(Table::Records, layout::transfer());
+        writes.put(Table::Records, layout::line(), SystemClock.new_id().into_bytes());
         target.write(writes)
     }
 }
@@ -257,7 +262,7 @@ impl Destination {
     pub fn restore(self, from: &Folder) -> StoreResult<Restored> {
         let Self { target, form } = self;
         let restored = restore::restore(from, &*target, &*form)?;
-        Filling::remove(&*target)?;
+        Filling::end(&*target)?;
         target.finish()?;
         Ok(restored)
     }
@@ -272,7 +277,7 @@ impl Destination {
         let Self { target, form } = self;
         let copying = copy::Copying { source: &*from.source, target: &*target, form: &*form };
         let tally = copying.run(is_following, told)?;
-        Filling::remove(&*target)?;
+        Filling::end(&*target)?;
         target.finish()?;
         Ok(tally)
     }

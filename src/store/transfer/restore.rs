@@ -18,6 +18,9 @@ use std::path::{Path, PathBuf};
 /// Bytes that are written together.
 const TOGETHER: usize = 4 << 20;
 
+/// Rows that are removed together.
+const REMOVED_TOGETHER: usize = 5000;
+
 /// What was restored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Restored {
@@ -53,7 +56,7 @@ impl Folder {
         if until.is_some_and(|until| until.0 > last.moment) {
             return Err(StoreError::Closed(format!("the last backup in {} is of {}", folder.display(), last.instant)));
         }
-        // It begins with the first backup behind the moment: what was erased between the two is in none that it stands on.
+        // The last one is the first behind the moment. What was erased after that one is there; what was erased between the two is not.
         if let Some(until) = until {
             let behind = manifests.iter().filter(|manifest| manifest.moment >= until.0).count();
             manifests.truncate(manifests.len() + 1 - behind);
@@ -163,6 +166,9 @@ impl Sink for RowsTo<'_> {
         self.flush()?;
         for row in Walk::over(self.target.rows(), table, prefix) {
             self.writes.remove(table, row?.0);
+            if self.writes.all.len() >= REMOVED_TOGETHER {
+                self.flush()?;
+            }
         }
         self.flush()
     }

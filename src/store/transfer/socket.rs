@@ -25,8 +25,8 @@ use std::time::Duration;
 
 const SNAPSHOT: u8 = b'n';
 const GET: u8 = b'g';
-const RANGE: u8 = b'r';
-const RANGE_BACK: u8 = b'b';
+const RANGE: u8 = b'R';
+const RANGE_BACK: u8 = b'B';
 const KEYS: u8 = b'k';
 const SEAL: u8 = b's';
 const UNSEAL: u8 = b'o';
@@ -34,6 +34,10 @@ const RECORD: u8 = b'a';
 
 /// The pause after a visitor could not be let in.
 const AFTER_FAILURE: Duration = Duration::from_millis(100);
+/// A range is answered in parts of about so many bytes.
+const PART: usize = 8 << 20;
+/// Rows of a range that are read at once for it.
+const READ_TOGETHER: usize = 32;
 /// No message is longer.
 const LONGEST: u32 = 1 << 30;
 
@@ -153,17 +157,9 @@ fn answer(source: &dyn Source, rows: Option<&dyn Rows>, letter: u8, mut about: &
             }
         }
         RANGE | RANGE_BACK => {
-            let (rows, table, from, to) = (rows.ok_or_else(strange)?, take_table(about)?, take(about)?, take(about)?);
+            let (table, from, to) = (take_table(about)?, take(about)?.to_vec(), take(about)?.to_vec());
             let most = usize::try_from(varint::take(about).ok_or_else(strange)?).unwrap_or(usize::MAX);
-            let found = if letter == RANGE {
-                rows.range(table, from, to, most)
-            } else {
-                rows.range_back(table, from, to, most)
-            };
-            for (key, value) in found? {
-                varint::push_bytes(&key, &mut out);
-                varint::push_bytes(&value, &mut out);
-            }
+            out = Part { is_back: letter == RANGE_BACK, table, from, to }.rows(rows.ok_or_else(strange)?, most)?;
         }
         KEYS => out = serde_json::to_vec(&source.wrapped_keys()?).map_err(|error| StoreError::Io(error.to_string()))?,
         SEAL | UNSEAL => {
@@ -181,6 +177,49 @@ fn answer(source: &dyn Source, rows: Option<&dyn Rows>, letter: u8, mut about: &
         _ => return Err(strange()),
     }
     Ok(out)
+}
+
+/// A range of which a part is answered.
+struct Part {
+    is_back: bool,
+    table: Table,
+    from: Vec<u8>,
+    to: Vec<u8>,
+}
+
+impl Part {
+    /// Rows up to about [`PART`] bytes; before them stands 1 where there are more of those asked for.
+    fn rows(mut self, rows: &dyn Rows, most: usize) -> StoreResult<Vec<u8>> {
+        let (mut out, mut left) = (vec![0], most);
+        while left > 0 {
+            let count = left.min(READ_TOGETHER);
+            let read = if self.is_back { Rows::range_back } else { Rows::range };
+            let found = read(rows, self.table, &self.from, &self.to, count)?;
+            for (key, value) in &found {
+                varint::push_bytes(key, &mut out);
+                varint::push_bytes(value, &mut out);
+            }
+            left -= found.len();
+            match found.last() {
+                Some((key, _)) if found.len() == count => self.go_on(key),
+                _ => break,
+            }
+            if left > 0 && out.len() >= PART {
+                out.splice(..1, [1]);
+                break;
+            }
+        }
+        Ok(out)
+    }
+
+    /// What comes behind a row.
+    fn go_on(&mut self, last: &[u8]) {
+        if self.is_back {
+            self.to = last.to_vec();
+        } else {
+            self.from = [last, &[0]].concat();
+        }
+    }
 }
 
 fn take<'b>(bytes: &mut &'b [u8]) -> StoreResult<&'b [u8]> {
@@ -295,18 +334,24 @@ impl Source for Remote {
 struct RemoteRows<'r>(&'r Remote);
 
 impl RemoteRows<'_> {
-    fn rows(&self, letter: u8, table: Table, from: &[u8], to: &[u8], most: usize) -> StoreResult<Vec<Row>> {
-        let mut about = Vec::with_capacity(from.len() + to.len() + 16);
-        push_table(table, &mut about);
-        varint::push_bytes(from, &mut about);
-        varint::push_bytes(to, &mut about);
-        varint::push(most as u64, &mut about);
-        let answer = self.0.ask(letter, &about)?;
-        let (mut rest, mut rows) = (&answer[..], Vec::new());
-        while !rest.is_empty() {
-            rows.push((take(&mut rest)?.to_vec(), take(&mut rest)?.to_vec()));
+    fn rows(&self, mut part: Part, most: usize) -> StoreResult<Vec<Row>> {
+        let mut rows = Vec::new();
+        loop {
+            let mut about = Vec::with_capacity(part.from.len() + part.to.len() + 16);
+            push_table(part.table, &mut about);
+            varint::push_bytes(&part.from, &mut about);
+            varint::push_bytes(&part.to, &mut about);
+            varint::push((most - rows.len()) as u64, &mut about);
+            let answer = self.0.ask(if part.is_back { RANGE_BACK } else { RANGE }, &about)?;
+            let (has_more, mut rest) = answer.split_first().ok_or_else(strange)?;
+            while !rest.is_empty() && rows.len() < most {
+                rows.push((take(&mut rest)?.to_vec(), take(&mut rest)?.to_vec()));
+            }
+            match rows.last() {
+                Some((key, _)) if *has_more == 1 && rows.len() < most => part.go_on(key),
+                _ => return Ok(rows),
+            }
         }
-        Ok(rows)
     }
 }
 
@@ -320,10 +365,10 @@ impl Rows for RemoteRows<'_> {
     }
 
     fn range(&self, table: Table, from: &[u8], to: &[u8], most: usize) -> StoreResult<Vec<Row>> {
-        self.rows(RANGE, table, from, to, most)
+        self.rows(Part { is_back: false, table, from: from.to_vec(), to: to.to_vec() }, most)
     }
 
     fn range_back(&self, table: Table, from: &[u8], to: &[u8], most: usize) -> StoreResult<Vec<Row>> {
-        self.rows(RANGE_BACK, table, from, to, most)
+        self.rows(Part { is_back: true, table, from: from.to_vec(), to: to.to_vec() }, most)
     }
 }
