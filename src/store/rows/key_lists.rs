@@ -65,10 +65,15 @@ mod tests {
     use super::*;
     use crate::clock::Micros;
     use crate::store::rows::record::{pack_keys, seal_keys};
+    use crate::store::seal::DataKey;
+    use std::sync::Arc;
 
     #[test]
     fn a_list_is_that_of_its_row() {
-        let (sealer, lists) = (Sealer::new(&[3; 32]).unwrap(), KeyLists::default());
+        let (sealer, lists) = (Sealer::default(), KeyLists::default());
+        for tenant in [1, 2] {
+            sealer.set(TenantId(tenant), vec![Arc::new(DataKey::new(&[3; 32]).unwrap())]);
+        }
         let row = |tenant, key: &[u8], version| {
             let keys = KeyList::new(vec![key.into()]);
             seal_keys(&sealer, TenantId(tenant), Rid(2), version, Micros(7), &pack_keys(&keys)).unwrap()

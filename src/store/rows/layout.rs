@@ -5,6 +5,7 @@
 //! |---|---|---|---|
 //! | records | untold | `g` | when something was last changed of which the log does not tell; on MongoDB |
 //! | records | rekeyed | `r` | when key lists were last replaced without a new version |
+//! | records | line | tenant `u32::MAX`, `n` | which line of changes the store is on: [`line`] |
 //! | records | head | `h` | [`super::record::Head`] |
 //! | records | current | `c` rid | a record |
 //! | records | keys | `k` rid | version, sealed key list |
