@@ -107,6 +107,19 @@ mod tests {
     }
 
     #[test]
+    fn who_is_bound_by_consents_is_not_given_what_nobody_bound() {
+        let of = |role: Option<&str>| {
+            let recipient = role.map(|role| Arc::new(Recipient { roles: vec![role.into()], ..Recipient::default() }));
+            let access = Access::new(&Scopes::parse("system/*.rs"), None, None, &Unrestricted);
+            Grant::limited(TenantId::DEFAULT, Arc::new(access), recipient)
+        };
+        let gives = |had: Option<&str>, asks: Option<&str>| Delegation::of(&of(had)).unwrap().is_within(&of(asks));
+        assert!(!gives(None, Some("nurse")), "it was asked for in an emergency");
+        assert!(!gives(Some("doctor"), Some("nurse")), "others are bound otherwise");
+        assert!(gives(Some("nurse"), Some("nurse")) && gives(Some("nurse"), None) && gives(None, None));
+    }
+
+    #[test]
     fn all_of_everything_stays_so() {
         assert!(Delegation::of(&grant("system/*.cruds")).unwrap().grant(TenantId::DEFAULT).is_whole());
     }

@@ -5,16 +5,15 @@
 
 use crate::clock::{Clock, SystemClock};
 use crate::config;
+use crate::store::keys::remote::agent;
 use crate::store::keys::sigv4::{Credentials, Scope, Unsigned, amz_date, authorization, sha256};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use quick_xml::Reader;
 use quick_xml::events::Event;
 use std::io::{self, ErrorKind, Read};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 use ureq::http::{Request, Response};
-use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::{Agent, Body};
 use zeroize::Zeroizing;
 
@@ -65,23 +64,9 @@ impl S3 {
         let endpoint = settings.endpoint.clone().unwrap_or_else(|| format!("https://s3.{region}.amazonaws.com"));
         let endpoint = endpoint.trim_end_matches('/').to_owned();
         let host = endpoint.split_once("://").map_or(endpoint.as_str(), |(_, host)| host).to_owned();
-        let found = rustls_native_certs::load_native_certs();
-        let roots: Vec<_> = found.certs.iter().map(|root| Certificate::from_der(root).to_owned()).collect();
-        let tls = TlsConfig::builder()
-            .root_certs(RootCerts::new_with_certs(&roots))
-            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-            .build();
-        let config = Agent::config_builder()
-            .tls_config(tls)
-            .proxy(None)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .http_status_as_error(false)
-            .timeout_global(Some(Duration::from_millis(settings.timeout_ms)))
-            .user_agent("pharos")
-            .build();
+        let agent = agent(Duration::from_millis(settings.timeout_ms));
         let (bucket, credentials) = (bucket.to_owned(), settings.credentials.clone());
-        Self { agent: config.into(), endpoint, host, bucket, region, credentials }
+        Self { agent, endpoint, host, bucket, region, credentials }
     }
 
     /// Its name, for the log.

@@ -126,16 +126,19 @@ fn it_is_a_job_one_at_a_time_that_can_be_cancelled() {
     assert_eq!(total(&server, "colour=red"), 150);
 }
 
+/// The real program on a store.
+fn serve(address: &str, store: &str) -> (Process, Client) {
+    let process = Process::start(["serve", "--insecure-open", "--listen", address, "--store", store]);
+    process.lines_until("serving FHIR");
+    (process, Client::new(format!("http://{address}/fhir")))
+}
+
 #[test]
 fn what_was_killed_goes_on_and_does_nothing_twice() {
     let folder = tempfile::tempdir().unwrap();
     let store = format!("file:{}", folder.path().join("store").display());
     let address = free_address().to_string();
-    let serve = || {
-        let process = Process::start(["serve", "--insecure-open", "--listen", &address, "--store", &store]);
-        process.lines_until("serving FHIR");
-        (process, Client::new(format!("http://{address}/fhir")))
-    };
+    let serve = || serve(&address, &store);
     let (process, server) = serve();
     for start in [0, 2000, 4000] {
         patients(&server, start..start + 2000);
@@ -165,11 +168,7 @@ fn a_rebuild_makes_the_keys_of_stored_parameters_too() {
     let folder = tempfile::tempdir().unwrap();
     let store = format!("file:{}", folder.path().join("store").display());
     let address = free_address().to_string();
-    let serve = || {
-        let process = Process::start(["serve", "--insecure-open", "--listen", &address, "--store", &store]);
-        process.lines_until("serving FHIR");
-        (process, Client::new(format!("http://{address}/fhir")))
-    };
+    let serve = || serve(&address, &store);
     let (process, server) = serve();
     patients(&server, 0..10);
     let expression = "Patient.extension.where(url = 'http://example.org/colour').value";

@@ -304,3 +304,24 @@ fn is_about(reference: &str, change: &Change) -> bool {
     let names = criteria.split('&').filter_map(|pair| pair.split('=').next());
     type_name == &*change.type_name || names.into_iter().any(looks_further)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::contract::put;
+
+    #[test]
+    fn criteria_that_look_further_rest_on_any_change() {
+        let change = put("Organization", "o", "", &[]);
+        for (reference, expected) in [
+            ("Organization?identifier=x", true),
+            ("Patient?identifier=a.b:c", false),
+            ("Patient?organization.identifier=x", true),
+            ("Patient?organization:Organization.identifier=x", true),
+            ("Patient?active=true&_has:Observation:subject:code=x", true),
+            ("Patient?_filter=organization.identifier eq x", true),
+        ] {
+            assert_eq!(is_about(reference, &change), expected, "{reference}");
+        }
+    }
+}

@@ -16,7 +16,7 @@ mod folder;
 mod local;
 #[cfg(test)]
 mod provider_tests;
-mod remote;
+pub mod remote;
 mod ring;
 mod rows;
 #[cfg(test)]

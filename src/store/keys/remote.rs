@@ -15,27 +15,33 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// The longest answer, in bytes.
 const LONGEST: u64 = 64 * 1024;
 
+/// What asks a service that the settings name: by the certificates of the system, through no proxy and past no redirect, and within a time limit.
+#[must_use]
+pub fn agent(timeout: Duration) -> Agent {
+    let found = rustls_native_certs::load_native_certs();
+    let roots: Vec<_> = found.certs.iter().map(|root| Certificate::from_der(root).to_owned()).collect();
+    let tls = TlsConfig::builder()
+        .root_certs(RootCerts::new_with_certs(&roots))
+        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+        .build();
+    let config = Agent::config_builder()
+        .tls_config(tls)
+        .proxy(None)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .http_status_as_error(false)
+        .timeout_global(Some(timeout))
+        .user_agent("pharos")
+        .build();
+    config.into()
+}
+
 /// Asks one provider.
 pub(super) struct Remote(Agent);
 
 impl Remote {
     pub(super) fn new(timeout: Duration) -> Self {
-        let found = rustls_native_certs::load_native_certs();
-        let roots: Vec<_> = found.certs.iter().map(|root| Certificate::from_der(root).to_owned()).collect();
-        let tls = TlsConfig::builder()
-            .root_certs(RootCerts::new_with_certs(&roots))
-            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-            .build();
-        let config = Agent::config_builder()
-            .tls_config(tls)
-            .proxy(None)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .http_status_as_error(false)
-            .timeout_global(Some(timeout))
-            .user_agent("pharos")
-            .build();
-        Self(config.into())
+        Self(agent(timeout))
     }
 
     /// The JSON that a request is answered with. `make` makes the request anew for each attempt.
