@@ -4,7 +4,7 @@ use super::App;
 use crate::audit::{Event, Record};
 use crate::auth::agent::Agent;
 use crate::error::Result;
-use crate::jobs::{Job, State as JobState};
+use crate::jobs::{Job, New, State as JobState};
 use crate::retention::{compaction, hold, tenant as erasure};
 use crate::tenant::{State, Tenant, TenantId};
 use serde_json::Value;
@@ -54,7 +54,7 @@ impl App {
         }
         let tenant = self.tenants().set_state(name, version, State::Deleted).await?;
         self.note_change(&tenant, "deleted").await?;
-        self.jobs.submit_only(id, erasure::KIND).await?;
+        self.jobs.submit_only(id, New::of_server(erasure::KIND)).await?;
         Ok(tenant)
     }
 
@@ -82,7 +82,7 @@ impl App {
             return Ok(());
         }
         self.destroy(tenant.id()).await?;
-        self.jobs.submit_only(TenantId::DEFAULT, compaction::KIND).await
+        self.jobs.submit_only(TenantId::DEFAULT, New::of_server(compaction::KIND)).await
     }
 
     /// Sees to it that of each deleted tenant all is erased, whatever happened while that was under way. `again`: also of those of
@@ -103,7 +103,7 @@ impl App {
             }
             match self.erasure_of(tenant)?.map(|job| job.state) {
                 None | Some(JobState::Failed | JobState::Cancelled) => {
-                    self.jobs.submit_only(tenant.id(), erasure::KIND).await?;
+                    self.jobs.submit_only(tenant.id(), New::of_server(erasure::KIND)).await?;
                 }
                 Some(JobState::Queued | JobState::Active) => {}
                 Some(JobState::Done) => self.destroy_tenant(tenant).await?,

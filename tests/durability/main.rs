@@ -33,10 +33,12 @@ mod ledger_order;
 mod model;
 mod mongo;
 mod mongo_keys;
+mod mongo_schema;
 mod mongo_together;
 #[cfg(target_os = "linux")]
 mod power;
 mod purge_kill;
+mod schema;
 #[path = "../api/support/mod.rs"]
 mod support;
 mod workload;

@@ -292,7 +292,8 @@ fn send(shared: &Shared, documents: &Arc<Vec<Document>>) -> Result<(), Failed> {
 /// The thread that folds, until the staging ends.
 pub(super) fn fold(shared: &Shared) {
     while shared.staging.wait_to_fold() {
-        let outcome = fold_all(shared);
+        // Where another schema is in force, that is for others.
+        let outcome = shared.queue.failure().map_or_else(|| fold_all(shared), Err);
         if let Err(error) = &outcome {
             tracing::warn!(%error, "the ledger can't be folded now");
             std::thread::sleep(AFTER_FAILURE);

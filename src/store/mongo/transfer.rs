@@ -6,10 +6,11 @@ use super::ledger::Staging;
 use super::read::Reading;
 use super::start::{self, Purpose};
 use super::write::Orders;
-use super::{Mongo, Options};
+use super::{Mongo, Options, schema};
 use crate::store::keys::{Keyring, OwnersKeys, Unwrapped};
 use crate::store::ledger::{Entry, Ledger};
 use crate::store::rows::{Row, Rows, Table, Writes};
+use crate::store::schema::Program;
 use crate::store::transfer::{Filling, Source, Target, wait};
 use crate::store::{Backend, StoreResult};
 use crate::tenant::TenantId;
@@ -85,14 +86,15 @@ impl Rows for Newest {
 pub(in crate::store) struct Filled {
     rows: Newest,
     ring: Keyring,
+    program: &'static Program,
 }
 
 impl Filled {
     /// Makes a store with these data keys; or opens one that is not whole yet, whose keys they become too.
     pub(in crate::store) fn open(options: &Options, keys: &[OwnersKeys]) -> StoreResult<Self> {
         let connection = Arc::new(Connection::new(options)?);
-        let (ring, _) = start::open(&connection, options, "filling", Purpose::Fill(keys))?;
-        let this = Self { rows: Newest(connection), ring };
+        let (ring, ..) = start::open(&connection, options, "filling", Purpose::Fill(keys))?;
+        let this = Self { rows: Newest(connection), ring, program: options.program };
         if Filling::read(&this.rows)?.is_none() {
             Filling::Begun.write(&this)?;
         }
@@ -131,6 +133,10 @@ impl Target for Filled {
 
     fn ring(&self) -> &Keyring {
         &self.ring
+    }
+
+    fn expect_old_rows(&self) -> StoreResult<()> {
+        schema::expect_old_rows(&self.rows.0, self.program)
     }
 
     fn finish(self: Box<Self>) -> StoreResult<()> {

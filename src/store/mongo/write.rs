@@ -141,10 +141,11 @@ impl Orders {
         self.push(order, 2 * WRITE_COST);
     }
 
-    /// Adds that the mark of this process is what it was: see [`super::fence`]. One that was changed is a duplicate, as a head is.
-    pub(super) fn stand_behind(&mut self, fence: &Fence) {
+    /// Adds that the mark of this process is what it was before anything was sealed: see [`super::fence`]. One that was changed is a duplicate, as
+    /// a head is.
+    pub(super) fn stand_behind(&mut self, fence: &Fence, mark: i64) {
         self.expected += 1;
-        let filter = doc! { "_id": &fence.id, "n": fence.mark() };
+        let filter = doc! { "_id": &fence.id, "n": mark };
         let count = doc! { "$inc": { "c": 1_i64 }, "$currentDate": { "at": true }, "$setOnInsert": { "fence": true } };
         let order = doc! { "update": 3, "filter": filter, "updateMods": count, "upsert": true, "multi": false };
         self.push(order, 2 * WRITE_COST);
