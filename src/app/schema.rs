@@ -22,7 +22,11 @@ impl App {
             match self.settle_schema().await {
                 Ok((Advance::Waiting(others), stand)) if told != Some(others) => {
                     told = Some(others);
-                    tracing::info!(schema = stand.schema, others, "a later schema waits for processes that can't write it");
+                    tracing::info!(
+                        schema = stand.schema,
+                        others,
+                        "a later schema waits for processes that can't write it"
+                    );
                 }
                 Ok((Advance::Current, Stand { rewriting: None, .. })) if self.store.is_local() => return,
                 Ok(_) => {}

@@ -298,7 +298,8 @@ mod tests {
         assert_eq!(steps, (OPENS..WRITES).collect::<Vec<_>>());
         assert!(OPENS <= BESIDE && BESIDE <= WRITES);
         assert!(MIGRATIONS.iter().all(|one| one.from >= BESIDE || matches!(one.how, How::AtOpening)));
-        for said in [format!("writes schema {WRITES} "), format!("write schema {BESIDE},"), format!("schema {OPENS}.")] {
+        for said in [format!("writes schema {WRITES} "), format!("write schema {BESIDE},"), format!("schema {OPENS}.")]
+        {
             assert!(VERSION.contains(&said), "{said}");
         }
     }

@@ -6,8 +6,8 @@
 //! process was held up; and one that has nothing to write learns of the new keys when it next looks at the marks.
 
 use super::client::{Connection, Failed};
-use super::{Shared, schema};
 use super::write::EPOCHS;
+use super::{Shared, schema};
 use crate::store::StoreResult;
 use crate::store::schema::Program;
 use mongodb::bson::{DateTime, Document, doc};

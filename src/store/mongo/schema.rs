@@ -57,9 +57,8 @@ pub(super) fn check(program: &Program, stand: &Stand) -> StoreResult<()> {
 /// The document as it is now.
 pub(super) fn read(connection: &Arc<Connection>) -> Result<Option<Document>, Failed> {
     let asked = Arc::clone(connection);
-    connection.wait(async move {
-        Ok(asked.db().collection::<Document>(FORMAT).find_one(doc! { "_id": "store" }).await?)
-    })
+    connection
+        .wait(async move { Ok(asked.db().collection::<Document>(FORMAT).find_one(doc! { "_id": "store" }).await?) })
 }
 
 /// Takes over what the document says; stops this process where it can't write that.

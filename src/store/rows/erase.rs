@@ -168,12 +168,7 @@ pub(in crate::store) fn check_mark(sealer: &Sealer, tenant: TenantId, rid: Rid, 
 }
 
 /// A mark with its seal; `None` where it has one. Such seals are of one epoch: they are few.
-pub(super) fn sealed_mark(
-    sealer: &Sealer,
-    tenant: TenantId,
-    key: &[u8],
-    mark: &[u8],
-) -> StoreResult<Option<Vec<u8>>> {
+pub(super) fn sealed_mark(sealer: &Sealer, tenant: TenantId, key: &[u8], mark: &[u8]) -> StoreResult<Option<Vec<u8>>> {
     let (oldest, sealed) = split_mark(mark)?;
     if !sealed.is_empty() {
         return Ok(None);

@@ -123,6 +123,9 @@ pub(super) fn resealed(sealer: &Sealer, tenant: TenantId, key: &[u8], value: &[u
 /// The sealed values of a row.
 fn values(tenant: TenantId, key: &[u8], value: &[u8]) -> StoreResult<Vec<Sealed>> {
     let Some(rid) = resource_of(key) else {
+        if layout::kept_place(key).is_none() {
+            return Ok(Vec::new());
+        }
         let (header, text) = kept::Header::unpack(value)?;
         let at = value.len() - text.len()..value.len();
         let bound = [key, value.get(..at.start).unwrap_or_default()].concat();

@@ -2,8 +2,8 @@
 
 use super::{Group, Prepared};
 use crate::clock::Micros;
-use crate::store::rows::{self, Table};
 use crate::store::rows::sealing::{parts, resealed, resource_of, rows_of};
+use crate::store::rows::{self, Table};
 use crate::store::{Committed, Rid, StoreResult, Written};
 use crate::tenant::TenantId;
 use rustc_hash::FxHashSet;
