@@ -68,6 +68,7 @@ macro_rules! hold {
 pub mod erase;
 pub mod index;
 pub mod keeper;
+pub mod large;
 
 /// Runs every clause, those of [`erase`], [`index`] and [`keeper`] too, each in a tenant of its own from `first_tenant` on.
 ///

@@ -1,8 +1,9 @@
 //! What a view of the embedded store reads: a snapshot of fjall.
 
-use super::tables::{Tables, failed, get_of, range_back_of, range_of};
+use super::tables::{Tables, failed, get_of, range_back_of, stretch_of};
 use crate::store::index::Index;
 use crate::store::rows::record::rid_of;
+use crate::store::rows::stretch::{Most, Stretch};
 use crate::store::rows::view::Moment;
 use crate::store::rows::{Row, Rows, Table};
 use crate::store::seal::Sealer;
@@ -41,8 +42,8 @@ impl Rows for Snapshot {
         get_of(&self.rows, &self.tables, table, key)
     }
 
-    fn range(&self, table: Table, from: &[u8], to: &[u8], most: usize) -> StoreResult<Vec<Row>> {
-        range_of(&self.rows, &self.tables, table, (from, to), most)
+    fn stretch(&self, table: Table, from: &[u8], to: &[u8], most: Most) -> StoreResult<Stretch> {
+        stretch_of(&self.rows, &self.tables, table, (from, to), most)
     }
 
     fn range_back(&self, table: Table, from: &[u8], to: &[u8], most: usize) -> StoreResult<Vec<Row>> {

@@ -57,6 +57,8 @@ const UNTOLD: u8 = b'g';
 const REKEYED: u8 = b'r';
 const TRANSFER: u8 = b't';
 const LINE: u8 = b'n';
+/// The tables of tenants whose values are a few numbers.
+pub(in crate::store) const ALWAYS_SMALL: [u8; 7] = [HEAD, UNTOLD, REKEYED, ERASED, LEDGER_HEAD, IDS, POSTINGS];
 /// No tenant has this number: what belongs to the store itself.
 pub(in crate::store) const SYSTEM: TenantId = TenantId(u32::MAX);
 
