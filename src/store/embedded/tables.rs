@@ -1,5 +1,6 @@
 //! The three keyspaces in fjall and what its errors mean.
 
+use crate::store::rows::key_lists::Changes;
 use crate::store::rows::stretch::{Most, Stretch};
 use crate::store::rows::{Row, Rows, Table};
 use crate::store::{Rid, StoreError, StoreResult};
@@ -27,6 +28,8 @@ pub(super) struct Tables {
     numbers: Cache<Box<[u8]>, Rid>,
     /// Grows with each group that makes ids free, before they leave the cache.
     freed: AtomicU64,
+    /// When key lists changed.
+    pub changes: Changes,
 }
 
 /// Ids whose numbers are kept at hand, about 100 bytes each.
@@ -63,6 +66,7 @@ impl Tables {
             db,
             numbers: Cache::new(NUMBERS),
             freed: AtomicU64::new(0),
+            changes: Changes::default(),
         })
     }
 

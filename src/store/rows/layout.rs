@@ -115,6 +115,11 @@ pub(in crate::store) fn keys(tenant: TenantId, rid: Rid) -> [u8; 13] {
     numbered(tenant, KEYS, rid)
 }
 
+/// Whether a key of the records' table is that of a key list.
+pub(in crate::store) fn is_keys(key: &[u8]) -> bool {
+    key.get(4) == Some(&KEYS)
+}
+
 /// Where it stands which versions of a resource were erased.
 pub(in crate::store) fn erased(tenant: TenantId, rid: Rid) -> [u8; 13] {
     numbered(tenant, ERASED, rid)
