@@ -18,6 +18,7 @@ mod hints;
 mod keys;
 mod ledger;
 mod place;
+mod pulse;
 mod read;
 mod seen;
 mod start;
@@ -48,12 +49,13 @@ use fence::Fence;
 use futures_util::future::BoxFuture;
 use hints::Hints;
 use ledger::Staging;
+use pulse::Pulse;
 use read::Reading;
 use start::Purpose;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub(in crate::store) use transfer::Filled;
 
@@ -127,6 +129,7 @@ struct Shared {
     /// Key lists that were opened lately.
     key_lists: Arc<KeyLists>,
     hints: Hints,
+    pulse: Pulse,
     /// Tells this process from others; another one at each start.
     process: String,
     options: Options,
@@ -169,6 +172,7 @@ impl Mongo {
             entries: Arc::new(Entries::new(Arc::clone(&options.form))),
             key_lists: Arc::default(),
             hints: Hints::default(),
+            pulse: Pulse::default(),
             process: name,
             options,
         });
@@ -331,8 +335,9 @@ impl Backend for Mongo {
     }
 
     fn health(&self) -> StoreResult<()> {
-        let Shared { queue, staging, .. } = &*self.shared;
-        queue.closed().or_else(|| staging.refusal()).map_or(Ok(()), Err)
+        let Shared { queue, staging, pulse, .. } = &*self.shared;
+        let refusal = queue.closed().or_else(|| pulse.silence(Instant::now())).or_else(|| staging.refusal());
+        refusal.map_or(Ok(()), Err)
     }
 
     fn close(&self) -> StoreResult<()> {
