@@ -353,10 +353,16 @@ impl App {
     /// # Errors
     /// Why not.
     pub fn ready(&self) -> Result<()> {
-        if self.stopping.load(Ordering::Relaxed) {
+        if self.is_stopping() {
             return Err(Error::unavailable("The server is stopping.", "stopping"));
         }
         Ok(self.store.health()?)
+    }
+
+    /// Whether the server was told to stop.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
     }
 
     /// From now on the server is not ready, and no job has another turn.

@@ -26,7 +26,7 @@ use tracing_subscriber::EnvFilter;
 /// How often the erasure of deleted tenants is looked after.
 const DELETIONS_LOOKED_AFTER: Duration = Duration::from_mins(1);
 
-/// Serves until SIGTERM or SIGINT.
+/// Serves until SIGTERM or SIGINT: see [`http::Told`].
 pub fn run(settings: Settings) -> Result<(), Failure> {
     let config = settings.load()?;
     log_to_stderr(config.log_format);
@@ -133,14 +133,15 @@ pub(super) fn serve(app: &Arc<App>, listener: TcpListener, announce: impl FnOnce
     let (result, told) = http::run(async {
         of_server(Event::Start).await.map_err(said)?;
         app.tell_unwrapped(&Agent::default()).await.map_err(said)?;
-        let served = match http::server(Arc::clone(app), listener, metrics, true) {
+        let mut told_to_stop = http::Told::new()?;
+        let served = match http::server(Arc::clone(app), listener, metrics) {
             Ok(server) => {
                 announce(address);
                 let checkpoints = tokio::task::spawn_local(checkpoints(Arc::clone(app)));
                 let sweeping = tokio::task::spawn_local(sweeping(Arc::clone(app)));
                 let deletions = tokio::task::spawn_local(deletions(Arc::clone(app)));
                 let unwrapping = tokio::task::spawn_local(unwrapping(Arc::clone(app)));
-                let served = server.await;
+                let served = told_to_stop.serve(app, server).await;
                 checkpoints.abort();
                 sweeping.abort();
                 deletions.abort();

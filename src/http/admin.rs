@@ -37,7 +37,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 /// The largest body, in bytes.
-const BODY_BYTES: usize = 1 << 20;
+pub const BODY_BYTES: usize = 1 << 20;
 
 /// The entries of a page, and the most that `count` can ask for.
 const PAGE: usize = 100;
