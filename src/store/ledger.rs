@@ -12,6 +12,7 @@
 //! any key, and whoever alters, cuts out or swaps an entry has to make anew all that follows.
 
 use super::{Rid, StoreError, StoreResult};
+pub use crate::auth::keeper::Entry;
 use crate::clock::Micros;
 use crate::fhir::tree::Object;
 use crate::key::last_updated::last_updated_key;
@@ -31,15 +32,6 @@ pub const NOTHING: Hash = [0; 32];
 
 /// A SHA-256.
 pub type Hash = [u8; 32];
-
-/// One thing that happened.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    /// When.
-    pub time: Micros,
-    /// What the [`Form`] reads.
-    pub bytes: Box<[u8]>,
-}
 
 /// What entries say. An entry is served as one resource or as several, its *parts*, which have numbers one behind the other.
 pub trait Form: Send + Sync {
