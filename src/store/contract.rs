@@ -68,14 +68,19 @@ macro_rules! hold {
 pub mod erase;
 pub mod index;
 pub mod keeper;
+pub mod large;
+pub mod lists;
 
-/// Runs every clause, those of [`erase`], [`index`] and [`keeper`] too, each in a tenant of its own from `first_tenant` on.
+/// Runs every clause, those of the modules here too, each in a tenant of its own from `first_tenant` on.
 ///
 /// # Errors
 /// The first clause that is broken, and how.
 pub fn check_all(backend: &dyn Backend, first_tenant: TenantId) -> Result<(), Breach> {
-    for (offset, (name, clause)) in
-        (0..).zip(CLAUSES).chain((20..).zip(erase::CLAUSES)).chain((35..).zip(index::CLAUSES))
+    for (offset, (name, clause)) in (0..)
+        .zip(CLAUSES)
+        .chain((20..).zip(erase::CLAUSES))
+        .chain((35..).zip(index::CLAUSES))
+        .chain((40..).zip(lists::CLAUSES))
     {
         clause(backend, TenantId(first_tenant.0 + offset)).map_err(|Breach(how)| Breach(format!("{name}: {how}")))?;
     }

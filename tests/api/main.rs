@@ -32,6 +32,7 @@ mod import;
 mod job;
 mod jobs_page;
 mod keys;
+mod large;
 mod lastn;
 mod limits;
 mod meta;

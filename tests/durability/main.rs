@@ -33,6 +33,7 @@ mod ledger_order;
 mod model;
 mod mongo;
 mod mongo_keys;
+mod mongo_large;
 mod mongo_together;
 #[cfg(target_os = "linux")]
 mod power;

@@ -3,6 +3,7 @@
 //! | collection | what |
 //! |---|---|
 //! | `records`, `history`, `index` | a document for each row: `_id` is the key, `v` the value; that of an id also names the rows it leads to, in `c` |
+//! | `parts` | the parts of rows that are too large for one document: see [`parts`] |
 //! | `epochs` | a count for each tenant and process, of changes to records that are no resources; and [`fence`] |
 //! | `keys` | the wrapped data keys: see [`keys`] |
 //! | `format` | the schema, and a sealed value that only the right keys open |
@@ -17,6 +18,7 @@ mod fence;
 mod hints;
 mod keys;
 mod ledger;
+mod parts;
 mod place;
 mod pulse;
 mod read;
@@ -35,6 +37,7 @@ use super::rows::group::Prepared;
 use super::rows::key_lists::KeyLists;
 use super::rows::ledger::{Entries, block_of, head};
 use super::rows::queue::{Queue, ended};
+use super::rows::stretch::Most;
 use super::rows::view::TenantView;
 use super::rows::{Rows, Table, layout, sealing};
 use super::seal::Sealer;
@@ -383,15 +386,13 @@ impl Ledger for Mongo {
         let mut next = Some(layout::ledger(tenant, from));
         let parts = std::iter::from_fn(move || {
             let from = next.take()?;
-            let rows = match self.reading().range(Table::History, &from, &after, BLOCKS_AT_ONCE) {
-                Ok(rows) => rows,
+            let read = match self.reading().stretch(Table::History, &from, &after, Most::rows(BLOCKS_AT_ONCE)) {
+                Ok(read) => read,
                 Err(error) => return Some(vec![Err(error)]),
             };
-            if rows.len() == BLOCKS_AT_ONCE {
-                next = rows.last().map(|(key, _)| [&key[..], &[0]].concat());
-            }
+            next = read.next();
             let open = |row| Ok(block_of(row, &self.shared.sealer, tenant, is_open));
-            Some(rows.into_iter().map(open).collect::<Vec<StoreResult<Block>>>())
+            Some(read.rows.into_iter().map(open).collect::<Vec<StoreResult<Block>>>())
         });
         Ok(Box::new(parts.flatten()))
     }

@@ -9,6 +9,7 @@ use super::write::Orders;
 use super::{Mongo, Options};
 use crate::store::keys::{Keyring, OwnersKeys, Unwrapped};
 use crate::store::ledger::{Entry, Ledger};
+use crate::store::rows::stretch::{Most, Stretch};
 use crate::store::rows::{Row, Rows, Table, Writes};
 use crate::store::transfer::{Filling, Source, Target, wait};
 use crate::store::{Backend, StoreResult};
@@ -72,8 +73,8 @@ impl Rows for Newest {
         self.reading().get(table, key)
     }
 
-    fn range(&self, table: Table, from: &[u8], to: &[u8], most: usize) -> StoreResult<Vec<Row>> {
-        self.reading().range(table, from, to, most)
+    fn stretch(&self, table: Table, from: &[u8], to: &[u8], most: Most) -> StoreResult<Stretch> {
+        self.reading().stretch(table, from, to, most)
     }
 
     fn range_back(&self, table: Table, from: &[u8], to: &[u8], most: usize) -> StoreResult<Vec<Row>> {
