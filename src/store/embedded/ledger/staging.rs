@@ -1,8 +1,7 @@
 //! Entries that are recorded and not folded yet.
 //!
 //! Whoever records puts an entry with those that are gathered, lets the others of its thread come first, and then writes all that is gathered,
-//! unless somebody has: so many requests at once share one write. While another thread writes, it goes on with its other requests for some turns
-//! instead of waiting for that.
+//! unless somebody has: so many requests at once share one write.
 
 use super::staged::{self, Record};
 use super::turn::give_way;
@@ -16,7 +15,7 @@ use crate::tenant::TenantId;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
@@ -24,8 +23,6 @@ use tokio::sync::watch;
 const MOST_WAITING: usize = 200_000;
 /// The same in bytes.
 const MOST_WAITING_BYTES: usize = 256 << 20;
-/// Turns for which a thread goes on with other requests while another one writes, before it waits for that.
-const PATIENCE: usize = 16;
 /// How long a sync may take before entries are refused.
 const LONGEST_LAG: Duration = Duration::from_secs(5);
 
@@ -52,19 +49,15 @@ struct State {
     /// When the sync that is under way began.
     syncing: Option<Instant>,
     is_folding: bool,
-    /// Whether somebody waits for the fold.
-    is_wanted: bool,
-    is_ending: bool,
-    failure: Option<StoreError>,
-}
-
-/// Where it is written. Who holds it may take the state, and not the other way round.
-struct Writer {
     /// The file that is written to, and its length.
     active: usize,
     length: u64,
     /// The number of the last entry in the files.
     number: u64,
+    /// Whether somebody waits for the fold.
+    is_wanted: bool,
+    is_ending: bool,
+    failure: Option<StoreError>,
 }
 
 /// Between those who record and the threads that sync and fold.
@@ -73,7 +66,6 @@ pub(in crate::store::embedded) struct Staging {
     folder: PathBuf,
     sealer: Arc<Sealer>,
     state: Mutex<State>,
-    writer: Mutex<Writer>,
     change: Condvar,
     /// The last ticket of which the entry is synced, and how often was folded.
     synced: watch::Sender<u64>,
@@ -114,13 +106,12 @@ impl Staging {
         let since = (!waiting.is_empty()).then(Instant::now);
         let length = files[0].metadata().map_err(|error| io_error(folder, &error))?.len();
         let is_wanted = since.is_some();
-        let state = State { waiting, since, is_wanted, ..State::default() };
+        let state = State { waiting, since, length, number, is_wanted, ..State::default() };
         Ok(Self {
             files,
             folder: folder.to_path_buf(),
             sealer,
             state: Mutex::new(state),
-            writer: Mutex::new(Writer { active: 0, length, number }),
             change: Condvar::new(),
             synced: watch::Sender::new(0),
             folds: watch::Sender::new(0),
@@ -158,22 +149,8 @@ impl Staging {
     /// [`Staging::synced`].
     pub(in crate::store::embedded) async fn add(this: Arc<Self>, tenant: TenantId, entry: Entry) -> StoreResult<u64> {
         let ticket = this.gather(tenant, entry)?;
-        for _ in 0..PATIENCE {
-            give_way().await;
-            if this.lock().written >= ticket {
-                return Ok(ticket);
-            }
-            match this.writer.try_lock() {
-                Ok(writer) => return this.write_through(writer, ticket),
-                Err(TryLockError::Poisoned(writer)) => return this.write_through(writer.into_inner(), ticket),
-                Err(TryLockError::WouldBlock) => {}
-            }
-        }
-        this.write_through(this.writer(), ticket)
-    }
-
-    fn writer(&self) -> MutexGuard<'_, Writer> {
-        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+        give_way().await;
+        this.write_through(ticket)
     }
 
     fn gather(&self, tenant: TenantId, entry: Entry) -> StoreResult<u64> {
@@ -193,72 +170,55 @@ impl Staging {
     }
 
     /// Sees to it that the entry with a ticket is with the system. One that can't be is given up.
-    fn write_through(&self, mut writer: MutexGuard<'_, Writer>, ticket: u64) -> StoreResult<u64> {
-        if self.lock().written >= ticket {
+    fn write_through(&self, ticket: u64) -> StoreResult<u64> {
+        let mut state = self.lock();
+        if state.written >= ticket {
             return Ok(ticket);
         }
-        let Err(error) = self.write(&mut writer) else { return Ok(ticket) };
-        let mut state = self.lock();
-        if let Some(place) = state.gathered.iter().position(|own| own.ticket == ticket) {
-            state.bytes -= state.gathered.remove(place).entry.bytes.len();
-        }
-        Err(error)
-    }
-
-    /// Writes all that is gathered. What can't be written is gathered again.
-    fn write(&self, writer: &mut Writer) -> StoreResult<()> {
-        let mut state = self.lock();
-        if state.gathered.is_empty() {
-            return Ok(());
-        }
-        let (gathered, last) = (std::mem::take(&mut state.gathered), state.ticket);
-        self.is_to_sync(&mut state);
-        drop(state);
-        let written = self.write_entries(writer, &gathered);
-        let mut state = self.lock();
-        if let Err(error) = written {
-            state.gathered.splice(..0, gathered);
+        let before = state.waiting.len();
+        if let Err(error) = self.write(&mut state) {
+            if let Some(place) = state.gathered.iter().position(|own| own.ticket == ticket) {
+                state.bytes -= state.gathered.remove(place).entry.bytes.len();
+            }
             return Err(error);
         }
-        state.written = last;
-        // What was synced meanwhile did not have it for sure.
-        self.is_to_sync(&mut state);
-        let before = state.waiting.len();
-        let staged = |Gathered { tenant, entry, .. }| Staged { tenant, entry, row: None };
-        state.waiting.extend(gathered.into_iter().map(staged));
         let is_due = (before..state.waiting.len()).contains(&(super::FOLD_AT - 1));
         drop(state);
         if is_due {
             self.change.notify_all();
         }
-        Ok(())
+        Ok(ticket)
     }
 
-    /// Whoever writes tells the thread that syncs, which else could sleep on, and the ledger seem to be behind.
-    fn is_to_sync(&self, state: &mut State) {
-        if state.unsynced.is_none() {
-            state.unsynced = Some(Instant::now());
-            self.change.notify_all();
+    /// Writes all that is gathered.
+    fn write(&self, state: &mut State) -> StoreResult<()> {
+        if state.gathered.is_empty() {
+            return Ok(());
         }
-    }
-
-    fn write_entries(&self, writer: &mut Writer, gathered: &[Gathered]) -> StoreResult<()> {
-        let (mut bytes, mut number) = (Vec::new(), writer.number);
-        for run in gathered.chunk_by(|one, other| one.tenant == other.tenant) {
+        let (mut bytes, mut number) = (Vec::new(), state.number);
+        for run in state.gathered.chunk_by(|one, other| one.tenant == other.tenant) {
             let tenant = run.first().map_or(TenantId::DEFAULT, |first| first.tenant);
             let entries = run.iter().map(|own| &own.entry);
             bytes.extend_from_slice(&staged::seal(&self.sealer, tenant, number + 1, entries)?);
             number += run.len() as u64;
         }
-        if let Err(error) = self.file(writer.active).write_all(&bytes) {
+        if let Err(error) = self.file(state.active).write_all(&bytes) {
             // What was written of it goes again: a part in the middle would hide what follows.
-            if self.file(writer.active).set_len(writer.length).is_err() {
-                self.lock().failure = Some(io_error(&self.folder, &error));
+            if self.file(state.active).set_len(state.length).is_err() {
+                state.failure = Some(io_error(&self.folder, &error));
             }
             return Err(io_error(&self.folder, &error));
         }
-        writer.length += bytes.len() as u64;
-        writer.number = number;
+        state.length += bytes.len() as u64;
+        (state.number, state.written) = (number, state.ticket);
+        // Whoever writes tells the thread that syncs, which else could sleep on, and the ledger seem to be behind.
+        if state.unsynced.is_none() {
+            state.unsynced = Some(Instant::now());
+            self.change.notify_all();
+        }
+        let written =
+            state.gathered.drain(..).map(|Gathered { tenant, entry, .. }| Staged { tenant, entry, row: None });
+        state.waiting.extend(written);
         Ok(())
     }
 
@@ -347,20 +307,19 @@ impl Staging {
 
     /// Takes all that waits, and turns to the other file.
     pub(super) fn take(&self) -> Unfolded {
-        let mut writer = self.writer();
-        // Where it can't be written, those whom it concerns hear so themselves.
-        drop(self.write(&mut writer));
-        (writer.active, writer.length) = (1 - writer.active, 0);
         let mut state = self.lock();
-        state.bytes = state.gathered.iter().map(|own| own.entry.bytes.len()).sum();
+        // Where it can't be written, those whom it concerns hear so themselves.
+        drop(self.write(&mut state));
+        let gathered = state.gathered.iter().map(|own| own.entry.bytes.len()).sum();
+        (state.active, state.length, state.bytes) = (1 - state.active, 0, gathered);
         state.since = (!state.gathered.is_empty() && !state.is_ending).then(Instant::now);
         state.is_folding = true;
-        Unfolded { entries: std::mem::take(&mut state.waiting), number: writer.number, ticket: state.written }
+        Unfolded { entries: std::mem::take(&mut state.waiting), number: state.number, ticket: state.written }
     }
 
     /// All that was taken, to this ticket, is in the chain: what was staged of it goes.
     pub(super) fn folded(&self, ticket: u64) -> StoreResult<()> {
-        let old = 1 - self.writer().active;
+        let old = 1 - self.lock().active;
         let emptied = self.file(old).set_len(0).map_err(|error| io_error(&self.folder, &error));
         self.lock().is_folding = false;
         self.has_synced(ticket);
@@ -429,7 +388,7 @@ mod tests {
             let entry = Entry { time: crate::clock::Micros(round), bytes: b"entry".as_slice().into() };
             let ticket = staging.gather(TenantId::DEFAULT, entry).unwrap();
             staging.folded(staging.take().ticket).unwrap();
-            assert_eq!(staging.write_through(staging.writer(), ticket).unwrap(), ticket);
+            assert_eq!(staging.write_through(ticket).unwrap(), ticket);
             let began = Instant::now();
             while staging.lock().unsynced.is_some() {
                 assert!(began.elapsed() < Duration::from_secs(5), "nobody syncs, round {round}");
