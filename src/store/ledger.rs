@@ -59,6 +59,11 @@ pub trait Form: Send + Sync {
     /// # Errors
     /// As [`Form::parts`].
     fn all_keys(&self, entry: &Entry) -> StoreResult<Vec<PartKeys>>;
+    /// What an entry says that stands for so many others: they were staged, and are missing where they waited.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    fn missing(&self, count: u64, time: Micros) -> StoreResult<Entry>;
     /// The ids of the patients that a part is about.
     ///
     /// # Errors
@@ -117,6 +122,10 @@ impl Form for Opaque {
 
     fn all_keys(&self, _: &Entry) -> StoreResult<Vec<PartKeys>> {
         Ok(vec![PartKeys { shared: Arc::default(), own: Vec::new() }])
+    }
+
+    fn missing(&self, count: u64, time: Micros) -> StoreResult<Entry> {
+        Ok(Entry { time, bytes: format!("{count} missing").into_bytes().into() })
     }
 
     fn patients(&self, _: &Entry, _: u32) -> StoreResult<Box<[Box<str>]>> {
