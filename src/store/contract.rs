@@ -54,6 +54,7 @@ pub const CLAUSES: &[(&str, Clause)] = &[
     ("new keys replace those of the current version", new_keys_replace),
     ("big commits work", big_commits_work),
     ("several are read at once", several_are_read_at_once),
+    ("what is told goes with the change", keeper::told_with_the_change),
 ];
 
 macro_rules! hold {
@@ -68,14 +69,19 @@ macro_rules! hold {
 pub mod erase;
 pub mod index;
 pub mod keeper;
+pub mod large;
+pub mod lists;
 
-/// Runs every clause, those of [`erase`], [`index`] and [`keeper`] too, each in a tenant of its own from `first_tenant` on.
+/// Runs every clause, those of the modules here too, each in a tenant of its own from `first_tenant` on.
 ///
 /// # Errors
 /// The first clause that is broken, and how.
 pub fn check_all(backend: &dyn Backend, first_tenant: TenantId) -> Result<(), Breach> {
-    for (offset, (name, clause)) in
-        (0..).zip(CLAUSES).chain((20..).zip(erase::CLAUSES)).chain((35..).zip(index::CLAUSES))
+    for (offset, (name, clause)) in (0..)
+        .zip(CLAUSES)
+        .chain((20..).zip(erase::CLAUSES))
+        .chain((35..).zip(index::CLAUSES))
+        .chain((40..).zip(lists::CLAUSES))
     {
         clause(backend, TenantId(first_tenant.0 + offset)).map_err(|Breach(how)| Breach(format!("{name}: {how}")))?;
     }

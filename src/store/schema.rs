@@ -25,6 +25,8 @@ pub const OPENS: u32 = 3;
 pub(in crate::store) const OWN_KEYS: u32 = 4;
 /// From this one on marks of erased versions are sealed.
 pub(in crate::store) const SEALED_MARKS: u32 = 5;
+/// From this one on a row on MongoDB may stand in several documents. What stands in one is read as well, and so is not rewritten.
+pub(in crate::store) const ROWS_IN_PARTS: u32 = 5;
 
 /// All changes of the form that this program knows, in order.
 pub const MIGRATIONS: &[Migration] = &[

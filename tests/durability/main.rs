@@ -33,6 +33,7 @@ mod ledger_order;
 mod model;
 mod mongo;
 mod mongo_keys;
+mod mongo_large;
 mod mongo_schema;
 mod mongo_together;
 #[cfg(target_os = "linux")]
@@ -41,4 +42,5 @@ mod purge_kill;
 mod schema;
 #[path = "../api/support/mod.rs"]
 mod support;
+mod told;
 mod workload;

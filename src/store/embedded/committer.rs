@@ -100,7 +100,10 @@ impl Committer {
             entry.row = Some(row);
         }
         self.next_row += staged.len() as u64;
-        batch(tables, group.into_writes(&staged)?, number, slots).commit().map_err(|error| failed(&error))?;
+        let writes = group.into_writes(&staged)?;
+        tables.changes.begin(number, &writes);
+        batch(tables, writes, number, slots).commit().map_err(|error| failed(&error))?;
+        tables.changes.end(number);
         staging.add_rows(staged);
         for tenant in renewed {
             epochs.grow(tenant);

@@ -168,7 +168,7 @@ fn marks_are_sealed_anew_with_all_else() {
     wait(store.commit(Commit { reseals: old, ..Commit::of(TENANT) })).unwrap();
     assert!(store.old_rows(TENANT, &[], 100).unwrap().rows.is_empty());
     ring.retire(TENANT, ring.newest(TENANT)).unwrap();
-    assert_eq!(ring.drop_retired(TENANT).unwrap(), 1);
+    assert_eq!(ring.drop_retired(TENANT, ring.newest(TENANT)).unwrap(), 1);
     close(store);
     assert_eq!(check(&options).unwrap().problems, Vec::<String>::new());
 }

@@ -1,5 +1,7 @@
 //! The three keyspaces in fjall and what its errors mean.
 
+use crate::store::rows::key_lists::Changes;
+use crate::store::rows::stretch::{Most, Stretch};
 use crate::store::rows::{Row, Rows, Table};
 use crate::store::{Rid, StoreError, StoreResult};
 use fjall::config::{
@@ -26,6 +28,8 @@ pub(super) struct Tables {
     numbers: Cache<Box<[u8]>, Rid>,
     /// Grows with each group that makes ids free, before they leave the cache.
     freed: AtomicU64,
+    /// When key lists changed.
+    pub changes: Changes,
 }
 
 /// Ids whose numbers are kept at hand, about 100 bytes each.
@@ -62,6 +66,7 @@ impl Tables {
             db,
             numbers: Cache::new(NUMBERS),
             freed: AtomicU64::new(0),
+            changes: Changes::default(),
         })
     }
 
@@ -122,8 +127,9 @@ impl Rows for Tables {
         Ok(self.of(table).get(key).map_err(|error| failed(&error))?.map(|value| value.to_vec()))
     }
 
-    fn range(&self, table: Table, from: &[u8], to: &[u8], most: usize) -> StoreResult<Vec<Row>> {
-        if from < to { self.of(table).range(from..to).take(most).map(row).collect() } else { Ok(Vec::new()) }
+    fn stretch(&self, table: Table, from: &[u8], to: &[u8], most: Most) -> StoreResult<Stretch> {
+        let rows = (from < to).then(|| self.of(table).range(from..to));
+        Stretch::of(rows.into_iter().flatten().map(row), most)
     }
 
     fn range_back(&self, table: Table, from: &[u8], to: &[u8], most: usize) -> StoreResult<Vec<Row>> {
@@ -142,8 +148,8 @@ impl Rows for Snapshotted<'_> {
         get_of(&self.snapshot, self.tables, table, key)
     }
 
-    fn range(&self, table: Table, from: &[u8], to: &[u8], most: usize) -> StoreResult<Vec<Row>> {
-        range_of(&self.snapshot, self.tables, table, (from, to), most)
+    fn stretch(&self, table: Table, from: &[u8], to: &[u8], most: Most) -> StoreResult<Stretch> {
+        stretch_of(&self.snapshot, self.tables, table, (from, to), most)
     }
 
     fn range_back(&self, table: Table, from: &[u8], to: &[u8], most: usize) -> StoreResult<Vec<Row>> {
@@ -156,15 +162,16 @@ pub(super) fn get_of(of: &Snapshot, tables: &Tables, table: Table, key: &[u8]) -
     Ok(of.get(tables.of(table), key).map_err(|error| failed(&error))?.map(|value| value.to_vec()))
 }
 
-/// [`Rows::range`] in a snapshot.
-pub(super) fn range_of(
+/// [`Rows::stretch`] in a snapshot.
+pub(super) fn stretch_of(
     of: &Snapshot,
     tables: &Tables,
     table: Table,
     (from, to): (&[u8], &[u8]),
-    most: usize,
-) -> StoreResult<Vec<Row>> {
-    if from < to { of.range(tables.of(table), from..to).take(most).map(row).collect() } else { Ok(Vec::new()) }
+    most: Most,
+) -> StoreResult<Stretch> {
+    let rows = (from < to).then(|| of.range(tables.of(table), from..to));
+    Stretch::of(rows.into_iter().flatten().map(row), most)
 }
 
 /// [`Rows::range_back`] in a snapshot.

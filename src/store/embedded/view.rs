@@ -1,8 +1,10 @@
 //! What a view of the embedded store reads: a snapshot of fjall.
 
-use super::tables::{Tables, failed, get_of, range_back_of, range_of};
+use super::tables::{Tables, failed, get_of, range_back_of, stretch_of};
 use crate::store::index::Index;
+use crate::store::rows::key_lists::Since;
 use crate::store::rows::record::rid_of;
+use crate::store::rows::stretch::{Most, Stretch};
 use crate::store::rows::view::Moment;
 use crate::store::rows::{Row, Rows, Table};
 use crate::store::seal::Sealer;
@@ -18,13 +20,15 @@ pub(super) struct Snapshot {
     rows: fjall::Snapshot,
     /// See [`Tables::freed`].
     freed: u64,
+    /// See [`Changes::written`](crate::store::rows::key_lists::Changes::written).
+    at: u64,
 }
 
 impl Snapshot {
     /// `index` is of a moment before: reading by it stays right while another form is made.
     pub(super) fn new(tables: &Arc<Tables>, index: Arc<Index>) -> Self {
-        let freed = tables.freed();
-        Self { tables: Arc::clone(tables), index, rows: tables.db.snapshot(), freed }
+        let (freed, at) = (tables.freed(), tables.changes.written());
+        Self { tables: Arc::clone(tables), index, rows: tables.db.snapshot(), freed, at }
     }
 
     fn range(&self, table: Table, from: Vec<u8>, to: Vec<u8>) -> impl DoubleEndedIterator<Item = fjall::Guard> {
@@ -41,8 +45,8 @@ impl Rows for Snapshot {
         get_of(&self.rows, &self.tables, table, key)
     }
 
-    fn range(&self, table: Table, from: &[u8], to: &[u8], most: usize) -> StoreResult<Vec<Row>> {
-        range_of(&self.rows, &self.tables, table, (from, to), most)
+    fn stretch(&self, table: Table, from: &[u8], to: &[u8], most: Most) -> StoreResult<Stretch> {
+        stretch_of(&self.rows, &self.tables, table, (from, to), most)
     }
 
     fn range_back(&self, table: Table, from: &[u8], to: &[u8], most: usize) -> StoreResult<Vec<Row>> {
@@ -55,6 +59,10 @@ impl Moment for Snapshot {
 
     fn index(&self, _: &Sealer, _: TenantId) -> StoreResult<Arc<Index>> {
         Ok(Arc::clone(&self.index))
+    }
+
+    fn since(&self) -> Option<Since<'_>> {
+        Some(Since { changes: &self.tables.changes, at: self.at })
     }
 
     fn value(&self, table: Table, key: &[u8]) -> StoreResult<Option<Slice>> {

@@ -9,7 +9,7 @@ use super::catch_up::CatchUp;
 use super::client::{Connection, Failed, Meaning};
 use super::fence;
 use super::read::{Known, Reading};
-use super::transaction::Transaction;
+use super::transaction::{Large, Transaction};
 use super::write::Orders;
 use crate::clock::Micros;
 use crate::store::index::Index;
@@ -164,7 +164,7 @@ impl Committer {
             }
         }
         let known = reading.known();
-        let mut orders = Orders::new(writes, &known, is_on_hints)?;
+        let mut orders = Orders::new(writes, &known, is_on_hints, schema.in_force())?;
         for tenant in &renewed {
             orders.renew(*tenant, process);
         }
@@ -238,7 +238,7 @@ impl Committer {
                 (_, key) => records.push(key.to_vec()),
             }
         }
-        reading.follow(ids)?;
+        reading.follow(ids, Large::Whole)?;
         reading.fetch(Table::Records, records)?;
         for commit in commits.iter().filter(|commit| !commit.erasures.is_empty()) {
             for erasure in &commit.erasures {

@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 /// Resources whose rows are at hand, until a commit takes them.
 const HINTS: usize = 1024;
-/// Larger records are read again.
-const LARGEST: usize = 64 << 10;
+/// Of larger rows, together, no hint is given: they are read again.
+pub(super) const LARGEST: usize = 64 << 10;
 
 /// The rows to which an id leads, the row of the id among them: those that are there.
 pub(super) struct Hint {
@@ -33,9 +33,6 @@ impl Hints {
     /// Remembers what an id leads to.
     pub(super) fn give(&self, id: &[u8], rid: &[u8], rows: &[Row]) {
         let Some(led) = led_to(id, rid) else { return };
-        if rows.iter().map(|(_, value)| value.len()).sum::<usize>() > LARGEST {
-            return;
-        }
         let value = |key: &Vec<u8>| rows.iter().find(|(own, _)| own == key).map(|(_, value)| value.clone());
         let records = led.into_iter().map(|key| (key.clone(), value(&key))).collect();
         self.0.insert(id.to_vec(), Arc::new(Hint { rid: rid.to_vec(), records }));

@@ -271,7 +271,8 @@ pub(super) fn insert(shared: &Shared) {
 }
 
 fn staged(shared: &Shared, Waiting { row, tenant, entry }: &Waiting) -> StoreResult<Document> {
-    Ok(document(&layout::staged(*row), seal_row(&shared.sealer, *tenant, *row, entry)?))
+    // Its texts are cut where it is recorded: it is far from being too large for a document.
+    Ok(document(&layout::staged(*row), seal_row(&shared.sealer, *tenant, *row, entry)?, 0)?)
 }
 
 /// Inserts documents; those that an earlier try has inserted are there already.
@@ -335,7 +336,7 @@ fn fold_some(shared: &Shared) -> Result<usize, Failed> {
     if count > 0 {
         let mut writes = Writes::default();
         fold.write_to(&mut writes);
-        let orders = Orders::new(writes, &reading.known(), false)?;
+        let orders = Orders::new(writes, &reading.known(), false, shared.schema.in_force())?;
         write(shared, reading, orders)?;
     }
     Ok(count)

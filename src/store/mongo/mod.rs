@@ -3,6 +3,7 @@
 //! | collection | what |
 //! |---|---|
 //! | `records`, `history`, `index` | a document for each row: `_id` is the key, `v` the value; that of an id also names the rows it leads to, in `c` |
+//! | `parts` | the parts of rows that are too large for one document: see [`parts`] |
 //! | `epochs` | a count for each tenant and process, of changes to records that are no resources; and [`fence`] |
 //! | `keys` | the wrapped data keys: see [`keys`] |
 //! | `format` | the schema in force, what is under way to it, and a sealed value that only the right keys open |
@@ -17,7 +18,9 @@ mod fence;
 mod hints;
 mod keys;
 mod ledger;
+mod parts;
 mod place;
+mod pulse;
 mod read;
 mod schema;
 mod seen;
@@ -35,6 +38,7 @@ use super::rows::group::Prepared;
 use super::rows::key_lists::KeyLists;
 use super::rows::ledger::{Entries, block_of, head};
 use super::rows::queue::{Queue, ended};
+use super::rows::stretch::Most;
 use super::rows::view::TenantView;
 use super::rows::{Rows, Table, layout, sealing};
 use super::schema::{PHAROS, Program, Schema, Schemas};
@@ -50,12 +54,13 @@ use fence::Fence;
 use futures_util::future::BoxFuture;
 use hints::Hints;
 use ledger::Staging;
+use pulse::Pulse;
 use read::Reading;
 use start::Purpose;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub(in crate::store) use transfer::Filled;
 
@@ -133,6 +138,7 @@ struct Shared {
     /// Key lists that were opened lately.
     key_lists: Arc<KeyLists>,
     hints: Hints,
+    pulse: Pulse,
     /// Tells this process from others; another one at each start.
     process: String,
     options: Options,
@@ -176,6 +182,7 @@ impl Mongo {
             entries: Arc::new(Entries::new(Arc::clone(&options.form))),
             key_lists: Arc::default(),
             hints: Hints::default(),
+            pulse: Pulse::default(),
             process: name,
             options,
         });
@@ -342,8 +349,9 @@ impl Backend for Mongo {
     }
 
     fn health(&self) -> StoreResult<()> {
-        let Shared { queue, staging, .. } = &*self.shared;
-        queue.closed().or_else(|| staging.refusal()).map_or(Ok(()), Err)
+        let Shared { queue, staging, pulse, .. } = &*self.shared;
+        let refusal = queue.closed().or_else(|| pulse.silence(Instant::now())).or_else(|| staging.refusal());
+        refusal.map_or(Ok(()), Err)
     }
 
     fn close(&self) -> StoreResult<()> {
@@ -394,15 +402,13 @@ impl Ledger for Mongo {
         let mut next = Some(layout::ledger(tenant, from));
         let parts = std::iter::from_fn(move || {
             let from = next.take()?;
-            let rows = match self.reading().range(Table::History, &from, &after, BLOCKS_AT_ONCE) {
-                Ok(rows) => rows,
+            let read = match self.reading().stretch(Table::History, &from, &after, Most::rows(BLOCKS_AT_ONCE)) {
+                Ok(read) => read,
                 Err(error) => return Some(vec![Err(error)]),
             };
-            if rows.len() == BLOCKS_AT_ONCE {
-                next = rows.last().map(|(key, _)| [&key[..], &[0]].concat());
-            }
+            next = read.next();
             let open = |row| Ok(block_of(row, &self.shared.sealer, tenant, is_open));
-            Some(rows.into_iter().map(open).collect::<Vec<StoreResult<Block>>>())
+            Some(read.rows.into_iter().map(open).collect::<Vec<StoreResult<Block>>>())
         });
         Ok(Box::new(parts.flatten()))
     }

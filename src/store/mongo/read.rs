@@ -1,8 +1,9 @@
 //! The rows of one transaction, and what of them is known already.
 
 use super::client::{Connection, Failed, Meaning};
-use super::transaction::{Range, Transaction};
+use super::transaction::{Got, Large, Range, Transaction};
 use crate::store::StoreResult;
+use crate::store::rows::stretch::{Most, Stretch};
 use crate::store::rows::{Row, Rows, Table};
 use futures_util::future::BoxFuture;
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -106,8 +107,22 @@ impl Reading {
         }
     }
 
+    /// How long the value of a row is, where that is known.
+    pub(super) fn length(&self, table: Table, key: &[u8]) -> Option<usize> {
+        self.state().known.get(&(table, key.to_vec())).map(|value| value.as_ref().map_or(0, Vec::len))
+    }
+
     /// Reads rows that are not known yet, in one command.
     pub(super) fn fetch(&self, table: Table, keys: impl IntoIterator<Item = Vec<u8>>) -> StoreResult<()> {
+        self.look_up(table, keys, Large::Whole)
+    }
+
+    /// The same for rows that may be asked for: large ones are read when they are.
+    pub(super) fn expect(&self, table: Table, keys: impl IntoIterator<Item = Vec<u8>>) -> StoreResult<()> {
+        self.look_up(table, keys, Large::LeftOut)
+    }
+
+    fn look_up(&self, table: Table, keys: impl IntoIterator<Item = Vec<u8>>, large: Large) -> StoreResult<()> {
         let mut wanted: Vec<Vec<u8>> = {
             let state = self.state();
             let is_new = |key: &Vec<u8>| !state.known.contains_key(&(table, key.clone()));
@@ -120,22 +135,23 @@ impl Reading {
         }
         let keys = Arc::new(wanted);
         let asked = Arc::clone(&keys);
-        let rows = self.run(move |transaction| {
+        let Got { rows, left_out } = self.run(move |transaction| {
             let asked = Arc::clone(&asked);
-            Box::pin(async move { transaction.get(table, &asked).await })
+            Box::pin(async move { transaction.get(table, &asked, large).await })
         })?;
-        let found: FxHashSet<&[u8]> = rows.iter().map(|(key, _)| &**key).collect();
+        let found = rows.iter().map(|(_, (key, _))| &**key).chain(left_out.iter().map(|(_, key)| &**key));
+        let found: FxHashSet<&[u8]> = found.collect();
         for key in keys.iter().filter(|key| !found.contains(&***key)) {
             self.remember(table, key.clone(), None);
         }
-        for (key, value) in rows {
+        for (table, (key, value)) in rows {
             self.remember(table, key, Some(value));
         }
         Ok(())
     }
 
     /// Reads the rows of ids that are not known yet, and those to which they lead, in one command.
-    pub(super) fn follow(&self, ids: impl IntoIterator<Item = Vec<u8>>) -> StoreResult<()> {
+    pub(super) fn follow(&self, ids: impl IntoIterator<Item = Vec<u8>>, large: Large) -> StoreResult<()> {
         let mut wanted: Vec<Vec<u8>> = {
             let state = self.state();
             ids.into_iter().filter(|key| !state.known.contains_key(&(Table::Index, key.clone()))).collect()
@@ -147,18 +163,20 @@ impl Reading {
         }
         let ids = Arc::new(wanted);
         let asked = Arc::clone(&ids);
-        let rows = self.run(move |transaction| {
+        let Got { rows, left_out } = self.run(move |transaction| {
             let asked = Arc::clone(&asked);
-            Box::pin(async move { transaction.follow(&asked).await })
+            Box::pin(async move { transaction.follow(&asked, large).await })
         })?;
+        let left_out: FxHashSet<_> = left_out.into_iter().collect();
         for id in ids.iter() {
             self.remember(Table::Index, id.clone(), None);
         }
         for (table, (key, value)) in rows {
             if table == Table::Index {
                 // Of those to which an id leads, the ones that did not come are not there.
-                for led in super::place::led_to(&key, &value).into_iter().flatten() {
-                    self.remember(Table::Records, led, None);
+                let led = super::place::led_to(&key, &value).into_iter().flatten();
+                for led in led.map(|led| (Table::Records, led)).filter(|led| !left_out.contains(led)) {
+                    self.remember(led.0, led.1, None);
                 }
             }
             self.remember(table, key, Some(value));
@@ -167,7 +185,7 @@ impl Reading {
     }
 
     /// Reads a part of a range.
-    pub(super) fn read(&self, range: Range) -> StoreResult<Vec<Row>> {
+    pub(super) fn read(&self, range: Range) -> StoreResult<Stretch> {
         let range = Arc::new(range);
         let read = self.run(move |transaction| {
             let range = Arc::clone(&range);
@@ -206,15 +224,16 @@ impl Rows for Reading {
         }
     }
 
-    fn range(&self, table: Table, from: &[u8], to: &[u8], most: usize) -> StoreResult<Vec<Row>> {
-        let rows = self.read(Range { table, from: from.into(), to: to.into(), most, is_back: false })?;
-        for (key, value) in &rows {
+    fn stretch(&self, table: Table, from: &[u8], to: &[u8], most: Most) -> StoreResult<Stretch> {
+        let read = self.read(Range { table, from: from.into(), to: to.into(), most, is_back: false })?;
+        for (key, value) in &read.rows {
             self.remember(table, key.clone(), Some(value.clone()));
         }
-        Ok(rows)
+        Ok(read)
     }
 
     fn range_back(&self, table: Table, from: &[u8], to: &[u8], most: usize) -> StoreResult<Vec<Row>> {
-        self.read(Range { table, from: from.into(), to: to.into(), most, is_back: true })
+        let most = Most { rows: most, bytes: usize::MAX };
+        Ok(self.read(Range { table, from: from.into(), to: to.into(), most, is_back: true })?.rows)
     }
 }

@@ -3,6 +3,7 @@
 use super::client::{Connection, Failed, Meaning};
 use super::fence::Fence;
 use super::keys::{KEYS, KeyDocuments};
+use super::parts::PARTS;
 use super::place::collection;
 use super::read::Reading;
 use super::write::EPOCHS;
@@ -62,7 +63,12 @@ pub(super) fn open(
     }
     let is_new = format.is_none();
     match &format {
-        Some(format) => schema::check(options.program, &schema::stand_of(format)?)?,
+        Some(format) => {
+            schema::check(options.program, &schema::stand_of(format)?)?;
+            // A database that no large row was ever written to by an older program.
+            let making = Arc::clone(connection);
+            connection.wait(async move { make_collection(&making, PARTS).await })?;
+        }
         None if matches!(purpose, Purpose::Read) => {
             return Err(StoreError::Closed("there is no store in the database".into()));
         }
@@ -112,7 +118,9 @@ pub(super) fn missing_keys(whose: &str) -> StoreError {
 fn make_collections(connection: &Arc<Connection>) -> StoreResult<()> {
     let making = Arc::clone(connection);
     Ok(connection.wait(async move {
-        for name in [Table::Records, Table::History, Table::Index].map(collection).into_iter().chain([EPOCHS, KEYS]) {
+        for name in
+            [Table::Records, Table::History, Table::Index].map(collection).into_iter().chain([PARTS, EPOCHS, KEYS])
+        {
             make_collection(&making, name).await?;
         }
         Ok(())

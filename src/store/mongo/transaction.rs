@@ -1,7 +1,9 @@
 //! One transaction: all that it reads is of one moment, and all that it writes happens at once or not at all.
 
 use super::client::{Connection, Failed};
+use super::parts::{self, Found, Gathering, PARTS};
 use super::place::{collection, id_of, key_of, led_to};
+use crate::store::rows::stretch::{Most, Stretch};
 use crate::store::rows::{Row, Table};
 use mongodb::bson::spec::BinarySubtype;
 use mongodb::bson::{Binary, Document, RawDocument, RawDocumentBuf, doc};
@@ -18,14 +20,31 @@ pub(super) struct Transaction {
     has_begun: bool,
 }
 
-/// Rows of a range: at most `most` of those from `from` on and before `to`.
+/// Rows of a range: as many as `most` says of those from `from` on and before `to`.
 #[derive(Clone)]
 pub(super) struct Range {
     pub table: Table,
     pub from: Vec<u8>,
     pub to: Vec<u8>,
-    pub most: usize,
+    pub most: Most,
     pub is_back: bool,
+}
+
+/// What becomes of rows that are no whole document: see [`parts`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Large {
+    /// They are read whole, which takes another command, and one more for each 16 MB.
+    Whole,
+    /// They are only named: for many rows of which some may be asked for.
+    LeftOut,
+}
+
+/// Rows that were read.
+#[derive(Default)]
+pub(super) struct Got {
+    pub rows: Vec<(Table, Row)>,
+    /// The large ones that were left out.
+    pub left_out: Vec<(Table, Vec<u8>)>,
 }
 
 impl Range {
@@ -61,7 +80,7 @@ impl Transaction {
     }
 
     /// The rows of these keys that there are.
-    pub(super) async fn get(&mut self, table: Table, keys: &[Vec<u8>]) -> Result<Vec<Row>, Failed> {
+    pub(super) async fn get(&mut self, table: Table, keys: &[Vec<u8>], large: Large) -> Result<Got, Failed> {
         let mut rows = Vec::with_capacity(keys.len());
         for keys in keys.chunks(KEYS_AT_ONCE) {
             self.begin().await?;
@@ -74,39 +93,44 @@ impl Transaction {
             let found = self.db.collection::<RawDocumentBuf>(collection(table));
             let cursor = found.find(filter).batch_size(u32::MAX >> 1).session(&mut self.session).await?;
             self.gather(cursor, |document| {
-                rows.push(row(document)?);
-                Ok(())
+                rows.push(row(table, document)?);
+                Ok(true)
             })
             .await?;
         }
-        Ok(rows)
+        self.complete(rows, large).await
     }
 
     /// A part of a range.
-    pub(super) async fn range(&mut self, range: &Range) -> Result<Vec<Row>, Failed> {
-        if range.from >= range.to || range.most == 0 {
-            return Ok(Vec::new());
+    pub(super) async fn range(&mut self, range: &Range) -> Result<Stretch, Failed> {
+        if range.from >= range.to || range.most.rows == 0 {
+            return Ok(Stretch::default());
         }
         self.begin().await?;
         let found = self.db.collection::<RawDocumentBuf>(collection(range.table));
         let mut finding = found.find(range.filter()).sort(doc! { "_id": range.direction() });
-        if let Ok(most) = u32::try_from(range.most)
+        if let Ok(most) = u32::try_from(range.most.rows)
             && most < u32::MAX >> 1
         {
             finding = finding.limit(i64::from(most)).batch_size(most + 1);
         }
         let cursor = finding.session(&mut self.session).await?;
-        let mut rows = Vec::new();
+        let (mut rows, mut bytes, mut is_cut) = (Vec::new(), 0_usize, false);
         self.gather(cursor, |document| {
-            rows.push(row(document)?);
-            Ok(())
+            let row = row(range.table, document)?;
+            bytes = bytes.saturating_add(row.size());
+            rows.push(row);
+            is_cut = bytes >= range.most.bytes;
+            Ok(!is_cut)
         })
         .await?;
-        Ok(rows)
+        let has_more = is_cut || rows.len() == range.most.rows;
+        let got = self.complete(rows, Large::Whole).await?;
+        Ok(Stretch { rows: got.rows.into_iter().map(|(_, row)| row).collect(), has_more })
     }
 
     /// The rows of these ids, and the records, key lists and marks of erased versions to which they lead.
-    pub(super) async fn follow(&mut self, ids: &[Vec<u8>]) -> Result<Vec<(Table, Row)>, Failed> {
+    pub(super) async fn follow(&mut self, ids: &[Vec<u8>], large: Large) -> Result<Got, Failed> {
         let mut rows = Vec::with_capacity(3 * ids.len());
         for ids in ids.chunks(KEYS_AT_ONCE) {
             self.begin().await?;
@@ -117,27 +141,43 @@ impl Transaction {
             let aggregating = index.aggregate(steps).batch_size(u32::MAX >> 1).session(&mut self.session);
             let cursor = aggregating.await?.with_type::<RawDocumentBuf>();
             self.gather(cursor, |document| {
-                rows.push((Table::Index, row(document)?));
+                rows.push(row(Table::Index, document)?);
                 for led in document.get_array("r").map_err(|_| damaged())? {
                     let led = led?;
-                    rows.push((Table::Records, row(led.as_document().ok_or_else(damaged)?)?));
+                    rows.push(row(Table::Records, led.as_document().ok_or_else(damaged)?)?);
                 }
-                Ok(())
+                Ok(true)
             })
             .await?;
         }
-        Ok(rows)
+        self.complete(rows, large).await
     }
 
+    /// Takes documents until it is enough.
     async fn gather(
         &mut self,
         mut cursor: SessionCursor<RawDocumentBuf>,
-        mut take: impl FnMut(&RawDocument) -> Result<(), Failed>,
+        mut take: impl FnMut(&RawDocument) -> Result<bool, Failed>,
     ) -> Result<(), Failed> {
-        while cursor.advance(&mut self.session).await? {
-            take(cursor.current())?;
-        }
+        while cursor.advance(&mut self.session).await? && take(cursor.current())? {}
         Ok(())
+    }
+
+    /// Reads the parts of rows that are missing, in the order of the rows.
+    async fn complete(&mut self, rows: Vec<Found>, large: Large) -> Result<Got, Failed> {
+        let (rows, left_out) = match large {
+            Large::Whole => (rows, Vec::new()),
+            Large::LeftOut => rows.into_iter().partition(|row| row.further == 0),
+        };
+        let mut gathering = Gathering::new(rows);
+        if let Some(filter) = gathering.missing() {
+            let parts = self.db.collection::<RawDocumentBuf>(PARTS);
+            let finding = parts.find(filter).sort(doc! { "_id": 1 }).batch_size(u32::MAX >> 1);
+            let cursor = finding.session(&mut self.session).await?;
+            self.gather(cursor, |part| gathering.take(part).map(|()| true)).await?;
+        }
+        let left_out = left_out.into_iter().map(|row| (row.table, row.key)).collect();
+        Ok(Got { rows: gathering.finish()?, left_out })
     }
 
     /// Makes all that was written happen.
@@ -154,25 +194,27 @@ impl Transaction {
     }
 }
 
-fn damaged() -> Failed {
+pub(super) fn damaged() -> Failed {
     Failed::other("a document is not of the form of this store")
 }
 
 /// The row of a document.
-pub(super) fn row(document: &RawDocument) -> Result<Row, Failed> {
+fn row(table: Table, document: &RawDocument) -> Result<Found, Failed> {
     let id = document.get_str("_id").map_err(|_| damaged())?;
     let value = document.get_binary("v").map_err(|_| damaged())?;
-    Ok((key_of(id)?, value.bytes.to_vec()))
+    let further = parts::further_of(document)?;
+    Ok(Found { table, key: key_of(id)?, value: value.bytes.to_vec(), further })
 }
 
-/// The document of a row.
-pub(super) fn document(key: &[u8], value: Vec<u8>) -> Document {
+/// The document of a row, by the first part of its value and the number of others.
+pub(super) fn document(key: &[u8], first: Vec<u8>, further: usize) -> Result<Document, Failed> {
     let mut document = doc! { "_id": id_of(key) };
-    if let Some(rows) = led_to(key, &value) {
+    if let Some(rows) = led_to(key, &first) {
         document.insert("c", rows.iter().map(|key| id_of(key)).collect::<Vec<_>>());
     }
-    document.insert("v", binary(value));
-    document
+    parts::mark(&mut document, further)?;
+    document.insert("v", binary(first));
+    Ok(document)
 }
 
 pub(super) const fn binary(bytes: Vec<u8>) -> Binary {

@@ -9,6 +9,7 @@ use super::write::Orders;
 use super::{Mongo, Options, schema};
 use crate::store::keys::{Keyring, OwnersKeys, Unwrapped};
 use crate::store::ledger::{Entry, Ledger};
+use crate::store::rows::stretch::{Most, Stretch};
 use crate::store::rows::{Row, Rows, Table, Writes};
 use crate::store::schema::Program;
 use crate::store::transfer::{Filling, Source, Target, wait};
@@ -73,8 +74,8 @@ impl Rows for Newest {
         self.reading().get(table, key)
     }
 
-    fn range(&self, table: Table, from: &[u8], to: &[u8], most: usize) -> StoreResult<Vec<Row>> {
-        self.reading().range(table, from, to, most)
+    fn stretch(&self, table: Table, from: &[u8], to: &[u8], most: Most) -> StoreResult<Stretch> {
+        self.reading().stretch(table, from, to, most)
     }
 
     fn range_back(&self, table: Table, from: &[u8], to: &[u8], most: usize) -> StoreResult<Vec<Row>> {
@@ -115,7 +116,7 @@ impl Target for Filled {
                 let of_table = writes.all.iter().filter(|(other, ..)| *other == table);
                 reading.fetch(table, of_table.map(|(_, key, _)| key.clone()))?;
             }
-            let orders = Orders::new(Writes { all: writes.all.clone() }, &reading.known(), false)?;
+            let orders = Orders::new(Writes { all: writes.all.clone() }, &reading.known(), false, self.program.writes)?;
             if orders.is_empty() {
                 return Ok(());
             }

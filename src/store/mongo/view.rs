@@ -5,12 +5,14 @@
 //! looks at candidates one by one looks at more of them.
 
 use super::Shared;
+use super::hints::LARGEST;
 use super::place::led_to;
 use super::read::Reading;
 use super::seen::{Part, Seen};
-use super::transaction::Range;
+use super::transaction::{Large, Range};
 use crate::store::index::Index;
 use crate::store::rows::record::rid_of;
+use crate::store::rows::stretch::{Most, Stretch};
 use crate::store::rows::view::{Moment, RowOf};
 use crate::store::rows::{Row, Rows, Table, block};
 use crate::store::seal::Sealer;
@@ -76,6 +78,10 @@ impl Snapshot {
 
     /// Lets a commit have what was read of a resource.
     fn hint(&self, id: &[u8], rid: &[u8]) -> StoreResult<()> {
+        let lengths = led_to(id, rid).into_iter().flatten().map(|key| self.reading.length(Table::Records, &key));
+        if lengths.map(|length| length.unwrap_or(usize::MAX)).fold(0, usize::saturating_add) > LARGEST {
+            return Ok(());
+        }
         let mut rows = Vec::with_capacity(3);
         for key in led_to(id, rid).into_iter().flatten() {
             if let Some(value) = self.reading.get(Table::Records, &key)? {
@@ -87,11 +93,11 @@ impl Snapshot {
     }
 
     /// Remembers what a part of the index was.
-    fn note(&self, range: &Range, rows: &[Row]) {
+    fn note(&self, range: &Range, read: &Stretch) {
         let mut index = self.noted();
-        index.seen.add(range, rows);
+        index.seen.add(range, read);
         let base = |key: &[u8]| key.last_chunk::<8>().map(|base| Rid(u64::from_be_bytes(*base)));
-        let rids = rows.iter().filter_map(|(key, value)| block::unpack(base(key)?, value).ok());
+        let rids = read.rows.iter().filter_map(|(key, value)| block::unpack(base(key)?, value).ok());
         index.given.push_back(rids.flatten().collect());
         if index.given.len() > GIVEN {
             index.given.pop_front();
@@ -99,7 +105,7 @@ impl Snapshot {
     }
 
     fn parts(&self, table: Table, from: Vec<u8>, to: Vec<u8>, is_back: bool) -> Parts<'_> {
-        let range = Range { table, from, to, most: FIRST_PART, is_back };
+        let range = Range { table, from, to, most: Most::rows(FIRST_PART), is_back };
         let largest = if table == Table::Records { RECORDS_PART } else { LARGEST_PART };
         Parts { view: self, range: Some(range), rows: Vec::new().into_iter(), largest }
     }
@@ -110,8 +116,8 @@ impl Rows for Snapshot {
         self.reading.get(table, key)
     }
 
-    fn range(&self, table: Table, from: &[u8], to: &[u8], most: usize) -> StoreResult<Vec<Row>> {
-        self.reading.range(table, from, to, most)
+    fn stretch(&self, table: Table, from: &[u8], to: &[u8], most: Most) -> StoreResult<Stretch> {
+        self.reading.stretch(table, from, to, most)
     }
 
     fn range_back(&self, table: Table, from: &[u8], to: &[u8], most: usize) -> StoreResult<Vec<Row>> {
@@ -148,7 +154,7 @@ impl Moment for Snapshot {
 
     fn number(&self, id: &[u8]) -> StoreResult<Option<Rid>> {
         let is_new = !self.reading.knows(Table::Index, id);
-        self.reading.follow([id.to_vec()])?;
+        self.reading.follow([id.to_vec()], Large::Whole)?;
         let Some(rid) = self.reading.get(Table::Index, id)? else { return Ok(None) };
         if is_new {
             self.hint(id, &rid)?;
@@ -160,18 +166,18 @@ impl Moment for Snapshot {
         let key = row(tenant, rid);
         if !self.reading.knows(Table::Records, &key) {
             let ahead = self.ahead_of(rid).into_iter().map(|rid| row(tenant, rid).to_vec());
-            self.reading.fetch(Table::Records, ahead.chain([key.to_vec()]))?;
+            self.reading.expect(Table::Records, ahead.chain([key.to_vec()]))?;
         }
         self.reading.get(Table::Records, &key)
     }
 
     fn expect(&self, table: Table, keys: impl Iterator<Item = Vec<u8>>) -> StoreResult<bool> {
-        self.reading.fetch(table, keys)?;
+        self.reading.expect(table, keys)?;
         Ok(true)
     }
 
     fn expect_ids(&self, ids: impl Iterator<Item = Vec<u8>>) -> StoreResult<()> {
-        self.reading.follow(ids)
+        self.reading.follow(ids, Large::LeftOut)
     }
 }
 
@@ -196,24 +202,24 @@ impl Parts<'_> {
                 return if rows.is_empty() { self.next_part() } else { Some(Ok(rows)) };
             }
         }
-        let rows = match self.view.reading.read(range.clone()) {
-            Ok(rows) => rows,
+        let read = match self.view.reading.read(range.clone()) {
+            Ok(read) => read,
             Err(error) => return Some(Err(error)),
         };
         if range.table == Table::Index {
-            self.view.note(&range, &rows);
+            self.view.note(&range, &read);
         }
-        let (last, _) = rows.last()?;
-        if rows.len() == range.most {
+        let (last, _) = read.rows.last()?;
+        if read.has_more {
             if range.is_back {
                 range.to.clone_from(last);
             } else {
                 range.from = [&last[..], &[0]].concat();
             }
-            range.most = (4 * range.most).min(self.largest);
+            range.most.rows = (4 * range.most.rows).min(self.largest);
             self.range = Some(range);
         }
-        Some(Ok(rows))
+        Some(Ok(read.rows))
     }
 }
 

@@ -2,22 +2,24 @@
 
 use super::client::Failed;
 use super::fence::Fence;
+use super::parts::{self, PARTS};
 use super::place::{collection, id_of, is_head};
 use super::read::Known;
 use super::transaction::{Transaction, binary, document};
-use crate::store::rows::{Table, Writes};
+use crate::store::rows::{Table, Writes, layout};
+use crate::store::schema::ROWS_IN_PARTS;
 use crate::tenant::TenantId;
 use mongodb::bson::{Bson, Document, doc};
 use rustc_hash::FxHashMap;
 
-/// Bytes of one command, about: a document of the server's limit of 16 MiB has room beside it in a message of its limit of 48 MB.
-const COMMAND_BYTES: usize = 8 << 20;
-/// Writes of one command.
-const COMMAND_WRITES: usize = 50_000;
-/// What a write costs beside key and value, about.
-const WRITE_COST: usize = 128;
-/// A document that is larger is not accepted by the server.
+/// Bytes of one command, at most: it is a document itself, of which the server takes 16 MiB and 16 KiB. Two [`parts`] go into it.
+const COMMAND_BYTES: usize = 16_400_000;
+/// Bytes of a row that stands in one document, about, of which the server takes 16 MiB.
 const DOCUMENT_BYTES: usize = (16 << 20) - 4096;
+/// Writes of one command; the server takes 100,000.
+const COMMAND_WRITES: usize = 50_000;
+/// What a write takes beside `_id` and value, at most.
+const WRITE_COST: usize = 384;
 /// The collection that tells processes when records that are no resources have changed.
 pub(super) const EPOCHS: &str = "epochs";
 /// The answer to a write of an `_id` that is there already.
@@ -33,6 +35,8 @@ pub(super) struct Orders {
     is_countable: bool,
     /// Whether it is looked at.
     is_on_hints: bool,
+    /// Whether large rows are cut into parts.
+    cuts: bool,
 }
 
 /// The places of the collections in [`namespaces`].
@@ -44,9 +48,12 @@ const fn namespace(table: Table) -> i32 {
     }
 }
 
+const EPOCHS_PLACE: i32 = 3;
+const PARTS_PLACE: i32 = 4;
+
 fn namespaces(database: &str) -> Vec<Document> {
     let names = [Table::Records, Table::History, Table::Index].map(collection);
-    names.into_iter().chain([EPOCHS]).map(|name| doc! { "ns": format!("{database}.{name}") }).collect()
+    names.into_iter().chain([EPOCHS, PARTS]).map(|name| doc! { "ns": format!("{database}.{name}") }).collect()
 }
 
 /// What is known of a row that is written.
@@ -73,15 +80,16 @@ impl Orders {
     ///
     /// Of rows that were not read, those of the records may be there or not; others are new. A head that is not as it was known,
     /// because another process has changed it, is a duplicate: its filter finds nothing, and it can't be inserted.
-    /// `is_on_hints`: rows that are replaced or removed may have changed, too.
-    pub(super) fn new(writes: Writes, known: &Known, is_on_hints: bool) -> Result<Self, Failed> {
+    /// `is_on_hints`: rows that are replaced or removed may have changed, too. `schema`: in which form to write.
+    pub(super) fn new(writes: Writes, known: &Known, is_on_hints: bool, schema: u32) -> Result<Self, Failed> {
         let mut last = FxHashMap::default();
         for (table, key, value) in writes.all {
             last.insert((table, key), value);
         }
         let mut rows: Vec<_> = last.into_iter().collect();
         rows.sort_unstable();
-        let mut orders = Self { is_countable: true, is_on_hints, ..Self::default() };
+        let cuts = schema >= ROWS_IN_PARTS;
+        let mut orders = Self { is_countable: true, is_on_hints, cuts, ..Self::default() };
         for ((table, key), value) in rows {
             let place = (table, key);
             let before = match known.get(&place) {
@@ -103,15 +111,20 @@ impl Orders {
         before: Before<'_>,
         value: Option<Vec<u8>>,
     ) -> Result<(), Failed> {
-        let size = key.len() + value.as_ref().map_or(0, Vec::len) + WRITE_COST;
-        if size > DOCUMENT_BYTES {
-            return Err(Failed::other("a resource or record is too large for a document"));
+        if !self.cuts && value.as_ref().is_some_and(|value| value.len() + 2 * key.len() > DOCUMENT_BYTES) {
+            return Err(Failed::other(
+                "a resource or record is too large for a document, while a process of an older release is at work",
+            ));
         }
+        let value = self.add_parts((table, &key), before, value);
         let is_head = is_head(table, &key);
-        let mut filter = doc! { "_id": id_of(&key) };
+        let id = id_of(&key);
+        let mut size = 2 * id.len() + value.as_ref().map_or(0, |(first, _)| first.len()) + WRITE_COST;
+        let mut filter = doc! { "_id": id };
         if let Before::There(before) = before
             && (is_head || (self.is_on_hints && table == Table::Records))
         {
+            size += before.len();
             filter.insert("v", binary(before.to_vec()));
         }
         let is_there = matches!(before, Before::There(_));
@@ -121,15 +134,54 @@ impl Orders {
         let ns = namespace(table);
         let order = match value {
             None => doc! { "delete": ns, "filter": filter, "multi": false },
-            Some(value) if is_unread || is_there => {
-                let document = document(&key, value);
+            Some((first, further)) if is_unread || is_there => {
+                let document = document(&key, first, further)?;
                 let upsert = is_unread || is_head;
                 doc! { "update": ns, "filter": filter, "updateMods": document, "upsert": upsert, "multi": false }
             }
-            Some(value) => doc! { "insert": ns, "document": document(&key, value) },
+            Some((first, further)) => doc! { "insert": ns, "document": document(&key, first, further)? },
         };
         self.push(order, size);
         Ok(())
+    }
+
+    /// Adds the writes of the parts of a row behind the first one, and removes those that it had and has no more. Answers the first part and
+    /// how many others there are.
+    fn add_parts(
+        &mut self,
+        (table, key): (Table, &[u8]),
+        before: Before<'_>,
+        value: Option<Vec<u8>>,
+    ) -> Option<(Vec<u8>, usize)> {
+        let (first, others) = value.map_or((None, Vec::new()), |value| {
+            let (first, others) = if self.cuts { parts::cut(value) } else { (value, Vec::new()) };
+            (Some(first), others)
+        });
+        let (new, ns) = (others.len(), PARTS_PLACE);
+        let old = if let Before::There(before) = before { parts::further(before.len()) } else { 0 };
+        self.expected += i64::try_from(old).unwrap_or(i64::MAX);
+        for (n, part) in (1..).zip(others) {
+            let (id, size) = (parts::id(table, key, n), part.len());
+            let document = parts::document(&id, part);
+            let cost = size + 2 * id.len() + WRITE_COST;
+            let filter = doc! { "_id": id };
+            self.push(
+                doc! { "update": ns, "filter": filter, "updateMods": document, "upsert": true, "multi": false },
+                cost,
+            );
+        }
+        for n in new + 1..=old {
+            let id = parts::id(table, key, n);
+            let cost = id.len() + WRITE_COST;
+            self.push(doc! { "delete": ns, "filter": { "_id": id }, "multi": false }, cost);
+        }
+        // A record of a resource that is written without having been read is new: its number was given out with it.
+        let may_have = matches!(before, Before::Unread) && parts::may_have(key);
+        if may_have && (first.is_none() || layout::kept_place(key).is_some()) {
+            let cost = 4 * key.len() + WRITE_COST;
+            self.push(doc! { "delete": ns, "filter": parts::from(table, key, new + 1), "multi": true }, cost);
+        }
+        first.map(|first| (first, new))
     }
 
     /// Adds that this process has changed records of a tenant that others may have read.
@@ -137,8 +189,9 @@ impl Orders {
         self.is_countable = false;
         let filter = doc! { "_id": format!("{}-{process}", tenant.0) };
         let count = doc! { "$inc": { "n": 1_i64 }, "$currentDate": { "at": true } };
-        let order = doc! { "update": 3, "filter": filter, "updateMods": count, "upsert": true, "multi": false };
-        self.push(order, 2 * WRITE_COST);
+        let order =
+            doc! { "update": EPOCHS_PLACE, "filter": filter, "updateMods": count, "upsert": true, "multi": false };
+        self.push(order, WRITE_COST);
     }
 
     /// Adds that the mark of this process is what it was before anything was sealed: see [`super::fence`]. One that was changed is a duplicate, as
@@ -147,8 +200,9 @@ impl Orders {
         self.expected += 1;
         let filter = doc! { "_id": &fence.id, "n": mark };
         let count = doc! { "$inc": { "c": 1_i64 }, "$currentDate": { "at": true }, "$setOnInsert": { "fence": true } };
-        let order = doc! { "update": 3, "filter": filter, "updateMods": count, "upsert": true, "multi": false };
-        self.push(order, 2 * WRITE_COST);
+        let order =
+            doc! { "update": EPOCHS_PLACE, "filter": filter, "updateMods": count, "upsert": true, "multi": false };
+        self.push(order, WRITE_COST);
     }
 
     fn push(&mut self, order: Document, size: usize) {

@@ -57,6 +57,8 @@ const UNTOLD: u8 = b'g';
 const REKEYED: u8 = b'r';
 const TRANSFER: u8 = b't';
 const LINE: u8 = b'n';
+/// The tables of tenants whose values are a few numbers.
+pub(in crate::store) const ALWAYS_SMALL: [u8; 7] = [HEAD, UNTOLD, REKEYED, ERASED, LEDGER_HEAD, IDS, POSTINGS];
 /// No tenant has this number: what belongs to the store itself.
 pub(in crate::store) const SYSTEM: TenantId = TenantId(u32::MAX);
 
@@ -111,6 +113,11 @@ pub(in crate::store) fn current(tenant: TenantId, rid: Rid) -> [u8; 13] {
 
 pub(in crate::store) fn keys(tenant: TenantId, rid: Rid) -> [u8; 13] {
     numbered(tenant, KEYS, rid)
+}
+
+/// Whether a key of the records' table is that of a key list.
+pub(in crate::store) fn is_keys(key: &[u8]) -> bool {
+    key.get(4) == Some(&KEYS)
 }
 
 /// Where it stands which versions of a resource were erased.

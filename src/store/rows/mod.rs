@@ -18,11 +18,13 @@ pub(in crate::store) mod record;
 pub(in crate::store) mod rewriting;
 pub(in crate::store) mod scan;
 pub(in crate::store) mod sealing;
+pub(in crate::store) mod stretch;
 pub(in crate::store) mod touched;
 pub(in crate::store) mod varint;
 pub(in crate::store) mod view;
 
 use super::StoreResult;
+use stretch::{Most, Stretch};
 
 /// A set of rows: see [`layout`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -42,8 +44,12 @@ pub(in crate::store) type Row = (Vec<u8>, Vec<u8>);
 pub(in crate::store) trait Rows {
     /// The value of a row.
     fn get(&self, table: Table, key: &[u8]) -> StoreResult<Option<Vec<u8>>>;
-    /// The first rows from `from` on and before `to`, ascending, at most `most`.
-    fn range(&self, table: Table, from: &[u8], to: &[u8], most: usize) -> StoreResult<Vec<Row>>;
+    /// The first rows from `from` on and before `to`, ascending, as far as they go into memory together.
+    fn stretch(&self, table: Table, from: &[u8], to: &[u8], most: Most) -> StoreResult<Stretch>;
+    /// The first of them, at most `most`, however large they are.
+    fn range(&self, table: Table, from: &[u8], to: &[u8], most: usize) -> StoreResult<Vec<Row>> {
+        Ok(self.stretch(table, from, to, Most { rows: most, bytes: usize::MAX })?.rows)
+    }
     /// The last rows of those, descending.
     fn range_back(&self, table: Table, from: &[u8], to: &[u8], most: usize) -> StoreResult<Vec<Row>>;
 }

@@ -5,6 +5,7 @@
 
 use super::erase::{mark_place, split_mark};
 use super::record::{Header, body_place, keys_place, split_keys, unpack_history};
+use super::stretch::{Most, Stretch};
 use super::{Row, Rows, Table, kept, layout};
 use crate::key::range::after_prefix;
 use crate::store::schema::Span;
@@ -89,14 +90,16 @@ pub(super) fn walk(
         if start >= end || (after.first() == Some(&HISTORY) && letter == RECORDS) {
             continue;
         }
-        for row in rows.range(*table, &start, &end, LOOK)? {
+        let Stretch { rows: read, has_more } = rows.stretch(*table, &start, &end, Most::rows(LOOK))?;
+        let last = read.len();
+        for (n, row) in (1..).zip(read) {
             let name: Box<[u8]> = [&[letter], &row.0[..]].concat().into();
             looked += 1;
             found.resources += u64::from(letter == RECORDS && row.0.get(4) == Some(&layout::CURRENT));
             if is_old(*table, &row) {
                 found.rows.push(name.clone());
             }
-            if looked == LOOK || found.rows.len() == most {
+            if looked == LOOK || found.rows.len() == most || (has_more && n == last) {
                 found.next = Some(name);
                 return Ok(found);
             }
@@ -173,7 +176,7 @@ fn values(tenant: TenantId, key: &[u8], value: &[u8]) -> StoreResult<Vec<Sealed>
     }
 }
 
-/// Rows of a tenant, ledger apart, about so many at most.
+/// Some rows of a tenant, ledger apart, about so many at most; none where there are none.
 pub(super) fn rows_of(rows: &dyn Rows, tenant: TenantId, most: usize) -> StoreResult<Vec<(Table, Vec<u8>)>> {
     let mut found = Vec::new();
     let prefix = tenant.0.to_be_bytes();
@@ -181,10 +184,9 @@ pub(super) fn rows_of(rows: &dyn Rows, tenant: TenantId, most: usize) -> StoreRe
     for table in [Table::Records, Table::History, Table::Index] {
         let mut from = prefix.to_vec();
         loop {
-            let read = rows.range(table, &from, &end, most)?;
-            let Some((last, _)) = read.last() else { break };
-            from = [&last[..], &[0]].concat();
-            for (key, value) in read.into_iter().filter(|(key, _)| !layout::is_of_ledger(key)) {
+            let read = rows.stretch(table, &from, &end, Most::rows(most))?;
+            let next = read.next();
+            for (key, value) in read.rows.into_iter().filter(|(key, _)| !layout::is_of_ledger(key)) {
                 if layout::kept_place(&key).is_some()
                     && let Ok((kept::Header { expires: Some(time), .. }, _)) = kept::Header::unpack(&value)
                 {
@@ -192,9 +194,11 @@ pub(super) fn rows_of(rows: &dyn Rows, tenant: TenantId, most: usize) -> StoreRe
                 }
                 found.push((table, key));
             }
-            if found.len() >= most {
+            let Some(next) = next else { break };
+            if !found.is_empty() {
                 return Ok(found);
             }
+            from = next;
         }
     }
     Ok(found)

@@ -1,6 +1,6 @@
 //! A snapshot of one tenant, over the rows of either store.
 
-use super::key_lists::KeyLists;
+use super::key_lists::{KeyLists, Since};
 use super::ledger::{Entries, Place, fold};
 use super::log::LogBack;
 use super::record::{Head, Header, keys_of, open_record, rid_of, unpack_history, unpack_patients};
@@ -55,6 +55,10 @@ pub(in crate::store) trait Moment: Rows + Send + Sync {
     /// A row of a resource.
     fn row_of(&self, row: RowOf, tenant: TenantId, rid: Rid) -> StoreResult<Option<Self::Bytes>> {
         self.value(Table::Records, &row(tenant, rid))
+    }
+    /// By what it is told whether a key list changed since this moment; `None` where that takes a look at its row.
+    fn since(&self) -> Option<Since<'_>> {
+        None
     }
     /// Reads rows that are about to be asked for together, where that saves time. Answers whether it did.
     fn expect(&self, _: Table, _: impl Iterator<Item = Vec<u8>>) -> StoreResult<bool> {
@@ -274,9 +278,14 @@ impl<M: Moment> View for TenantView<M> {
         if let Some(number) = rid.entry() {
             return self.entries.keys(self.ledger(), number);
         }
+        let since = self.moment.since();
+        if let Some(known) = since.and_then(|since| self.key_lists.known(&self.sealer, self.tenant, rid, since)) {
+            return Ok(Some(known));
+        }
         // What is live has a list, which says of itself all that is needed; so nothing else is read.
         if let Some(value) = self.moment.row_of(layout::keys, self.tenant, rid)? {
-            return self.key_lists.open(&self.sealer, self.tenant, rid, value.as_ref()).map(Some);
+            let at = since.map_or(0, |since| since.at);
+            return self.key_lists.open(&self.sealer, (self.tenant, rid), value.as_ref(), at).map(Some);
         }
         let Some(current) = self.current_record(rid)? else { return Ok(None) };
         keys_of(&self.sealer, self.tenant, rid, &Header::unpack(current.as_ref())?.0, &[]).map(Some)

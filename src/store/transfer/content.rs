@@ -4,6 +4,7 @@
 use crate::clock::Micros;
 use crate::key::range::after_prefix;
 use crate::store::rows::record::Head;
+use crate::store::rows::stretch::Most;
 use crate::store::rows::{Row, Rows, Table, layout, ledger};
 use crate::store::{Rid, StoreError, StoreResult};
 use crate::tenant::TenantId;
@@ -138,18 +139,15 @@ impl Iterator for Walk<'_> {
         if self.next.is_empty() {
             return None;
         }
-        let read = match self.rows.range(self.table, &self.next, &self.after, TOGETHER) {
+        let read = match self.rows.stretch(self.table, &self.next, &self.after, Most::rows(TOGETHER)) {
             Ok(read) => read,
             Err(error) => {
                 self.next.clear();
                 return Some(Err(error));
             }
         };
-        self.next = match read.last() {
-            Some((key, _)) if read.len() == TOGETHER => [&key[..], &[0]].concat(),
-            _ => Vec::new(),
-        };
-        self.read = read.into_iter();
+        self.next = read.next().unwrap_or_default();
+        self.read = read.rows.into_iter();
         self.read.next().map(Ok)
     }
 }

@@ -9,6 +9,7 @@ use super::Source;
 use crate::clock::Micros;
 use crate::store::keys::OwnersKeys;
 use crate::store::ledger::Entry;
+use crate::store::rows::stretch::{Most, Stretch};
 use crate::store::rows::{Row, Rows, Table, varint};
 use crate::store::{StoreError, StoreResult};
 use crate::tenant::TenantId;
@@ -193,15 +194,19 @@ impl Part {
         let (mut out, mut left) = (vec![0], most);
         while left > 0 {
             let count = left.min(READ_TOGETHER);
-            let read = if self.is_back { Rows::range_back } else { Rows::range };
-            let found = read(rows, self.table, &self.from, &self.to, count)?;
-            for (key, value) in &found {
+            let found = if self.is_back {
+                let rows = rows.range_back(self.table, &self.from, &self.to, count)?;
+                Stretch { has_more: rows.len() == count, rows }
+            } else {
+                rows.stretch(self.table, &self.from, &self.to, Most { rows: count, bytes: PART })?
+            };
+            for (key, value) in &found.rows {
                 varint::push_bytes(key, &mut out);
                 varint::push_bytes(value, &mut out);
             }
-            left -= found.len();
-            match found.last() {
-                Some((key, _)) if found.len() == count => self.go_on(key),
+            left -= found.rows.len();
+            match found.rows.last() {
+                Some((key, _)) if found.has_more => self.go_on(key),
                 _ => break,
             }
             if left > 0 && out.len() >= PART {
@@ -334,8 +339,8 @@ impl Source for Remote {
 struct RemoteRows<'r>(&'r Remote);
 
 impl RemoteRows<'_> {
-    fn rows(&self, mut part: Part, most: usize) -> StoreResult<Vec<Row>> {
-        let mut rows = Vec::new();
+    fn rows(&self, mut part: Part, Most { rows: most, bytes }: Most) -> StoreResult<Stretch> {
+        let (mut rows, mut taken): (Vec<Row>, usize) = (Vec::new(), 0);
         loop {
             let mut about = Vec::with_capacity(part.from.len() + part.to.len() + 16);
             push_table(part.table, &mut about);
@@ -344,12 +349,13 @@ impl RemoteRows<'_> {
             varint::push((most - rows.len()) as u64, &mut about);
             let answer = self.0.ask(if part.is_back { RANGE_BACK } else { RANGE }, &about)?;
             let (has_more, mut rest) = answer.split_first().ok_or_else(strange)?;
+            taken = taken.saturating_add(rest.len());
             while !rest.is_empty() && rows.len() < most {
                 rows.push((take(&mut rest)?.to_vec(), take(&mut rest)?.to_vec()));
             }
             match rows.last() {
-                Some((key, _)) if *has_more == 1 && rows.len() < most => part.go_on(key),
-                _ => return Ok(rows),
+                Some((key, _)) if *has_more == 1 && rows.len() < most && taken < bytes => part.go_on(key),
+                _ => return Ok(Stretch { has_more: *has_more == 1 || rows.len() == most, rows }),
             }
         }
     }
@@ -364,11 +370,12 @@ impl Rows for RemoteRows<'_> {
         if answer.is_empty() { Ok(None) } else { take(&mut &answer[..]).map(|value| Some(value.to_vec())) }
     }
 
-    fn range(&self, table: Table, from: &[u8], to: &[u8], most: usize) -> StoreResult<Vec<Row>> {
+    fn stretch(&self, table: Table, from: &[u8], to: &[u8], most: Most) -> StoreResult<Stretch> {
         self.rows(Part { is_back: false, table, from: from.to_vec(), to: to.to_vec() }, most)
     }
 
     fn range_back(&self, table: Table, from: &[u8], to: &[u8], most: usize) -> StoreResult<Vec<Row>> {
-        self.rows(Part { is_back: true, table, from: from.to_vec(), to: to.to_vec() }, most)
+        let part = Part { is_back: true, table, from: from.to_vec(), to: to.to_vec() };
+        Ok(self.rows(part, Most { rows: most, bytes: usize::MAX })?.rows)
     }
 }
