@@ -134,14 +134,14 @@ impl Format {
                 folder.display(),
             )));
         }
-        let (rewriting, check) = if schema < TWO_LINES {
-            (None, rest)
+        let (stand, check) = if schema < TWO_LINES {
+            (Stand::of(schema), rest)
         } else {
             let (second, rest) = line_of(rest).ok_or_else(unreadable)?;
-            (rewriting_of(second).ok_or_else(unreadable)?, rest)
+            (stand_of(schema, second).ok_or_else(unreadable)?, rest)
         };
         let lines = bytes.get(..bytes.len() - check.len()).unwrap_or_default().to_vec();
-        Ok(Self { stand: Stand { schema, rewriting }, lines, check: check.to_vec() })
+        Ok(Self { stand, lines, check: check.to_vec() })
     }
 
     /// Whether these keys are those of the store.
@@ -156,13 +156,14 @@ fn line_of(bytes: &[u8]) -> Option<(&str, &[u8])> {
     Some((std::str::from_utf8(line).ok()?, rest.get(1..)?))
 }
 
-/// What the second line says.
-fn rewriting_of(line: &str) -> Option<Option<Rewriting>> {
+/// How a store of this schema stands, by the second line.
+fn stand_of(schema: u32, line: &str) -> Option<Stand> {
     if line == WHOLE {
-        return Some(None);
+        return Some(Stand::of(schema));
     }
     let (from, pass) = line.strip_prefix(REWRITING)?.split_once(", pass ")?;
-    Some(Some(Rewriting { from: from.parse().ok()?, pass: pass.to_owned() }))
+    let rewriting = Rewriting { from: from.parse().ok()?, pass: pass.to_owned() };
+    Some(Stand { schema, rewriting: Some(rewriting) })
 }
 
 /// What is said where the keys are not those of the store.

@@ -58,7 +58,7 @@ impl Group<'_> {
                 continue;
             }
             let Some(value) = self.rows.get(table, key)? else { continue };
-            match self.renewed(tenant, table, (key.to_vec(), value)) {
+            match self.renewed(tenant, table, &(key.to_vec(), value)) {
                 Ok(Some(new)) => rows.push((table, key.to_vec(), Some(new))),
                 Ok(None) => {}
                 Err(error) => tracing::error!(%error, "a value can't be sealed anew; `pharos check` names it"),
@@ -68,9 +68,9 @@ impl Group<'_> {
     }
 
     /// A row in the form of now and under the newest key; `None` where it is so already.
-    fn renewed(&self, tenant: TenantId, table: Table, row: rows::Row) -> StoreResult<Option<Vec<u8>>> {
-        let rewritten = self.schema.rewritten(self.sealer, tenant, table, &row)?;
-        let (key, value) = &row;
+    fn renewed(&self, tenant: TenantId, table: Table, row: &rows::Row) -> StoreResult<Option<Vec<u8>>> {
+        let rewritten = self.schema.rewritten(self.sealer, tenant, table, row)?;
+        let (key, value) = row;
         let known = rewritten.as_ref().unwrap_or(value);
         Ok(resealed(self.sealer, tenant, key, known)?.or(rewritten))
     }
