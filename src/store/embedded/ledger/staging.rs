@@ -23,6 +23,8 @@ use tokio::sync::watch;
 const MOST_WAITING: usize = 200_000;
 /// The same in bytes.
 const MOST_WAITING_BYTES: usize = 256 << 20;
+/// How long who records waits for room before an entry is refused: so much slower do requests become that bring more than is folded.
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
 /// How long a sync may take before entries are refused.
 const LONGEST_LAG: Duration = Duration::from_secs(5);
 
@@ -70,6 +72,8 @@ pub(in crate::store::embedded) struct Staging {
     /// The last ticket of which the entry is synced, and how often was folded.
     synced: watch::Sender<u64>,
     folds: watch::Sender<u64>,
+    /// How often all that waits was taken to be folded: there is room then.
+    taken: watch::Sender<u64>,
 }
 
 /// The files, by the store's folder.
@@ -115,6 +119,7 @@ impl Staging {
             change: Condvar::new(),
             synced: watch::Sender::new(0),
             folds: watch::Sender::new(0),
+            taken: watch::Sender::new(0),
         })
     }
 
@@ -135,9 +140,35 @@ impl Staging {
         if state.is_ending {
             return Some(StoreError::Closed("the ledger has ended".into()));
         }
-        let is_full = state.waiting.len() + state.gathered.len() >= MOST_WAITING || state.bytes >= MOST_WAITING_BYTES;
-        let is_behind = is_full || is_late(state.unsynced) || is_late(state.syncing);
+        let is_behind = Self::is_full(state) || is_late(state.unsynced) || is_late(state.syncing);
         is_behind.then(|| StoreError::Closed("the ledger is behind; requests go on when it has caught up".into()))
+    }
+
+    /// Whether as many entries wait as may.
+    const fn is_full(state: &State) -> bool {
+        state.waiting.len() + state.gathered.len() >= MOST_WAITING || state.bytes >= MOST_WAITING_BYTES
+    }
+
+    /// Whether it makes sense to wait for room.
+    const fn lacks_room(state: &State) -> bool {
+        Self::is_full(state) && state.failure.is_none() && !state.is_ending
+    }
+
+    /// Waits until there is room for an entry, though not for long.
+    async fn room(&self) {
+        if !Self::lacks_room(&self.lock()) {
+            return;
+        }
+        let mut taken = self.taken.subscribe();
+        let room = async { while Self::lacks_room(&self.lock()) && taken.changed().await.is_ok() {} };
+        // Where there is none, the entry is refused.
+        drop(tokio::time::timeout(LONGEST_WAIT, room).await);
+    }
+
+    /// The same for the thread that commits. Commits are not refused, only slowed down.
+    pub(in crate::store::embedded) fn wait_for_room(&self) {
+        let waited = self.change.wait_timeout_while(self.lock(), LONGEST_WAIT, |state| Self::lacks_room(state));
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Why no entry can be taken now.
@@ -148,6 +179,7 @@ impl Staging {
     /// Takes an entry: with `Ok` it is with the system, so that the end of this process does not lose it. Answers a ticket for
     /// [`Staging::synced`].
     pub(in crate::store::embedded) async fn add(this: Arc<Self>, tenant: TenantId, entry: Entry) -> StoreResult<u64> {
+        this.room().await;
         let ticket = this.gather(tenant, entry)?;
         give_way().await;
         this.write_through(ticket)
@@ -314,7 +346,12 @@ impl Staging {
         (state.active, state.length, state.bytes) = (1 - state.active, 0, gathered);
         state.since = (!state.gathered.is_empty() && !state.is_ending).then(Instant::now);
         state.is_folding = true;
-        Unfolded { entries: std::mem::take(&mut state.waiting), number: state.number, ticket: state.written }
+        let unfolded =
+            Unfolded { entries: std::mem::take(&mut state.waiting), number: state.number, ticket: state.written };
+        drop(state);
+        self.taken.send_modify(|taken| *taken += 1);
+        self.change.notify_all();
+        unfolded
     }
 
     /// All that was taken, to this ticket, is in the chain: what was staged of it goes.
@@ -332,11 +369,14 @@ impl Staging {
         self.lock().failure = Some(StoreError::Closed(format!("the ledger failed: {error}; restart")));
         self.synced.send_replace(u64::MAX);
         self.folds.send_replace(u64::MAX);
+        self.taken.send_modify(|taken| *taken += 1);
+        self.change.notify_all();
     }
 
     /// Ends when all is folded.
     pub(in crate::store::embedded) fn end(&self) {
         self.lock().is_ending = true;
+        self.taken.send_modify(|taken| *taken += 1);
         self.change.notify_all();
     }
 
@@ -397,5 +437,39 @@ mod tests {
         }
         staging.end();
         thread.join().unwrap();
+    }
+
+    #[test]
+    fn who_records_more_than_is_folded_waits_for_room_and_is_refused_only_then() {
+        let folder = tempfile::tempdir().unwrap();
+        let tables = Tables::open(&folder.path().join("db"), 8).unwrap();
+        let sealer = Arc::new(Sealer::new(&[7; 32]).unwrap());
+        let staging = Arc::new(Staging::open(folder.path(), &tables, sealer).unwrap());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let entry = || Entry { time: crate::clock::Micros(1), bytes: b"entry".as_slice().into() };
+        let add = || runtime.block_on(Staging::add(Arc::clone(&staging), TenantId::DEFAULT, entry()));
+        let fill = || {
+            let one = || Staged { tenant: TenantId::DEFAULT, entry: entry(), row: None };
+            staging.add_rows(std::iter::repeat_with(one).take(MOST_WAITING).collect());
+        };
+        assert_eq!(add().unwrap(), 1, "there is room");
+        staging.folded(staging.take().ticket).unwrap();
+
+        fill();
+        let began = Instant::now();
+        assert!(matches!(add(), Err(StoreError::Closed(_))), "nobody folds");
+        assert!(began.elapsed() >= LONGEST_WAIT, "{:?}", began.elapsed());
+        staging.wait_for_room();
+        assert!(began.elapsed() >= 2 * LONGEST_WAIT, "commits wait, too: {:?}", began.elapsed());
+
+        let (folding, began) = (Arc::clone(&staging), Instant::now());
+        let thread = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(200));
+            folding.take()
+        });
+        assert_eq!(add().unwrap(), 2, "it waits until there is room");
+        assert!(began.elapsed() >= Duration::from_millis(200));
+        assert!(thread.join().unwrap().entries.len() >= MOST_WAITING);
+        staging.end();
     }
 }
