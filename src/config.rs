@@ -184,6 +184,10 @@ pub struct Limits {
     pub tenant_requests_per_s: u32,
     /// The jobs of a tenant that wait or are at work.
     pub jobs_per_tenant: usize,
+    /// The deferred requests (`Prefer: respond-async`) that a process performs at a time.
+    pub deferred_at_once: usize,
+    /// Those of one tenant.
+    pub deferred_at_once_per_tenant: usize,
     /// The bytes that a tenant may store: of all versions of its resources, as they are kept; no limit when 0.
     pub tenant_storage_bytes: u64,
     /// The tenants, beside the default tenant and those that were deleted.
@@ -248,6 +252,8 @@ impl Default for Limits {
             client_requests_per_s: 2_000,
             tenant_requests_per_s: 20_000,
             jobs_per_tenant: 10,
+            deferred_at_once: 4,
+            deferred_at_once_per_tenant: 2,
             tenant_storage_bytes: 0,
             tenants: 1_000,
             job_lifetime_s: 7 * 86_400,
@@ -301,6 +307,12 @@ impl Config {
         }
         if self.limits.page_default == 0 || self.limits.page_default > self.limits.page_max {
             return wrong("limits.page_default", "must be at least 1 and at most limits.page_max");
+        }
+        if self.limits.deferred_at_once == 0 {
+            return wrong("limits.deferred_at_once", "must be at least 1");
+        }
+        if self.limits.deferred_at_once_per_tenant == 0 {
+            return wrong("limits.deferred_at_once_per_tenant", "must be at least 1");
         }
         if let Some((setting, reason)) = self
             .auth

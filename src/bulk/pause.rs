@@ -12,6 +12,8 @@ const LONGEST: Duration = Duration::from_mins(1);
 #[derive(Default)]
 struct State {
     length: Duration,
+    /// When it last failed to answer.
+    failed: Option<Instant>,
     until: Option<Instant>,
 }
 
@@ -56,9 +58,10 @@ impl Pause {
         }
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // Of many who asked at once, the first counts.
-        if state.until.is_none_or(|until| until <= now || began >= until - state.length) {
+        if state.failed.is_none_or(|failed| began >= failed) {
             state.length = (2 * state.length).clamp(FIRST, LONGEST);
         }
+        state.failed = Some(now);
         state.until = Some(now + state.length);
     }
 }

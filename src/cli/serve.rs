@@ -7,6 +7,7 @@ use crate::audit::form::AuditEvents;
 use crate::audit::{Event, Record, Trail};
 use crate::auth::agent::Agent;
 use crate::auth::set_up;
+use crate::auth::witness::{Deed, Witness};
 use crate::clock::SystemClock;
 use crate::config::{Config, ConfigError, LogFormat, StorePlace};
 use crate::error::Error;
@@ -169,7 +170,7 @@ pub(super) fn serve(app: &Arc<App>, listener: TcpListener, announce: impl FnOnce
     Ok(result?)
 }
 
-/// Records what somebody changed at the command line: of what kind it is, and which.
+/// Records what somebody did at the command line that changes no record: of what kind it is, and which.
 pub(super) async fn note(
     app: &App,
     tenant: TenantId,
@@ -179,6 +180,21 @@ pub(super) async fn note(
 ) -> Result<(), Failure> {
     let record = Record::of(Event::Administration(what.into()), Cow::Owned(Agent::operator()));
     app.ledger.note(tenant, record.named(name).saying(note)).await.map_err(said)
+}
+
+/// Who records what somebody changes at the command line, with the change: of which kind it is, and what `tell` says of a deed, which of
+/// them it is and what becomes of it.
+pub(super) fn witness(
+    app: &App,
+    tenant: TenantId,
+    what: &'static str,
+    tell: impl Fn(&Deed<'_>) -> Option<(String, String)> + Send + Sync + 'static,
+) -> Arc<Witness> {
+    app.ledger.witness(tenant, move |deed| {
+        let (name, note) = tell(deed)?;
+        let record = Record::of(Event::Administration(what.into()), Cow::Owned(Agent::operator()));
+        Some(record.named(name).saying(note))
+    })
 }
 
 /// Records, again and again, which keys of other processes were unwrapped.

@@ -247,9 +247,17 @@ impl Keeper for Faulty {
         self.inner.list(tenant, kind, prefix, after, count)
     }
 
-    fn keep(&self, tenant: TenantId, changes: Vec<Keep>) -> BoxFuture<'static, Result<(), KeeperError>> {
+    fn keep_told(
+        &self,
+        tenant: TenantId,
+        changes: Vec<Keep>,
+        told: Vec<(TenantId, Entry)>,
+    ) -> BoxFuture<'static, Result<(), KeeperError>> {
+        if !told.is_empty() && self.is_deaf.load(Ordering::Relaxed) {
+            return Box::pin(async { Err(StoreError::Closed("a fault made on purpose".into()).into()) });
+        }
         match self.dice.write() {
-            Ok(()) => self.dice.answer(self.inner.keep(tenant, changes)),
+            Ok(()) => self.dice.answer(self.inner.keep_told(tenant, changes, told)),
             Err(error) => Box::pin(async { Err(error.into()) }),
         }
     }

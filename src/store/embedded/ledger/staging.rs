@@ -5,9 +5,10 @@
 
 use super::staged::{self, Record};
 use super::turn::give_way;
+use crate::clock::Micros;
 use crate::store::embedded::io_error;
 use crate::store::embedded::tables::Tables;
-use crate::store::ledger::Entry;
+use crate::store::ledger::{Entry, Form};
 use crate::store::rows::ledger::{Staged, Unfolded, open_row};
 use crate::store::seal::Sealer;
 use crate::store::{StoreError, StoreResult};
@@ -88,8 +89,14 @@ fn open_file(folder: &Path, file: usize) -> StoreResult<File> {
 }
 
 impl Staging {
-    /// Opens the files. What they and the rows hold that is not folded waits again.
-    pub(in crate::store::embedded) fn open(folder: &Path, tables: &Tables, sealer: Arc<Sealer>) -> StoreResult<Self> {
+    /// Opens the files. What they and the rows hold that is not folded waits again. Where entries are missing between others, the ledger
+    /// of the default tenant says so: whose they were is not known.
+    pub(in crate::store::embedded) fn open(
+        folder: &Path,
+        tables: &Tables,
+        sealer: Arc<Sealer>,
+        form: &dyn Form,
+    ) -> StoreResult<Self> {
         let files = [open_file(folder, 0)?, open_file(folder, 1)?];
         let folded = staged::folded_through(tables)?;
         let mut found = staged::join(&files, &sealer).map_err(|error| io_error(folder, &error))?;
@@ -97,13 +104,13 @@ impl Staging {
         found.sort_unstable_by_key(|record| record.number);
         found.dedup_by_key(|record| record.number);
         let number = found.last().map_or(folded, |record| record.number);
-        if found.windows(2).any(|pair| matches!(pair, [a, b] if a.number + 1 != b.number))
-            || found.first().is_some_and(|first| first.number != folded + 1)
-        {
-            tracing::error!("entries that waited for the ledger are missing from its files");
+        let mut waiting = Vec::with_capacity(found.len());
+        for (place, count) in staged::gaps(folded, &found) {
+            tracing::error!(count, "entries that waited for the ledger are missing from its files");
+            let time = found.get(place).map_or(Micros(0), |next| next.entry.time);
+            waiting.push(Staged { tenant: TenantId::DEFAULT, entry: form.missing(count, time)?, row: None });
         }
-        let mut waiting: Vec<_> =
-            found.into_iter().map(|Record { tenant, entry, .. }| Staged { tenant, entry, row: None }).collect();
+        waiting.extend(found.into_iter().map(|Record { tenant, entry, .. }| Staged { tenant, entry, row: None }));
         for row in staged::rows(tables) {
             waiting.push(open_row(&sealer, &row?)?);
         }
@@ -409,67 +416,4 @@ impl Staging {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_fold_writes_for_others_is_synced_too() {
-        let folder = tempfile::tempdir().unwrap();
-        let tables = Tables::open(&folder.path().join("db"), 8).unwrap();
-        let sealer = Arc::new(Sealer::new(&[7; 32]).unwrap());
-        let staging = Arc::new(Staging::open(folder.path(), &tables, sealer).unwrap());
-        let syncing = Arc::clone(&staging);
-        let thread = std::thread::spawn(move || {
-            while syncing.wait_to_sync(Duration::from_millis(1)) {
-                syncing.sync().unwrap();
-            }
-        });
-        for round in 0..50 {
-            let entry = Entry { time: crate::clock::Micros(round), bytes: b"entry".as_slice().into() };
-            let ticket = staging.gather(TenantId::DEFAULT, entry).unwrap();
-            staging.folded(staging.take().ticket).unwrap();
-            assert_eq!(staging.write_through(ticket).unwrap(), ticket);
-            let began = Instant::now();
-            while staging.lock().unsynced.is_some() {
-                assert!(began.elapsed() < Duration::from_secs(5), "nobody syncs, round {round}");
-                std::thread::yield_now();
-            }
-        }
-        staging.end();
-        thread.join().unwrap();
-    }
-
-    #[test]
-    fn who_records_more_than_is_folded_waits_for_room_and_is_refused_only_then() {
-        let folder = tempfile::tempdir().unwrap();
-        let tables = Tables::open(&folder.path().join("db"), 8).unwrap();
-        let sealer = Arc::new(Sealer::new(&[7; 32]).unwrap());
-        let staging = Arc::new(Staging::open(folder.path(), &tables, sealer).unwrap());
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        let entry = || Entry { time: crate::clock::Micros(1), bytes: b"entry".as_slice().into() };
-        let add = || runtime.block_on(Staging::add(Arc::clone(&staging), TenantId::DEFAULT, entry()));
-        let fill = || {
-            let one = || Staged { tenant: TenantId::DEFAULT, entry: entry(), row: None };
-            staging.add_rows(std::iter::repeat_with(one).take(MOST_WAITING).collect());
-        };
-        assert_eq!(add().unwrap(), 1, "there is room");
-        staging.folded(staging.take().ticket).unwrap();
-
-        fill();
-        let began = Instant::now();
-        assert!(matches!(add(), Err(StoreError::Closed(_))), "nobody folds");
-        assert!(began.elapsed() >= LONGEST_WAIT, "{:?}", began.elapsed());
-        staging.wait_for_room();
-        assert!(began.elapsed() >= 2 * LONGEST_WAIT, "commits wait, too: {:?}", began.elapsed());
-
-        let (folding, began) = (Arc::clone(&staging), Instant::now());
-        let thread = std::thread::spawn(move || {
-            std::thread::sleep(Duration::from_millis(200));
-            folding.take()
-        });
-        assert_eq!(add().unwrap(), 2, "it waits until there is room");
-        assert!(began.elapsed() >= Duration::from_millis(200));
-        assert!(thread.join().unwrap().entries.len() >= MOST_WAITING);
-        staging.end();
-    }
-}
+mod tests;
