@@ -139,7 +139,7 @@ pub(in crate::store) fn not_whole(what: &str) -> StoreError {
 
 /// Waits, on a thread of no runtime.
 pub(in crate::store) fn wait<T>(future: impl Future<Output = StoreResult<T>>) -> StoreResult<T> {
-    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
     runtime.map_err(|error| StoreError::Io(error.to_string()))?.block_on(future)
 }
 
