@@ -8,6 +8,7 @@ use crate::auth::tenants::Tenants;
 use crate::config;
 use crate::config::IndexMode;
 use crate::error::Result;
+use crate::jobs::New;
 use crate::jobs::index::{KIND, Wanted, form_of};
 use crate::key::blind::hidden_by_default;
 use crate::store::index::IndexRecord;
@@ -62,6 +63,6 @@ impl App {
             }
         }
         let under_way = self.jobs.get(tenant, KIND)?.is_some_and(|job| !job.state.is_ended());
-        if under_way { Ok(()) } else { self.jobs.submit_only(tenant, KIND).await }
+        if under_way { Ok(()) } else { self.jobs.submit_only(tenant, New::of_server(KIND)).await }
     }
 }

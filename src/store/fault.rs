@@ -5,6 +5,7 @@
 
 use super::keys::Keyring;
 use super::ledger::{Blocks, Entry, Head, Ledger};
+use super::schema::Schemas;
 use super::{
     Backend, Commit, CommitError, Committed, LogEntry, OldRows, Outline, Position, Postings, Rid, Runs, StoreError,
     StoreResult,
@@ -180,6 +181,10 @@ impl Backend for Faulty {
     fn old_rows(&self, tenant: TenantId, after: &[u8], most: usize) -> StoreResult<OldRows> {
         self.dice.read()?;
         self.inner.old_rows(tenant, after, most)
+    }
+
+    fn schemas(&self) -> Option<&dyn Schemas> {
+        self.inner.schemas()
     }
 
     fn destroy(&self, tenant: TenantId) -> BoxFuture<'static, StoreResult<()>> {
