@@ -28,6 +28,10 @@ use figment::providers::{Env, Format, Serialized, Toml};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// `limits.drain_s` with MongoDB, where it is not set.
+const DRAIN_S: u64 = 5;
 
 /// Variables that begin with `PHAROS_` and set nothing here: the file's name, the master key, and what the tests are told.
 const NOT_SETTINGS: [&str; 7] = ["config", "conformance", "load_token", "master_key", "r4_package", "synthea", "test"];
@@ -77,7 +81,7 @@ pub struct Config {
     /// The proxies in front of the server: only they are believed when they tell by `Forwarded` or `X-Forwarded-For` from which
     /// address a request comes.
     pub trusted_proxies: Vec<Network>,
-    /// The number of threads that serve requests; when 0 the number of cores, and with MongoDB eight times as many.
+    /// The number of threads that take and answer requests; the number of cores when 0.
     pub workers: usize,
     /// What happens to unknown search parameters where the request does not say.
     pub handling: Handling,
@@ -166,6 +170,9 @@ pub struct Limits {
     pub body_bytes_per_s: u64,
     /// The connections at a time, of each worker.
     pub connections: usize,
+    /// How long a server that SIGTERM tells to stop still takes requests, in seconds, while it says that it is not ready; 5 with MongoDB and 0
+    /// with the embedded store when not set.
+    pub drain_s: Option<u64>,
     /// The time that requests under way get at a shutdown, in seconds.
     pub shutdown_timeout_s: u64,
     /// The time that a page link stays valid, in seconds.
@@ -177,6 +184,10 @@ pub struct Limits {
     pub tenant_requests_per_s: u32,
     /// The jobs of a tenant that wait or are at work.
     pub jobs_per_tenant: usize,
+    /// The deferred requests (`Prefer: respond-async`) that a process performs at a time.
+    pub deferred_at_once: usize,
+    /// Those of one tenant.
+    pub deferred_at_once_per_tenant: usize,
     /// The bytes that a tenant may store: of all versions of its resources, as they are kept; no limit when 0.
     pub tenant_storage_bytes: u64,
     /// The tenants, beside the default tenant and those that were deleted.
@@ -235,11 +246,14 @@ impl Default for Limits {
             body_stall_timeout_ms: 10_000,
             body_bytes_per_s: 1_000,
             connections: 10_000,
+            drain_s: None,
             shutdown_timeout_s: 30,
             cursor_lifetime_s: 86_400,
             client_requests_per_s: 2_000,
             tenant_requests_per_s: 20_000,
             jobs_per_tenant: 10,
+            deferred_at_once: 4,
+            deferred_at_once_per_tenant: 2,
             tenant_storage_bytes: 0,
             tenants: 1_000,
             job_lifetime_s: 7 * 86_400,
@@ -293,6 +307,12 @@ impl Config {
         }
         if self.limits.page_default == 0 || self.limits.page_default > self.limits.page_max {
             return wrong("limits.page_default", "must be at least 1 and at most limits.page_max");
+        }
+        if self.limits.deferred_at_once == 0 {
+            return wrong("limits.deferred_at_once", "must be at least 1");
+        }
+        if self.limits.deferred_at_once_per_tenant == 0 {
+            return wrong("limits.deferred_at_once_per_tenant", "must be at least 1");
         }
         if let Some((setting, reason)) = self
             .auth
@@ -351,6 +371,14 @@ impl Config {
         let mut path = path.into_os_string();
         path.push("-exports");
         path.into()
+    }
+
+    /// How long a server that is told to stop still takes requests: where another process serves the same store, until whoever sends them
+    /// has found that out.
+    #[must_use]
+    pub fn drain(&self) -> Duration {
+        let unless_set = if matches!(self.place(), Ok(StorePlace::MongoDb { .. })) { DRAIN_S } else { 0 };
+        Duration::from_secs(self.limits.drain_s.unwrap_or(unless_set))
     }
 
     /// `public_url` or what stands for it, without a slash at the end.

@@ -3,6 +3,7 @@
 use super::App;
 use crate::audit::{Event, Record};
 use crate::auth::agent::Agent;
+use crate::auth::witness::Witness;
 use crate::error::{Error, Result};
 use crate::jobs::reseal::{KIND, Parameters};
 use crate::jobs::{Job, New};
@@ -35,19 +36,31 @@ impl App {
     ///
     /// # Errors
     /// When the provider of the master key fails, or the tenant has too many jobs.
-    pub async fn rotate_data_key(&self, tenant: TenantId, owner: Agent, parameters: Parameters) -> Result<Job> {
+    pub async fn rotate_data_key(
+        &self,
+        tenant: TenantId,
+        owner: Agent,
+        parameters: Parameters,
+        witness: &Witness,
+    ) -> Result<Job> {
         self.with_keys(move |ring| ring.rotate(tenant)).await?;
         tracing::info!(tenant = tenant.0, "a tenant has a new data key");
-        self.reseal(tenant, owner, parameters).await
+        self.reseal(tenant, owner, parameters, witness).await
     }
 
     /// Asks for the job that seals under the newest key what is under older ones.
     ///
     /// # Errors
     /// When the tenant has too many jobs.
-    pub async fn reseal(&self, tenant: TenantId, owner: Agent, parameters: Parameters) -> Result<Job> {
+    pub async fn reseal(
+        &self,
+        tenant: TenantId,
+        owner: Agent,
+        parameters: Parameters,
+        witness: &Witness,
+    ) -> Result<Job> {
         let parameters = serde_json::to_value(parameters).map_err(Error::internal)?;
-        self.jobs.submit(tenant, New { kind: KIND, owner, parameters }).await
+        self.jobs.submit_told(tenant, New { kind: KIND, owner, parameters }, witness).await
     }
 
     /// Gives the ledgers a new key. The one before stays, since the chains hold what it has sealed.

@@ -1,23 +1,20 @@
-//! Changes of tenants, with all that goes along: the entry in the tenant's own ledger, and the work that erases a deleted one.
+//! Changes of tenants, with all that goes along: another form of the index, and the work that erases a deleted one.
 
 use super::App;
-use crate::audit::{Event, Record};
-use crate::auth::agent::Agent;
+use crate::auth::witness::Witness;
 use crate::error::Result;
 use crate::jobs::{Job, State as JobState};
 use crate::retention::{compaction, hold, tenant as erasure};
 use crate::tenant::{State, Tenant, TenantId};
 use serde_json::Value;
-use std::borrow::Cow;
 
 impl App {
     /// Makes a tenant as described: see [`crate::auth::tenants::Tenants::create`].
     ///
     /// # Errors
     /// As there.
-    pub async fn create_tenant(&self, given: &Value) -> Result<Tenant> {
-        let tenant = self.tenants().create(given, self.config.limits.tenants, self.now()).await?;
-        self.note_change(&tenant, "created").await?;
+    pub async fn create_tenant(&self, given: &Value, witness: Option<&Witness>) -> Result<Tenant> {
+        let tenant = self.tenants().create(given, self.config.limits.tenants, self.now(), witness).await?;
         self.settle_index(tenant.id()).await?;
         Ok(tenant)
     }
@@ -26,20 +23,15 @@ impl App {
     ///
     /// # Errors
     /// As there.
-    pub async fn configure_tenant(&self, name: &str, version: Option<u64>, given: &Value) -> Result<Tenant> {
-        let tenant = self.tenants().configure(name, version, given).await?;
-        self.note_change(&tenant, "configured").await?;
+    pub async fn configure_tenant(
+        &self,
+        name: &str,
+        version: Option<u64>,
+        given: &Value,
+        witness: Option<&Witness>,
+    ) -> Result<Tenant> {
+        let tenant = self.tenants().configure(name, version, given, witness).await?;
         self.settle_index(tenant.id()).await?;
-        Ok(tenant)
-    }
-
-    /// Suspends a tenant or resumes it: see [`crate::auth::tenants::Tenants::set_state`].
-    ///
-    /// # Errors
-    /// As there.
-    pub async fn set_tenant_state(&self, name: &str, version: Option<u64>, state: State) -> Result<Tenant> {
-        let tenant = self.tenants().set_state(name, version, state).await?;
-        self.note_change(&tenant, if state == State::Active { "resumed" } else { "suspended" }).await?;
         Ok(tenant)
     }
 
@@ -47,13 +39,12 @@ impl App {
     ///
     /// # Errors
     /// As [`crate::auth::tenants::Tenants::set_state`]; 409 while there is a legal hold in it.
-    pub async fn delete_tenant(&self, name: &str, version: Option<u64>) -> Result<Tenant> {
+    pub async fn delete_tenant(&self, name: &str, version: Option<u64>, witness: Option<&Witness>) -> Result<Tenant> {
         let id = self.tenants().named(name)?.id();
         if !hold::list(&*self.store().keeper(), id, None, 1)?.is_empty() {
             return Err(erasure::held());
         }
-        let tenant = self.tenants().set_state(name, version, State::Deleted).await?;
-        self.note_change(&tenant, "deleted").await?;
+        let tenant = self.tenants().set_state(name, version, State::Deleted, witness).await?;
         self.jobs.submit_only(id, erasure::KIND).await?;
         Ok(tenant)
     }
@@ -110,13 +101,5 @@ impl App {
             }
         }
         Ok(())
-    }
-
-    /// Who oversees the tenant finds the change in its ledger, too. Who made it stands in that of the default tenant: here it would
-    /// name a person of another organisation.
-    async fn note_change(&self, tenant: &Tenant, what: &'static str) -> Result<()> {
-        let agent = Agent { name: Some("the operators of the installation".into()), ..Agent::default() };
-        let record = Record::of(Event::Administration("tenant".into()), Cow::Owned(agent));
-        self.ledger.note(tenant.id(), record.named(tenant.name.as_str()).saying(what)).await
     }
 }

@@ -1,14 +1,17 @@
 //! How the store serves the ledger's entries: as AuditEvents, with the search keys of one.
 
 use super::event::{self, Facet, Own};
-use super::record::{Content, Record, Shape, objects, parts, read};
+use super::record::{Content, Event, Record, Shape, objects, parts, read};
+use crate::auth::agent::Agent;
 use crate::clock::Micros;
+use crate::error::Category;
 use crate::fhir::tree::{Object, Value};
 use crate::key::bytes::Parts;
 use crate::key::{Extractor, KeyList, KeyRange, date, id_key, reference};
 use crate::store::StoreResult;
 use crate::store::ledger::{Entry, Form, PartKeys, id_of};
 use quick_cache::sync::Cache;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// Shapes whose keys are kept at hand.
@@ -100,6 +103,15 @@ impl Form for AuditEvents {
         let content: Content<'static> = read(content)?;
         let parts = 0..parts(&entry.bytes)?;
         parts.map(|part| self.keys_of(shape, &content, part)).collect()
+    }
+
+    fn missing(&self, count: u64, time: Micros) -> StoreResult<Entry> {
+        let note = format!(
+            "{count} records are missing here: they waited for the ledger, and were taken away, damaged or lost"
+        );
+        // The agent of which nothing is said is the server itself.
+        let record = Record::of(Event::Verification, Cow::Owned(Agent::default())).ended(Category::Internal.status());
+        record.saying(note).entry(time)
     }
 
     fn patients(&self, entry: &Entry, part: u32) -> StoreResult<Box<[Box<str>]>> {

@@ -5,13 +5,16 @@ use super::checkpoint::{self, Checkpoint, CheckpointError, Signer};
 use super::publish::Places;
 use super::record::{Content, Event, Record, Shape};
 use super::trail::Trail;
+use crate::auth::agent::Agent;
 use crate::auth::rate::{Rates, customer};
+use crate::auth::witness::{Deed, Witness};
 use crate::clock::Clock;
 use crate::config;
 use crate::error::{Category, Error, Result};
 use crate::store::ledger::Entry;
 use crate::store::{Store, StoreResult};
-use crate::tenant::TenantId;
+use crate::tenant::{Tenant, TenantId};
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -102,6 +105,28 @@ impl Ledger {
         self.keep(tenant, entry).await
     }
 
+    /// Who tells a tenant's ledger what one request changes, with the change itself; `record` is what there is to say of a deed, if
+    /// anything.
+    ///
+    /// Of a change of a tenant that tenant's own ledger hears, too, but not who made it: there it would name a person of another
+    /// organisation.
+    pub fn witness(
+        &self,
+        tenant: TenantId,
+        record: impl Fn(&Deed<'_>) -> Option<Record<'static>> + Send + Sync + 'static,
+    ) -> Arc<Witness> {
+        let (is_kept, clock) = (self.is_kept, Arc::clone(&self.clock));
+        Arc::new(Witness::new(move |deed| {
+            let said = record(deed).map(|record| (tenant, record));
+            let of_tenant = match deed {
+                Deed::Tenant(tenant, what) => Some((tenant.id(), changed(tenant, what))),
+                _ => None,
+            };
+            let said = said.into_iter().chain(of_tenant).filter(|_| is_kept);
+            said.map(|(tenant, record)| Ok((tenant, record.entry(clock.now())?))).collect()
+        }))
+    }
+
     /// Whether a request is one of many over a limit, of whose sender the ledger has it already: else who is refused for sending too
     /// much could still fill the ledger.
     fn is_told(&self, status: u16, from: Option<IpAddr>) -> bool {
@@ -152,6 +177,13 @@ impl Ledger {
         };
         kept.map_err(unrecorded)
     }
+}
+
+/// What a tenant's own ledger has of a change of the tenant.
+fn changed(tenant: &Tenant, what: &'static str) -> Record<'static> {
+    let agent = Agent { name: Some("the operators of the installation".into()), ..Agent::default() };
+    let record = Record::of(Event::Administration("tenant".into()), Cow::Owned(agent));
+    record.named(tenant.name.to_string()).saying(what)
 }
 
 /// Nothing happens that is not recorded.

@@ -9,6 +9,7 @@ use super::records::{
 use super::scope::Scopes;
 use super::secret::{hash, new_secret};
 use super::server::Server;
+use super::witness::Deed;
 use crate::clock::Micros;
 use crate::tenant::TenantId;
 use serde::{Deserialize, Serialize};
@@ -112,7 +113,7 @@ impl Server {
             put(&authorization.id, &authorization, Expect::Absent, Some(until))?,
             put(&hash(&code), &kept, Expect::Absent, Some(until))?,
         ];
-        match self.keeper.keep(tenant, changes).await {
+        match self.keep(tenant, changes, Deed::Asked).await {
             Err(KeeperError::Stale(0)) => Err(over()),
             kept => Ok(kept.map(|()| code)?),
         }
@@ -122,8 +123,8 @@ impl Server {
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn revoke_authorization(&self, tenant: TenantId, id: &str) -> Result<(), KeeperError> {
-        self.keeper.keep(tenant, vec![remove::<Authorization>(id, Expect::Any)]).await
+    pub async fn revoke_authorization(&self, tenant: TenantId, id: &str, deed: Deed<'_>) -> Result<(), KeeperError> {
+        self.keep(tenant, vec![remove::<Authorization>(id, Expect::Any)], deed).await
     }
 
     /// Whom an access token stands for, whose signature and times were found good: `None` where it was revoked, its

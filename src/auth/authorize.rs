@@ -11,6 +11,7 @@ use super::records::{self, Client, Launch, Pending};
 use super::scope::{Level, Scope, Scopes};
 use super::secret::hash;
 use super::server::Server;
+use super::witness::Deed;
 use crate::tenant::TenantId;
 
 /// How long a user may take to sign in and decide, in seconds.
@@ -69,7 +70,7 @@ impl Server {
     /// [`KeeperError::Stale`] where it changed or ended since; when the store fails.
     pub async fn note(&self, tenant: TenantId, id: &str, pending: &Pending, version: u64) -> Result<(), KeeperError> {
         let until = Some(self.time_in(PENDING_S));
-        self.keeper.keep(tenant, vec![records::put(id, pending, Expect::Version(version), until)?]).await
+        self.keep(tenant, vec![records::put(id, pending, Expect::Version(version), until)?], Deed::Asked).await
     }
 
     /// Ends a request to authorize because the user said no. Returns the address to go to.
@@ -77,7 +78,7 @@ impl Server {
     /// # Errors
     /// When the store fails.
     pub async fn deny(&self, tenant: TenantId, id: &str, pending: &Pending) -> Result<String, KeeperError> {
-        self.keeper.keep(tenant, vec![records::remove::<Pending>(id, Expect::Any)]).await?;
+        self.keep(tenant, vec![records::remove::<Pending>(id, Expect::Any)], Deed::Asked).await?;
         let error = OAuthError::new("access_denied", "The user did not allow it.");
         Ok(self.refusal(tenant, &pending.redirect_uri, pending.state.as_deref(), &error))
     }

@@ -6,6 +6,7 @@ use super::records::{self, Authorization, Client, ClientProof, Record};
 use super::registration::{Registered, Registrant, is_id, new_proof};
 use super::server::Server;
 use super::user::{changed, is_version};
+use super::witness::Deed;
 use crate::error::{Category, Error, Result};
 use crate::tenant::TenantId;
 use serde::{Deserialize, Serialize};
@@ -71,7 +72,7 @@ impl Server {
             records::remove::<Client>(id, Expect::Version(current)),
             records::remove::<Unvouched>(id, Expect::Any),
         ];
-        self.keeper.keep(tenant, gone).await.map_err(stale)?;
+        self.keep(tenant, gone, Deed::Asked).await.map_err(stale)?;
         // After the client, so that none is granted in between: a client of the same name later must not inherit them.
         let mut after: Option<Box<str>> = None;
         loop {
@@ -96,8 +97,9 @@ impl Server {
     /// 404 for an unknown one, 412 for another version.
     pub async fn disable_client(&self, tenant: TenantId, id: &str, version: Option<u64>, disabled: bool) -> Result<()> {
         let (client, current) = self.client_to_change(tenant, id, version)?;
-        let change = records::put(id, &Client { disabled, ..client }, Expect::Version(current), None)?;
-        self.keeper.keep(tenant, vec![change]).await.map_err(stale)
+        let client = Client { disabled, ..client };
+        let change = records::put(id, &client, Expect::Version(current), None)?;
+        self.keep(tenant, vec![change], Deed::Client(&client)).await.map_err(stale)
     }
 
     /// Gives a client that has a secret, and this version if one is given, another one.
@@ -110,8 +112,9 @@ impl Server {
             return Err(Error::new(Category::Conflict, "conflict", "The client has no secret."));
         }
         let (proof, secret) = new_proof().map_err(refused)?;
-        let change = records::put(id, &Client { proof, ..client }, Expect::Version(current), None)?;
-        self.keeper.keep(tenant, vec![change]).await.map_err(stale)?;
+        let client = Client { proof, ..client };
+        let change = records::put(id, &client, Expect::Version(current), None)?;
+        self.keep(tenant, vec![change], Deed::Client(&client)).await.map_err(stale)?;
         Ok(secret)
     }
 
@@ -142,7 +145,7 @@ impl Server {
             Registrant::Anyone => records::put(id, &Unvouched {}, Expect::Any, None)?,
             Registrant::Admin => records::remove::<Unvouched>(id, Expect::Any),
         };
-        self.keeper.keep(tenant, vec![records::put(id, client, expect, None)?, mark]).await
+        self.keep(tenant, vec![records::put(id, client, expect, None)?, mark], Deed::Client(client)).await
     }
 
     fn client_to_change(&self, tenant: TenantId, id: &str, version: Option<u64>) -> Result<(Client, u64)> {

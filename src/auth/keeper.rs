@@ -50,6 +50,15 @@ pub struct Keep {
     pub expires: Option<Micros>,
 }
 
+/// One thing that happened, for the audit ledger of a tenant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// When.
+    pub time: Micros,
+    /// What the ledger's form reads; bytes to the keeper and the store.
+    pub bytes: Box<[u8]>,
+}
+
 /// Why records were not kept or could not be read.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum KeeperError {
@@ -83,11 +92,25 @@ pub trait Keeper: Send + Sync {
         count: usize,
     ) -> Result<Vec<Kept>, KeeperError>;
 
-    /// Changes records, all or none; at most one change for each record. Durable when the future ends with `Ok`.
+    /// Changes records, all or none; at most one change for each record. Durable when the future ends with `Ok`. The ledgers of the
+    /// tenants that are named have these entries exactly if the changes happen.
     ///
     /// # Errors
     /// [`KeeperError::Stale`]; [`KeeperError::Failed`], after which the changes may have happened or not.
-    fn keep(&self, tenant: TenantId, changes: Vec<Keep>) -> BoxFuture<'static, Result<(), KeeperError>>;
+    fn keep_told(
+        &self,
+        tenant: TenantId,
+        changes: Vec<Keep>,
+        told: Vec<(TenantId, Entry)>,
+    ) -> BoxFuture<'static, Result<(), KeeperError>>;
+
+    /// The same for what no ledger has to hear of.
+    ///
+    /// # Errors
+    /// As [`Keeper::keep_told`].
+    fn keep(&self, tenant: TenantId, changes: Vec<Keep>) -> BoxFuture<'static, Result<(), KeeperError>> {
+        self.keep_told(tenant, changes, Vec::new())
+    }
 
     /// A number that grows with every change of a tenant's records of a kind other than those that come and go with single requests or
     /// jobs (`code`, `jti`, `attempt`, `checkpoint`, `job`, `pin`, `spared`, `spare-gate`), so that what was

@@ -8,6 +8,7 @@ use super::jwt::{self, PKCS8_HEAD, SigningKey, TokenError, VerifyingKey};
 use super::keeper::{Expect, Keep, KeeperError, Kept};
 use super::records::{self, AccessClaims, Record};
 use super::server::Server;
+use super::witness::{Deed, Witness, keep};
 use crate::clock::Micros;
 use crate::error::Error;
 use crate::tenant::TenantId;
@@ -252,8 +253,10 @@ impl Server {
     /// # Errors
     /// When the store fails.
     pub async fn rotate_keys(&self, tenant: TenantId, drop_old: bool) -> Result<(), OAuthError> {
+        // The first of the changes tells of all.
+        let mut witness = self.witness();
         for purpose in Purpose::ALL {
-            self.make_key(tenant, purpose, |_| false).await?;
+            self.make_key(tenant, purpose, |_| false, witness.take()).await?;
         }
         if drop_old {
             let set = self.key_set(tenant)?;
@@ -273,7 +276,7 @@ impl Server {
         if set.newest(purpose).is_some_and(is_young) {
             return Ok(set);
         }
-        self.make_key(tenant, purpose, is_young).await
+        self.make_key(tenant, purpose, is_young, None).await
     }
 
     /// Makes the next key of this purpose, unless meanwhile the newest one is good enough.
@@ -282,6 +285,7 @@ impl Server {
         tenant: TenantId,
         purpose: Purpose,
         is_good: impl Fn(&Loaded) -> bool,
+        witness: Option<&Witness>,
     ) -> Result<Arc<KeySet>, OAuthError> {
         let _alone = self.keys.making.lock().await;
         let set = self.key_set(tenant)?;
@@ -297,7 +301,7 @@ impl Server {
         if let Some(old) = newest {
             changes.push(self.retire(tenant, old, now)?);
         }
-        match self.keeper.keep(tenant, changes).await {
+        match keep(&*self.keeper, tenant, changes, (witness, &Deed::Asked)).await {
             // Another process was faster: what it made is as good.
             Ok(()) | Err(KeeperError::Stale(_)) => Ok(self.key_set(tenant)?),
             Err(error) => Err(error.into()),

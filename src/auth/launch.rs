@@ -12,6 +12,7 @@ use super::records::{Client, Launch, LaunchContext, get, put};
 use super::scope::MAKE_LAUNCH;
 use super::secret::{hash, new_secret};
 use super::server::Server;
+use super::witness::Deed;
 use crate::tenant::TenantId;
 use jsonschema::Validator;
 use serde::{Deserialize, Serialize};
@@ -68,7 +69,7 @@ impl Server {
         let record = Launch { client_id, user: live.user.map(|(user, _)| user.id), context };
         let until = self.time_in(self.config.launch_lifetime_s);
         let kept = put(&hash(&launch), &record, Expect::Absent, Some(until))?;
-        self.keeper.keep(tenant, vec![kept]).await?;
+        self.keep(tenant, vec![kept], Deed::Launch(agent)).await?;
         Ok(Made { launch, expires_in: self.config.launch_lifetime_s, url })
     }
 

@@ -10,6 +10,7 @@ use super::secret;
 use super::server::Server;
 use super::sign_in::Refusal;
 use super::user::folded;
+use super::witness::Deed;
 use crate::clock::Micros;
 use crate::error::{Error, Result};
 use crate::tenant::TenantId;
@@ -116,8 +117,12 @@ impl Server {
     /// # Errors
     /// When the store fails.
     pub async fn unlock(&self, tenant: TenantId, username: &str) -> Result<()> {
-        let forget = records::remove::<Attempts>(&account_id(username), Expect::Any);
-        Ok(self.keeper.keep(tenant, vec![forget]).await?)
+        Ok(self.keep(tenant, vec![forgotten(username)], Deed::Asked).await?)
+    }
+
+    /// The same with a change that says so itself.
+    pub(super) async fn forget_failures(&self, tenant: TenantId, username: &str) -> Result<()> {
+        Ok(self.keeper.keep(tenant, vec![forgotten(username)]).await?)
     }
 
     fn attempts(&self, tenant: TenantId, id: &str) -> Result<(Attempts, Expect)> {
@@ -136,6 +141,11 @@ fn busy() -> Error {
 
 fn put(id: &str, attempts: Attempts, expect: Expect, until_s: i64) -> Result<Keep, KeeperError> {
     records::put(id, &attempts, expect, Some(Micros(until_s.saturating_mul(1_000_000))))
+}
+
+/// The change that forgets the failures of an account.
+fn forgotten(username: &str) -> Keep {
+    records::remove::<Attempts>(&account_id(username), Expect::Any)
 }
 
 fn account_id(username: &str) -> String {

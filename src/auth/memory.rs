@@ -1,6 +1,6 @@
-//! A keeper in memory, for tests.
+//! A keeper in memory, for tests. It has no ledgers.
 
-use super::keeper::{Epochs, Expect, Keep, Keeper, KeeperError, Kept, check_form};
+use super::keeper::{Entry, Epochs, Expect, Keep, Keeper, KeeperError, Kept, check_form};
 use crate::clock::{Clock, Micros};
 use crate::tenant::TenantId;
 use futures_util::future::BoxFuture;
@@ -79,7 +79,12 @@ impl Keeper for Memory {
         Ok(listed.take(count).cloned().collect())
     }
 
-    fn keep(&self, tenant: TenantId, changes: Vec<Keep>) -> BoxFuture<'static, Result<(), KeeperError>> {
+    fn keep_told(
+        &self,
+        tenant: TenantId,
+        changes: Vec<Keep>,
+        _told: Vec<(TenantId, Entry)>,
+    ) -> BoxFuture<'static, Result<(), KeeperError>> {
         let outcome = self.change(tenant, changes);
         Box::pin(async { outcome })
     }

@@ -59,3 +59,4 @@ pub mod user;
 #[cfg(test)]
 mod user_tests;
 pub mod userinfo;
+pub mod witness;

@@ -8,6 +8,7 @@ use super::records::{Authorization, Client, get, put};
 use super::refresh::RefreshToken;
 use super::server::Server;
 use super::token::Told;
+use super::witness::Deed;
 use crate::tenant::TenantId;
 
 impl Server {
@@ -31,7 +32,7 @@ impl Server {
         if let Some(authorization) = self.refreshed_by(tenant, token)? {
             self.tell(tenant, &authorization.id, told)?;
             check(&authorization.client_id)?;
-            return Ok(self.revoke_authorization(tenant, &authorization.id).await?);
+            return Ok(self.revoke_authorization(tenant, &authorization.id, Deed::Revocation(told)).await?);
         }
         let claims = match self.verify_access(tenant, token) {
             Ok(claims) => claims,
@@ -45,7 +46,7 @@ impl Server {
         check(&claims.client_id)?;
         let until = self.time_in(self.config.access_token_lifetime_s + self.config.clock_skew_s);
         let revoked = put(&claims.jti, &Revoked {}, Expect::Any, Some(until))?;
-        Ok(self.keeper.keep(tenant, vec![revoked]).await?)
+        Ok(self.keep(tenant, vec![revoked], Deed::Revocation(told)).await?)
     }
 
     /// The authorization that a refresh token is of, be it the good one or an older one.

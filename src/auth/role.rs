@@ -309,7 +309,7 @@ impl Server {
         role: &Role,
         version: Option<u64>,
         check: &dyn Fn(&ResourceScope) -> Result<()>,
-    ) -> Result<()> {
+    ) -> Result<Role> {
         if !is_name(&role.name) {
             return Err(unfit("name", "A role's name has 1 to 64 letters, digits, spaces and signs of - _ . only."));
         }
@@ -335,7 +335,7 @@ impl Server {
                 return Err(no_admin_left());
             }
             let expect = if current == 0 { Expect::Absent } else { Expect::Version(current) };
-            Ok((vec![records::put(&role.name, role, expect, None)?], ()))
+            Ok((vec![records::put(&role.name, role, expect, None)?], role.clone()))
         })
         .await
     }

@@ -9,14 +9,24 @@ use super::origins::Origins;
 use super::remote::Remote;
 use super::slowing::Slowing;
 use super::tenants::Tenants;
+use super::witness::Witness;
 use crate::clock::Clock;
 use crate::config;
 use crate::tenant::TenantId;
 use serde_json::Value;
+use std::ops::Deref;
 use std::sync::Arc;
 
-/// The authorization server of all tenants. Every call names the tenant.
+/// The authorization server of all tenants. Every call names the tenant. Cheap to clone.
+#[derive(Clone)]
 pub struct Server {
+    parts: Arc<Parts>,
+    /// Who sees what a request changes.
+    witness: Option<Arc<Witness>>,
+}
+
+/// What the server consists of.
+pub struct Parts {
     /// Where records are kept.
     pub keeper: SharedKeeper,
     /// Time and ids.
@@ -43,6 +53,14 @@ pub struct Server {
     pub slowing: Slowing,
 }
 
+impl Deref for Server {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.parts
+    }
+}
+
 impl Server {
     /// Puts the parts together.
     #[must_use]
@@ -54,7 +72,31 @@ impl Server {
         let documents = Remote::new(&config, Arc::clone(&fetcher));
         let (keys, bearers) = (KeyCache::default(), Bearers::default());
         let (origins, slowing) = (Origins::default(), Slowing::default());
-        Self { keeper, clock, config, public_url, tenants, keys, fetcher, remote, documents, bearers, origins, slowing }
+        let parts = Parts {
+            keeper,
+            clock,
+            config,
+            public_url,
+            tenants,
+            keys,
+            fetcher,
+            remote,
+            documents,
+            bearers,
+            origins,
+            slowing,
+        };
+        Self { parts: Arc::new(parts), witness: None }
+    }
+
+    /// The same server for one request, whose changes are kept with what this witness says of them.
+    #[must_use]
+    pub fn recording(&self, witness: &Arc<Witness>) -> Self {
+        Self { parts: Arc::clone(&self.parts), witness: Some(Arc::clone(witness)) }
+    }
+
+    pub(super) fn witness(&self) -> Option<&Witness> {
+        self.witness.as_deref()
     }
 
     /// The FHIR base of a tenant, without a slash at the end: issuer and audience of its tokens, and the `aud` of its launches.

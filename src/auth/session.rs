@@ -8,6 +8,7 @@ use super::records::{self, Session, User};
 use super::secret;
 use super::server::Server;
 use super::sign_in::SignedIn;
+use super::witness::Deed;
 use crate::clock::Micros;
 use crate::error::Result;
 use crate::tenant::TenantId;
@@ -33,7 +34,7 @@ impl Server {
         };
         let expires = Some(self.session_end(&session));
         let keep = records::put(&secret::hash(&cookie), &session, Expect::Absent, expires)?;
-        self.keeper.keep(tenant, vec![keep]).await?;
+        self.keep(tenant, vec![keep], Deed::SignIn(user)).await?;
         Ok(SignedIn { cookie, user: user.clone(), session })
     }
 
@@ -72,7 +73,7 @@ impl Server {
     /// When the store fails.
     pub async fn sign_out(&self, tenant: TenantId, cookie: &str) -> Result<()> {
         let end = records::remove::<Session>(&secret::hash(cookie), Expect::Any);
-        Ok(self.keeper.keep(tenant, vec![end]).await?)
+        Ok(self.keep(tenant, vec![end], Deed::Asked).await?)
     }
 
     /// The name of the cookie.

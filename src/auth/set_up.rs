@@ -9,6 +9,7 @@ use super::server::Server;
 use super::sign_in::{Refusal, SignedIn};
 use super::totp::new_base32;
 use super::user::NewUser;
+use super::witness::Deed;
 use crate::clock::Micros;
 use crate::error::{Category, Error, Result};
 use crate::tenant::TenantId;
@@ -42,7 +43,7 @@ impl Server {
         let code = grouped(&new_base32::<16>()?);
         let expires = Micros((self.now_s() + CODE_S).saturating_mul(1_000_000));
         let kept = SetUp { sha256: secret::hash(&plain(&code)) };
-        self.keeper.keep(tenant, vec![records::put(ID, &kept, Expect::Any, Some(expires))?]).await?;
+        self.keep(tenant, vec![records::put(ID, &kept, Expect::Any, Some(expires))?], Deed::Asked).await?;
         Ok(Some(code))
     }
 

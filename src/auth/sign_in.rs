@@ -11,6 +11,7 @@ use super::secret;
 use super::server::Server;
 use super::session::stamp;
 use super::totp::{self, Enrolment};
+use super::witness::Deed;
 use crate::clock::Micros;
 use crate::error::Error;
 use crate::tenant::TenantId;
@@ -270,8 +271,13 @@ impl Server {
             let last = if is_own { user.totp_step } else { 0 };
             user.totp_step = totp::step(secret, code, self.now_s(), last).ok_or(Refusal::Wrong)?;
             user.totp = Some(secret.to_owned());
-            let keep = records::put(id, &user, Expect::Version(version), None)?;
-            match self.keeper.keep(tenant, vec![keep]).await {
+            let keeps = vec![records::put(id, &user, Expect::Version(version), None)?];
+            let kept = if is_own {
+                self.keeper.keep(tenant, keeps).await
+            } else {
+                self.keep(tenant, keeps, Deed::SecondFactor(&user)).await
+            };
+            match kept {
                 // Another request may have taken this very code.
                 Err(KeeperError::Stale(_)) => {}
                 outcome => return Ok(outcome.map(|()| user)?),
@@ -294,7 +300,7 @@ impl Server {
             user.password = Some(hash.clone());
             user.must_change_password = false;
             let keep = records::put(&user.id, &user, Expect::Version(version), None)?;
-            match self.keeper.keep(tenant, vec![keep]).await {
+            match self.keep(tenant, vec![keep], Deed::Password(&user)).await {
                 Err(KeeperError::Stale(_)) => {}
                 outcome => return Ok(outcome.map(|()| user)?),
             }

@@ -5,6 +5,7 @@
 
 use super::keeper::{Expect, KeeperError, SharedKeeper};
 use super::records::{self, Record};
+use super::witness::{Deed, Witness, keep};
 use crate::clock::Micros;
 use crate::config::{self, IndexMode, RetentionRule};
 use crate::error::{Category, Error, Result};
@@ -215,7 +216,7 @@ impl Tenants {
     ///
     /// # Errors
     /// 400 for what can't be said of one; 409 where the name is or was another's; 403 where there are as many as may be.
-    pub async fn create(&self, given: &Value, most: usize, now: Micros) -> Result<Tenant> {
+    pub async fn create(&self, given: &Value, most: usize, now: Micros, witness: Option<&Witness>) -> Result<Tenant> {
         let said = self.read(given)?;
         let Some(name) = said.name.clone() else {
             return Err(Error::invalid("A tenant needs a name.").at("/name"));
@@ -241,7 +242,8 @@ impl Tenants {
                 records::put(LAST, &Last { number }, expect, None)?,
                 records::put(name.as_str(), &tenant, Expect::Absent, None)?,
             ];
-            match self.keeper.keep(TenantId::INSTALLATION, changes).await {
+            let told = (witness, &Deed::Tenant(&tenant, "created"));
+            match keep(&*self.keeper, TenantId::INSTALLATION, changes, told).await {
                 Ok(()) => return Ok(tenant),
                 Err(KeeperError::Stale(_)) => {}
                 Err(error) => return Err(error.into()),
@@ -254,27 +256,44 @@ impl Tenants {
     ///
     /// # Errors
     /// 400 for what can't be said; 404; 410 where it was deleted; 412 for another version than this one.
-    pub async fn configure(&self, name: &str, version: Option<u64>, given: &Value) -> Result<Tenant> {
+    pub async fn configure(
+        &self,
+        name: &str,
+        version: Option<u64>,
+        given: &Value,
+        witness: Option<&Witness>,
+    ) -> Result<Tenant> {
         let said = self.read(given)?;
         if said.name.as_ref().is_some_and(|own| own.as_str() != name) {
             return Err(Error::invalid("A tenant keeps its name.").at("/name"));
         }
-        self.change(name, version, |tenant| Ok(said.applied_to(tenant))).await
+        self.change(name, version, |tenant| Ok(said.applied_to(tenant)), (witness, "configured")).await
     }
 
     /// Suspends a tenant, or resumes it.
     ///
     /// # Errors
     /// 404; 409 for the default tenant; 410 where it was deleted; 412 for another version than this one.
-    pub async fn set_state(&self, name: &str, version: Option<u64>, state: State) -> Result<Tenant> {
-        self.change(name, version, |tenant| {
+    pub async fn set_state(
+        &self,
+        name: &str,
+        version: Option<u64>,
+        state: State,
+        witness: Option<&Witness>,
+    ) -> Result<Tenant> {
+        let what = match state {
+            State::Active => "resumed",
+            State::Suspended => "suspended",
+            State::Deleted => "deleted",
+        };
+        let change = |tenant: Tenant| {
             if tenant.id() == TenantId::DEFAULT {
                 let text = "The default tenant is where the server is administered: it is always served.";
                 return Err(Error::new(Category::Conflict, "business-rule", text));
             }
             Ok(Tenant { state, ..tenant })
-        })
-        .await
+        };
+        self.change(name, version, change, (witness, what)).await
     }
 
     async fn change(
@@ -282,6 +301,7 @@ impl Tenants {
         name: &str,
         version: Option<u64>,
         change: impl FnOnce(Tenant) -> Result<Tenant>,
+        (witness, what): (Option<&Witness>, &'static str),
     ) -> Result<Tenant> {
         let (tenant, current) = self.current(name)?;
         if version.is_some_and(|version| version != current) {
@@ -293,7 +313,8 @@ impl Tenants {
         let tenant = change(tenant)?;
         let expect = if current == 0 { Expect::Absent } else { Expect::Version(current) };
         let kept = records::put(name, &tenant, expect, None)?;
-        match self.keeper.keep(TenantId::INSTALLATION, vec![kept]).await {
+        let told = (witness, &Deed::Tenant(&tenant, what));
+        match keep(&*self.keeper, TenantId::INSTALLATION, vec![kept], told).await {
             Ok(()) => Ok(tenant),
             Err(KeeperError::Stale(_)) => Err(changed()),
             Err(error) => Err(error.into()),
@@ -395,7 +416,14 @@ fn nameless(public_url: &str, id: TenantId) -> Registered {
 /// What is told of a tenant.
 #[must_use]
 pub fn shown(registered: &Registered) -> Map<String, Value> {
-    let Registered { tenant, base, .. } = registered;
+    let mut members = described(&registered.tenant);
+    members.insert("base".to_owned(), json!(&*registered.base));
+    members
+}
+
+/// The same but for its address.
+#[must_use]
+pub fn described(tenant: &Tenant) -> Map<String, Value> {
     let mut members = Map::new();
     let mut add = |name: &str, value: Value| drop(members.insert(name.to_owned(), value));
     add("name", json!(tenant.name));
@@ -409,7 +437,6 @@ pub fn shown(registered: &Registered) -> Map<String, Value> {
     add("retention", json!(tenant.retention));
     add("index", json!(tenant.index));
     add("created", if tenant.created == 0 { Value::Null } else { json!(Micros(tenant.created).to_instant()) });
-    add("base", json!(&**base));
     members
 }
 

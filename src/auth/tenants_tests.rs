@@ -24,8 +24,8 @@ fn a_tenant_has_a_number_and_addresses_of_its_own() {
     let (server, _) = server(Auth::default());
     let tenants = &server.tenants;
     assert_eq!(tenants.all().unwrap().len(), 1, "the default tenant is there");
-    let acme = now(tenants.create(&named("acme"), 3, NOW)).unwrap();
-    let other = now(tenants.create(&named("other"), 3, NOW)).unwrap();
+    let acme = now(tenants.create(&named("acme"), 3, NOW, None)).unwrap();
+    let other = now(tenants.create(&named("other"), 3, NOW, None)).unwrap();
     assert_eq!((acme.number, other.number), (1, 2));
     assert_eq!(server.base(acme.id()), "https://pharos.example.org/t/acme/fhir");
     assert_eq!(server.endpoint(acme.id(), "token"), "https://pharos.example.org/t/acme/auth/token");
@@ -40,16 +40,16 @@ fn a_tenant_has_a_number_and_addresses_of_its_own() {
 fn names_and_numbers_are_given_out_once() {
     let (server, _) = server(Auth::default());
     let tenants = &server.tenants;
-    let make = |name: &str| now(tenants.create(&named(name), 2, NOW));
+    let make = |name: &str| now(tenants.create(&named(name), 2, NOW, None));
     make("acme").unwrap();
     assert_eq!(status(make("acme")), 409);
     assert_eq!(status(make("default")), 409);
-    now(tenants.set_state("acme", None, State::Deleted)).unwrap();
+    now(tenants.set_state("acme", None, State::Deleted, None)).unwrap();
     assert_eq!(status(make("acme")), 409, "though it was deleted");
     assert_eq!(make("b").unwrap().number, 2);
     make("c").unwrap();
     assert_eq!(status(make("d")), 403, "two are there");
-    now(tenants.set_state("c", None, State::Deleted)).unwrap();
+    now(tenants.set_state("c", None, State::Deleted, None)).unwrap();
     assert_eq!(make("d").unwrap().number, 4);
 }
 
@@ -58,7 +58,7 @@ fn what_is_said_of_a_tenant_is_checked() {
     let provider = json!({ "name": "main", "title": "Main", "issuer": "https://i.example", "client_id": "x" });
     let config = Auth { providers: vec![serde_json::from_value(provider).unwrap()], ..Auth::default() };
     let (server, _) = server(config);
-    let make = |given: Value| now(server.tenants.create(&given, 100, NOW));
+    let make = |given: Value| now(server.tenants.create(&given, 100, NOW, None));
     for (given, member) in [
         (json!({}), "/name"),
         (named("Acme"), "/name"),
@@ -96,7 +96,8 @@ fn what_is_said_of_a_tenant_is_checked() {
     let tenant = make(given).unwrap();
     assert_eq!((tenant.limits.jobs, tenant.limits.requests_per_s), (Some(2), None));
     assert!(server.providers(tenant.id()).is_empty() && server.providers(TenantId::DEFAULT).len() == 1);
-    let configured = now(server.tenants.configure("a", Some(1), &json!({ "identity_providers": ["main"] }))).unwrap();
+    let configured =
+        now(server.tenants.configure("a", Some(1), &json!({ "identity_providers": ["main"] }), None)).unwrap();
     assert_eq!((configured.region, configured.limits.jobs), (None, None), "all is said anew");
     assert_eq!(server.providers(tenant.id()).len(), 1);
 }
@@ -105,8 +106,8 @@ fn what_is_said_of_a_tenant_is_checked() {
 fn a_change_expects_a_version_and_the_default_tenant_stays() {
     let (server, _) = server(Auth::default());
     let tenants = &server.tenants;
-    now(tenants.create(&named("a"), 9, NOW)).unwrap();
-    let set = |name: &str, version, state| status(now(tenants.set_state(name, version, state)));
+    now(tenants.create(&named("a"), 9, NOW, None)).unwrap();
+    let set = |name: &str, version, state| status(now(tenants.set_state(name, version, state, None)));
     assert_eq!(set("a", Some(2), State::Suspended), 412);
     assert_eq!(set("a", Some(1), State::Suspended), 200);
     assert_eq!(status(tenants.named("a").unwrap().check_served()), 403);
@@ -116,8 +117,8 @@ fn a_change_expects_a_version_and_the_default_tenant_stays() {
     assert_eq!(status(tenants.named("a").unwrap().check_served()), 410);
     assert_eq!((set("none", None, State::Active), set("default", None, State::Suspended)), (404, 409));
     let given = json!({ "display_name": "House", "limits": { "jobs": 4 } });
-    now(tenants.configure("default", Some(0), &given)).unwrap();
-    assert_eq!(status(now(tenants.configure("default", Some(0), &given))), 412);
+    now(tenants.configure("default", Some(0), &given, None)).unwrap();
+    assert_eq!(status(now(tenants.configure("default", Some(0), &given, None))), 412);
     let house = tenants.named("default").unwrap();
     assert_eq!(
         (&*house.tenant.display_name, house.id(), &*house.base),

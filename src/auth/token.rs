@@ -16,6 +16,7 @@ use super::refresh::{self, RefreshToken};
 use super::scope::{Level, MAKE_LAUNCH, Scope, Scopes};
 use super::secret::{are_equal, hash};
 use super::server::Server;
+use super::witness::Deed;
 use crate::tenant::TenantId;
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
@@ -131,8 +132,9 @@ impl Server {
         self.tell(tenant, &code.authorization, told)?;
         if code.used {
             told.is_reuse = true;
-            self.revoke_authorization(tenant, &code.authorization).await?;
-            return Err(OAuthError::grant("The code was used before. All that came from it is revoked."));
+            let error = OAuthError::grant("The code was used before. All that came from it is revoked.");
+            self.revoke_authorization(tenant, &code.authorization, Deed::Reuse(told, &error)).await?;
+            return Err(error);
         }
         if code.pending.redirect_uri != redirect_uri || !is_proof_of(verifier, &code.pending.code_challenge) {
             return Err(bad());
@@ -152,7 +154,7 @@ impl Server {
             put(&id, &code, Expect::Version(version), until)?,
             put(&authorization.id, &authorization, Expect::Version(read), until)?,
         ];
-        Ok(self.is_kept(tenant, changes).await?.then_some(answer))
+        Ok(self.is_kept(tenant, changes, Deed::Token(told, &answer)).await?.then_some(answer))
     }
 
     /// `refresh_token`. `None` where another request overtook this one.
@@ -173,8 +175,9 @@ impl Server {
         self.tell(tenant, &authorization.id, told)?;
         if token.generation < authorization.refresh {
             told.is_reuse = true;
-            self.revoke_authorization(tenant, &authorization.id).await?;
-            return Err(OAuthError::grant("The refresh token was used before. All that came from it is revoked."));
+            let error = OAuthError::grant("The refresh token was used before. All that came from it is revoked.");
+            self.revoke_authorization(tenant, &authorization.id, Deed::Reuse(told, &error)).await?;
+            return Err(error);
         }
         if !authorization.scopes.has("offline_access") && !self.is_online(tenant, &authorization)? {
             return Err(OAuthError::grant("The session of the user has ended."));
@@ -194,7 +197,7 @@ impl Server {
         let answer = self.answer(tenant, &authorization, &user, scopes, None).await?;
         let until = Some(self.time_in(self.lifetime_s(&authorization)));
         let changes = vec![put(&authorization.id, &authorization, Expect::Version(version), until)?];
-        Ok(self.is_kept(tenant, changes).await?.then_some(answer))
+        Ok(self.is_kept(tenant, changes, Deed::Token(told, &answer)).await?.then_some(answer))
     }
 
     /// `client_credentials`: for clients that can prove who they are, and only what is `system/…` or [`MAKE_LAUNCH`].
@@ -306,7 +309,7 @@ impl Server {
     }
 
     /// How long an authorization lasts without being used.
-    const fn lifetime_s(&self, authorization: &Authorization) -> u64 {
+    fn lifetime_s(&self, authorization: &Authorization) -> u64 {
         if authorization.refresh > 0 {
             self.config.refresh_token_lifetime_s
         } else {
@@ -315,8 +318,8 @@ impl Server {
     }
 
     /// Keeps changes; `false` where another request came first.
-    async fn is_kept(&self, tenant: TenantId, changes: Vec<Keep>) -> Result<bool, OAuthError> {
-        match self.keeper.keep(tenant, changes).await {
+    async fn is_kept(&self, tenant: TenantId, changes: Vec<Keep>, deed: Deed<'_>) -> Result<bool, OAuthError> {
+        match self.keep(tenant, changes, deed).await {
             Ok(()) => Ok(true),
             Err(KeeperError::Stale(_)) => Ok(false),
             Err(error) => Err(error.into()),

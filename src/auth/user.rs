@@ -9,6 +9,7 @@ use super::records::{self, Authorization, Record, User, Username};
 use super::role::Roles;
 use super::secret;
 use super::server::Server;
+use super::witness::Done;
 use crate::error::{Category, Error, Result};
 use crate::tenant::TenantId;
 use serde::{Deserialize, Serialize};
@@ -210,7 +211,7 @@ impl Server {
             user.must_change_password = one_time;
         });
         let user = user.await?;
-        self.unlock(tenant, &user.username).await?;
+        self.forget_failures(tenant, &user.username).await?;
         Ok(user)
     }
 
@@ -232,13 +233,17 @@ impl Server {
 
     /// Makes changes that rules between accounts and roles allow. `decide` looks at the rules and says what changes; it is asked
     /// again where another change came between.
-    pub(super) async fn guarded<T>(&self, tenant: TenantId, decide: impl Fn() -> Result<(Vec<Keep>, T)>) -> Result<T> {
+    pub(super) async fn guarded<T: Done>(
+        &self,
+        tenant: TenantId,
+        decide: impl Fn() -> Result<(Vec<Keep>, T)>,
+    ) -> Result<T> {
         for _ in 0..ROUNDS {
             let guard = records::get::<Guard>(&*self.keeper, tenant, GUARD)?;
             let expect = guard.map_or(Expect::Absent, |(_, version)| Expect::Version(version));
             let (mut changes, result) = decide()?;
             changes.push(records::put(GUARD, &Guard {}, expect, None)?);
-            match self.keeper.keep(tenant, changes).await {
+            match self.keep(tenant, changes, result.deed()).await {
                 Err(KeeperError::Stale(_)) => {}
                 outcome => return Ok(outcome.map(|()| result)?),
             }

@@ -6,6 +6,7 @@ use crate::tenant::TenantId;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use std::io::Read;
+use std::time::Instant;
 use url::Url;
 
 const ACCEPT: &str = "application/json";
@@ -73,7 +74,12 @@ impl Sources {
     pub fn manifest(&self, tenant: TenantId, url: &str, most: usize) -> Result<Pulled, Unread> {
         let mut pulled = Pulled::default();
         let (mut next, mut pages) = (Some(url.to_owned()), 0);
+        let until = Instant::now() + self.manifest_time;
         while let Some(url) = next.take() {
+            if Instant::now() > until {
+                let text = "All its pages take longer than bulk.import_manifest_timeout_ms allows.";
+                return Err(Trouble::Passing(text.into()).into());
+            }
             pages += 1;
             let body = self.answer(&self.brief, tenant, &url, ACCEPT)?.into_body();
             let mut text = Vec::new();

@@ -25,7 +25,7 @@ use url::Url;
 const ACCEPT: &str = "application/fhir+ndjson, application/ndjson;q=0.9, */*;q=0.1";
 /// The size of a manifest, and of what comes before a token, in bytes.
 pub(super) const MANIFEST_BYTES: usize = 4 << 20;
-/// The time for it, in milliseconds: who asked for the import waits.
+/// The time for it, or one page of it, in milliseconds: who asked for the import waits.
 const BRIEF_MS: u64 = 10_000;
 /// Redirects that are followed, each checked like the first address.
 const REDIRECTS: usize = 5;
@@ -120,6 +120,8 @@ pub struct Sources {
     pub(super) brief: Fetcher,
     credentials: Credentials,
     bytes: u64,
+    /// For all pages of a manifest.
+    pub(super) manifest_time: Duration,
     free_floor: u64,
     /// By tenant and job.
     under_way: Mutex<FxHashMap<Key, Arc<Reading>>>,
@@ -142,6 +144,7 @@ impl Sources {
             brief,
             fetcher: Fetcher::new(&fetch).with_stall(Duration::from_millis(settings.import_stall_ms)),
             bytes: settings.import_bytes,
+            manifest_time: Duration::from_millis(settings.import_manifest_timeout_ms),
             free_floor: settings.free_floor_mib.saturating_mul(1 << 20),
             under_way: Mutex::default(),
         }

@@ -6,6 +6,7 @@ use crate::app::App;
 use crate::auth::error::OAuthError;
 use crate::auth::registration::{Registrant, metadata};
 use crate::auth::server::Server;
+use crate::auth::witness::Deed;
 use crate::tenant::TenantId;
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
@@ -133,37 +134,40 @@ pub fn run(command: Client) -> Result<(), Failure> {
 
 #[allow(clippy::print_stdout)]
 async fn act(app: &App, tenant: TenantId, action: Action) -> Result<(), Failure> {
-    let auth = &app.auth;
-    let note = |name: String, done: String| async move { serve::note(app, tenant, "client", &name, done).await };
+    let recording = |name: &str, done: &'static str| {
+        let name = name.to_owned();
+        app.auth.recording(&serve::witness(app, tenant, "client", move |deed| {
+            let scope =
+                if let Deed::Client(client) = deed { format!("; scope: {}", client.scopes) } else { String::new() };
+            Some((name.clone(), format!("pharos client {done}{scope}")))
+        }))
+    };
     match action {
         Action::Add(add) => {
-            let id = add.id.clone().unwrap_or_else(|| auth.clock.new_id());
+            let id = add.id.clone().unwrap_or_else(|| app.auth.clock.new_id());
+            let auth = recording(&id, "add");
             let registered = auth.put_client(tenant, &id, &add.metadata()?, Registrant::Admin).await.map_err(words)?;
-            note(id, format!("pharos client add; scope: {}", registered.client.scopes)).await?;
             println!("{:#}", registered.to_json());
             Ok(())
         }
-        Action::List => list(auth, tenant),
+        Action::List => list(&app.auth, tenant),
         Action::Show(named) => {
-            let (client, _) = auth.client_by_id(tenant, &named.id)?.ok_or("there is no such client")?;
+            let (client, _) = app.auth.client_by_id(tenant, &named.id)?.ok_or("there is no such client")?;
             println!("{:#}", metadata(&client));
             Ok(())
         }
         Action::Remove(named) => {
-            auth.remove_client(tenant, &named.id, None).await.map_err(said)?;
-            note(named.id, "pharos client remove".to_owned()).await
+            recording(&named.id, "remove").remove_client(tenant, &named.id, None).await.map_err(said)
         }
         Action::Disable(named) => {
-            auth.disable_client(tenant, &named.id, None, true).await.map_err(said)?;
-            note(named.id, "pharos client disable".to_owned()).await
+            recording(&named.id, "disable").disable_client(tenant, &named.id, None, true).await.map_err(said)
         }
         Action::Enable(named) => {
-            auth.disable_client(tenant, &named.id, None, false).await.map_err(said)?;
-            note(named.id, "pharos client enable".to_owned()).await
+            recording(&named.id, "enable").disable_client(tenant, &named.id, None, false).await.map_err(said)
         }
         Action::RotateSecret(named) => {
+            let auth = recording(&named.id, "rotate-secret");
             let secret = auth.rotate_secret(tenant, &named.id, None).await.map_err(said)?;
-            note(named.id, "pharos client rotate-secret".to_owned()).await?;
             println!("{secret}");
             Ok(())
         }

@@ -5,6 +5,7 @@ use super::user::said;
 use super::{Failure, OfTenant, serve};
 use crate::app::App;
 use crate::auth::agent::Agent;
+use crate::auth::witness::Witness;
 use crate::jobs::reseal::{Parameters, Report};
 use crate::jobs::{Job, State};
 use crate::store::keys::KeyFacts;
@@ -13,6 +14,7 @@ use crate::tenant::TenantId;
 use clap::{Args, Subcommand, ValueEnum};
 use std::io::Write;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Manages the keys of a store that no server has open.
 #[derive(Debug, Args)]
@@ -58,8 +60,8 @@ struct Rotate {
 
 #[derive(Debug, Args)]
 struct DropOld {
-    /// Remove the old keys, as after a key became known: no token that they signed is good any more, and no file outside of the store
-    /// that they sealed opens.
+    /// Remove the old keys, as after a key became known: no token that they signed is good any more. Those that sealed files of exports go when the
+    /// files do.
     #[arg(long)]
     drop_old: bool,
 }
@@ -89,19 +91,15 @@ async fn perform(app: &App, tenant: TenantId, action: Action) -> Result<String, 
     let note = async |what: &str| serve::note(app, tenant, "keys", what, format!("pharos keys {action:?}")).await;
     match &action {
         Action::Rotate(Rotate { what, drop_old: DropOld { drop_old } }) => {
-            let note = async |name: &str| {
-                let what = if *what == What::Signing { String::new() } else { format!(" {what:?}").to_lowercase() };
-                let note = format!("pharos keys rotate{what}; drop_old: {drop_old}");
-                serve::note(app, tenant, "keys", name, note).await
-            };
-            rotate(app, tenant, *what, *drop_old, note).await
+            let rotation = Rotation { app, tenant, what: *what, drop_old: *drop_old };
+            rotation.perform().await
         }
         Action::Reseal(DropOld { drop_old }) => {
             let parameters = Parameters { drop_old: *drop_old };
-            let job = app.reseal(tenant, Agent::operator(), parameters).await.map_err(said)?;
-            let told = resealed(app, tenant, &job.id).await?;
-            note("data key").await?;
-            Ok(told)
+            let told = format!("pharos keys {action:?}");
+            let told = serve::witness(app, tenant, "keys", move |_| Some(("data key".to_owned(), told.clone())));
+            let job = app.reseal(tenant, Agent::operator(), parameters, &told).await.map_err(said)?;
+            resealed(app, tenant, &job.id).await
         }
         Action::List => Ok(list(app, tenant)),
         Action::Escrow(Escrow { public_key, to }) => {
@@ -115,35 +113,73 @@ async fn perform(app: &App, tenant: TenantId, action: Action) -> Result<String, 
     }
 }
 
-async fn rotate(
-    app: &App,
+/// Other keys, with what the ledger has of it.
+struct Rotation<'a> {
+    app: &'a App,
     tenant: TenantId,
     what: What,
     drop_old: bool,
-    note: impl AsyncFn(&str) -> Result<(), Failure>,
-) -> Result<String, Failure> {
-    match what {
-        What::Signing => {
-            app.auth.rotate_keys(tenant, drop_old).await.map_err(words)?;
-            note("signing keys").await?;
-            Ok(String::new())
+}
+
+impl Rotation<'_> {
+    async fn perform(&self) -> Result<String, Failure> {
+        let &Self { app, tenant, what, drop_old } = self;
+        match what {
+            What::Signing => {
+                let auth = app.auth.recording(&self.witness());
+                auth.rotate_keys(tenant, drop_old).await.map_err(words)?;
+                Ok(String::new())
+            }
+            What::Data => {
+                self.begins().await?;
+                let (operator, parameters) = (Agent::operator(), Parameters { drop_old });
+                let job = app.rotate_data_key(tenant, operator, parameters, &self.witness()).await.map_err(said)?;
+                resealed(app, tenant, &job.id).await
+            }
+            What::Ledger => {
+                self.begins().await?;
+                app.rotate_ledger_key().await.map_err(said)?;
+                self.ended().await?;
+                Ok("Entries of the ledgers are sealed under a new key from now on.\n".to_owned())
+            }
+            What::Master => {
+                self.begins().await?;
+                let count = app.rotate_master_key(&Agent::operator()).await.map_err(said)?;
+                self.ended().await?;
+                Ok(format!("{count} keys are wrapped anew.\n"))
+            }
         }
-        What::Data => {
-            let parameters = Parameters { drop_old };
-            let job = app.rotate_data_key(tenant, Agent::operator(), parameters).await.map_err(said)?;
-            note("data key").await?;
-            resealed(app, tenant, &job.id).await
+    }
+
+    const fn name(&self) -> &'static str {
+        match self.what {
+            What::Signing => "signing keys",
+            What::Data => "data key",
+            What::Ledger => "ledger key",
+            What::Master => "master key",
         }
-        What::Ledger => {
-            app.rotate_ledger_key().await.map_err(said)?;
-            note("ledger key").await?;
-            Ok("Entries of the ledgers are sealed under a new key from now on.\n".to_owned())
-        }
-        What::Master => {
-            let count = app.rotate_master_key(&Agent::operator()).await.map_err(said)?;
-            note("master key").await?;
-            Ok(format!("{count} keys are wrapped anew.\n"))
-        }
+    }
+
+    fn note(&self) -> String {
+        let what = match self.what {
+            What::Signing => String::new(),
+            what => format!(" {what:?}").to_lowercase(),
+        };
+        format!("pharos keys rotate{what}; drop_old: {}", self.drop_old)
+    }
+
+    fn witness(&self) -> Arc<Witness> {
+        let (name, note) = (self.name(), self.note());
+        serve::witness(self.app, self.tenant, "keys", move |_| Some((name.to_owned(), note.clone())))
+    }
+
+    /// A provider changes keys, not the store: what is about to happen is recorded before, and that it has happened afterwards.
+    async fn begins(&self) -> Result<(), Failure> {
+        serve::note(self.app, self.tenant, "keys", self.name(), format!("{}; begins", self.note())).await
+    }
+
+    async fn ended(&self) -> Result<(), Failure> {
+        serve::note(self.app, self.tenant, "keys", self.name(), self.note()).await
     }
 }
 
@@ -153,8 +189,9 @@ async fn resealed(app: &App, tenant: TenantId, id: &str) -> Result<String, Failu
     let Job { state: State::Done, report, .. } = job else {
         return Err(job.failure.unwrap_or_else(|| "the job did not end".into()).into());
     };
-    let Report { rows, dropped } = serde_json::from_value(report)?;
-    Ok(format!("{rows} rows are sealed under the newest key; {dropped} old keys were dropped.\n"))
+    let Report { rows, files, dropped } = serde_json::from_value(report)?;
+    let files = if files == 0 { String::new() } else { format!(" and {files} files") };
+    Ok(format!("{rows} rows{files} are sealed under the newest key; {dropped} old keys were dropped.\n"))
 }
 
 fn list(app: &App, tenant: TenantId) -> String {

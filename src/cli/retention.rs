@@ -1,7 +1,7 @@
 //! `pharos retention`: the rules, and legal holds, on a store that no server has open.
 
 use super::user::said;
-use super::{Failure, OfTenant};
+use super::{Failure, OfTenant, serve};
 use crate::app::App;
 use crate::auth::agent::Agent;
 use crate::auth::grant::Grant;
@@ -109,7 +109,9 @@ async fn perform(app: &App, tenant: TenantId, action: Action) -> Result<Vec<u8>,
 async fn apply(app: &App, tenant: TenantId, is_dry_run: bool) -> Result<Vec<u8>, Failure> {
     let parameters = serde_json::to_value(Parameters { is_dry_run })?;
     let new = New { kind: KIND, owner: Agent::operator(), parameters };
-    let job = app.jobs.submit(tenant, new).await.map_err(said)?;
+    let note = if is_dry_run { "pharos retention run; dry_run" } else { "pharos retention run" };
+    let witness = serve::witness(app, tenant, "retention", move |_| Some(("rules".to_owned(), note.to_owned())));
+    let job = app.jobs.submit_told(tenant, new, &witness).await.map_err(said)?;
     let job = ended(app, tenant, &job.id).await?;
     let report = enforce::report_of(&job).map_err(said)?;
     if !is_dry_run && !report.erased.is_empty() {

@@ -7,6 +7,7 @@ use crate::audit::form::AuditEvents;
 use crate::audit::{Event, Record, Trail};
 use crate::auth::agent::Agent;
 use crate::auth::set_up;
+use crate::auth::witness::{Deed, Witness};
 use crate::clock::SystemClock;
 use crate::config::{Config, ConfigError, LogFormat, StorePlace};
 use crate::http;
@@ -25,7 +26,7 @@ use tracing_subscriber::EnvFilter;
 /// How often the erasure of deleted tenants is looked after.
 const DELETIONS_LOOKED_AFTER: Duration = Duration::from_mins(1);
 
-/// Serves until SIGTERM or SIGINT.
+/// Serves until SIGTERM or SIGINT: see [`http::Told`].
 pub fn run(settings: Settings) -> Result<(), Failure> {
     let config = settings.load()?;
     log_to_stderr(config.log_format);
@@ -132,14 +133,15 @@ pub(super) fn serve(app: &Arc<App>, listener: TcpListener, announce: impl FnOnce
     let (result, told) = http::run(async {
         of_server(Event::Start).await.map_err(said)?;
         app.tell_unwrapped(&Agent::default()).await.map_err(said)?;
-        let served = match http::server(Arc::clone(app), listener, metrics, true) {
+        let mut told_to_stop = http::Told::new()?;
+        let served = match http::server(Arc::clone(app), listener, metrics) {
             Ok(server) => {
                 announce(address);
                 let checkpoints = tokio::task::spawn_local(checkpoints(Arc::clone(app)));
                 let sweeping = tokio::task::spawn_local(sweeping(Arc::clone(app)));
                 let deletions = tokio::task::spawn_local(deletions(Arc::clone(app)));
                 let unwrapping = tokio::task::spawn_local(unwrapping(Arc::clone(app)));
-                let served = server.await;
+                let served = told_to_stop.serve(app, server).await;
                 checkpoints.abort();
                 sweeping.abort();
                 deletions.abort();
@@ -159,7 +161,7 @@ pub(super) fn serve(app: &Arc<App>, listener: TcpListener, announce: impl FnOnce
     Ok(result?)
 }
 
-/// Records what somebody changed at the command line: of what kind it is, and which.
+/// Records what somebody did at the command line that changes no record: of what kind it is, and which.
 pub(super) async fn note(
     app: &App,
     tenant: TenantId,
@@ -169,6 +171,21 @@ pub(super) async fn note(
 ) -> Result<(), Failure> {
     let record = Record::of(Event::Administration(what.into()), Cow::Owned(Agent::operator()));
     app.ledger.note(tenant, record.named(name).saying(note)).await.map_err(said)
+}
+
+/// Who records what somebody changes at the command line, with the change: of which kind it is, and what `tell` says of a deed, which of
+/// them it is and what becomes of it.
+pub(super) fn witness(
+    app: &App,
+    tenant: TenantId,
+    what: &'static str,
+    tell: impl Fn(&Deed<'_>) -> Option<(String, String)> + Send + Sync + 'static,
+) -> Arc<Witness> {
+    app.ledger.witness(tenant, move |deed| {
+        let (name, note) = tell(deed)?;
+        let record = Record::of(Event::Administration(what.into()), Cow::Owned(Agent::operator()));
+        Some(record.named(name).saying(note))
+    })
 }
 
 /// Records, again and again, which keys of other processes were unwrapped.

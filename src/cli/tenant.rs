@@ -4,14 +4,17 @@ use super::serve::{self, open};
 use super::user::said;
 use super::{Failure, Settings};
 use crate::app::App;
+use crate::auth::server::Server;
 use crate::auth::set_up;
 use crate::auth::tenants::shown;
+use crate::auth::witness::Witness;
 use crate::jobs::State as JobState;
 use crate::retention::{compaction, tenant as erasure};
 use crate::tenant::{State, TenantId};
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 /// Manages the tenants of a store that no server has open.
 #[derive(Debug, Args)]
@@ -141,9 +144,9 @@ async fn perform(app: &App, action: Action) -> Result<String, Failure> {
             let name = given.tenant.name.clone();
             let mut members = Map::new();
             members.insert("name".to_owned(), name.clone().into());
-            let tenant = app.create_tenant(&given.over(members)).await.map_err(said)?;
-            note(app, &name, "create").await?;
-            Ok(format!("{:#}\n{}", told(app, &name)?, code(app, tenant.id()).await?))
+            let by = witness(app, &name, "create");
+            let tenant = app.create_tenant(&given.over(members), Some(&by)).await.map_err(said)?;
+            Ok(format!("{:#}\n{}", told(app, &name)?, code(&app.auth, tenant.id()).await?))
         }
         Action::List => list(app),
         Action::Show(named) => Ok(format!("{:#}", told(app, &named.name)?)),
@@ -153,8 +156,8 @@ async fn perform(app: &App, action: Action) -> Result<String, Failure> {
             let kept =
                 ["display_name", "region", "limits", "identity_providers", "trusted_issuers", "retention", "index"];
             let kept = kept.iter().filter_map(|member| Some(((*member).to_owned(), before.get(*member)?.clone())));
-            app.configure_tenant(&name, None, &given.over(kept.collect())).await.map_err(said)?;
-            note(app, &name, "set").await?;
+            let (given, by) = (given.over(kept.collect()), witness(app, &name, "set"));
+            app.configure_tenant(&name, None, &given, Some(&by)).await.map_err(said)?;
             Ok(format!("{:#}", told(app, &name)?))
         }
         Action::Suspend(named) => set_state(app, &named.name, State::Suspended, "suspend").await,
@@ -162,15 +165,14 @@ async fn perform(app: &App, action: Action) -> Result<String, Failure> {
         Action::SetUpCode(named) => {
             let registered = app.tenants().named(&named.name).map_err(said)?;
             registered.check_not_deleted().map_err(said)?;
-            code(app, registered.id()).await
+            code(&app.auth.recording(&witness(app, &named.name, "set-up-code")), registered.id()).await
         }
         Action::Delete(given) => delete(app, given).await,
     }
 }
 
-async fn set_state(app: &App, name: &str, state: State, action: &str) -> Result<String, Failure> {
-    app.set_tenant_state(name, None, state).await.map_err(said)?;
-    note(app, name, action).await?;
+async fn set_state(app: &App, name: &str, state: State, action: &'static str) -> Result<String, Failure> {
+    app.tenants().set_state(name, None, state, Some(&witness(app, name, action))).await.map_err(said)?;
     Ok(format!("{:#}", told(app, name)?))
 }
 
@@ -180,8 +182,8 @@ async fn delete(app: &App, given: Delete) -> Result<String, Failure> {
     if given.really != name {
         return Err("--really names another tenant: nothing is deleted".into());
     }
-    let tenant = app.delete_tenant(&name, None).await.map_err(said)?;
-    note(app, &name, "delete").await?;
+    let by = witness(app, &name, "delete");
+    let tenant = app.delete_tenant(&name, None, Some(&by)).await.map_err(said)?;
     if let Some(job) = app.jobs.run_to_end(tenant.id(), erasure::KIND).await.map_err(said)?
         && job.state != JobState::Done
     {
@@ -208,15 +210,16 @@ fn list(app: &App) -> Result<String, Failure> {
     Ok(lines.trim_end().to_owned())
 }
 
-async fn code(app: &App, tenant: TenantId) -> Result<String, Failure> {
-    let Some(code) = app.auth.new_set_up_code(tenant).await.map_err(said)? else {
+async fn code(auth: &Server, tenant: TenantId) -> Result<String, Failure> {
+    let Some(code) = auth.new_set_up_code(tenant).await.map_err(said)? else {
         return Ok("There is an administrator already.".to_owned());
     };
-    let (page, minutes) = (app.auth.endpoint(tenant, "setup"), set_up::CODE_S / 60);
+    let (page, minutes) = (auth.endpoint(tenant, "setup"), set_up::CODE_S / 60);
     Ok(format!("For the first administrator: within {minutes} minutes, enter the code {code} at {page}"))
 }
 
-/// Records what was done in the ledger of the default tenant.
-async fn note(app: &App, name: &str, action: &str) -> Result<(), Failure> {
-    serve::note(app, TenantId::DEFAULT, "tenant", name, format!("pharos tenant {action}")).await
+/// Who records what is done in the ledger of the default tenant.
+fn witness(app: &App, name: &str, action: &'static str) -> Arc<Witness> {
+    let name = name.to_owned();
+    serve::witness(app, TenantId::DEFAULT, "tenant", move |_| Some((name.clone(), format!("pharos tenant {action}"))))
 }

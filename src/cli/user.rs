@@ -4,7 +4,9 @@ use super::load::describe;
 use super::{Failure, OfTenant, serve};
 use crate::app::App;
 use crate::auth::records::User;
+use crate::auth::server::Server;
 use crate::auth::user::NewUser;
+use crate::auth::witness::Deed;
 use crate::error::Error;
 use crate::tenant::TenantId;
 use clap::{Args, Subcommand};
@@ -114,8 +116,8 @@ async fn perform(app: &App, tenant: TenantId, action: Action) -> Result<String, 
         Action::SetPassword(SetPassword { user, password }) => {
             let user = find(app, tenant, &user)?;
             let (secret, is_made) = password.get(app)?;
-            let set = app.auth.set_password(tenant, &user.id, None, &secret, is_made).await.map_err(said)?;
-            note(app, tenant, "set-password", &set).await?;
+            let auth = recording(app, tenant, "set-password");
+            let set = auth.set_password(tenant, &user.id, None, &secret, is_made).await.map_err(said)?;
             Ok(told(&format!("{} has another password.", set.username), &secret, is_made))
         }
         Action::ResetTotp(named) => change(app, tenant, "reset-totp", &named, |user| user.totp = None).await,
@@ -144,8 +146,7 @@ async fn add(app: &App, tenant: TenantId, add: Add) -> Result<String, Failure> {
         password: Some(secret.clone()),
         must_change_password: is_made,
     };
-    let user = app.auth.add_user(tenant, new).await.map_err(said)?;
-    note(app, tenant, "add", &user).await?;
+    let user = recording(app, tenant, "add").add_user(tenant, new).await.map_err(said)?;
     Ok(told(&format!("{} is added.", user.username), &secret, is_made))
 }
 
@@ -168,22 +169,25 @@ fn list(app: &App, tenant: TenantId) -> Result<String, Failure> {
 async fn change(
     app: &App,
     tenant: TenantId,
-    action: &str,
+    action: &'static str,
     named: &Named,
     change: impl Fn(&mut User),
 ) -> Result<String, Failure> {
     let user = find(app, tenant, named)?;
-    let user = app.auth.change_user(tenant, &user.id, None, change).await.map_err(said)?;
-    note(app, tenant, action, &user).await?;
+    let auth = recording(app, tenant, action);
+    let user = auth.change_user(tenant, &user.id, None, change).await.map_err(said)?;
     Ok(shown(&user))
 }
 
-/// Records what was done to a user, and how the account is now.
-async fn note(app: &App, tenant: TenantId, action: &str, user: &User) -> Result<(), Failure> {
-    let (disabled, has_code) = (user.disabled, user.totp.is_some());
-    let roles = user.roles.join(", ");
-    let text = format!("pharos user {action}; roles: {roles}; disabled: {disabled}; has_second_factor: {has_code}");
-    serve::note(app, tenant, "user", &user.id, text).await
+/// The authorization server that records what is done to a user, and how the account is then.
+fn recording(app: &App, tenant: TenantId, action: &'static str) -> Server {
+    app.auth.recording(&serve::witness(app, tenant, "user", move |deed| {
+        let Deed::User(user) = deed else { return None };
+        let (disabled, has_code) = (user.disabled, user.totp.is_some());
+        let roles = user.roles.join(", ");
+        let text = format!("pharos user {action}; roles: {roles}; disabled: {disabled}; has_second_factor: {has_code}");
+        Some((user.id.clone(), text))
+    }))
 }
 
 fn find(app: &App, tenant: TenantId, named: &Named) -> Result<User, Failure> {

@@ -40,6 +40,8 @@ pub struct Bulk {
     pub import_timeout_s: u64,
     /// For how long a source may send nothing, in milliseconds.
     pub import_stall_ms: u64,
+    /// The time for the manifest of an import, with all its pages, in milliseconds.
+    pub import_manifest_timeout_ms: u64,
     /// The inputs of one import.
     pub import_inputs: usize,
     /// The sources that want an access token.
@@ -115,6 +117,7 @@ impl Default for Bulk {
             import_bytes: 64 << 30,
             import_timeout_s: 6 * 3600,
             import_stall_ms: 60_000,
+            import_manifest_timeout_ms: 20_000,
             import_inputs: 1000,
             import_sources: Vec::new(),
         }

@@ -18,6 +18,10 @@ use super::{Shared, body, tenant};
 use crate::app::App;
 use crate::audit::{Event, Record};
 use crate::auth::agent::Agent;
+use crate::auth::registration::metadata;
+use crate::auth::server::Server;
+use crate::auth::tenants::described;
+use crate::auth::witness::{Deed, Witness};
 use crate::config::Limits;
 use crate::error::{Category, Error, Result};
 use crate::interaction::call::{method_not_allowed, segments};
@@ -33,7 +37,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 /// The largest body, in bytes.
-const BODY_BYTES: usize = 1 << 20;
+pub const BODY_BYTES: usize = 1 << 20;
 
 /// The entries of a page, and the most that `count` can ask for.
 const PAGE: usize = 100;
@@ -64,6 +68,8 @@ struct Call<'r> {
     app: &'r App,
     tenant: TenantId,
     agent: Arc<Agent>,
+    /// Who records what is changed.
+    witness: Arc<Witness>,
     method: &'r str,
     query: Vec<(String, String)>,
     /// The version that has to be there: 0 for nothing.
@@ -72,6 +78,11 @@ struct Call<'r> {
 }
 
 impl Call<'_> {
+    /// The authorization server, which records what it changes for this request.
+    fn auth(&self) -> Server {
+        self.app.auth.recording(&self.witness)
+    }
+
     /// A parameter of the URL.
     fn parameter(&self, name: &str) -> Option<&str> {
         self.query.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_str())
@@ -80,9 +91,10 @@ impl Call<'_> {
 
 /// Everything below `/auth/admin/`.
 pub async fn admin(request: HttpRequest, payload: web::Payload, shared: web::Data<Shared>) -> HttpResponse {
-    let mut agent = Arc::default();
-    let result = answer(&request, payload, &shared, &mut agent).await;
-    match recorded(&request, &shared, &agent, result).await {
+    let (mut agent, mut witness) = (Arc::default(), None);
+    let result = answer(&request, payload, &shared, (&mut agent, &mut witness)).await;
+    let has_told = witness.is_some_and(|witness| witness.has_told());
+    match recorded(&request, &shared, &agent, (result, has_told)).await {
         Ok(answer) => {
             let mut response = HttpResponseBuilder::new(answer.status);
             response.insert_header((CACHE_CONTROL, "no-store")).insert_header((PRAGMA, "no-cache"));
@@ -130,42 +142,81 @@ const TOLD: [&str; 22] = [
 /// The longest text from a URL that is recorded, in characters.
 const LONGEST_NAME: usize = 255;
 
-/// Records what was changed, or refused to somebody who may not.
-async fn recorded(request: &HttpRequest, shared: &Shared, agent: &Agent, result: Result<Answer>) -> Result<Answer> {
+/// What a request to administer is, for the ledger.
+struct Told {
+    /// Of what kind it changes something.
+    what: &'static str,
+    /// What it changes, where the URL says so.
+    name: Option<String>,
+    /// What was asked.
+    note: String,
+}
+
+impl Told {
+    fn of(request: &HttpRequest) -> Self {
+        let path = segments(split(request.path()).1).unwrap_or_default();
+        let path = path.iter().skip(2).map(String::as_str).collect::<Vec<_>>();
+        let (what, id) = match path[..] {
+            ["holds", ..] => ("hold", None),
+            ["jobs", ref id @ ..] => ("job", id.first()),
+            ["retention"] => ("retention", None),
+            ["users", ref id @ ..] => ("user", id.first()),
+            ["clients", ref id @ ..] => ("client", id.first()),
+            ["roles", ref id @ ..] => ("role", id.first()),
+            ["keys", ..] => ("keys", None),
+            ["tenants", ref id @ ..] => ("tenant", id.first()),
+            _ => ("other", None),
+        };
+        let note = format!("{} {}", request.method(), path.join("/"));
+        let cut = |text: &str| text.chars().take(LONGEST_NAME).collect();
+        Self { what, name: id.copied().map(cut), note: cut(&note) }
+    }
+
+    /// What is recorded of it; `members` is how what it changed is set up then.
+    fn record<'a>(&self, agent: Cow<'a, Agent>, members: Option<&Value>) -> Record<'a> {
+        let mut note = self.note.clone();
+        let told = TOLD.iter().filter_map(|name| Some((name, members?.get(name)?)));
+        note.extend(told.map(|(name, value)| format!("; {name}: {value}")));
+        let record = Record::of(Event::Administration(self.what.into()), agent).saying(note);
+        let made =
+            || ["id", "client_id", "name"].iter().find_map(|name| members?.get(name)?.as_str().map(str::to_owned));
+        match self.name.clone().or_else(made) {
+            Some(name) => record.named(name),
+            None => record,
+        }
+    }
+}
+
+/// How what is changed is set up then.
+fn members(deed: &Deed<'_>) -> Option<Value> {
+    match deed {
+        Deed::User(user) => Some(users::shown(user)),
+        Deed::Client(client) => Some(metadata(client)),
+        Deed::Role(role) => Some(roles::shown(role)),
+        Deed::Tenant(tenant, _) => Some(described(tenant).into()),
+        _ => None,
+    }
+}
+
+/// Records what was refused to somebody who may not, or went wrong, and what was done without a change of a record.
+async fn recorded(
+    request: &HttpRequest,
+    shared: &Shared,
+    agent: &Agent,
+    (result, has_told): (Result<Answer>, bool),
+) -> Result<Answer> {
     let status = result.as_ref().map_or_else(|error| error.category.status(), |answer| answer.status.as_u16());
     let is_read = [Method::GET, Method::HEAD].contains(request.method());
-    if is_read && ![401, 403].contains(&status) {
+    let told = Told::of(request);
+    // A hold is recorded with the commit that sets or lifts it.
+    let is_told = result.is_ok() && (has_told || told.what == "hold");
+    if is_told || (is_read && ![401, 403].contains(&status)) {
         return result;
     }
-    let path = segments(split(request.path()).1).unwrap_or_default();
-    let path = path.iter().skip(2).map(String::as_str).collect::<Vec<_>>();
-    let (what, id) = match path[..] {
-        // A hold is recorded with the commit that sets or lifts it.
-        ["holds", ..] if status < 400 => return result,
-        ["holds", ..] => ("hold", None),
-        ["jobs", ref id @ ..] => ("job", id.first()),
-        ["retention"] => ("retention", None),
-        ["users", ref id @ ..] => ("user", id.first()),
-        ["clients", ref id @ ..] => ("client", id.first()),
-        ["roles", ref id @ ..] => ("role", id.first()),
-        ["keys", ..] => ("keys", None),
-        ["tenants", ref id @ ..] => ("tenant", id.first()),
-        _ => ("other", None),
-    };
     let body = result.as_ref().ok().and_then(|answer| answer.body.as_ref());
-    let made = || body.and_then(|body| ["id", "client_id", "name"].iter().find_map(|name| body.get(name)?.as_str()));
-    let name = id.copied().or_else(made).map(|name| name.chars().take(LONGEST_NAME).collect::<String>());
-    let mut note = format!("{} {}", request.method(), path.join("/")).chars().take(LONGEST_NAME).collect::<String>();
-    match &result {
-        Ok(_) => {
-            let members = TOLD.iter().filter_map(|name| Some((name, body?.get(name)?)));
-            note.extend(members.map(|(name, value)| format!("; {name}: {value}")));
-        }
-        Err(error) => note.extend(error.issues.iter().map(|issue| format!("; {}", issue.diagnostics))),
-    }
-    let mut record = Record::of(Event::Administration(what.into()), Cow::Borrowed(agent)).ended(status).saying(note);
-    if let Some(name) = name {
-        record = record.named(name);
+    let mut record = told.record(Cow::Borrowed(agent), body).ended(status);
+    if let (Err(error), Some(note)) = (&result, &mut record.content.note) {
+        note.to_mut().extend(error.issues.iter().map(|issue| format!("; {}", issue.diagnostics)));
     }
     shared.record(request, record).await?;
     result
@@ -175,16 +226,20 @@ async fn answer(
     request: &HttpRequest,
     payload: web::Payload,
     shared: &Shared,
-    agent: &mut Arc<Agent>,
+    (agent, witness): (&mut Arc<Agent>, &mut Option<Arc<Witness>>),
 ) -> Result<Answer> {
     let (app, headers, tenant) = (&*shared.app, request.headers(), tenant::of(request)?);
     let bearer = app.authorize_admin(tenant, bearer(headers)?.as_deref(), agent).await?;
+    let (told, by) = (Told::of(request), Arc::clone(&bearer.agent));
+    let recording = shared
+        .witness(request, tenant, move |deed| Some(told.record(Cow::Owned((*by).clone()), members(deed).as_ref())));
     let path = segments(split(request.path()).1)?;
     let path = path.iter().skip(2).map(String::as_str).collect::<Vec<_>>();
     let call = Call {
         app,
         tenant,
         agent: Arc::clone(&bearer.agent),
+        witness: Arc::clone(witness.insert(recording)),
         method: request.method().as_str(),
         query: form_urlencoded::parse(request.query_string().as_bytes()).into_owned().collect(),
         version: version(headers)?,
@@ -203,7 +258,14 @@ async fn answer(
         ["jobs", id] => jobs::one(&call, id).await,
         ["retention"] => retention::retention(&call).await,
         ["keys"] => keys::all(&call),
-        ["keys", "rotate"] => keys::rotate(&call).await,
+        ["keys", "rotate"] => {
+            let begins = async || {
+                let mut told = Told::of(request);
+                told.note.push_str("; begins");
+                shared.record(request, told.record(Cow::Borrowed(&call.agent), None)).await
+            };
+            keys::rotate(&call, begins).await
+        }
         ["keys", "reseal"] => keys::reseal(&call).await,
         ["roles"] => roles::all(&call),
         ["roles", name] => roles::one(&call, name).await,

@@ -3,9 +3,10 @@
 use crate::config::Limits;
 use crate::error::{Category, Error, Result};
 use actix_web::dev::Decompress;
+use actix_web::error::PayloadError;
 use actix_web::http::header::{self, ContentEncoding, HeaderMap};
-use actix_web::{error::PayloadError, web};
-use futures_util::StreamExt;
+use actix_web::web::{self, Bytes};
+use futures_util::{Stream, StreamExt};
 use std::time::{Duration, Instant};
 
 /// A body may be slow for this long before its average speed counts.
@@ -30,6 +31,22 @@ fn announced_length(headers: &HeaderMap) -> Option<usize> {
 /// stalls or crawls, 400 for one that breaks off or can't be decompressed.
 pub async fn read(headers: &HeaderMap, payload: web::Payload, limits: &Limits) -> Result<Vec<u8>> {
     let encoding = encoding(headers)?;
+    gather(headers, Decompress::new(payload.into_inner(), encoding), limits).await
+}
+
+/// Reads the whole body as it was sent.
+///
+/// # Errors
+/// As [`read`], but for the encoding.
+pub async fn raw(headers: &HeaderMap, payload: web::Payload, limits: &Limits) -> Result<Vec<u8>> {
+    gather(headers, payload, limits).await
+}
+
+async fn gather(
+    headers: &HeaderMap,
+    mut parts: impl Stream<Item = Result<Bytes, PayloadError>> + Unpin,
+    limits: &Limits,
+) -> Result<Vec<u8>> {
     let too_large = || {
         let text = format!("The body is larger than {} bytes (limits.body_bytes).", limits.body_bytes);
         Error::new(Category::TooLarge, "too-long", text)
@@ -38,7 +55,6 @@ pub async fn read(headers: &HeaderMap, payload: web::Payload, limits: &Limits) -
     if announced > limits.body_bytes {
         return Err(too_large());
     }
-    let mut parts = Decompress::new(payload.into_inner(), encoding);
     let started = Instant::now();
     let stall = Duration::from_millis(limits.body_stall_timeout_ms);
     let mut body = Vec::with_capacity(announced.min(MOST_RESERVED));

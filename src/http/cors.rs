@@ -55,7 +55,7 @@ pub async fn around(
     answering: impl Future<Output = HttpResponse>,
 ) -> HttpResponse {
     let Some(origin) = request.headers().get(ORIGIN) else { return answering.await };
-    let allowed = allowed(request.path(), origin, shared);
+    let allowed = allowed(request.path(), origin, shared).await;
     let is_preflight =
         request.method() == Method::OPTIONS && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
     let mut response = if is_preflight { HttpResponse::NoContent().finish() } else { answering.await };
@@ -81,17 +81,24 @@ fn permit(headers: &mut HeaderMap) {
 }
 
 /// `Access-Control-Allow-Origin`, where the page may see the answer.
-fn allowed(path: &str, origin: &HeaderValue, shared: &Shared) -> Option<HeaderValue> {
+async fn allowed(path: &str, origin: &HeaderValue, shared: &Shared) -> Option<HeaderValue> {
     match Audience::of(path) {
         Audience::Anybody => Some(HeaderValue::from_static("*")),
         Audience::Nobody => None,
+        Audience::Registered if shared.app.store().is_local() => registered(path, origin, shared),
         Audience::Registered => {
-            let (registered, _) = shared.tenant_at(path).ok()?;
-            let has = shared.app.auth.has_origin(registered.id(), origin.to_str().ok()?);
-            let has = has.inspect_err(|error| tracing::warn!(%error, "the origins of clients can't be read"));
-            has.unwrap_or(false).then(|| origin.clone())
+            let (path, origin, shared) = (path.to_owned(), origin.clone(), shared.clone());
+            tokio::task::spawn_blocking(move || registered(&path, &origin, &shared)).await.ok().flatten()
         }
     }
+}
+
+/// An origin that a client of the tenant is registered with. It may have to be looked up.
+fn registered(path: &str, origin: &HeaderValue, shared: &Shared) -> Option<HeaderValue> {
+    let (registered, _) = shared.tenant_at(path).ok()?;
+    let has = shared.app.auth.has_origin(registered.id(), origin.to_str().ok()?);
+    let has = has.inspect_err(|error| tracing::warn!(%error, "the origins of clients can't be read"));
+    has.unwrap_or(false).then(|| origin.clone())
 }
 
 #[cfg(test)]

@@ -39,12 +39,14 @@ pub async fn guard<B: MessageBody>(
     match tokio::time::timeout(limit, answering).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(_)) => Err(refusal(&Error::internal("a request to the authorization server panicked"))),
-        Err(_) => {
-            let text =
-                "The request took longer than limits.request_timeout_ms allows. A change may have been made or not.";
-            Err(refusal(&Error::new(Category::Timeout, "timeout", text)))
-        }
+        Err(_) => Err(refusal(&late())),
     }
+}
+
+/// A request that took too long.
+pub(super) fn late() -> Error {
+    let text = "The request took longer than limits.request_timeout_ms allows. A change may have been made or not.";
+    Error::new(Category::Timeout, "timeout", text)
 }
 
 /// The codes of RFC 6749 section 5.2 and 4.1.2.1 that come nearest.
@@ -58,6 +60,12 @@ const fn code(category: Category) -> &'static str {
 }
 
 fn refusal(error: &Error) -> actix_web::Error {
+    let text = error.issues.first().map(|issue| issue.diagnostics.clone()).unwrap_or_default();
+    InternalError::from_response(text, refused(error)).into()
+}
+
+/// The answer to a request that got to no endpoint.
+pub(super) fn refused(error: &Error) -> HttpResponse {
     if let Some(log) = &error.log {
         tracing::error!(log, "a request failed");
     }
@@ -68,8 +76,7 @@ fn refusal(error: &Error) -> actix_web::Error {
         answer.insert_header((RETRY_AFTER, seconds));
     }
     let text = error.issues.first().map(|issue| issue.diagnostics.clone()).unwrap_or_default();
-    let answer = answer.json(json!({ "error": code(error.category), "error_description": text }));
-    InternalError::from_response(text, answer).into()
+    answer.json(json!({ "error": code(error.category), "error_description": text }))
 }
 
 #[cfg(test)]

@@ -6,11 +6,15 @@ use super::{Shared, address, tenant};
 use crate::audit::{Event, Record};
 use crate::auth::agent::Agent;
 use crate::auth::error::OAuthError;
+use crate::auth::records::Client;
 use crate::auth::registration::Registered;
 use crate::auth::token::{TokenAnswer, Told};
+use crate::auth::witness::{Deed, Witness};
 use crate::error::{Error, Result};
+use crate::tenant::TenantId;
 use actix_web::HttpRequest;
 use std::borrow::Cow;
+use std::sync::Arc;
 
 /// Where an endpoint of OAuth created something.
 const CREATED: u16 = 201;
@@ -25,41 +29,47 @@ impl Shared {
         self.app.ledger.note(tenant::of(request)?, record).await
     }
 
-    /// Records that a token was given or refused.
+    /// Who records what a request changes, with the change: `record` is what there is to say of a deed.
+    pub(super) fn witness(
+        &self,
+        request: &HttpRequest,
+        tenant: TenantId,
+        record: impl Fn(&Deed<'_>) -> Option<Record<'static>> + Send + Sync + 'static,
+    ) -> Arc<Witness> {
+        let from = Some(address::of(request, &self.app.config.trusted_proxies));
+        self.app.ledger.witness(tenant, move |deed| {
+            let mut record = record(deed)?;
+            record.shape.from = from;
+            Some(record)
+        })
+    }
+
+    /// Records that a token was given or refused, if that was not recorded with what it changed.
     pub(super) async fn token_asked(
         &self,
         request: &HttpRequest,
-        told: Told,
+        told: &Told,
+        witness: &Witness,
         result: Result<TokenAnswer, OAuthError>,
     ) -> Result<TokenAnswer, OAuthError> {
-        let Told { mut agent, grant_type, is_reuse } = told;
-        let grant_type = grant_type.unwrap_or("no grant_type");
-        let note = match &result {
-            Ok(answer) => {
-                agent.token = Some(answer.jti.as_str().into());
-                format!("{grant_type}: {}", answer.scope)
-            }
-            Err(error) => format!("{grant_type}: {}", words(error)),
-        };
-        let event = if is_reuse { Event::Reuse } else { Event::Token };
-        self.concluded(request, event, agent, note, result).await
+        if !witness.has_told() {
+            self.record(request, of_token(told, result.as_ref())).await?;
+        }
+        result
     }
 
-    /// Records that a client asked to have a token revoked.
+    /// Records that a client asked to have a token revoked, if that was not recorded with what it changed.
     pub(super) async fn revocation_asked(
         &self,
         request: &HttpRequest,
-        told: Told,
+        told: &Told,
+        witness: &Witness,
         result: Result<(), OAuthError>,
     ) -> Result<(), OAuthError> {
-        let is_known = told.agent.token.is_some() || told.agent.authorization.is_some();
-        let note = match &result {
-            Ok(()) if told.agent.token.is_some() => "an access token".to_owned(),
-            Ok(()) if is_known => "all that was granted".to_owned(),
-            Ok(()) => "a token that is not known".to_owned(),
-            Err(error) => words(error),
-        };
-        self.concluded(request, Event::Revocation, told.agent, note, result).await
+        if !(result.is_ok() && witness.has_told()) {
+            self.record(request, of_revocation(told, result.as_ref().err())).await?;
+        }
+        result
     }
 
     /// Records what somebody asked for with a token.
@@ -102,22 +112,17 @@ impl Shared {
         }
     }
 
-    /// Records that somebody registered a client.
+    /// Records that a client was not registered.
     pub(super) async fn registration_asked(
         &self,
         request: &HttpRequest,
         agent: &Agent,
         result: Result<Registered, OAuthError>,
     ) -> Result<Registered, OAuthError> {
-        let record = Record::of(Event::Administration("client".into()), Cow::Borrowed(agent));
-        let record = match &result {
-            Ok(Registered { client, .. }) => {
-                let note = format!("registered: {}: {}", client.grant_types.join(" "), client.scopes);
-                record.ended(CREATED).named(client.client_id.clone()).saying(note)
-            }
-            Err(error) => record.ended(error.status()).saying(words(error)),
-        };
-        self.record(request, record).await?;
+        if let Err(error) = &result {
+            let record = Record::of(Event::Administration("client".into()), Cow::Borrowed(agent));
+            self.record(request, record.ended(error.status()).saying(words(error))).await?;
+        }
         result
     }
 
@@ -133,6 +138,41 @@ impl Shared {
         self.record(request, Record::of(event, Cow::Owned(agent)).ended(status).saying(note)).await?;
         result
     }
+}
+
+/// The record of a request for a token. What it was answered with says the rest.
+pub(super) fn of_token(told: &Told, answer: Result<&TokenAnswer, &OAuthError>) -> Record<'static> {
+    let mut agent = told.agent.clone();
+    let grant_type = told.grant_type.unwrap_or("no grant_type");
+    let (status, note) = match answer {
+        Ok(answer) => {
+            agent.token = Some(answer.jti.as_str().into());
+            (200, format!("{grant_type}: {}", answer.scope))
+        }
+        Err(error) => (error.status(), format!("{grant_type}: {}", words(error))),
+    };
+    let event = if told.is_reuse { Event::Reuse } else { Event::Token };
+    Record::of(event, Cow::Owned(agent)).ended(status).saying(note)
+}
+
+/// The record of a request to take a token back.
+pub(super) fn of_revocation(told: &Told, error: Option<&OAuthError>) -> Record<'static> {
+    let Agent { token, authorization, .. } = &told.agent;
+    let note = match error {
+        Some(error) => words(error),
+        None if token.is_some() => "an access token".to_owned(),
+        None if authorization.is_some() => "all that was granted".to_owned(),
+        None => "a token that is not known".to_owned(),
+    };
+    let status = error.map_or(200, OAuthError::status);
+    Record::of(Event::Revocation, Cow::Owned(told.agent.clone())).ended(status).saying(note)
+}
+
+/// The record of a client that was registered.
+pub(super) fn of_registration(client: &Client, agent: Agent) -> Record<'static> {
+    let note = format!("registered: {}: {}", client.grant_types.join(" "), client.scopes);
+    let record = Record::of(Event::Administration("client".into()), Cow::Owned(agent));
+    record.ended(CREATED).named(client.client_id.clone()).saying(note)
 }
 
 fn words(error: &OAuthError) -> String {

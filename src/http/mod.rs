@@ -2,7 +2,9 @@
 
 mod address;
 mod admin;
+mod apart;
 mod body;
+mod closing;
 mod content;
 mod cors;
 mod download;
@@ -16,8 +18,11 @@ mod request;
 mod response;
 mod routes;
 mod series;
+mod stop;
 mod tenant;
 mod tls;
+
+pub use stop::Told;
 
 use crate::app::App;
 use crate::config::Config;
@@ -55,50 +60,39 @@ pub fn run<F: Future>(future: F) -> F::Output {
     actix_web::rt::System::new().block_on(future)
 }
 
-/// Threads for each core, where the store is across a network: the authorization server and the pages look up what they need where they run,
-/// and wait for it there. (FHIR requests are served on the blocking pool then.)
-const WAITING: usize = 8;
-
-/// Serves an app on a listening socket. The server runs when awaited, and ends on SIGTERM or SIGINT, or through its handle.
+/// Serves an app on a listening socket. The server runs when awaited, and ends through its handle, or when it is dropped.
 ///
 /// # Errors
 /// When the socket can't be used, or a certificate.
-pub fn server(
-    app: Arc<App>,
-    listener: TcpListener,
-    metrics: PrometheusHandle,
-    signals: bool,
-) -> std::io::Result<Server> {
+pub fn server(app: Arc<App>, listener: TcpListener, metrics: PrometheusHandle) -> std::io::Result<Server> {
     app.jobs.start().map_err(std::io::Error::other)?;
     let limits = app.config.limits.clone();
     let workers = match app.config.workers {
-        0 => {
-            let cores = std::thread::available_parallelism().map_or(1, usize::from);
-            if app.store().is_local() { cores } else { cores * WAITING }
-        }
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
         workers => workers,
     };
+    let is_local = app.store().is_local();
     let tls = tls::config(&app.config.tls)?;
     let hsts = strict_transport(&app.config);
     let requests = Arc::new(RequestIds { run: app.new_id(), last: AtomicU64::new(0) });
     let shared = Shared { app, metrics, requests };
-    let mut server = HttpServer::new(move || {
+    let apart = if is_local { None } else { Some(apart::Apart::new(&shared)?) };
+    let server = HttpServer::new(move || {
         Actix::new()
             .app_data(web::Data::new(shared.clone()))
             .wrap(middleware::Compress::default())
+            .wrap(middleware::from_fn(closing::closing))
             .wrap(hsts.iter().fold(middleware::DefaultHeaders::new(), |all, age| {
                 all.add((header::STRICT_TRANSPORT_SECURITY, age.as_str()))
             }))
-            .configure(routes::routes)
+            .configure(|config| routes::routes(config, apart.as_ref()))
     })
     .workers(workers)
     .max_connections(limits.connections)
     .client_request_timeout(Duration::from_millis(limits.header_timeout_ms))
     .keep_alive(Duration::from_secs(75))
-    .shutdown_timeout(limits.shutdown_timeout_s);
-    if !signals {
-        server = server.disable_signals();
-    }
+    .shutdown_timeout(limits.shutdown_timeout_s)
+    .disable_signals();
     let server = match tls {
         Some(tls) => server.listen_rustls_0_23(listener, tls)?,
         None => server.listen(listener)?,

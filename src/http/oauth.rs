@@ -1,17 +1,18 @@
 //! The endpoints of the authorization server that speak JSON: forms in, RFC 6749's answers out.
 
+use super::ledger::{of_registration, of_revocation, of_token};
 use super::request::text;
 use super::tenant::split;
 use super::{Shared, address, body, cors, negotiate};
-use crate::audit::Event;
+use crate::audit::{Event, Record};
 use crate::auth::agent::Agent;
 use crate::auth::client::Credentials;
 use crate::auth::error::OAuthError;
 use crate::auth::form::{FORM_BYTES, Form};
 use crate::auth::introspect::Asker;
 use crate::auth::registration::Registrant;
-use crate::auth::server::Server;
 use crate::auth::token::Told;
+use crate::auth::witness::Deed;
 use crate::config::{Limits, Registration};
 use crate::error::Error;
 use crate::tenant::TenantId;
@@ -22,6 +23,7 @@ use actix_web::http::header::{
 };
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use serde::Serialize;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// How long what is for everybody may be held, in seconds.
@@ -37,14 +39,19 @@ pub async fn token(request: HttpRequest, payload: web::Payload, shared: web::Dat
     let tenant = *tenant;
     let answering = async {
         let mut told = Told::default();
+        let witness = shared.witness(&request, tenant, |deed| match deed {
+            Deed::Token(told, answer) => Some(of_token(told, Ok(answer))),
+            Deed::Reuse(told, error) => Some(of_token(told, Err(error))),
+            _ => None,
+        });
         let result = async {
             let form = form(&request, payload, &shared).await?;
-            let answer =
-                async |server: &Server, client, told: &mut Told| server.token(tenant, &client, &form, told).await;
+            let server = shared.app.auth.recording(&witness);
+            let answer = async |client, told: &mut Told| server.token(tenant, &client, &form, told).await;
             as_client(&request, &shared, tenant, &form, &mut told, answer).await
         };
         let result = result.await;
-        private(shared.token_asked(&request, told, result).await, &request)
+        private(shared.token_asked(&request, &told, &witness, result).await, &request)
     };
     cors::around(&request, &shared, answering).await
 }
@@ -69,8 +76,7 @@ pub async fn introspect(
                 admin.map_err(|error| OAuthError::of_bearer(&error))?;
                 return server.introspect(tenant, &Asker::Admin, &form);
             }
-            let answer =
-                async |server: &Server, client, _: &mut Told| server.introspect(tenant, &Asker::client(client)?, &form);
+            let answer = async |client, _: &mut Told| server.introspect(tenant, &Asker::client(client)?, &form);
             as_client(&request, &shared, tenant, &form, &mut told, answer).await
         };
         let result = result.await;
@@ -89,14 +95,18 @@ pub async fn revoke(
     let tenant = *tenant;
     let answering = async {
         let mut told = Told::default();
+        let witness = shared.witness(&request, tenant, |deed| match deed {
+            Deed::Revocation(told) => Some(of_revocation(told, None)),
+            _ => None,
+        });
         let result = async {
             let form = form(&request, payload, &shared).await?;
-            let answer =
-                async |server: &Server, client, told: &mut Told| server.revoke(tenant, &client, &form, told).await;
+            let server = shared.app.auth.recording(&witness);
+            let answer = async |client, told: &mut Told| server.revoke(tenant, &client, &form, told).await;
             as_client(&request, &shared, tenant, &form, &mut told, answer).await
         };
         let result = result.await;
-        match shared.revocation_asked(&request, told, result).await {
+        match shared.revocation_asked(&request, &told, &witness, result).await {
             Ok(()) => start(StatusCode::OK).finish(),
             Err(error) => refuse(&error, &request),
         }
@@ -125,13 +135,20 @@ pub async fn launch(
     let tenant = *tenant;
     let answering = async {
         let mut agent = Agent::default();
+        let witness = shared.witness(&request, tenant, |deed| match deed {
+            Deed::Launch(agent) => Some(Record::of(Event::Launch, Cow::Owned((*agent).clone()))),
+            _ => None,
+        });
         let result = async {
             let token = bearer(&request)?;
             let document = document(&request, payload, &shared).await?;
-            shared.app.auth.make_launch(tenant, token, &document, &mut agent).await
+            shared.app.auth.recording(&witness).make_launch(tenant, token, &document, &mut agent).await
         };
-        let result = result.await;
-        private(shared.asked(&request, Event::Launch, agent, result).await, &request)
+        let result = match result.await {
+            Ok(made) if witness.has_told() => Ok(made),
+            result => shared.asked(&request, Event::Launch, agent, result).await,
+        };
+        private(result, &request)
     };
     cors::around(&request, &shared, answering).await
 }
@@ -163,7 +180,12 @@ pub async fn register(
         };
         let given = document(&request, payload, &shared).await?;
         let given = serde_json::from_slice(&given).map_err(|_| OAuthError::request("The body is not JSON."))?;
-        app.auth.register(tenant, &given, by).await
+        let agent = Arc::clone(&agent);
+        let witness = shared.witness(&request, tenant, move |deed| match deed {
+            Deed::Client(client) => Some(of_registration(client, Agent::clone(&agent))),
+            _ => None,
+        });
+        app.auth.recording(&witness).register(tenant, &given, by).await
     };
     let result = result.await;
     match shared.registration_asked(&request, &agent, result).await {
@@ -212,7 +234,7 @@ async fn as_client<T>(
     tenant: TenantId,
     form: &Form,
     told: &mut Told,
-    answer: impl AsyncFnOnce(&Server, crate::auth::records::Client, &mut Told) -> Answer<T>,
+    answer: impl AsyncFnOnce(crate::auth::records::Client, &mut Told) -> Answer<T>,
 ) -> Answer<T> {
     let server = &*shared.app.auth;
     let header = text(request.headers(), AUTHORIZATION).map_err(|error| unread(&error))?;
@@ -226,7 +248,7 @@ async fn as_client<T>(
     server.slowing.check(key, server.now_s())?;
     let result = async {
         let client = server.authenticate(tenant, &credentials?).await?;
-        answer(server, client, told).await
+        answer(client, told).await
     };
     let result = result.await;
     server.slowing.note(key, server.now_s(), &result);

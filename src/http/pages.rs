@@ -28,6 +28,7 @@ use crate::auth::form::Form;
 use crate::auth::records::{Session, User};
 use crate::auth::secret::{are_equal, hash, new_secret};
 use crate::auth::server::Server;
+use crate::auth::witness::Deed;
 use crate::tenant::TenantId;
 use actix_web::dev::Payload;
 use actix_web::http::header::{
@@ -100,6 +101,11 @@ impl Visit {
     /// Where the request came from.
     fn from(&self) -> IpAddr {
         address::of(&self.request, &self.shared.app.config.trusted_proxies)
+    }
+
+    /// The same for what this visit changes, recorded with the change: `record` is what there is to say of a deed.
+    fn recording(&self, record: impl Fn(&Deed<'_>) -> Option<Record<'static>> + Send + Sync + 'static) -> Server {
+        self.auth().recording(&self.shared.witness(&self.request, self.tenant, record))
     }
 
     /// Records an event, before it is answered.

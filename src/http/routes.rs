@@ -1,5 +1,6 @@
 //! Every URL on one page.
 
+use super::apart::{self, Apart};
 use super::tenant::split;
 use super::{Shared, admin, cors, guard, oauth, pages, request, response};
 use crate::error::{Category, Error};
@@ -10,15 +11,29 @@ use actix_web::http::Method;
 use actix_web::middleware::from_fn;
 use actix_web::{HttpRequest, HttpResponse, Resource, Route, web};
 
-/// The addresses of design §7. Below `/fhir`, `interaction::call` has the table.
-pub fn routes(config: &mut web::ServiceConfig) {
+/// The addresses of design §7. Below `/fhir`, `interaction::call` has the table. Where the store is across a network, what waits for it is
+/// served apart from the workers.
+pub fn routes(config: &mut web::ServiceConfig, apart: Option<&Apart>) {
     config
         .service(page("/health/live", web::get().to(live), web::head().to(live)))
         .service(page("/health/ready", web::get().to(ready), web::head().to(ready)))
         .service(page("/metrics", web::get().to(metrics), web::head().to(metrics)))
-        .service(web::scope("/auth").wrap(from_fn(guard::guard)).configure(auth))
-        .service(web::scope("/t/{tenant}/auth").wrap(from_fn(guard::guard)).configure(auth))
         .default_service(web::to(below));
+    let Some(apart) = apart else { return authorization(config) };
+    for base in BASES {
+        let threads = web::Data::new(apart.clone());
+        config.service(web::scope(base).app_data(threads).default_service(web::to(apart::apart)));
+    }
+}
+
+/// What the addresses of the authorization server begin with.
+const BASES: [&str; 2] = ["/auth", "/t/{tenant}/auth"];
+
+/// The authorization server of each tenant, with the pages.
+pub fn authorization(config: &mut web::ServiceConfig) {
+    for base in BASES {
+        config.service(web::scope(base).wrap(from_fn(guard::guard)).configure(auth));
+    }
 }
 
 /// The authorization server.

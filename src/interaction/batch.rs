@@ -79,7 +79,11 @@ async fn one(context: &Context, index: usize, entry: Result<Entry<'_>>) -> (usiz
             let head = entry.request.verb == Verb::Head;
             note(context, &entry.request);
             let named = format!("{} {}", entry.request.verb.name(), asked(&entry.request.call, &entry.request.query));
-            let result = perform(context, entry.request).await.map(|answer| without_body_if(head, answer));
+            let result = match context.wanted.check() {
+                Ok(()) => perform(context, entry.request).await,
+                Err(error) => Err(error),
+            };
+            let result = result.map(|answer| without_body_if(head, answer));
             if let Err(error) = &result {
                 context.trail.add_inner(|| format!("{named}: {}", error.category.status()));
             }

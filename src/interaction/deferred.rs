@@ -3,13 +3,15 @@
 //!
 //! The request is kept, and a job performs it under what the token had of whole types. Who has less of a type is answered at once, as without the
 //! preference. The body and the answer are sealed files of the job. A search that was interrupted is done again. A Bundle is
-//! begun once: whether an interrupted one has happened is not known, and its job says so.
+//! begun once: whether an interrupted one has happened is not known, and its job says so. One that is cancelled ends at its next step:
+//! what a batch has done by then stays done.
+
+mod places;
 
 use super::call::{Call, Verb};
 use super::contexts::Contexts;
 use super::{Answer, Context, Pending, Request, Return, Status, job, perform, tell};
 use crate::auth::delegate::Delegation;
-use crate::auth::records;
 use crate::bulk::files::{File, Kind, Place, Writing};
 use crate::bulk::purged::{self, Kept};
 use crate::bulk::{DEFERRED, Exports};
@@ -20,15 +22,14 @@ use crate::fhir::outcome::outcome;
 use crate::fhir::parse::parse;
 use crate::fhir::write;
 use crate::jobs::{Job, New, Part, Turn, Work};
+use crate::search::Wanted;
 use crate::tenant::TenantId;
-use rustc_hash::FxHashMap;
+use places::{Key, Limits, Performing, Places};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+use std::time::Instant;
 
-/// Requests that are performed at a time.
-const AT_A_TIME: usize = 2;
 /// Where a job stands whose request was begun.
 const BEGUN: &str = "begun";
 
@@ -118,7 +119,7 @@ pub async fn begin(context: &Context, request: &Request<'_>) -> Result<Option<An
     };
     let parameters = serde_json::to_value(&asked).map_err(Error::internal)?;
     let new = New { kind: DEFERRED, owner, parameters };
-    let job = context.jobs.submit_with(tenant, id, new, Vec::new()).await?;
+    let job = context.begin_job(&context.witness(request), id, new, Vec::new()).await?;
     let text = "The request is performed later: ask for its answer at the address in Content-Location.";
     let pending = Pending { content_location: Some(job::url(context, &job.id)), ..job::pending(&job) };
     let issues = vec![Issue::information("informational", text)];
@@ -154,46 +155,24 @@ fn read<T: serde::de::DeserializeOwned>(value: &Value) -> Result<T> {
     serde_json::from_value(value.clone()).map_err(Error::internal)
 }
 
-/// A request that this process has begun: nothing where that is to be kept before.
-type Performing = Option<JoinHandle<Result<Kept>>>;
-
 /// The work: performs one request, in a thread of its own.
 pub struct Deferred {
     exports: Arc<Exports>,
     contexts: Arc<Contexts>,
-    under_way: Mutex<FxHashMap<(TenantId, Box<str>), Performing>>,
+    places: Mutex<Places>,
 }
 
 impl Deferred {
     /// Files are kept there; requests are performed with these.
     #[must_use]
     pub fn new(exports: Arc<Exports>, contexts: Arc<Contexts>) -> Self {
-        Self { exports, contexts, under_way: Mutex::default() }
+        let limits =
+            Limits { total: contexts.limits.deferred_at_once, of_tenant: contexts.limits.deferred_at_once_per_tenant };
+        Self { exports, contexts, places: Mutex::new(Places::new(limits)) }
     }
 
-    fn under_way(&self) -> MutexGuard<'_, FxHashMap<(TenantId, Box<str>), Performing>> {
-        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Takes a place for a request, where there is one.
-    fn take_place(&self, turn: &Turn<'_>, key: &(TenantId, Box<str>)) -> Result<bool> {
-        let mut under_way = self.under_way();
-        let is_busy = |performing: &Performing| performing.as_ref().is_none_or(|thread| !thread.is_finished());
-        if under_way.values().filter(|one| is_busy(one)).count() >= AT_A_TIME {
-            // Those that were cancelled have no turn any more.
-            let keeper = turn.store.keeper();
-            let mut ended = Vec::new();
-            for (tenant, id) in under_way.keys() {
-                let job = records::get::<Job>(&*keeper, *tenant, id)?;
-                if job.is_none_or(|(job, _)| job.state.is_ended()) {
-                    ended.push((*tenant, id.clone()));
-                }
-            }
-            under_way.retain(|key, performing| is_busy(performing) && performing.is_some() || !ended.contains(key));
-            return Ok(false);
-        }
-        under_way.insert(key.clone(), None);
-        Ok(true)
+    fn places(&self) -> MutexGuard<'_, Places> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether what the request rested on is in force now.
@@ -202,27 +181,25 @@ impl Deferred {
         Ok(auth.is_in_force(turn.tenant(), &turn.job.owner)?)
     }
 
-    fn begin(&self, turn: &Turn<'_>, asked: Asked) -> Result<JoinHandle<Result<Kept>>> {
+    fn begin(&self, turn: &Turn<'_>, asked: Asked) -> Result<Performing> {
         let grant = asked.delegation.as_ref().map_or_else(|| turn.grant.clone(), |kept| kept.grant(turn.tenant()));
         let place = self.exports.place(turn.store, &turn.grant, &turn.job.id);
         let trail = Arc::new(self.contexts.ledger.trail(asked.what.clone().call().event(), None));
         trail.set_agent(Arc::new(turn.job.owner.clone()));
-        let context = self.contexts.of(grant, trail)?;
+        let wanted = Wanted::default();
+        let context = Context { wanted: wanted.clone(), ..self.contexts.of(grant, trail)? };
         let work = move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
             runtime.map_err(Error::internal)?.block_on(done(&context, &asked, &place))
         };
-        std::thread::Builder::new().name("pharos-deferred".into()).spawn(work).map_err(Error::internal)
+        let thread = std::thread::Builder::new().name("pharos-deferred".into()).spawn(work);
+        Ok(Performing { thread: Some(thread.map_err(Error::internal)?), wanted })
     }
 
     /// What has come of a request; nothing where it goes on.
-    fn end(&self, key: &(TenantId, Box<str>)) -> Option<Result<Kept>> {
-        let mut under_way = self.under_way();
-        if !under_way.get(key)?.as_ref()?.is_finished() {
-            return None;
-        }
-        let ended = under_way.remove(key)??.join();
-        Some(ended.unwrap_or_else(|_| Err(Error::internal("a deferred request panicked"))))
+    fn end(&self, key: &Key) -> Option<Result<Kept>> {
+        let thread = self.places().ended(key)?;
+        Some(thread.join().unwrap_or_else(|_| Err(Error::internal("a deferred request panicked"))))
     }
 }
 
@@ -235,13 +212,11 @@ impl Work for Deferred {
         let key = (turn.tenant(), Box::from(turn.job.id.as_str()));
         let part = Part { position: json!(BEGUN), total: Some(1), ..turn.part() };
         let waiting = Part { is_waiting: true, ..turn.part() };
-        let is_running = self.under_way().get(&key).map(Option::is_some);
+        let is_running = self.places().get(&key).map(|performing| performing.thread.is_some());
         // That it is begun is kept before it is begun.
         if turn.job.position.is_null() {
-            if is_running.is_some() || self.take_place(turn, &key)? {
-                return Ok(part);
-            }
-            return Ok(waiting);
+            let has_place = is_running.is_some() || self.places().take(&key, Instant::now());
+            return Ok(if has_place { part } else { waiting });
         }
         if is_running != Some(true) {
             let asked: Asked = read(&turn.job.parameters)?;
@@ -249,11 +224,11 @@ impl Work for Deferred {
                 return Err(interrupted());
             }
             if !self.is_in_force(turn)? {
-                self.under_way().remove(&key);
+                self.places().leave(&key);
                 return Err(ended());
             }
-            let thread = self.begin(turn, asked)?;
-            self.under_way().insert(key, Some(thread));
+            let performing = self.begin(turn, asked)?;
+            self.places().put(key, performing);
             return Ok(waiting);
         }
         match self.end(&key) {
@@ -268,6 +243,10 @@ impl Work for Deferred {
             }
             None => Ok(waiting),
         }
+    }
+
+    fn give_up(&self, tenant: TenantId, id: &str) {
+        self.places().give_up(&(tenant, id.into()));
     }
 }
 
@@ -305,6 +284,7 @@ async fn done(context: &Context, asked: &Asked, place: &Place) -> Result<Kept> {
     let about = |content: &mut _| tell(&call, &asked.query, content);
     let result = context.ledger.close(context.grant.tenant(), &context.trail, result, about).await;
     let bundle = bundle(context, result);
+    context.wanted.check()?;
     let mut writing = Writing::open(place, File::new(2, Kind::Output, "Bundle"))?;
     writing.add(&bundle, &patients)?;
     let knows_patients = context.ledger.is_kept() && !matches!(asked.what, What::Bundle);

@@ -40,7 +40,7 @@ pub async fn job(context: &Context, request: &Request<'_>, id: &str) -> Result<A
             }
             context.jobs.forget(tenant, id).await?;
         } else {
-            context.jobs.cancel(tenant, id).await?;
+            context.cancel_job(&context.witness(request), id).await?;
         }
         return Ok(Answer::empty(Status::Accepted));
     }

@@ -40,6 +40,7 @@ use crate::error::{Category, Error, Issue, Result};
 use crate::fhir::tree::{Object, Value};
 use crate::jobs::Jobs;
 use crate::operation;
+use crate::search::Wanted;
 use crate::store::{Records, Store, StoreError, Version};
 use call::{Call, Verb};
 use condition::Conditions;
@@ -50,8 +51,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The type that the ledger is served as: nobody makes, changes or deletes one.
-pub const LEDGER: &str = "AuditEvent";
+/// Nobody makes, changes or deletes one of these.
+pub use crate::key::parameters::LEDGER;
 
 /// What every interaction works with.
 #[derive(Clone)]
@@ -80,6 +81,8 @@ pub struct Context {
     pub auth: Option<Arc<Server>>,
     /// What the request did, for the audit ledger.
     pub trail: Arc<Trail>,
+    /// Whether the answer is still wanted.
+    pub wanted: Wanted,
     /// The audit ledger.
     pub ledger: Arc<Ledger>,
     /// Long work.
@@ -302,7 +305,8 @@ impl Context {
     /// How much one search may read.
     #[must_use]
     pub fn search_budget(&self) -> crate::search::Budget {
-        crate::search::Budget::new(self.limits.search_steps, Duration::from_millis(self.limits.search_timeout_ms))
+        let time = Duration::from_millis(self.limits.search_timeout_ms);
+        crate::search::Budget::new(self.limits.search_steps, time).wanted(&self.wanted)
     }
 
     /// The absolute URL of a resource, or of a version of it.

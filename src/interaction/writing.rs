@@ -58,6 +58,7 @@ where
             return Ok((then, None));
         }
         context.quotas.check(context.grant.tenant(), &changes)?;
+        context.wanted.check()?;
         let bytes = bytes_of(&changes);
         let commit = Commit { changes, guards, read_at, entry, ..Commit::of(context.grant.tenant()) };
         match Conformances::commit(&context.conformances, &context.grant, commit).await {

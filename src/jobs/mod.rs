@@ -185,6 +185,10 @@ pub trait Work: Send + Sync {
         false
     }
 
+    /// A job of whatever kind is not wanted any more: it was cancelled, has ended or is gone. What this process is still at for it may
+    /// stop.
+    fn give_up(&self, _tenant: TenantId, _id: &str) {}
+
     /// Decides on the next part: some 10 to 100 ms of work. It runs on the job thread and may block. What it rests on is told to the
     /// commit (guards, expected versions, records that have to be absent); a part that is refused is decided on anew.
     ///

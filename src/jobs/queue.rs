@@ -5,9 +5,10 @@ use super::run::Runner;
 use super::{Job, Schedule, State, Work};
 use crate::auth::agent::Agent;
 use crate::auth::grant::Grant;
-use crate::auth::keeper::{Expect, Keep, KeeperError};
+use crate::auth::keeper::{Expect, Keep, Keeper, KeeperError};
 use crate::auth::records::{self, Record};
 use crate::auth::tenants::Tenants;
+use crate::auth::witness::{Deed, Witness, keep};
 use crate::clock::{Clock, Micros};
 use crate::config::Limits;
 use crate::error::{Category, Error, Result};
@@ -172,19 +173,33 @@ impl Jobs {
     /// # Errors
     /// 429 where the tenant has as many as `limits.jobs_per_tenant`, or its own limit, allows that have not ended.
     pub async fn submit(&self, tenant: TenantId, new: New) -> Result<Job> {
-        self.submit_with(tenant, self.clock.new_id(), new, Vec::new()).await
+        self.submit_with(tenant, self.clock.new_id(), new, (Vec::new(), None)).await
     }
 
-    /// Asks for a job with an id that is known beforehand, together with other changes of records.
+    /// The same as the change of a request, which the ledger hears of with it.
     ///
     /// # Errors
     /// As [`Jobs::submit`].
-    pub async fn submit_with(&self, tenant: TenantId, id: String, new: New, mut with: Vec<Keep>) -> Result<Job> {
+    pub async fn submit_told(&self, tenant: TenantId, new: New, witness: &Witness) -> Result<Job> {
+        self.submit_with(tenant, self.clock.new_id(), new, (Vec::new(), Some(witness))).await
+    }
+
+    /// Asks for a job with an id that is known beforehand, together with other changes of records, and with what the ledger hears of it.
+    ///
+    /// # Errors
+    /// As [`Jobs::submit`].
+    pub async fn submit_with(
+        &self,
+        tenant: TenantId,
+        id: String,
+        new: New,
+        (mut with, witness): (Vec<Keep>, Option<&Witness>),
+    ) -> Result<Job> {
         let _one_after_the_other = self.submitting.lock().await;
         self.check_room(tenant)?;
         let job = Job::new(id, new, self.clock.now());
         with.push(records::put(&job.id, &job, Expect::Absent, None)?);
-        self.store.keeper().keep(tenant, with).await?;
+        keep(&*self.store.keeper(), tenant, with, (witness, &Deed::Asked)).await?;
         self.queue(tenant, job.id.clone());
         Ok(job)
     }
@@ -238,25 +253,14 @@ impl Jobs {
     }
 
     pub(super) fn all(&self, tenant: TenantId) -> Result<Vec<(Job, u64)>> {
-        let keeper = self.store.keeper();
-        let (mut jobs, mut after): (Vec<_>, Option<Box<str>>) = (Vec::new(), None);
-        loop {
-            let page = keeper.list(tenant, Job::KIND, "", after.as_deref(), PAGE)?;
-            for kept in &page {
-                jobs.push((records::read::<Job>(&kept.bytes)?, kept.version));
-            }
-            match page.last() {
-                Some(last) if page.len() == PAGE => after = Some(last.id.clone()),
-                _ => return Ok(jobs),
-            }
-        }
+        all_of(&*self.store.keeper(), tenant)
     }
 
     /// Ends a job. What it did stays done; one at work ends before its next part.
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn cancel(&self, tenant: TenantId, id: &str) -> Result<Option<Job>> {
+    pub async fn cancel(&self, tenant: TenantId, id: &str, witness: Option<&Witness>) -> Result<Option<Job>> {
         for _ in 0..ATTEMPTS {
             let Some((mut job, version)) = self.versioned(tenant, id)? else { return Ok(None) };
             if job.state.is_ended() || job.is_cancelled {
@@ -266,7 +270,8 @@ impl Jobs {
             if job.lease.is_none() {
                 self.end(&mut job, State::Cancelled);
             }
-            match self.store.keeper().keep(tenant, vec![self.kept(&job, version)?]).await {
+            let changes = vec![self.kept(&job, version)?];
+            match keep(&*self.store.keeper(), tenant, changes, (witness, &Deed::Asked)).await {
                 Ok(()) => {
                     self.changed.notify_waiters();
                     return Ok(Some(job));
@@ -319,5 +324,20 @@ impl Jobs {
     pub(super) fn kept(&self, job: &Job, version: u64) -> Result<Keep> {
         let expires = job.ended.map(|ended| Micros(ended.saturating_add(self.lifetime)));
         Ok(records::put(&job.id, job, Expect::Version(version), expires)?)
+    }
+}
+
+/// All jobs of a tenant that are kept, with their versions.
+pub(super) fn all_of(keeper: &dyn Keeper, tenant: TenantId) -> Result<Vec<(Job, u64)>> {
+    let (mut jobs, mut after): (Vec<_>, Option<Box<str>>) = (Vec::new(), None);
+    loop {
+        let page = keeper.list(tenant, Job::KIND, "", after.as_deref(), PAGE)?;
+        for kept in &page {
+            jobs.push((records::read::<Job>(&kept.bytes)?, kept.version));
+        }
+        match page.last() {
+            Some(last) if page.len() == PAGE => after = Some(last.id.clone()),
+            _ => return Ok(jobs),
+        }
     }
 }

@@ -155,7 +155,12 @@ impl Jobs {
 
     /// One turn of one job.
     async fn turn(&self, tenant: TenantId, id: &str) -> Result<Next> {
-        let Some((mut job, version)) = self.versioned(tenant, id)? else { return Ok(Next::Nothing) };
+        let found = self.versioned(tenant, id)?;
+        let is_wanted = |job: &Job| !job.is_cancelled && !job.state.is_ended();
+        if !found.as_ref().is_some_and(|(job, _)| is_wanted(job)) {
+            self.works.iter().for_each(|work| work.give_up(tenant, id));
+        }
+        let Some((mut job, version)) = found else { return Ok(Next::Nothing) };
         let now = self.clock.now();
         if job.state.is_ended() || !self.may_take(&job, now) {
             return Ok(Next::Nothing);

@@ -143,7 +143,7 @@ fn a_part_whose_job_was_cancelled_changes_nothing() {
     let house = house(move |n| {
         let (jobs, job) = cancels.get().unwrap();
         // In a thread of its own, as a request would be.
-        let cancel = || block_on(jobs.cancel(TENANT, &job.id)).unwrap();
+        let cancel = || block_on(jobs.cancel(TENANT, &job.id, None)).unwrap();
         if n == 3 {
             std::thread::scope(|scope| drop(scope.spawn(cancel).join().unwrap()));
         }
@@ -155,12 +155,12 @@ fn a_part_whose_job_was_cancelled_changes_nothing() {
     assert_eq!((ended.state, ended.done), (State::Cancelled, 2));
     assert_eq!(house.written(&job), [1, 1]);
     let waiting = house.submit(5);
-    let cancelled = block_on(house.jobs.cancel(TENANT, &waiting.id)).unwrap().unwrap();
+    let cancelled = block_on(house.jobs.cancel(TENANT, &waiting.id, None)).unwrap().unwrap();
     assert_eq!(cancelled.state, State::Cancelled, "nobody was at it");
     assert_eq!(house.run(&waiting).done, 0);
     block_on(house.jobs.forget(TENANT, &waiting.id)).unwrap();
     assert_eq!(house.jobs.get(TENANT, &waiting.id).unwrap(), None);
-    assert_eq!(block_on(house.jobs.cancel(TENANT, "never")).unwrap(), None);
+    assert_eq!(block_on(house.jobs.cancel(TENANT, "never", None)).unwrap(), None);
 }
 
 #[test]

@@ -62,6 +62,10 @@ impl Further {
     }
 }
 
+/// The type that the audit ledger is served as. Its keys are made when an entry is recorded, the same for all tenants: further parameters do
+/// not apply to it, and a search that asks for one names what is not known.
+pub const LEDGER: &str = "AuditEvent";
+
 impl Parameters {
     /// The official parameters and these, each with the id of the SearchParameter that defines it. Where two define the same
     /// code of a type the one with the lesser id counts; an official code keeps its official meaning.
@@ -94,7 +98,7 @@ impl Parameters {
     fn add(&mut self, id: &str, definition: SearchParameter) {
         let (id, marker) = (Arc::from(id), marker(&definition));
         let definition = Arc::new(definition);
-        for type_name in types_of(&definition) {
+        for type_name in types_of(&definition).filter(|name| *name != LEDGER) {
             if self.parameter(type_name, &definition.code).is_some() {
                 continue;
             }

@@ -10,6 +10,7 @@ mod organize;
 mod provenance;
 mod wanted;
 
+use crate::auth::witness::Witness;
 use crate::bulk::pins::Pins;
 use crate::bulk::{Asked, Form, LONGEST, List, Note, export as work};
 use crate::clock::Micros;
@@ -64,6 +65,7 @@ pub async fn export(context: &Context, mut request: Request<'_>, level: Level<'_
     }
     let (tenant, id) = (context.grant.tenant(), context.clock.new_id());
     let url = format!("{}/{}", context.base, level.url(&request.query));
+    let witness = context.witness(&request);
     let wanted = Wanted::read(context, &mut request, level)?;
     context.jobs.check_room(tenant)?;
     context.exports.check_room(&context.jobs.list(tenant)?, context.clock.now())?;
@@ -74,7 +76,7 @@ pub async fn export(context: &Context, mut request: Request<'_>, level: Level<'_
     let keeper = context.store.keeper();
     // From here on no rule erases what the snapshot has.
     keeper.keep(tenant, spare::begin(&id, after(context, BEGINNING))?).await?;
-    let begun = begin(context, wanted, level, (&id, url)).await;
+    let begun = begin(context, wanted, level, (&id, url, &witness)).await;
     if begun.is_err() {
         keeper.keep(tenant, vec![spare::end(&id)]).await?;
     }
@@ -94,7 +96,7 @@ async fn begin(
     context: &Context,
     mut wanted: Wanted,
     level: Level<'_>,
-    (id, request): (&str, String),
+    (id, request, witness): (&str, String, &Witness),
 ) -> Result<crate::jobs::Job> {
     let tenant = context.grant.tenant();
     let (moment, gathered) = {
@@ -130,7 +132,7 @@ async fn begin(
     };
     let parameters = serde_json::to_value(&asked).map_err(Error::internal)?;
     let new = New { kind: work::KIND, owner: context.trail.agent().into_owned(), parameters };
-    context.jobs.submit_with(tenant, id.to_owned(), new, keeps).await
+    context.begin_job(witness, id.to_owned(), new, keeps).await
 }
 
 /// The lists that come of it, in the order of the files. What is in no block is told.

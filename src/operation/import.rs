@@ -30,6 +30,7 @@ pub async fn import(context: &Context, mut request: Request<'_>) -> Result<Answe
         return Err(method_not_allowed());
     }
     let (tenant, id) = (context.grant.tenant(), context.clock.new_id());
+    let witness = context.witness(&request);
     let text = match request.body.take() {
         Some(Value::String(text)) => Some(text),
         body => {
@@ -57,7 +58,7 @@ pub async fn import(context: &Context, mut request: Request<'_>) -> Result<Answe
     };
     let parameters = serde_json::to_value(&asked).map_err(Error::internal)?;
     let new = New { kind: KIND, owner: context.trail.agent().into_owned(), parameters };
-    let job = context.jobs.submit_with(tenant, id, new, Vec::new()).await?;
+    let job = context.begin_job(&witness, id, new, Vec::new()).await?;
     let text = "The import has begun: ask for it at the address in Content-Location.";
     let pending = Pending { content_location: Some(job::url(context, &job.id)), ..job::pending(&job) };
     let issues = std::iter::once(Issue::information("informational", text)).chain(warning).collect();

@@ -20,7 +20,7 @@ pub async fn purge(context: &Context, mut request: Request<'_>, id: &str) -> Res
     if request.verb != Verb::Post {
         return Err(method_not_allowed());
     }
-    let respond_async = request.respond_async;
+    let (respond_async, witness) = (request.respond_async, context.witness(&request));
     let wanted = wanted(&mut request, id)?;
     let tenant = context.grant.tenant();
     if context.open()?.view().find("Patient", id)?.is_none() {
@@ -35,7 +35,8 @@ pub async fn purge(context: &Context, mut request: Request<'_>, id: &str) -> Res
         job
     } else {
         let owner = context.trail.agent().into_owned();
-        context.jobs.submit(tenant, New { kind: purge::KIND, owner, parameters }).await?
+        let new = New { kind: purge::KIND, owner, parameters };
+        context.begin_job(&witness, context.clock.new_id(), new, Vec::new()).await?
     };
     let most = Duration::from_millis(if respond_async { 0 } else { context.limits.request_timeout_ms / 2 });
     let job = context.jobs.wait(tenant, &job.id, most).await?.unwrap_or(job);

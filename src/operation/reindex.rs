@@ -35,7 +35,8 @@ pub async fn reindex(context: &Context, request: Request<'_>) -> Result<Answer> 
     let job = if request.verb == Verb::Post && left > 0 && !is_under_way {
         let owner = context.trail.agent().into_owned();
         let parameters = json!({ TOTAL: left });
-        Some(context.jobs.submit(tenant, New { kind: KIND, owner, parameters }).await?)
+        let new = New { kind: KIND, owner, parameters };
+        Some(context.begin_job(&context.witness(&request), context.clock.new_id(), new, Vec::new()).await?)
     } else {
         known
     };

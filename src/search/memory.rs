@@ -190,7 +190,12 @@ impl Keeper for Memory {
     ) -> Result<Vec<Kept>, KeeperError> {
         Ok(Vec::new())
     }
-    fn keep(&self, _tenant: TenantId, _changes: Vec<Keep>) -> BoxFuture<'static, Result<(), KeeperError>> {
+    fn keep_told(
+        &self,
+        _tenant: TenantId,
+        _changes: Vec<Keep>,
+        _told: Vec<(TenantId, Entry)>,
+    ) -> BoxFuture<'static, Result<(), KeeperError>> {
         Box::pin(async { Err(StoreError::ReadOnly("a backend for tests of reading".into()).into()) })
     }
     fn epoch(&self, _tenant: TenantId) -> u64 {

@@ -51,7 +51,7 @@ mod special_tests;
 #[cfg(test)]
 mod tests;
 
-pub use budget::Budget;
+pub use budget::{Budget, Wanted};
 pub use by_patient::with_stored;
 pub use criteria::is_special;
 pub use cursor::Cursor;

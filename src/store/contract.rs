@@ -54,6 +54,7 @@ pub const CLAUSES: &[(&str, Clause)] = &[
     ("new keys replace those of the current version", new_keys_replace),
     ("big commits work", big_commits_work),
     ("several are read at once", several_are_read_at_once),
+    ("what is told goes with the change", keeper::told_with_the_change),
 ];
 
 macro_rules! hold {

@@ -18,7 +18,8 @@ use crate::tenant::TenantId;
 use futures_util::future::BoxFuture;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 /// How often what happens, in calls of a thousand.
 #[derive(Debug, Clone, Copy, Default)]
@@ -39,6 +40,37 @@ pub struct Faulty {
     dice: Arc<Dice>,
     /// While it is set, the ledger takes no entry.
     pub is_deaf: Arc<AtomicBool>,
+    gate: Option<Arc<Gate>>,
+}
+
+/// Where those wait who read records of one kind that are no resources, as long as it is shut.
+pub struct Gate {
+    /// The kind.
+    pub kind: &'static str,
+    /// Whether it is shut.
+    pub is_shut: AtomicBool,
+    /// How many wait.
+    pub waiting: AtomicUsize,
+}
+
+impl Gate {
+    /// An open one.
+    #[must_use]
+    pub const fn before(kind: &'static str) -> Self {
+        Self { kind, is_shut: AtomicBool::new(false), waiting: AtomicUsize::new(0) }
+    }
+
+    /// Blocks the thread.
+    fn pass(&self, kind: &str) {
+        if kind != self.kind || !self.is_shut.load(Ordering::SeqCst) {
+            return;
+        }
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        while self.is_shut.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        self.waiting.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 struct Dice {
@@ -105,7 +137,13 @@ impl Faulty {
     #[must_use]
     pub fn new(inner: Arc<dyn Backend>, seed: u64, odds: Odds) -> Self {
         let dice = Arc::new(Dice { odds, state: AtomicU64::new(seed) });
-        Self { inner, dice, is_deaf: Arc::default() }
+        Self { inner, dice, is_deaf: Arc::default(), gate: None }
+    }
+
+    /// The same as if it were across a network, where reading waits at this gate.
+    #[must_use]
+    pub fn behind(self, gate: Arc<Gate>) -> Self {
+        Self { gate: Some(gate), ..self }
     }
 }
 
@@ -152,7 +190,7 @@ impl Backend for Faulty {
     }
 
     fn is_local(&self) -> bool {
-        self.inner.is_local()
+        self.gate.is_none() && self.inner.is_local()
     }
 
     fn health(&self) -> StoreResult<()> {
@@ -191,6 +229,7 @@ impl Ledger for Faulty {
 
 impl Keeper for Faulty {
     fn get(&self, tenant: TenantId, kind: &'static str, id: &str) -> Result<Option<Kept>, KeeperError> {
+        self.gate.iter().for_each(|gate| gate.pass(kind));
         self.dice.read()?;
         self.inner.get(tenant, kind, id)
     }
@@ -203,13 +242,22 @@ impl Keeper for Faulty {
         after: Option<&str>,
         count: usize,
     ) -> Result<Vec<Kept>, KeeperError> {
+        self.gate.iter().for_each(|gate| gate.pass(kind));
         self.dice.read()?;
         self.inner.list(tenant, kind, prefix, after, count)
     }
 
-    fn keep(&self, tenant: TenantId, changes: Vec<Keep>) -> BoxFuture<'static, Result<(), KeeperError>> {
+    fn keep_told(
+        &self,
+        tenant: TenantId,
+        changes: Vec<Keep>,
+        told: Vec<(TenantId, Entry)>,
+    ) -> BoxFuture<'static, Result<(), KeeperError>> {
+        if !told.is_empty() && self.is_deaf.load(Ordering::Relaxed) {
+            return Box::pin(async { Err(StoreError::Closed("a fault made on purpose".into()).into()) });
+        }
         match self.dice.write() {
-            Ok(()) => self.dice.answer(self.inner.keep(tenant, changes)),
+            Ok(()) => self.dice.answer(self.inner.keep_told(tenant, changes, told)),
             Err(error) => Box::pin(async { Err(error.into()) }),
         }
     }

@@ -12,6 +12,7 @@
 //! any key, and whoever alters, cuts out or swaps an entry has to make anew all that follows.
 
 use super::{Rid, StoreError, StoreResult};
+pub use crate::auth::keeper::Entry;
 use crate::clock::Micros;
 use crate::fhir::tree::Object;
 use crate::key::last_updated::last_updated_key;
@@ -31,15 +32,6 @@ pub const NOTHING: Hash = [0; 32];
 
 /// A SHA-256.
 pub type Hash = [u8; 32];
-
-/// One thing that happened.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    /// When.
-    pub time: Micros,
-    /// What the [`Form`] reads.
-    pub bytes: Box<[u8]>,
-}
 
 /// What entries say. An entry is served as one resource or as several, its *parts*, which have numbers one behind the other.
 pub trait Form: Send + Sync {
@@ -67,6 +59,11 @@ pub trait Form: Send + Sync {
     /// # Errors
     /// As [`Form::parts`].
     fn all_keys(&self, entry: &Entry) -> StoreResult<Vec<PartKeys>>;
+    /// What an entry says that stands for so many others: they were staged, and are missing where they waited.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    fn missing(&self, count: u64, time: Micros) -> StoreResult<Entry>;
     /// The ids of the patients that a part is about.
     ///
     /// # Errors
@@ -125,6 +122,10 @@ impl Form for Opaque {
 
     fn all_keys(&self, _: &Entry) -> StoreResult<Vec<PartKeys>> {
         Ok(vec![PartKeys { shared: Arc::default(), own: Vec::new() }])
+    }
+
+    fn missing(&self, count: u64, time: Micros) -> StoreResult<Entry> {
+        Ok(Entry { time, bytes: format!("{count} missing").into_bytes().into() })
     }
 
     fn patients(&self, _: &Entry, _: u32) -> StoreResult<Box<[Box<str>]>> {

@@ -215,3 +215,69 @@ fn what_rests_on_a_client_that_was_switched_off_is_not_performed() {
     let failed = run(&id);
     assert!(failed.state == State::Failed && failed.failure.unwrap().contains("switched off"));
 }
+
+/// A batch that takes its time: each of so many entries is a commit of its own.
+fn slow(prefix: &str, entries: usize) -> Value {
+    let entry = |n: usize| {
+        let id = format!("{prefix}-{n}");
+        json!({"resource": patient(&id), "request": {"method": "PUT", "url": format!("Patient/{id}")}})
+    };
+    json!({"resourceType": "Bundle", "type": "batch", "entry": (0..entries).map(entry).collect::<Vec<_>>()})
+}
+
+fn later(client: &Client, bundle: &Value) -> String {
+    job_path(client, &client.post("/").header("Prefer", "respond-async").json(bundle).expect(202))
+}
+
+fn count(client: &Client) -> u64 {
+    client.get("/Patient?_summary=count").expect(200).at("/total").as_u64().unwrap()
+}
+
+#[test]
+fn one_that_is_at_work_stops_when_it_is_cancelled() {
+    const ENTRIES: usize = 4_000;
+    let server = Server::with(|config| config.limits.bundle_entries = ENTRIES);
+    let path = later(&server, &slow("p", ENTRIES));
+    while count(&server) == 0 {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    server.delete(&path).expect(202);
+    server.get(&path).expect(404);
+    // What was under way at the moment still happens.
+    let mut before = count(&server);
+    loop {
+        std::thread::sleep(Duration::from_millis(400));
+        let now = count(&server);
+        if now == before {
+            break;
+        }
+        before = now;
+    }
+    assert!(before < ENTRIES as u64, "all of it was done");
+    // Its place is free.
+    let next = server.get("/Patient?_summary=count").header("Prefer", "respond-async").expect(202);
+    assert_eq!(end_of(&server, &next).1["resource"]["total"], before);
+}
+
+#[test]
+fn the_flood_of_one_tenant_leaves_places_to_others() {
+    let server = Server::with(|config| {
+        config.limits.deferred_at_once = 2;
+        config.limits.deferred_at_once_per_tenant = 1;
+    });
+    block_on(server.app().create_tenant(&json!({"name": "b"}), None)).unwrap();
+    let other = Client::new(server.base().replace("/fhir", "/t/b/fhir"));
+    let flood: Vec<_> = (0..6).map(|n| later(&server, &slow(&format!("f{n}"), 400))).collect();
+    for _ in 0..3 {
+        let begun = other.get("/Patient?_summary=count").header("Prefer", "respond-async").expect(202);
+        assert_eq!(end_of(&other, &begun).1["response"]["status"], "200 OK");
+    }
+    let done =
+        flood.iter().filter(|path| server.app().jobs.get(TENANT, &path[7..]).unwrap().unwrap().state == State::Done);
+    assert!(done.count() < flood.len(), "the other tenant did not wait for all of the flood");
+    for path in &flood {
+        let job = block_on(server.app().jobs.wait(TENANT, &path[7..], Duration::from_mins(2))).unwrap().unwrap();
+        assert_eq!(job.state, State::Done);
+    }
+    assert_eq!(count(&server), 2_400);
+}

@@ -4,6 +4,7 @@ use crate::support::smart::{REDIRECT, SECRET, Smart, TENANT, USER, VERIFIER, bas
 use crate::support::tokens::block_on;
 use pharos::auth::records::{Authorization, Client, Launch, LaunchContext, User, get};
 use pharos::auth::secret::hash;
+use pharos::auth::witness::Deed;
 use serde_json::{Value, json};
 
 const ALL: &str = "launch/patient openid fhirUser offline_access online_access patient/*.rs user/*.cruds make_launch";
@@ -414,7 +415,7 @@ fn a_token_is_introspected_by_those_it_concerns() {
         .header("Authorization", &basic("service", SECRET))
         .send()
         .oauth_error(400, "invalid_request");
-    block_on(smart.server.app().auth.revoke_authorization(TENANT, &sid(&token))).unwrap();
+    block_on(smart.server.app().auth.revoke_authorization(TENANT, &sid(&token), Deed::Asked)).unwrap();
     assert_eq!(ask("service", &token), inactive);
 }
 

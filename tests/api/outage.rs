@@ -56,6 +56,14 @@ impl Line {
     }
 }
 
+fn until(what: &str, holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_mins(1);
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
 fn patient(id: &str) -> Value {
     json!({"resourceType": "Patient", "id": id})
 }
@@ -79,16 +87,18 @@ fn an_outage_is_answered_with_503_and_is_over_when_the_database_is_back() {
     server.put("/Patient/a").json(patient("a")).expect(201);
     line.cut();
     let began = Instant::now();
+    let root = server.base().trim_end_matches("/fhir");
+    let ready = || server.get(&format!("{root}/health/ready")).send();
+    until("it is not ready", || ready().status() == 503);
+    assert!(ready().text().contains("The database does not answer."), "{}", ready());
     for answer in [server.get("/Patient/a").expect(503), server.put("/Patient/b").json(patient("b")).expect(503)] {
         assert!(answer.header("retry-after").is_some(), "{answer}");
         assert!(!answer.text().contains("127.0.0.1"), "{answer}");
     }
     assert!(began.elapsed() < Duration::from_mins(1), "it takes {:?}", began.elapsed());
     line.mend();
-    let deadline = Instant::now() + Duration::from_mins(1);
-    while server.get("/Patient/a").send().status() != 200 {
-        assert!(Instant::now() < deadline, "it does not come back");
-    }
+    until("it is ready again", || ready().status() == 200);
+    until("it comes back", || server.get("/Patient/a").send().status() == 200);
     server.put("/Patient/c").json(patient("c")).expect(201);
     server.get("/Patient/b").expect(404);
 }

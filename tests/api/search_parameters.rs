@@ -56,6 +56,25 @@ fn a_new_parameter_takes_effect_at_once_and_says_what_it_does_not_know() {
 }
 
 #[test]
+fn one_that_is_for_all_types_is_not_known_of_audit_events() {
+    let server = Server::with(|config| config.audit.enabled = Some(true));
+    let language = json!({
+        "resourceType": "SearchParameter", "id": "tongue", "url": "http://example.org/SearchParameter/tongue", "name": "Tongue",
+        "status": "active", "description": "By language.", "code": "tongue", "base": ["Resource"], "type": "token",
+        "expression": "Resource.language"
+    });
+    server.put("/SearchParameter/tongue").json(language).expect(201);
+    server.put("/Patient/a").json(json!({"resourceType": "Patient", "id": "a", "language": "de"})).expect(201);
+    assert_eq!(matches(&server.get("/Patient?tongue=de").expect(200)).0, ["a"]);
+    server.get("/AuditEvent?tongue=de").expect(400).says("tongue");
+    let dropped = server.get("/AuditEvent?tongue=de").header("Prefer", "handling=lenient").expect(200);
+    assert!(dropped.at("/entry").to_string().contains("tongue"), "{dropped}");
+    let resources = server.get("/metadata").expect(200).at("/rest/0/resource");
+    let of = |name: &str| resources.as_array().unwrap().iter().find(|own| own["type"] == name).unwrap().to_string();
+    assert!(of("Patient").contains("SearchParameter/tongue") && !of("AuditEvent").contains("SearchParameter/tongue"));
+}
+
+#[test]
 fn a_parameter_on_an_empty_type_is_whole_from_the_start() {
     let server = Server::start();
     server.put("/SearchParameter/colour").json(colour("colour", EXPRESSION)).expect(201);

@@ -559,7 +559,7 @@ fn a_deletion_that_was_interrupted_is_finished() {
     acme.put("/Patient/p").json(json!({ "resourceType": "Patient", "id": "p" })).expect(201);
     let app = house.server.app();
     // As far as it comes where the power goes right after the tenant is marked.
-    crate::support::tokens::block_on(app.tenants().set_state("acme", None, State::Deleted)).unwrap();
+    crate::support::tokens::block_on(app.tenants().set_state("acme", None, State::Deleted, None)).unwrap();
     assert!(app.erasure_of(&app.tenants().of(tenant).tenant).unwrap().is_none());
     crate::support::tokens::block_on(app.finish_deletions(true)).unwrap();
     let ended = crate::support::tokens::block_on(app.jobs.wait(tenant, erasure::KIND, Duration::from_mins(1)));

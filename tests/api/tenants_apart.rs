@@ -59,7 +59,7 @@ impl World {
         let server = Server::guarded();
         for name in ["a", "b"] {
             let given = json!({ "name": name });
-            crate::support::tokens::block_on(server.app().create_tenant(&given)).unwrap();
+            crate::support::tokens::block_on(server.app().create_tenant(&given, None)).unwrap();
         }
         let root = server.base().trim_end_matches("/fhir").to_owned();
         let person = Person { roles: &["Admin"], ..Person::default() };
@@ -397,7 +397,7 @@ const SLOWER: u32 = 5;
 fn the_flood_of_one_tenant_does_not_slow_another() {
     let world = World::new();
     let limits = json!({ "limits": { "requests_per_s": 20 } });
-    crate::support::tokens::block_on(world.server.app().configure_tenant("a", None, &limits)).unwrap();
+    crate::support::tokens::block_on(world.server.app().configure_tenant("a", None, &limits, None)).unwrap();
     let read = || {
         let started = Instant::now();
         world.b.get("/Patient/one").expect(200);

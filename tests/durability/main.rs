@@ -40,4 +40,5 @@ mod power;
 mod purge_kill;
 #[path = "../api/support/mod.rs"]
 mod support;
+mod told;
 mod workload;

@@ -32,14 +32,14 @@ pub async fn one(call: &Call<'_>, id: &str) -> Result<Answer> {
             Ok(Answer::of(metadata(&client), Some(version)))
         }
         "PUT" => put(call, id, call.version).await,
-        "DELETE" => call.app.auth.remove_client(call.tenant, id, call.version).await.map(|()| Answer::nothing()),
+        "DELETE" => call.auth().remove_client(call.tenant, id, call.version).await.map(|()| Answer::nothing()),
         _ => Err(not_allowed()),
     }
 }
 
 async fn put(call: &Call<'_>, id: &str, version: Option<u64>) -> Result<Answer> {
     let given = bodies::json::<Value>(&call.body)?;
-    let auth = &call.app.auth;
+    let auth = call.auth();
     let (registered, is_new) = auth.replace_client(call.tenant, id, version, &given).await?;
     let current = auth.client_by_id(call.tenant, id)?.map(|(_, version)| version);
     let answer = Answer::of(registered.to_json(), current);
@@ -52,7 +52,7 @@ async fn put(call: &Call<'_>, id: &str, version: Option<u64>) -> Result<Answer> 
 
 /// What can be done with a client: another secret, which is shown this once, and switching off and on.
 pub async fn act(call: &Call<'_>, id: &str, action: &str) -> Result<Answer> {
-    let (auth, tenant) = (&call.app.auth, call.tenant);
+    let (auth, tenant) = (call.auth(), call.tenant);
     match (action, call.method) {
         ("rotate-secret", "POST") => {
             let secret = auth.rotate_secret(tenant, id, call.version).await?;

@@ -19,7 +19,7 @@ pub fn all(call: &Call<'_>) -> Result<Answer> {
 pub async fn one(call: &Call<'_>, id: &str) -> Result<Answer> {
     let job = match call.method {
         "GET" => call.app.jobs.get(call.tenant, id)?,
-        "DELETE" => call.app.jobs.cancel(call.tenant, id).await?,
+        "DELETE" => call.app.jobs.cancel(call.tenant, id, Some(&call.witness)).await?,
         _ => return Err(not_allowed()),
     };
     Ok(Answer::of(shown(&job.ok_or_else(nothing)?), None))

@@ -49,8 +49,9 @@ fn fact(fact: &KeyFacts) -> Value {
     })
 }
 
-/// Other keys. What the old ones signed or sealed stays good, or not with `drop_old`.
-pub async fn rotate(call: &Call<'_>) -> Result<Answer> {
+/// Other keys. What the old ones signed or sealed stays good, or not with `drop_old`. Where a provider changes keys, not the store,
+/// `begins` records what is about to happen.
+pub async fn rotate(call: &Call<'_>, begins: impl AsyncFnOnce() -> Result<()>) -> Result<Answer> {
     if call.method != "POST" {
         return Err(not_allowed());
     }
@@ -60,16 +61,22 @@ pub async fn rotate(call: &Call<'_>) -> Result<Answer> {
         let text = "The keys of the whole store are for administrators of the default tenant.";
         return Err(Error::new(Category::Forbidden, "forbidden", text));
     }
+    if what != What::Signing {
+        begins().await?;
+    }
     match what {
         What::Signing => {
-            let rotated = call.app.auth.rotate_keys(call.tenant, drop_old).await;
+            let rotated = call.auth().rotate_keys(call.tenant, drop_old).await;
             rotated.map_err(|error| Error::internal(error.log.unwrap_or_default()))?;
             tracing::info!(drop_old, "signing keys rotated");
             Ok(Answer::nothing())
         }
         What::Data => {
             let agent = (*call.agent).clone();
-            Ok(accepted(call, &call.app.rotate_data_key(call.tenant, agent, Parameters { drop_old }).await?))
+            Ok(accepted(
+                call,
+                &call.app.rotate_data_key(call.tenant, agent, Parameters { drop_old }, &call.witness).await?,
+            ))
         }
         What::Ledger => call.app.rotate_ledger_key().await.map(|()| Answer::nothing()),
         What::Master => {
@@ -85,7 +92,7 @@ pub async fn reseal(call: &Call<'_>) -> Result<Answer> {
         return Err(not_allowed());
     }
     let parameters = if call.body.is_empty() { Parameters::default() } else { bodies::read(&RESEAL, &call.body)? };
-    Ok(accepted(call, &call.app.reseal(call.tenant, (*call.agent).clone(), parameters).await?))
+    Ok(accepted(call, &call.app.reseal(call.tenant, (*call.agent).clone(), parameters, &call.witness).await?))
 }
 
 /// 202 with the job that does it.

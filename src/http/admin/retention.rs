@@ -31,7 +31,7 @@ pub async fn retention(call: &Call<'_>) -> Result<Answer> {
             let body = if call.body.is_empty() { Body::default() } else { bodies::read(&RETENTION, &call.body)? };
             let parameters = serde_json::to_value(Parameters { is_dry_run: body.dry_run }).map_err(Error::internal)?;
             let new = New { kind: KIND, owner: Agent::clone(&call.agent), parameters };
-            let job = call.app.jobs.submit(call.tenant, new).await?;
+            let job = call.app.jobs.submit_told(call.tenant, new, &call.witness).await?;
             let location = call.app.auth.endpoint(call.tenant, &format!("admin/jobs/{}", job.id));
             let answer = Answer::of(jobs::shown(&job), None);
             Ok(Answer { status: StatusCode::ACCEPTED, location: Some(location), ..answer })

@@ -35,7 +35,7 @@ pub fn all(call: &Call<'_>) -> Result<Answer> {
 
 /// One role: read, added or replaced, removed.
 pub async fn one(call: &Call<'_>, name: &str) -> Result<Answer> {
-    let (auth, tenant) = (&call.app.auth, call.tenant);
+    let (auth, tenant) = (call.auth(), call.tenant);
     match call.method {
         "GET" => read(call, name),
         "PUT" => {
@@ -66,7 +66,8 @@ fn read(call: &Call<'_>, name: &str) -> Result<Answer> {
     Ok(Answer::of(shown(&role), (version > 0).then_some(version)))
 }
 
-fn shown(role: &Role) -> Value {
+/// A role as an administrator sees it.
+pub fn shown(role: &Role) -> Value {
     json!({
         "name": role.name,
         "scopes": role.scopes,

@@ -1,6 +1,7 @@
 //! `/auth/admin/tenants`, of the default tenant only: there the installation is administered.
 
 use super::{Answer, Call, bodies, not_allowed, nothing, page};
+use crate::auth::server::Server;
 use crate::auth::set_up;
 use crate::auth::tenants::{Registered, shown};
 use crate::error::Result;
@@ -36,9 +37,9 @@ fn list(call: &Call<'_>) -> Result<Answer> {
 
 async fn create(call: &Call<'_>) -> Result<Answer> {
     let app = call.app;
-    let tenant = app.create_tenant(&bodies::json::<Value>(&call.body)?).await?;
+    let tenant = app.create_tenant(&bodies::json::<Value>(&call.body)?, Some(&call.witness)).await?;
     let mut members = shown(&app.tenants().of(tenant.id()));
-    members.extend(set_up_code(call, tenant.id()).await?);
+    members.extend(set_up_code(&app.auth, tenant.id()).await?);
     let location = app.auth.endpoint(call.tenant, &format!("admin/tenants/{}", tenant.name));
     let answer = Answer::of(members.into(), Some(1));
     Ok(Answer { status: StatusCode::CREATED, location: Some(location), ..answer })
@@ -50,11 +51,12 @@ pub async fn one(call: &Call<'_>, name: &str) -> Result<Answer> {
     match call.method {
         "GET" => read(call, name),
         "PUT" => {
-            call.app.configure_tenant(name, call.version, &bodies::json::<Value>(&call.body)?).await?;
+            let given = bodies::json::<Value>(&call.body)?;
+            call.app.configure_tenant(name, call.version, &given, Some(&call.witness)).await?;
             read(call, name)
         }
         "DELETE" => {
-            call.app.delete_tenant(name, call.version).await?;
+            call.app.delete_tenant(name, call.version, Some(&call.witness)).await?;
             Ok(Answer { status: StatusCode::ACCEPTED, ..read(call, name)? })
         }
         _ => Err(not_allowed()),
@@ -70,12 +72,12 @@ pub async fn act(call: &Call<'_>, name: &str, action: &str) -> Result<Answer> {
         ("set-up-code", "POST") => {
             let registered = call.app.tenants().named(name)?;
             registered.check_served()?;
-            return Ok(Answer::of(set_up_code(call, registered.id()).await?.into(), None));
+            return Ok(Answer::of(set_up_code(&call.auth(), registered.id()).await?.into(), None));
         }
         ("suspend" | "resume" | "set-up-code", _) => return Err(not_allowed()),
         _ => return Err(nothing()),
     };
-    call.app.set_tenant_state(name, call.version, state).await?;
+    call.app.tenants().set_state(name, call.version, state, Some(&call.witness)).await?;
     read(call, name)
 }
 
@@ -100,8 +102,7 @@ fn read(call: &Call<'_>, name: &str) -> Result<Answer> {
 }
 
 /// What the first administrator of a tenant needs, shown this once; nothing where there is one.
-async fn set_up_code(call: &Call<'_>, tenant: TenantId) -> Result<Map<String, Value>> {
-    let auth = &call.app.auth;
+async fn set_up_code(auth: &Server, tenant: TenantId) -> Result<Map<String, Value>> {
     let code = auth.new_set_up_code(tenant).await?;
     let said =
         code.map(|code| json!({ "code": code, "page": auth.endpoint(tenant, "setup"), "lifetime_s": set_up::CODE_S }));

@@ -68,7 +68,7 @@ async fn add(call: &Call<'_>) -> Result<Answer> {
         must_change_password: body.must_change_password || body.password.is_some(),
         password: body.password,
     };
-    let user = call.app.auth.add_user(call.tenant, new).await?;
+    let user = call.auth().add_user(call.tenant, new).await?;
     let location = call.app.auth.endpoint(call.tenant, &format!("admin/users/{}", user.id));
     let answer = Answer::of(shown(&user), Some(1));
     Ok(Answer { status: StatusCode::CREATED, location: Some(location), ..answer })
@@ -76,7 +76,7 @@ async fn add(call: &Call<'_>) -> Result<Answer> {
 
 /// One user.
 pub async fn one(call: &Call<'_>, id: &str) -> Result<Answer> {
-    let (auth, tenant) = (&call.app.auth, call.tenant);
+    let (auth, tenant) = (call.auth(), call.tenant);
     match call.method {
         "GET" => read(call, id),
         "PUT" => {
@@ -99,7 +99,7 @@ pub async fn one(call: &Call<'_>, id: &str) -> Result<Answer> {
 
 /// The password, which can be set; the second factor and the lock, which can be taken away.
 pub async fn part(call: &Call<'_>, id: &str, part: &str) -> Result<Answer> {
-    let (auth, tenant) = (&call.app.auth, call.tenant);
+    let (auth, tenant) = (call.auth(), call.tenant);
     match (part, call.method) {
         ("password", "PUT") => {
             let body = bodies::read::<Password>(&PASSWORD, &call.body)?;
@@ -124,7 +124,7 @@ fn read(call: &Call<'_>, id: &str) -> Result<Answer> {
 }
 
 /// A user without secrets.
-fn shown(user: &User) -> Value {
+pub fn shown(user: &User) -> Value {
     json!({
         "id": user.id,
         "username": user.username,

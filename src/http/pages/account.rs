@@ -1,13 +1,11 @@
 //! `/auth/account`: the password and the second factor of somebody who is signed in.
 
-use super::sign_in::{ANOTHER_PASSWORD, Attempt, Shown, refused};
-use super::{Answer, Failure, Person, Visit, Who, enter, html};
-use crate::audit::{Event, Record};
-use crate::auth::agent::Agent;
+use super::sign_in::{Attempt, Shown, of_account, refused};
+use super::{Answer, Person, Visit, Who, enter, html};
+use crate::audit::Event;
 use crate::auth::totp::Enrolment;
 use actix_web::http::StatusCode;
 use askama::Template;
-use std::borrow::Cow;
 
 #[derive(Template)]
 #[template(path = "account.html")]
@@ -48,11 +46,9 @@ async fn password(visit: &Visit, person: &Person) -> Answer {
     if new != visit.field("again") {
         return again(StatusCode::UNPROCESSABLE_ENTITY, "The two passwords are not the same.".to_owned());
     }
-    match visit.auth().change_password(visit.tenant, &person.session, old, new, visit.from()).await {
-        Ok(signed_in) => {
-            changed(visit, person, ANOTHER_PASSWORD).await?;
-            Ok(enter(visit, &signed_in.cookie, "account?done=password"))
-        }
+    let server = visit.recording(of_account);
+    match server.change_password(visit.tenant, &person.session, old, new, visit.from()).await {
+        Ok(signed_in) => Ok(enter(visit, &signed_in.cookie, "account?done=password")),
         Err(refusal) => {
             let attempt = Attempt { event: Event::Account, by: "old password", user: Some(&person.user) };
             refused(visit, attempt, refusal, "The old password is not right.", again).await
@@ -62,11 +58,9 @@ async fn password(visit: &Visit, person: &Person) -> Answer {
 
 async fn confirm(visit: &Visit, person: &Person) -> Answer {
     let enrolment = Enrolment { secret: visit.field("secret").to_owned(), url: visit.field("url").to_owned() };
-    match visit.auth().confirm_totp(visit.tenant, &person.user, visit.field("code"), visit.from()).await {
-        Ok(signed_in) => {
-            changed(visit, person, "a second factor").await?;
-            Ok(enter(visit, &signed_in.cookie, "account?done=second-factor"))
-        }
+    let server = visit.recording(of_account);
+    match server.confirm_totp(visit.tenant, &person.user, visit.field("code"), visit.from()).await {
+        Ok(signed_in) => Ok(enter(visit, &signed_in.cookie, "account?done=second-factor")),
         Err(refusal) => {
             let attempt = Attempt { event: Event::Account, by: "code", user: Some(&person.user) };
             let wrong = "The code is not right. Try the one that is shown now.";
@@ -77,10 +71,6 @@ async fn confirm(visit: &Visit, person: &Person) -> Answer {
 }
 
 /// Records what somebody changed of their account.
-async fn changed(visit: &Visit, person: &Person, what: &'static str) -> Result<(), Failure> {
-    visit.record(Record::of(Event::Account, Cow::Owned(Agent::user(&person.user))).saying(what)).await
-}
-
 fn page(
     visit: &Visit,
     person: &Person,

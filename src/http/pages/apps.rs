@@ -5,6 +5,7 @@ use crate::audit::{Event, Record};
 use crate::auth::agent::Agent;
 use crate::auth::keeper::Keeper;
 use crate::auth::records::{self, Authorization, Client, Record as _};
+use crate::auth::witness::Deed;
 use crate::clock::Micros;
 use crate::tenant::TenantId;
 use actix_web::http::StatusCode;
@@ -58,13 +59,12 @@ pub async fn revoke(visit: Visit) -> Answer {
     }
     let auth = visit.auth();
     let own = records::get::<Authorization>(&*auth.keeper, visit.tenant, id)?.map(|(own, _)| own);
-    auth.revoke_authorization(visit.tenant, id).await?;
     let agent = Agent { authorization: Some(id.into()), ..Agent::user(&person.user) };
     let mut record = Record::of(Event::Revocation, Cow::Owned(agent)).saying("ended by the user");
     if let Some(own) = own {
         record = record.named(own.client_id);
     }
-    visit.record(record).await?;
+    visit.recording(move |_| Some(record.clone())).revoke_authorization(visit.tenant, id, Deed::Asked).await?;
     Ok(go_to("apps?done=1"))
 }
 

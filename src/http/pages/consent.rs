@@ -7,7 +7,6 @@ use super::words::{self, Group};
 use super::{Answer, Failure, Visit, Who, at, go_to, leading_to};
 use crate::auth::authorization;
 use crate::auth::consent::{context_of, wants_patient};
-use crate::auth::error::OAuthError;
 use crate::auth::records::{Client, LaunchContext};
 use crate::auth::secret::hash;
 use actix_web::http::StatusCode;
@@ -87,8 +86,11 @@ async fn allow(visit: &Visit, journey: &Journey) -> Answer {
         context,
         break_glass,
     };
-    let issued = auth.issue_code(visit.tenant, consent).await;
-    visit.record(record.ended(issued.as_ref().err().map_or(200, OAuthError::status))).await?;
+    let allowed = record.clone();
+    let issued = visit.recording(move |_| Some(allowed.clone())).issue_code(visit.tenant, consent).await;
+    if let Err(error) = &issued {
+        visit.record(record.ended(error.status())).await?;
+    }
     match issued {
         Ok(code) => Ok(go_to(&auth.success(visit.tenant, pending, &code))),
         Err(error) if error.log.is_some() || error.code == "invalid_request" => Err(error.into()),

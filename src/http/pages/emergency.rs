@@ -34,27 +34,28 @@ pub async fn answer(visit: Visit) -> Answer {
         Err(response) => return Ok(response),
     };
     let reason = visit.field("reason").trim();
-    if visit.field("decision") == "end" {
+    let record = if visit.field("decision") == "end" {
         let mut record = decision(&journey.pending, &journey.person, None);
         record.shape.event = Event::EmergencyEnd;
-        visit.record(record).await?;
         journey.pending.break_glass = None;
         if !journey.pending.by_launch {
             journey.pending.context.patient = None;
         }
+        record
     } else if REASON.contains(&reason.chars().count()) {
-        // Recorded before it is in force.
         let mut record = decision(&journey.pending, &journey.person, Some(reason));
         record.shape.event = Event::Emergency;
-        visit.record(record).await?;
         journey.pending.break_glass = Some(reason.to_owned());
         journey.pending.user = Some(journey.person.user.id.clone());
-        tracing::warn!(user = journey.person.user.id, client = journey.client.client_id, "emergency access begins");
+        record
     } else {
         let error = "Say why in a sentence: 10 to 1000 characters.";
         return form(&visit, &journey, StatusCode::UNPROCESSABLE_ENTITY, Some(error));
+    };
+    journey.note(&visit, Some(record)).await?;
+    if journey.pending.break_glass.is_some() {
+        tracing::warn!(user = journey.person.user.id, client = journey.client.client_id, "emergency access begins");
     }
-    journey.note(&visit).await?;
     let page = if journey.pending.by_launch { "consent" } else { "patient" };
     Ok(go_to(&at(page, Some(&journey.id))))
 }

@@ -70,14 +70,14 @@ pub async fn cancel(visit: Visit) -> Answer {
     let person = visit.person().await?;
     require_admin(&visit, &person)?;
     let id = visit.field("id").to_owned();
-    let cancelled = visit.shared.app.jobs.cancel(visit.tenant, &id).await?;
+    let agent = Agent::user(&person.user);
+    let record = Record::of(Event::Administration("job".into()), Cow::Owned(agent));
+    let record = record.named(id.clone()).saying("cancelled");
+    let witness = visit.shared.witness(&visit.request, visit.tenant, move |_| Some(record.clone()));
+    let cancelled = visit.shared.app.jobs.cancel(visit.tenant, &id, Some(&witness)).await?;
     if cancelled.is_none() {
         return Err(Failure::page(404, "There is no such job", "It may have ended and been forgotten."));
     }
-    let agent = Agent::user(&person.user);
-    visit
-        .record(Record::of(Event::Administration("job".into()), Cow::Owned(agent)).named(id).saying("cancelled"))
-        .await?;
     Ok(go_to("jobs?done=1"))
 }
 

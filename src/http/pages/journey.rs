@@ -52,10 +52,9 @@ async fn other_user(visit: &Visit, id: &str, pending: &Pending, client: &Client,
 
 /// The answer of a user who says no.
 pub(super) async fn deny(visit: &Visit, id: &str, pending: &Pending, person: &Person) -> Answer {
-    let address = visit.auth().deny(visit.tenant, id, pending).await?;
     let record = decision(pending, person, None).ended(StatusCode::FORBIDDEN.as_u16());
-    visit.record(record.saying(format!("denied: {}", pending.scopes))).await?;
-    Ok(super::go_to(&address))
+    let record = record.saying(format!("denied: {}", pending.scopes));
+    Ok(super::go_to(&visit.recording(move |_| Some(record.clone())).deny(visit.tenant, id, pending).await?))
 }
 
 /// The record of what somebody decides about an app's request, or asks for with it.
@@ -69,9 +68,10 @@ pub(super) fn decision(pending: &Pending, person: &Person, emergency: Option<&st
 }
 
 impl Journey {
-    /// Keeps what the user chose so far.
-    pub(super) async fn note(&self, visit: &Visit) -> Result<(), Failure> {
-        Ok(visit.auth().note(visit.tenant, &self.id, &self.pending, self.version).await?)
+    /// Keeps what the user chose so far, with what the ledger has to hear of it.
+    pub(super) async fn note(&self, visit: &Visit, record: Option<Record<'static>>) -> Result<(), Failure> {
+        let server = visit.recording(move |_| record.clone());
+        Ok(server.note(visit.tenant, &self.id, &self.pending, self.version).await?)
     }
 
     /// Whether emergency access was asked for, by somebody who may.

@@ -63,7 +63,7 @@ pub async fn answer(visit: Visit) -> Answer {
     }
     journey.pending.context.patient = Some(id.to_owned());
     journey.pending.user = Some(journey.person.user.id.clone());
-    journey.note(&visit).await?;
+    journey.note(&visit, None).await?;
     Ok(go_to(&at("consent", Some(&journey.id))))
 }
 

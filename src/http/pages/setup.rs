@@ -4,6 +4,7 @@ use super::{Answer, Failure, Visit, Who, enter, html, with_cookie};
 use crate::audit::{Event, Record};
 use crate::auth::agent::Agent;
 use crate::auth::sign_in::Refusal;
+use crate::auth::witness::Deed;
 use actix_web::http::StatusCode;
 use askama::Template;
 use std::borrow::Cow;
@@ -46,14 +47,16 @@ pub async fn set_up(visit: Visit) -> Answer {
         return again("The two passwords are not the same.".to_owned());
     }
     let made = |agent| Record::of(Event::Administration("user".into()), Cow::Owned(agent));
-    match visit.auth().set_up(visit.tenant, code, username, password).await {
-        Ok(signed_in) => {
-            let agent = Agent::user(&signed_in.user);
-            let note = "the first administrator";
-            visit.record(made(agent.clone()).named(signed_in.user.id.clone()).saying(note)).await?;
-            visit.record(Record::of(Event::SignIn, Cow::Owned(agent)).saying(note)).await?;
-            Ok(enter(&visit, &signed_in.cookie, "account"))
-        }
+    let server = visit.recording(move |deed| {
+        let record = match deed {
+            Deed::User(user) => made(Agent::user(user)).named(user.id.clone()),
+            Deed::SignIn(user) => Record::of(Event::SignIn, Cow::Owned(Agent::user(user))),
+            _ => return None,
+        };
+        Some(record.saying("the first administrator"))
+    });
+    match server.set_up(visit.tenant, code, username, password).await {
+        Ok(signed_in) => Ok(enter(&visit, &signed_in.cookie, "account")),
         Err(Refusal::Expired | Refusal::Wrong) => {
             let status = StatusCode::UNAUTHORIZED.as_u16();
             visit.record(made(Agent::default()).ended(status).saying("the code of the first start: not right")).await?;

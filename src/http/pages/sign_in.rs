@@ -4,16 +4,15 @@ use super::{Answer, Failure, Visit, Who, at, enter, go_to, html, with_cookie};
 use crate::audit::{Event, Record};
 use crate::auth::agent::Agent;
 use crate::auth::records::{self, Client, User};
+use crate::auth::server::Server;
 use crate::auth::sign_in::{Refusal, Step};
 use crate::auth::totp::Enrolment;
+use crate::auth::witness::Deed;
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{RETRY_AFTER, SET_COOKIE};
 use askama::Template;
 use std::borrow::Cow;
-
-/// What the ledger says of a password that somebody chose.
-pub(super) const ANOTHER_PASSWORD: &str = "another password";
 
 #[derive(Template)]
 #[template(path = "sign_in.html")]
@@ -107,8 +106,8 @@ fn client_name(visit: &Visit, pending: Option<&str>) -> Result<Option<String>, F
 pub async fn sign_in(visit: Visit) -> Answer {
     visit.guard()?;
     let (username, password) = (visit.field("username"), visit.field("password"));
-    match visit.auth().sign_in(visit.tenant, username, password, visit.from()).await {
-        Ok(step) => next(&visit, &step, "password").await,
+    match signing_in(&visit, "password").sign_in(visit.tenant, username, password, visit.from()).await {
+        Ok(step) => next(&visit, &step),
         Err(refusal) => {
             let user = visit.auth().user_by_name(visit.tenant, username)?;
             let attempt = Attempt { event: Event::SignIn, by: "password", user: user.as_ref() };
@@ -122,8 +121,8 @@ pub async fn sign_in(visit: Visit) -> Answer {
 pub async fn code(visit: Visit) -> Answer {
     let (csrf, _) = visit.guard()?;
     let (ticket, code) = (visit.field("ticket"), visit.field("code"));
-    match visit.auth().second_factor(visit.tenant, ticket, code, visit.from()).await {
-        Ok(step) => next(&visit, &step, "password and code").await,
+    match signing_in(&visit, "password and code").second_factor(visit.tenant, ticket, code, visit.from()).await {
+        Ok(step) => next(&visit, &step),
         Err(refusal) => {
             let user = visit.auth().user_of_ticket(visit.tenant, ticket)?;
             let attempt = Attempt { event: Event::SignIn, by: "code", user: user.as_ref() };
@@ -147,14 +146,9 @@ pub async fn password(visit: Visit) -> Answer {
     if new != visit.field("again") {
         return again(StatusCode::UNPROCESSABLE_ENTITY, "The two passwords are not the same.".to_owned());
     }
-    match visit.auth().choose_password(visit.tenant, ticket, new).await {
-        Ok(step) => {
-            if let Step::SignedIn(signed_in) = &step {
-                let agent = Agent::user(&signed_in.user);
-                visit.record(Record::of(Event::Account, Cow::Owned(agent)).saying(ANOTHER_PASSWORD)).await?;
-            }
-            next(&visit, &step, "password, which was changed").await
-        }
+    let server = signing_in(&visit, "password, which was changed");
+    match server.choose_password(visit.tenant, ticket, new).await {
+        Ok(step) => next(&visit, &step),
         Err(refusal) => {
             let attempt = Attempt { event: Event::Account, by: "ticket", user: None };
             refused(&visit, attempt, refusal, "", again).await
@@ -170,8 +164,9 @@ fn password_form(visit: &Visit, csrf: &str, ticket: &str, status: StatusCode, er
 /// Ends the session.
 pub async fn sign_out(visit: Visit) -> Answer {
     if let Some(person) = visit.somebody().await? {
-        visit.auth().sign_out(visit.tenant, &person.cookie).await?;
-        visit.record(Record::of(Event::SignOut, Cow::Owned(Agent::user(&person.user)))).await?;
+        let agent = Agent::user(&person.user);
+        let server = visit.recording(move |_| Some(Record::of(Event::SignOut, Cow::Owned(agent.clone()))));
+        server.sign_out(visit.tenant, &person.cookie).await?;
     }
     let pending = visit.form.get("pending");
     let mut response = go_to(&pending.map_or_else(|| "sign-in?out=1".to_owned(), |_| at("sign-in", pending)));
@@ -181,14 +176,30 @@ pub async fn sign_out(visit: Visit) -> Answer {
     Ok(response)
 }
 
-/// The page of the next step, after what was proven by `by`.
-async fn next(visit: &Visit, step: &Step, by: &'static str) -> Answer {
+/// The server that signs somebody in, who has proven who it is by `by`, and records that with the session.
+fn signing_in(visit: &Visit, by: &'static str) -> Server {
+    visit.recording(move |deed| match deed {
+        Deed::SignIn(user) => Some(Record::of(Event::SignIn, Cow::Owned(Agent::user(user))).saying(by)),
+        other => of_account(other),
+    })
+}
+
+/// The record of what somebody changed of their own account.
+pub(super) fn of_account(deed: &Deed<'_>) -> Option<Record<'static>> {
+    let (user, what) = match deed {
+        Deed::Password(user) => (user, "another password"),
+        Deed::SecondFactor(user) => (user, "a second factor"),
+        _ => return None,
+    };
+    Some(Record::of(Event::Account, Cow::Owned(Agent::user(user))).saying(what))
+}
+
+/// The page of the next step.
+fn next(visit: &Visit, step: &Step) -> Answer {
     let pending = visit.form.get("pending");
     let (csrf, _) = visit.guard()?;
     match step {
         Step::SignedIn(signed_in) => {
-            let agent = Agent::user(&signed_in.user);
-            visit.record(Record::of(Event::SignIn, Cow::Owned(agent)).saying(by)).await?;
             let address = if pending.is_some() { at("consent", pending) } else { at("apps", None) };
             Ok(enter(visit, &signed_in.cookie, &address))
         }

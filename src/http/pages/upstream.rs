@@ -3,7 +3,9 @@
 use super::{Answer, Failure, Visit, at, enter, go_to, with_cookie};
 use crate::audit::{Event, Record};
 use crate::auth::agent::Agent;
+use crate::auth::records::User;
 use crate::auth::upstream::UpstreamError;
+use crate::auth::witness::Deed;
 use actix_web::web::Path;
 use serde::Deserialize;
 use std::borrow::Cow;
@@ -32,7 +34,13 @@ pub async fn start(visit: Visit, path: Path<Named>) -> Answer {
 pub async fn callback(visit: Visit, path: Path<Named>) -> Answer {
     let Named { name } = path.into_inner();
     let cookie = visit.cookie(&visit.auth().upstream_cookie_name(visit.tenant));
-    let arrival = visit.auth().finish_upstream(visit.tenant, &name, &visit.form, cookie.as_deref()).await;
+    let provider = name.clone();
+    let server = visit.recording(move |deed| match deed {
+        Deed::SignIn(user) => Some(signed_in(&provider, Agent::user(user))),
+        Deed::User(user) => Some(as_told(&provider, user)),
+        _ => None,
+    });
+    let arrival = server.finish_upstream(visit.tenant, &name, &visit.form, cookie.as_deref()).await;
     let arrival = match arrival {
         Ok(arrival) => arrival,
         Err(error) => {
@@ -42,15 +50,20 @@ pub async fn callback(visit: Visit, path: Path<Named>) -> Answer {
             return Err(failure(&name, error));
         }
     };
-    visit.record(signed_in(&name, Agent::user(&arrival.signed_in.user))).await?;
     let pending = arrival.pending.as_deref();
     let page = if pending.is_some() { at("consent", pending) } else { at("apps", None) };
     Ok(enter(&visit, &arrival.signed_in.cookie, &format!("../../{page}")))
 }
 
 /// The record of a sign-in through a provider.
-fn signed_in(provider: &str, agent: Agent) -> Record<'_> {
-    Record::of(Event::SignIn, Cow::Owned(agent)).named(provider).saying("another provider")
+fn signed_in(provider: &str, agent: Agent) -> Record<'static> {
+    Record::of(Event::SignIn, Cow::Owned(agent)).named(provider.to_owned()).saying("another provider")
+}
+
+/// The record of an account that is made, or has become another, as a provider says.
+fn as_told(provider: &str, user: &User) -> Record<'static> {
+    let note = format!("as {provider} says; roles: {}", user.roles.join(", "));
+    Record::of(Event::Account, Cow::Owned(Agent::user(user))).saying(note)
 }
 
 /// What the ledger says of a sign-in that failed: a status and why, where it is the one who tried.

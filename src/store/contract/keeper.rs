@@ -1,8 +1,9 @@
 //! What every [`Keeper`] must do.
 
 use super::{Breach, wait};
-use crate::auth::keeper::{Expect, Keep, Keeper, KeeperError};
+use crate::auth::keeper::{Entry, Expect, Keep, Keeper, KeeperError};
 use crate::clock::Micros;
+use crate::store::Backend;
 use crate::tenant::TenantId;
 
 /// One clause: passes, or says how it is broken.
@@ -235,6 +236,33 @@ fn tenants_share_nothing(keeper: &dyn Keeper, tenant: TenantId) -> Result<(), Br
     hold!("our epoch", keeper.epoch(tenant), epoch);
     keep(keeper, other, vec![remove("user", "a")])?;
     hold!("still ours", read(keeper, tenant, "user", "a")?, Some(version(1, "ours")));
+    Ok(())
+}
+
+/// What the ledgers of tenants hear of a change of records is there exactly if the change is.
+pub(super) fn told_with_the_change(backend: &dyn Backend, tenant: TenantId) -> Result<(), Breach> {
+    let other = TenantId(tenant.0 | 1 << 29);
+    let entry = |text: &str| Entry { time: Micros(1_700_000_000_000_000), bytes: text.as_bytes().into() };
+    let told = |text: &str| vec![(tenant, entry(text)), (other, entry(&format!("{text}, of another")))];
+    let create = |text| {
+        let change = expecting(Expect::Absent, put("client", "a", text));
+        wait(backend.keep_told(tenant, vec![change, put("user", text, "")], told(text)))
+    };
+    create("first")?;
+    hold!("refused", stale(&create("second")), Some(0));
+    let malformed = wait(backend.keep_told(tenant, vec![put("Client", "b", "")], told("third")));
+    hold!("refused, too", matches!(malformed, Err(KeeperError::Failed(_))), true);
+    wait(backend.keep_told(tenant, vec![remove("client", "a")], told("fourth")))?;
+    hold!("the change", read(backend, tenant, "client", "a")?, None);
+    hold!("what was refused", read(backend, tenant, "user", "second")?, None);
+    wait(backend.settled())?;
+    for (tenant, suffix) in [(tenant, ""), (other, ", of another")] {
+        let mut texts = Vec::new();
+        for block in backend.blocks(tenant, 0, true)? {
+            texts.extend(block?.entries?.iter().map(|entry| String::from_utf8_lossy(&entry.bytes).into_owned()));
+        }
+        hold!("what was told", texts, ["first", "fourth"].map(|text| format!("{text}{suffix}")));
+    }
     Ok(())
 }
 

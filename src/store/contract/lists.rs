@@ -37,15 +37,25 @@ fn has(view: &dyn View, resource: u64, expected: Option<u64>) -> Result<bool, Br
     Ok(own.eq(expected.iter().map(String::as_bytes)))
 }
 
+/// What a resource is at a moment.
+#[derive(Clone, Default)]
+struct Resource {
+    /// Of its key; nothing while it is not there.
+    text: Option<u64>,
+    version: u64,
+}
+
 /// Moments are held while resources are changed, deleted, made again, and given other keys without another version; and asked in turns.
 fn each_moment_has_its_own(store: &dyn Backend, tenant: TenantId) -> Result<(), Breach> {
-    let mut now: Vec<(Option<u64>, u64)> = vec![(None, 0); usize::try_from(RESOURCES).unwrap_or_default()];
-    let mut held: Vec<(Box<dyn View>, Vec<(Option<u64>, u64)>)> = Vec::new();
+    let mut now = vec![Resource::default(); usize::try_from(RESOURCES).unwrap_or_default()];
+    let mut held: Vec<(Box<dyn View>, Vec<Resource>)> = Vec::new();
     for step in 0..STEPS {
         // A walk without a short period.
         let turn = step.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 33;
         let resource = turn % RESOURCES;
-        let Some((text, version)) = usize::try_from(resource).ok().and_then(|at| now.get_mut(at)) else { continue };
+        let Some(Resource { text, version }) = usize::try_from(resource).ok().and_then(|at| now.get_mut(at)) else {
+            continue;
+        };
         let id = id_of(resource);
         if turn % 7 == 0 && text.is_some() {
             commit(store, tenant, vec![delete("Basic", &id)])?;
@@ -64,7 +74,7 @@ fn each_moment_has_its_own(store: &dyn Backend, tenant: TenantId) -> Result<(), 
         }
         held.push((super::begun(store, tenant)?, now.clone()));
         for (view, then) in held.iter().rev() {
-            for (resource, (text, _)) in (0..).zip(then) {
+            for (resource, Resource { text, .. }) in (0..).zip(then) {
                 let of = format!("step {step}, resource {resource}, of a moment that has {text:?}");
                 hold!(of, has(&**view, resource, *text)?, true);
             }

@@ -157,7 +157,7 @@ impl Embedded {
         let options = Options { most_groups_in_journals: options.most_groups_in_journals.max(2), ..options };
         let opened = open::open(&options)?;
         let sealer = opened.ring.sealer();
-        let staging = Arc::new(Staging::open(&options.folder, &opened.tables, Arc::clone(&sealer))?);
+        let staging = Arc::new(Staging::open(&options.folder, &opened.tables, Arc::clone(&sealer), &*options.form)?);
         let desk = Desk::open(&options.folder).inspect_err(|error| {
             tracing::warn!(%error, "while this process runs, no other one can copy the store or back it up");
         });

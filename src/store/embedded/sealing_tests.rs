@@ -86,7 +86,7 @@ fn all_that_a_tenant_has_is_sealed_under_its_newest_key() {
     assert_eq!(reseal(&store, TENANT, 7), 0);
     assert_eq!(reseal(&store, OTHER, 7), 0, "it has its own key");
     ring.retire(TENANT, ring.newest(TENANT)).unwrap();
-    assert_eq!(ring.drop_retired(TENANT).unwrap(), 1);
+    assert_eq!(ring.drop_retired(TENANT, u32::MAX).unwrap(), 1);
     assert_eq!(bodies(&store, TENANT).unwrap()[..before.len()], before);
     store.close().unwrap();
     drop(store);
@@ -116,7 +116,7 @@ fn a_row_that_is_written_beside_its_sealing_is_not_undone() {
     reseal(&store, TENANT, 100);
     let ring = store.keyring().unwrap();
     ring.retire(TENANT, ring.newest(TENANT)).unwrap();
-    ring.drop_retired(TENANT).unwrap();
+    ring.drop_retired(TENANT, u32::MAX).unwrap();
     let view = store.view(TENANT).unwrap();
     let rid = view.find("Basic", "changed").unwrap().unwrap();
     assert_eq!(view.current(rid).unwrap().unwrap().version, 3);
@@ -258,7 +258,7 @@ fn a_store_with_one_key_for_all_is_taken_over() {
     assert_eq!(states(OTHER), [], "it has only what is in its ledger");
     assert!(reseal(&store, TENANT, 100) > 40);
     ring.retire(TENANT, ring.newest(TENANT)).unwrap();
-    assert_eq!(ring.drop_retired(TENANT).unwrap(), 1);
+    assert_eq!(ring.drop_retired(TENANT, u32::MAX).unwrap(), 1);
     assert_eq!(bodies(&store, TENANT).unwrap(), before);
     store.close().unwrap();
     drop(store);

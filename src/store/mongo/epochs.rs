@@ -1,20 +1,23 @@
 //! Hearing of what other processes have changed among the records that are no resources.
 //!
 //! Every process counts its changes in documents of its own, so that none is waited for, and looks at those of the others again and
-//! again. So what one process revokes, another one honours for at most [`LOOK_EVERY`] longer.
+//! again. So what one process revokes, another one honours for at most [`LOOK_EVERY`] longer. A look that is answered also tells that the
+//! database is there ([`super::pulse`]).
 
 use super::Shared;
-use super::client::{Connection, Failed};
+use super::client::{Connection, Failed, Meaning};
 use super::fence::{self, Fence};
 use super::write::EPOCHS;
 use crate::tenant::TenantId;
 use mongodb::bson::{DateTime, Document, doc};
 use rustc_hash::FxHashMap;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How often the others' changes are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How long one look may take: what was sent over a line that is dead is never answered, and the next look goes over another one.
+const LOOK_WITHIN: Duration = Duration::from_secs(10);
 /// Counts of processes that have changed nothing for so long are forgotten.
 const FORGET_AFTER_MS: i64 = 7 * 24 * 60 * 60 * 1000;
 
@@ -47,8 +50,15 @@ async fn look(weak: &Weak<Shared>) -> Option<Result<(Counts, Option<i64>), Faile
     let shared = weak.upgrade()?;
     let (connection, process, fence) =
         (Arc::clone(&shared.connection), shared.process.clone(), shared.fence.id.clone());
+    shared.pulse.asks(Instant::now());
     drop(shared);
-    Some(counts(&connection, &process, &fence).await)
+    let late = |_| Err(Failed { meaning: Meaning::Unreachable, text: "it took too long".into() });
+    let looking = tokio::time::timeout(LOOK_WITHIN, counts(&connection, &process, &fence));
+    let found = looking.await.unwrap_or_else(late);
+    if let (Ok(_), Some(shared)) = (&found, weak.upgrade()) {
+        shared.pulse.answers();
+    }
+    Some(found)
 }
 
 async fn counts(connection: &Connection, process: &str, fence: &str) -> Result<(Counts, Option<i64>), Failed> {

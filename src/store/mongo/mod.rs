@@ -20,6 +20,7 @@ mod keys;
 mod ledger;
 mod parts;
 mod place;
+mod pulse;
 mod read;
 mod seen;
 mod start;
@@ -51,12 +52,13 @@ use fence::Fence;
 use futures_util::future::BoxFuture;
 use hints::Hints;
 use ledger::Staging;
+use pulse::Pulse;
 use read::Reading;
 use start::Purpose;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub(in crate::store) use transfer::Filled;
 
@@ -130,6 +132,7 @@ struct Shared {
     /// Key lists that were opened lately.
     key_lists: Arc<KeyLists>,
     hints: Hints,
+    pulse: Pulse,
     /// Tells this process from others; another one at each start.
     process: String,
     options: Options,
@@ -172,6 +175,7 @@ impl Mongo {
             entries: Arc::new(Entries::new(Arc::clone(&options.form))),
             key_lists: Arc::default(),
             hints: Hints::default(),
+            pulse: Pulse::default(),
             process: name,
             options,
         });
@@ -334,8 +338,9 @@ impl Backend for Mongo {
     }
 
     fn health(&self) -> StoreResult<()> {
-        let Shared { queue, staging, .. } = &*self.shared;
-        queue.closed().or_else(|| staging.refusal()).map_or(Ok(()), Err)
+        let Shared { queue, staging, pulse, .. } = &*self.shared;
+        let refusal = queue.closed().or_else(|| pulse.silence(Instant::now())).or_else(|| staging.refusal());
+        refusal.map_or(Ok(()), Err)
     }
 
     fn close(&self) -> StoreResult<()> {

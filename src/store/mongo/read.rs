@@ -234,6 +234,10 @@ impl Rows for Reading {
         }
     }
 
+    fn ahead(&self, table: Table, keys: &[Vec<u8>]) -> StoreResult<()> {
+        self.expect(table, keys.iter().cloned())
+    }
+
     fn stretch(&self, table: Table, from: &[u8], to: &[u8], most: Most) -> StoreResult<Stretch> {
         let read = self.read(Range { table, from: from.into(), to: to.into(), most, is_back: false })?;
         for (key, value) in &read.rows {

@@ -2,7 +2,7 @@
 
 use super::group::Prepared;
 use super::{Rows, kept};
-use crate::auth::keeper::{Epochs, Keep, Keeper, KeeperError, Kept, check_form};
+use crate::auth::keeper::{Entry, Epochs, Keep, Keeper, KeeperError, Kept, check_form};
 use crate::clock::Clock;
 use crate::store::index::Indexes;
 use crate::store::seal::Sealer;
@@ -55,8 +55,13 @@ impl<E: Engine> Keeper for E {
         Ok(kept::Reading { rows: &self.newest(), sealer, clock, tenant }.list(kind, prefix, after, count)?)
     }
 
-    fn keep(&self, tenant: TenantId, changes: Vec<Keep>) -> BoxFuture<'static, Result<(), KeeperError>> {
-        let kept = check_form(&changes).map(|()| self.submit(Prepared::with_kept(tenant, changes)));
+    fn keep_told(
+        &self,
+        tenant: TenantId,
+        changes: Vec<Keep>,
+        told: Vec<(TenantId, Entry)>,
+    ) -> BoxFuture<'static, Result<(), KeeperError>> {
+        let kept = check_form(&changes).map(|()| self.submit(Prepared::with_kept(tenant, changes, told)));
         Box::pin(async {
             match kept?.await {
                 Ok(_) => Ok(()),

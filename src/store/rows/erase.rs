@@ -96,9 +96,7 @@ impl Erasures {
             writes.remove(Table::History, key);
         }
         for (key, version) in self.oldest {
-            let mut value = Vec::new();
-            varint::push(version, &mut value);
-            writes.put(Table::Records, key, value);
+            writes.put(Table::Records, key, mark(version));
         }
         for ((tenant, scope, time), erased) in self.log {
             let (first, after) =
@@ -135,6 +133,13 @@ pub(in crate::store) fn old_versions(
         found.push((version, Header::unpack(record)?.0.time));
     }
     Ok(found)
+}
+
+/// The value of the mark that tells which version is the oldest that was not erased.
+pub(in crate::store) fn mark(version: u64) -> Vec<u8> {
+    let mut value = Vec::new();
+    varint::push(version, &mut value);
+    value
 }
 
 /// The oldest version that was not erased, by the value of its mark.

@@ -139,7 +139,7 @@ impl<'c> Group<'c> {
         if commit.is_of_kept_only() {
             let kept = self.keep(&commit, now).map(|()| Committed { time: now, written: Vec::new() });
             if kept.is_ok() {
-                self.stage(tenant, commit.entry);
+                self.stage(commit.told);
             }
             return Ok(kept);
         }
@@ -173,7 +173,7 @@ impl<'c> Group<'c> {
             self.repost(&writing, &type_name, &id)?;
         }
         self.reseals.extend(commit.reseals.into_iter().map(|row| (tenant, row)));
-        self.stage(tenant, commit.entry);
+        self.stage(commit.told);
         let lane = self.lane(tenant)?;
         lane.head.time = time;
         if is_changed {
@@ -184,9 +184,9 @@ impl<'c> Group<'c> {
         Ok(Ok(Committed { time, written }))
     }
 
-    /// Lets the ledger have what a commit records.
-    fn stage(&mut self, tenant: TenantId, entry: Option<Entry>) {
-        self.staged.extend(entry.map(|entry| Staged { tenant, entry, row: Some(0) }));
+    /// Lets the ledgers have what a commit records.
+    fn stage(&mut self, told: Vec<(TenantId, Entry)>) {
+        self.staged.extend(told.into_iter().map(|(tenant, entry)| Staged { tenant, entry, row: Some(0) }));
     }
 
     fn lane(&mut self, tenant: TenantId) -> StoreResult<&mut Lane> {

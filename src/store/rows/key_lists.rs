@@ -126,12 +126,11 @@ impl KeyLists {
         let tag = row.last_chunk::<TAG_LEN>();
         let known = self.0.get(&(tenant, rid)).filter(|known| tag == Some(&known.tag) && sealer.has(tenant));
         let is_newer = known.as_ref().is_none_or(|known| known.at < at);
-        let list = match known {
-            Some(known) => known.list,
-            None => {
-                let OpenKeys { time, content, .. } = open_keys(sealer, tenant, rid, row)?;
-                with_added_keys(&content, time)
-            }
+        let list = if let Some(known) = known {
+            known.list
+        } else {
+            let OpenKeys { time, content, .. } = open_keys(sealer, tenant, rid, row)?;
+            with_added_keys(&content, time)
         };
         if let Some(tag) = tag.filter(|_| is_newer) {
             self.0.insert((tenant, rid), Opened { tag: *tag, at, list: list.clone() });

@@ -163,7 +163,7 @@ mod tests {
         let queue = Queue::default();
         let take = |longest| queue.take(1, longest).map(|group| group.len());
         assert_eq!(take(Duration::from_millis(1)), Some(0));
-        let outcome = queue.add(Prepared::with_kept(TenantId(0), Vec::new()), 1).unwrap();
+        let outcome = queue.add(Prepared::with_kept(TenantId(0), Vec::new(), Vec::new()), 1).unwrap();
         assert_eq!(take(Duration::MAX), Some(1));
         assert!(outcome.blocking_recv().is_err(), "it was taken and dropped");
         queue.end();

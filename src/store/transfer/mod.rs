@@ -16,6 +16,9 @@ mod restore;
 mod settle;
 pub(in crate::store) mod socket;
 mod tally;
+mod turns;
+#[cfg(test)]
+mod turns_tests;
 
 pub use backup::Written;
 pub use restore::{Folder, Restored};

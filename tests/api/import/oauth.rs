@@ -59,7 +59,7 @@ impl House {
             config.bulk.import_sources = vec![source(format!("http://{}/t/a/fhir", config.listen), B, &file)];
         });
         for name in ["a", "b", "c"] {
-            block_on(server.app().create_tenant(&json!({ "name": name }))).unwrap();
+            block_on(server.app().create_tenant(&json!({ "name": name }), None)).unwrap();
         }
         let key = SigningKey::from_pem_file(&file, None).unwrap();
         let mut public = serde_json::to_value(Jwk::from_encoding_key(&key.key, key.alg).unwrap()).unwrap();
@@ -204,6 +204,55 @@ fn a_manifest_that_goes_on_and_one_that_is_none() {
     begin(&server, &dynamic).status_is(400).about("exportType");
     let both = json!({"exportUrl": source.url("/one"), "exportType": "static", "input": [{"type": "Patient", "url": source.url("/p1")}]});
     begin(&server, &both).status_is(400).about("exportUrl");
+}
+
+#[test]
+fn a_manifest_that_never_ends_is_given_up() {
+    let server = Server::with(|config| {
+        local(config);
+        config.bulk.import_manifest_timeout_ms = 300;
+    });
+    let source = Source::start(|path, _, connection| {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        let next = path.trim_start_matches('/').parse::<u32>().unwrap() + 1;
+        let page = json!({"output": [], "link": [{"relation": "next", "url": format!("/{next}")}]});
+        send(connection, 200, "", page.to_string().as_bytes());
+    });
+    begin(&server, &pull(&source.url("/1"))).status_is(503).says("bulk.import_manifest_timeout_ms");
+    assert_eq!((source.asked("/2"), source.asked("/5")), (1, 0), "each page takes 100 ms, all of them have 300");
+}
+
+#[test]
+fn a_source_names_no_token_endpoint_of_another_host() {
+    let folder = TempDir::new().unwrap();
+    let file = key_file(&folder);
+    let token = json!({"access_token": "t", "token_type": "bearer", "expires_in": 300}).to_string();
+    let other = Source::of([("/token", token.clone())]);
+    let elsewhere = other.url("/token");
+    let source_host = Source::start(move |path, nth, connection| {
+        let body = match path {
+            // The second time it is its own.
+            "/fhir/.well-known/smart-configuration" if nth == 0 => json!({"token_endpoint": elsewhere}).to_string(),
+            "/fhir/.well-known/smart-configuration" => {
+                let own = connection.local_addr().unwrap();
+                json!({"token_endpoint": format!("http://{own}/token")}).to_string()
+            }
+            "/token" => token.clone(),
+            "/fhir/manifest" => json!({"output": [{"type": "Patient", "url": "p"}]}).to_string(),
+            _ => lines(&[patient("a")]),
+        };
+        send(connection, 200, "Content-Type: application/json\r\n", body.as_bytes());
+    });
+    let server = Server::with(|config| {
+        local(config);
+        config.bulk.import_sources = vec![source(source_host.url("/fhir"), TenantId::DEFAULT, &file)];
+    });
+    let wanted = pull(&source_host.url("/fhir/manifest"));
+    begin(&server, &wanted).status_is(400).says("token endpoint of another host");
+    assert_eq!((other.asked("/token"), source_host.asked("/fhir/manifest")), (0, 0));
+    let begun = begin(&server, &wanted).status_is(202);
+    assert_eq!(counts(&server.exported(&begun)), [(1, 0)]);
+    assert_eq!((other.asked("/token"), source_host.asked("/token")), (0, 1));
 }
 
 #[test]

@@ -56,6 +56,23 @@ fn scopes_must_let_all_of_a_type_be_created_and_changed() {
 }
 
 #[test]
+fn no_manifest_is_asked_for_on_behalf_of_who_may_not_import() {
+    let server = guarded();
+    let source = Source::of([
+        ("/manifest", json!({"output": [{"type": "Patient", "url": "/p"}]}).to_string()),
+        ("/p", lines(&[patient("a")])),
+    ]);
+    let wanted = json!({"exportUrl": source.url("/manifest"), "exportType": "static"});
+    for scopes in ["system/*.rs", "system/Patient.c"] {
+        server.as_system(scopes).post("/$import").json(&wanted).expect(403).issue("forbidden");
+    }
+    server.post("/$import").json(&wanted).expect(401);
+    assert_eq!(source.asked("/manifest"), 0);
+    assert_eq!(counts(&import(&server.as_system("system/Patient.cu"), &wanted)), [(1, 0)]);
+    assert_eq!(source.asked("/manifest"), 1);
+}
+
+#[test]
 fn a_patient_who_opted_out_is_not_written_over() {
     let server = guarded();
     let admin = server.as_registered("system/*.cruds", Some("Organization/y"), &[]);

@@ -65,6 +65,11 @@ impl Process {
         kill_process(Pid::from_child(&self.child.lock().unwrap()), Signal::TERM).unwrap();
     }
 
+    /// Asks the program to end, as Ctrl-C at a terminal does (SIGINT).
+    pub fn interrupt(&self) {
+        kill_process(Pid::from_child(&self.child.lock().unwrap()), Signal::INT).unwrap();
+    }
+
     /// How the program ended, once it has.
     pub fn wait(&self) -> ExitStatus {
         self.child.lock().unwrap().wait().unwrap()

@@ -126,7 +126,7 @@ fn serve(app: Arc<App>, listener: TcpListener) -> (ServerHandle, JoinHandle<()>)
     let metrics = PrometheusBuilder::new().build_recorder().handle();
     let thread = std::thread::spawn(move || {
         pharos::http::run(async {
-            let server = pharos::http::server(app, listener, metrics, false).unwrap();
+            let server = pharos::http::server(app, listener, metrics).unwrap();
             sender.send(server.handle()).unwrap();
             server.await.unwrap();
         });

@@ -47,6 +47,13 @@ pub(super) fn seal<'e>(
     Ok(record)
 }
 
+/// Where entries are missing of those that come after the one that was folded last: in front of which of the found, and how many.
+pub(super) fn gaps(folded: u64, found: &[Record]) -> Vec<(usize, u64)> {
+    let before = std::iter::once(folded).chain(found.iter().map(|record| record.number));
+    let gaps = before.zip(found).enumerate();
+    gaps.map(|(place, (before, record))| (place, record.number - before - 1)).filter(|(_, count)| *count > 0).collect()
+}
+
 /// Brings the records of both files into the first one, so that the other is empty. After a power cut the end of a file may not be
 /// whole: it goes, since what is written behind it could not be read.
 pub(super) fn join(files: &[File; 2], sealer: &Sealer) -> std::io::Result<Vec<Record>> {
@@ -66,22 +73,30 @@ pub(super) fn join(files: &[File; 2], sealer: &Sealer) -> std::io::Result<Vec<Re
     Ok(found)
 }
 
-/// Reads the entries of a file, as far as its records are whole, and tells how long that is.
+/// Reads the entries of a file, as far as its records are whole, and tells how long that is. A record that does not open is passed over
+/// where another follows that does: what a power cut leaves is at the end.
 fn whole(bytes: &[u8], sealer: &Sealer, found: &mut Vec<Record>) -> u64 {
-    let mut rest = bytes;
-    while let Some(after) = next(rest, sealer, found) {
+    let (mut rest, mut unread) = (bytes, bytes);
+    while let Some((record, after)) = framed(rest) {
         rest = after;
+        if open(record, sealer, found).is_some() {
+            unread = rest;
+        }
     }
-    if !rest.is_empty() {
-        tracing::warn!(bytes = rest.len(), "the end of a file of staged entries can't be read");
+    if !unread.is_empty() {
+        tracing::warn!(bytes = unread.len(), "the end of a file of staged entries can't be read");
     }
-    (bytes.len() - rest.len()) as u64
+    (bytes.len() - unread.len()) as u64
 }
 
-/// Reads the next record, and answers what follows it.
-fn next<'b>(bytes: &'b [u8], sealer: &Sealer, found: &mut Vec<Record>) -> Option<&'b [u8]> {
+/// The next record, and what follows it.
+fn framed(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, _) = bytes.split_first_chunk::<4>()?;
-    let (record, after) = bytes.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?.checked_add(4)?)?;
+    bytes.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?.checked_add(4)?)
+}
+
+/// Reads the entries of a record.
+fn open(record: &[u8], sealer: &Sealer, found: &mut Vec<Record>) -> Option<()> {
     let (header, sealed) = record.split_at_checked(HEADER)?;
     let (tenant, rest) = header.get(4..)?.split_first_chunk::<4>()?;
     let (number, _) = rest.split_first_chunk::<8>()?;
@@ -94,7 +109,7 @@ fn next<'b>(bytes: &'b [u8], sealer: &Sealer, found: &mut Vec<Record>) -> Option
         let entry = Entry { time: Micros(i64::from_be_bytes(*time)), bytes: varint::take_bytes(&mut rest)?.into() };
         found.push(Record { number, tenant, entry });
     }
-    Some(after)
+    Some(())
 }
 
 /// The last number in the files that was folded.

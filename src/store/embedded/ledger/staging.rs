@@ -5,9 +5,10 @@
 
 use super::staged::{self, Record};
 use super::turn::give_way;
+use crate::clock::Micros;
 use crate::store::embedded::io_error;
 use crate::store::embedded::tables::Tables;
-use crate::store::ledger::Entry;
+use crate::store::ledger::{Entry, Form};
 use crate::store::rows::ledger::{Staged, Unfolded, open_row};
 use crate::store::seal::Sealer;
 use crate::store::{StoreError, StoreResult};
@@ -84,8 +85,14 @@ fn open_file(folder: &Path, file: usize) -> StoreResult<File> {
 }
 
 impl Staging {
-    /// Opens the files. What they and the rows hold that is not folded waits again.
-    pub(in crate::store::embedded) fn open(folder: &Path, tables: &Tables, sealer: Arc<Sealer>) -> StoreResult<Self> {
+    /// Opens the files. What they and the rows hold that is not folded waits again. Where entries are missing between others, the ledger
+    /// of the default tenant says so: whose they were is not known.
+    pub(in crate::store::embedded) fn open(
+        folder: &Path,
+        tables: &Tables,
+        sealer: Arc<Sealer>,
+        form: &dyn Form,
+    ) -> StoreResult<Self> {
         let files = [open_file(folder, 0)?, open_file(folder, 1)?];
         let folded = staged::folded_through(tables)?;
         let mut found = staged::join(&files, &sealer).map_err(|error| io_error(folder, &error))?;
@@ -93,13 +100,13 @@ impl Staging {
         found.sort_unstable_by_key(|record| record.number);
         found.dedup_by_key(|record| record.number);
         let number = found.last().map_or(folded, |record| record.number);
-        if found.windows(2).any(|pair| matches!(pair, [a, b] if a.number + 1 != b.number))
-            || found.first().is_some_and(|first| first.number != folded + 1)
-        {
-            tracing::error!("entries that waited for the ledger are missing from its files");
+        let mut waiting = Vec::with_capacity(found.len());
+        for (place, count) in staged::gaps(folded, &found) {
+            tracing::error!(count, "entries that waited for the ledger are missing from its files");
+            let time = found.get(place).map_or(Micros(0), |next| next.entry.time);
+            waiting.push(Staged { tenant: TenantId::DEFAULT, entry: form.missing(count, time)?, row: None });
         }
-        let mut waiting: Vec<_> =
-            found.into_iter().map(|Record { tenant, entry, .. }| Staged { tenant, entry, row: None }).collect();
+        waiting.extend(found.into_iter().map(|Record { tenant, entry, .. }| Staged { tenant, entry, row: None }));
         for row in staged::rows(tables) {
             waiting.push(open_row(&sealer, &row?)?);
         }
@@ -371,13 +378,47 @@ impl Staging {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::ledger::Opaque;
+
+    /// What somebody does to the records of a file.
+    type Hand = fn(&mut Vec<Vec<u8>>);
+
+    #[test]
+    fn what_hands_do_to_staged_entries_is_named() {
+        let hands: [(&str, Hand, &[&str]); 5] = [
+            ("nothing", |_| (), &["a", "b", "c", "d"]),
+            ("cut", |records| drop(records.drain(1..3)), &["2 missing", "a", "d"]),
+            ("cut in front", |records| drop(records.remove(0)), &["1 missing", "b", "c", "d"]),
+            ("altered", |records| *records[1].last_mut().unwrap() ^= 1, &["1 missing", "a", "c", "d"]),
+            ("swapped", |records| records.swap(0, 2), &["a", "b", "c", "d"]),
+        ];
+        for (what, hand, left) in hands {
+            let folder = tempfile::tempdir().unwrap();
+            let tables = Tables::open(&folder.path().join("db"), 8).unwrap();
+            let sealer = Arc::new(Sealer::new(&[7; 32]).unwrap());
+            let mut records: Vec<_> = (1..)
+                .zip(["a", "b", "c", "d"])
+                .map(|(number, text)| {
+                    let entry = Entry { time: Micros(number), bytes: text.as_bytes().into() };
+                    let number = u64::try_from(number).unwrap();
+                    staged::seal(&sealer, TenantId(3), number, std::iter::once(&entry)).unwrap()
+                })
+                .collect();
+            hand(&mut records);
+            std::fs::write(path(folder.path(), 0), records.concat()).unwrap();
+            let staging = Staging::open(folder.path(), &tables, sealer, &Opaque).unwrap();
+            let waiting = staging.take().entries;
+            let texts: Vec<_> = waiting.iter().map(|own| String::from_utf8_lossy(&own.entry.bytes)).collect();
+            assert_eq!(texts, left, "{what}");
+        }
+    }
 
     #[test]
     fn what_a_fold_writes_for_others_is_synced_too() {
         let folder = tempfile::tempdir().unwrap();
         let tables = Tables::open(&folder.path().join("db"), 8).unwrap();
         let sealer = Arc::new(Sealer::new(&[7; 32]).unwrap());
-        let staging = Arc::new(Staging::open(folder.path(), &tables, sealer).unwrap());
+        let staging = Arc::new(Staging::open(folder.path(), &tables, sealer, &Opaque).unwrap());
         let syncing = Arc::clone(&staging);
         let thread = std::thread::spawn(move || {
             while syncing.wait_to_sync(Duration::from_millis(1)) {
@@ -385,7 +426,7 @@ mod tests {
             }
         });
         for round in 0..50 {
-            let entry = Entry { time: crate::clock::Micros(round), bytes: b"entry".as_slice().into() };
+            let entry = Entry { time: Micros(round), bytes: b"entry".as_slice().into() };
             let ticket = staging.gather(TenantId::DEFAULT, entry).unwrap();
             staging.folded(staging.take().ticket).unwrap();
             assert_eq!(staging.write_through(ticket).unwrap(), ticket);
@@ -397,5 +438,42 @@ mod tests {
         }
         staging.end();
         thread.join().unwrap();
+    }
+
+    #[test]
+    fn what_threads_record_at_once_is_written_once_each_and_numbered_without_a_gap() {
+        const THREADS: i64 = 4;
+        const EACH: i64 = 300;
+        let folder = tempfile::tempdir().unwrap();
+        let tables = Tables::open(&folder.path().join("db"), 8).unwrap();
+        let sealer = Arc::new(Sealer::new(&[7; 32]).unwrap());
+        let staging = Arc::new(Staging::open(folder.path(), &tables, sealer, &Opaque).unwrap());
+        let recording = |thread: i64| {
+            let staging = Arc::clone(&staging);
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            move || {
+                let add = |n: i64| {
+                    let entry = Entry { time: Micros(thread * EACH + n), bytes: [7; 40].into() };
+                    Staging::add(Arc::clone(&staging), TenantId(u32::try_from(n % 3).unwrap()), entry)
+                };
+                let all = runtime.block_on(futures_util::future::join_all((0..EACH).map(add)));
+                all.into_iter().collect::<StoreResult<Vec<u64>>>().unwrap()
+            }
+        };
+        let threads: Vec<_> = (0..THREADS).map(|thread| std::thread::spawn(recording(thread))).collect();
+        let mut taken = Vec::new();
+        while threads.iter().any(|thread| !thread.is_finished()) {
+            let unfolded = staging.take();
+            assert_eq!(unfolded.number, u64::try_from(taken.len() + unfolded.entries.len()).unwrap());
+            taken.extend(unfolded.entries);
+            staging.folded(unfolded.ticket).unwrap();
+        }
+        let mut tickets: Vec<u64> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
+        tickets.sort_unstable();
+        assert!(tickets.iter().copied().eq(1..=u64::try_from(THREADS * EACH).unwrap()));
+        taken.extend(staging.take().entries);
+        let mut times: Vec<i64> = taken.iter().map(|staged| staged.entry.time.0).collect();
+        times.sort_unstable();
+        assert!(times.into_iter().eq(0..THREADS * EACH));
     }
 }

@@ -27,8 +27,8 @@ pub(in crate::store) struct Prepared {
     pub is_removal: bool,
     pub guards: Vec<crate::store::Guard>,
     pub read_at: Micros,
-    /// Recorded if the commit happens.
-    pub entry: Option<Entry>,
+    /// What the ledgers of these tenants have if the commit happens.
+    pub told: Vec<(TenantId, Entry)>,
     /// What the ledger folds; nothing else then.
     pub fold: Option<Arc<Fold>>,
 }
@@ -59,7 +59,8 @@ impl Prepared {
         };
         let new_keys = commit.new_keys.into_iter().map(pack_new).collect();
         let Commit { tenant, erasures, keeps, reseals, reposts, guards, read_at, entry, .. } = commit;
-        Self { changes, new_keys, erasures, keeps, reseals, reposts, guards, read_at, entry, ..Self::of(tenant) }
+        let told = entry.map(|entry| (tenant, entry)).into_iter().collect();
+        Self { changes, new_keys, erasures, keeps, reseals, reposts, guards, read_at, told, ..Self::of(tenant) }
     }
 
     pub(super) const fn of(tenant: TenantId) -> Self {
@@ -74,7 +75,7 @@ impl Prepared {
             is_removal: false,
             guards: Vec::new(),
             read_at: Micros(i64::MIN),
-            entry: None,
+            told: Vec::new(),
             fold: None,
         }
     }
@@ -85,8 +86,8 @@ impl Prepared {
     }
 
     /// What changes records that are no resources, and nothing else.
-    pub(in crate::store) fn with_kept(tenant: TenantId, keeps: Vec<Keep>) -> Self {
-        Self { keeps, ..Self::of(tenant) }
+    pub(in crate::store) fn with_kept(tenant: TenantId, keeps: Vec<Keep>, told: Vec<(TenantId, Entry)>) -> Self {
+        Self { keeps, told, ..Self::of(tenant) }
     }
 
     /// How many resources and other records it touches.

@@ -1,0 +1,183 @@
+//! Requests to the authorization server and the pages, where the store is across a network.
+//!
+//! They look up what they need where they run, and wait for it there. A worker that did so would hold up all else that it serves. So a
+//! worker only reads such a request and sends its answer; what is between is done in other threads, of which each serves one request at a time. A request and
+//! an answer of actix belong to one thread, so what goes from one thread to another are their parts, and each thread has services of its own.
+
+use super::guard::{late, refused};
+use super::{Shared, admin, body, routes};
+use crate::config::Limits;
+use crate::error::{Error, Result};
+use actix_http::Request;
+use actix_service::{IntoServiceFactory, ServiceFactory};
+use actix_web::body::{BodySize, BoxBody, MessageBody, to_bytes};
+use actix_web::dev::{AppConfig, Payload, Service, ServiceResponse};
+use actix_web::http::header::HeaderMap;
+use actix_web::http::{Method, StatusCode, Uri, Version};
+use actix_web::web::{self, Bytes};
+use actix_web::{App as Actix, HttpRequest, HttpResponse};
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::runtime::Builder;
+use tokio::sync::{mpsc, oneshot};
+
+/// Parts of an answer that may wait until those before are sent.
+const PARTS_AHEAD: usize = 2;
+
+/// The requests that are served at a time; more wait for their turn. They wait for the store for most of their time.
+const THREADS: usize = 32;
+
+/// The way to the threads. They end when nobody has it any more.
+#[derive(Clone)]
+pub struct Apart(Sender<Waiting>);
+
+/// A request, and who waits for its answer.
+struct Waiting {
+    asked: Asked,
+    sender: oneshot::Sender<Told>,
+}
+
+impl Apart {
+    /// Starts the threads.
+    ///
+    /// # Errors
+    /// When the system gives none.
+    pub fn new(shared: &Shared) -> std::io::Result<Self> {
+        let (sender, receiver) = channel();
+        let receiver = Arc::new(Mutex::new(receiver));
+        for _ in 0..THREADS {
+            let runtime = Builder::new_current_thread().enable_time().build()?;
+            let (shared, receiver) = (shared.clone(), Arc::clone(&receiver));
+            let serving = move || runtime.block_on(serve(shared, &receiver));
+            std::thread::Builder::new().name("pharos-auth".into()).spawn(serving)?;
+        }
+        Ok(Self(sender))
+    }
+}
+
+/// A request, whole.
+struct Asked {
+    method: Method,
+    uri: Uri,
+    version: Version,
+    headers: HeaderMap,
+    peer: Option<SocketAddr>,
+    body: Vec<u8>,
+}
+
+/// An answer.
+struct Told {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Parts,
+}
+
+enum Parts {
+    All(Bytes),
+    /// One after the other, as they are made.
+    More(mpsc::Receiver<Result<Bytes>>),
+}
+
+/// Has a request under `/auth` served.
+pub async fn apart(
+    request: HttpRequest,
+    payload: web::Payload,
+    shared: web::Data<Shared>,
+    threads: web::Data<Apart>,
+) -> HttpResponse {
+    let limits = Limits { body_bytes: admin::BODY_BYTES, ..shared.app.config.limits.clone() };
+    let body = match body::raw(request.headers(), payload, &limits).await {
+        Ok(body) => body,
+        Err(error) => return refused(&error),
+    };
+    let asked = Asked {
+        method: request.method().clone(),
+        uri: request.uri().clone(),
+        version: request.version(),
+        headers: request.headers().clone(),
+        peer: request.peer_addr(),
+        body,
+    };
+    let (sender, receiver) = oneshot::channel();
+    // Where the threads have ended, so has the sender.
+    drop(threads.0.send(Waiting { asked, sender }));
+    // In the thread, `guard` sees to the time; this is for a request that no thread has taken up.
+    match tokio::time::timeout(Duration::from_millis(limits.request_timeout_ms), receiver).await {
+        Ok(Ok(told)) => told.into_response(),
+        Ok(Err(_)) => refused(&Error::internal("a request to the authorization server had no answer")),
+        Err(_) => refused(&late()),
+    }
+}
+
+/// Serves requests in this thread, one after the other, as long as there may be any.
+async fn serve(shared: Shared, waiting: &Mutex<Receiver<Waiting>>) {
+    let factory = Actix::new().app_data(web::Data::new(shared)).configure(routes::authorization).into_factory();
+    let Ok(services) = factory.new_service(AppConfig::default()).await else { return };
+    let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
+    while let Ok(Waiting { asked, sender }) = next() {
+        answer(services.call(asked.into_request()).await, sender).await;
+    }
+}
+
+/// Passes an answer on.
+async fn answer(answer: std::result::Result<ServiceResponse, actix_web::Error>, sender: oneshot::Sender<Told>) {
+    let answer = match answer {
+        Ok(response) => response.into_parts().1,
+        Err(error) => error.error_response(),
+    };
+    let (head, body) = answer.into_parts();
+    let (status, headers) = (head.status(), head.headers().clone());
+    if !matches!(body.size(), BodySize::Stream) {
+        // Who asked may have gone.
+        if let Ok(bytes) = to_bytes(body).await {
+            drop(sender.send(Told { status, headers, body: Parts::All(bytes) }));
+        }
+        return;
+    }
+    let (parts, more) = mpsc::channel(PARTS_AHEAD);
+    if sender.send(Told { status, headers, body: Parts::More(more) }).is_ok() {
+        pass_on(body, parts).await;
+    }
+}
+
+/// Passes on what a body consists of, as long as somebody takes it.
+async fn pass_on(body: BoxBody, parts: mpsc::Sender<Result<Bytes>>) {
+    let mut body = pin!(body);
+    while let Some(part) = poll_fn(|context| body.as_mut().poll_next(context)).await {
+        if parts.send(part.map_err(Error::internal)).await.is_err() {
+            return;
+        }
+    }
+}
+
+impl Asked {
+    fn into_request(self) -> Request {
+        let mut request = Request::with_payload(Payload::from(self.body));
+        let head = request.head_mut();
+        head.method = self.method;
+        head.uri = self.uri;
+        head.version = self.version;
+        head.headers = self.headers;
+        head.peer_addr = self.peer;
+        request
+    }
+}
+
+impl Told {
+    fn into_response(self) -> HttpResponse {
+        let mut builder = HttpResponse::build(self.status);
+        let mut response = match self.body {
+            Parts::All(bytes) => builder.body(bytes),
+            Parts::More(more) => {
+                let next = async |mut more: mpsc::Receiver<_>| more.recv().await.map(|part| (part, more));
+                builder.streaming(futures_util::stream::unfold(more, next))
+            }
+        };
+        *response.headers_mut() = self.headers;
+        response
+    }
+}

@@ -1,0 +1,68 @@
+//! How a server ends. Told to by SIGTERM it says first that it is not ready, and serves on for a while (`limits.drain_s`), so that
+//! whoever sends requests here hears of it before a connection is refused. Then it takes no more connections, and requests under way
+//! have `limits.shutdown_timeout_s`. SIGINT, that of a person at a terminal, goes without the first part. A second signal ends it at once.
+
+use crate::app::App;
+use actix_web::dev::Server;
+use std::io::Result;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::select;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// The signals that end a server.
+pub struct Told {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Told {
+    /// From now on these signals do not end the process by themselves.
+    ///
+    /// # Errors
+    /// When the system does not let it hear them.
+    pub fn new() -> Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Runs a server until it is told to end, and to its end.
+    ///
+    /// # Errors
+    /// When the server fails.
+    pub async fn serve(&mut self, app: &Arc<App>, server: Server) -> Result<()> {
+        let handle = server.handle();
+        let mut server = pin!(server);
+        let drain = select! {
+            ended = &mut server => return ended,
+            drain = self.next(app.config.drain()) => drain,
+        };
+        // A job may be at a part that takes a while.
+        let stopping = Arc::clone(app);
+        let stopped = tokio::task::spawn_blocking(move || stopping.stop());
+        tracing::info!(drain_s = drain.as_secs(), "told to stop: not ready any more");
+        let orderly = async {
+            let closing = async {
+                tokio::time::sleep(drain).await;
+                tracing::info!("stopping: no more connections, and requests under way are finished");
+                handle.stop(true).await;
+            };
+            tokio::join!(&mut server, closing, stopped).0
+        };
+        select! {
+            ended = orderly => ended,
+            _ = self.next(drain) => {
+                tracing::warn!("told to stop a second time: requests under way are given up");
+                Ok(())
+            }
+        }
+    }
+
+    /// Waits for a signal: for how long requests are to be taken after it, where SIGTERM has them taken for `drain`.
+    async fn next(&mut self, drain: Duration) -> Duration {
+        select! {
+            _ = self.terminate.recv() => drain,
+            _ = self.interrupt.recv() => Duration::ZERO,
+        }
+    }
+}
