@@ -5,6 +5,7 @@
 //! snapshot, streaming), `page` (order, cursors, totals), `route` (the order that an unsorted search takes), `back` (pages backward), `include`. Beside it: `inner` (resources inside
 //! of others), `blind` (what a blind index can answer), `stored` (what stored value sets, code systems and hierarchies say of a value). Nothing outside of the algebra filters results.
 
+mod ahead;
 mod back;
 mod blind;
 mod budget;
