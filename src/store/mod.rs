@@ -227,8 +227,8 @@ pub trait View: Send + Sync {
     ) -> Box<dyn Iterator<Item = StoreResult<LogEntry>> + '_>;
     /// The position of this snapshot.
     fn position(&self) -> Position;
-    /// How hidden keys stand in the postings; `None` where all keys are plain.
-    fn blind(&self) -> StoreResult<Option<Arc<Blind>>>;
+    /// How hidden keys stand in the postings of a type; `None` where all keys are plain.
+    fn blind(&self, type_name: &str) -> StoreResult<Option<Arc<Blind>>>;
 }
 
 impl From<StoreError> for KeeperError {
