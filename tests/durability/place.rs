@@ -43,8 +43,10 @@ impl Place {
     pub fn serve(&self, settings: &str) -> (Process, Client) {
         let address = free_address();
         let config = self.folder().join("pharos.toml");
-        let limits = if self.is_on_mongodb() { "\n[limits]\nrequest_timeout_ms = 110000\n" } else { "" };
-        std::fs::write(&config, format!("{settings}{limits}")).unwrap();
+        let files = self.folder().join("exports");
+        let of_mongodb = format!("\n[bulk]\nfolder = {files:?}\n\n[limits]\nrequest_timeout_ms = 110000\n");
+        let further = if self.is_on_mongodb() { &of_mongodb } else { "" };
+        std::fs::write(&config, format!("{settings}{further}")).unwrap();
         let store = self.database.clone().unwrap_or_else(|| format!("file:{}", self.store().display()));
         let [config, key] = [config, self.folder().join("store.key")].map(|path| path.display().to_string());
         let listen = address.to_string();
