@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 const MANY: u64 = 6_000;
 const FEW: u64 = 2_000;
 /// The source may be on this machine.
-const SETTINGS: &str = "[bulk]\nimport_hosts = [\"127.0.0.1\"]\nimport_private = true\n";
+const SETTINGS: &str = "import_hosts = [\"127.0.0.1\"]\nimport_private = true\n";
 const PATIENCE: Duration = Duration::from_mins(3);
 
 /// Resources under ids of their own; of each tenth there is another version later on. Each 500th line is bad, and each

@@ -39,14 +39,13 @@ impl Place {
         self.folder().join("store")
     }
 
-    /// Starts the program on it, open to everybody, with settings that a file has.
-    pub fn serve(&self, settings: &str) -> (Process, Client) {
+    /// Starts the program on it, open to everybody, with settings for what it does in bulk.
+    pub fn serve(&self, of_bulk: &str) -> (Process, Client) {
         let address = free_address();
         let config = self.folder().join("pharos.toml");
+        let limits = if self.is_on_mongodb() { "[limits]\nrequest_timeout_ms = 110000\n" } else { "" };
         let files = self.folder().join("exports");
-        let of_mongodb = format!("\n[bulk]\nfolder = {files:?}\n\n[limits]\nrequest_timeout_ms = 110000\n");
-        let further = if self.is_on_mongodb() { &of_mongodb } else { "" };
-        std::fs::write(&config, format!("{settings}{further}")).unwrap();
+        std::fs::write(&config, format!("[bulk]\nfolder = {files:?}\n{of_bulk}\n{limits}")).unwrap();
         let store = self.database.clone().unwrap_or_else(|| format!("file:{}", self.store().display()));
         let [config, key] = [config, self.folder().join("store.key")].map(|path| path.display().to_string());
         let listen = address.to_string();
