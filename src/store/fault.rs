@@ -346,8 +346,8 @@ impl View for FaultyView {
         self.inner.position()
     }
 
-    fn blind(&self) -> StoreResult<Option<Arc<Blind>>> {
+    fn blind(&self, type_name: &str) -> StoreResult<Option<Arc<Blind>>> {
         self.dice.read()?;
-        self.inner.blind()
+        self.inner.blind(type_name)
     }
 }

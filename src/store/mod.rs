@@ -160,6 +160,19 @@ pub type Rids<'v> = Box<dyn Iterator<Item = StoreResult<Rid>> + 'v>;
 /// The same, many numbers at a time: none of the runs is empty, and they ascend within each and from one to the next.
 pub type Runs<'v> = Box<dyn Iterator<Item = StoreResult<Vec<Rid>>> + 'v>;
 
+/// What is going to be looked up in a view.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Expected<'e> {
+    /// Resources by type and id, with their keys.
+    pub ids: &'e [(&'e str, &'e str)],
+    /// The current versions of resources.
+    pub currents: &'e [Rid],
+    /// Their keys.
+    pub keys_of: &'e [Rid],
+    /// The first resources that have a key, each with their type.
+    pub having: &'e [(&'e str, &'e [u8])],
+}
+
 /// A snapshot of one tenant's data: of the moment of its first read, or of one before that. The entries of its ledger stand among the resources ([`ledger`]), as of one version each that
 /// nothing changes.
 pub trait View: Send + Sync {
@@ -173,10 +186,13 @@ pub trait View: Send + Sync {
     fn currents(&self, rids: &[Rid]) -> StoreResult<Vec<Option<Version>>> {
         rids.iter().map(|rid| self.current(*rid)).collect()
     }
-    /// These are about to be asked for: resources by type and id, and the keys of others. A backend across a network reads them at once;
-    /// the answer is whether it did.
-    fn expect(&self, _ids: &[(&str, &str)], _keys_of: &[Rid]) -> StoreResult<bool> {
-        Ok(false)
+    /// Whether each look-up takes the time of a network, so that it is worth while to tell what is going to be looked up.
+    fn is_far(&self) -> bool {
+        false
+    }
+    /// These are about to be asked for. A backend that is far away reads what is of one kind at once; others do nothing.
+    fn expect(&self, _: Expected<'_>) -> StoreResult<()> {
+        Ok(())
     }
     /// One version, current or old.
     fn version(&self, rid: Rid, version: u64) -> StoreResult<Option<Version>>;
@@ -211,8 +227,8 @@ pub trait View: Send + Sync {
     ) -> Box<dyn Iterator<Item = StoreResult<LogEntry>> + '_>;
     /// The position of this snapshot.
     fn position(&self) -> Position;
-    /// How hidden keys stand in the postings; `None` where all keys are plain.
-    fn blind(&self) -> StoreResult<Option<Arc<Blind>>>;
+    /// How hidden keys stand in the postings of a type; `None` where all keys are plain.
+    fn blind(&self, type_name: &str) -> StoreResult<Option<Arc<Blind>>>;
 }
 
 impl From<StoreError> for KeeperError {

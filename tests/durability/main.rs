@@ -36,6 +36,7 @@ mod mongo_keys;
 mod mongo_large;
 mod mongo_schema;
 mod mongo_together;
+mod place;
 #[cfg(target_os = "linux")]
 mod power;
 mod purge_kill;

@@ -100,11 +100,7 @@ impl Erasures {
             writes.remove(Table::History, key);
         }
         for (place, time) in self.oldest {
-            let mut value = Vec::with_capacity(8 + OVERHEAD);
-            varint::push(place.version, &mut value);
-            if schema >= SEALED_MARKS {
-                sealer.seal(place, time, &[], &mut value)?;
-            }
+            let value = if schema >= SEALED_MARKS { mark(sealer, place, time)? } else { plain_mark(place.version) };
             writes.put(Table::Records, layout::erased(place.tenant, place.rid), value);
         }
         for ((tenant, scope, time), erased) in self.log {
@@ -144,12 +140,26 @@ pub(in crate::store) fn old_versions(
     Ok(found)
 }
 
+/// The value of the mark that tells which version is the oldest that was not erased.
+pub(in crate::store) fn mark(sealer: &Sealer, place: Place, time: Micros) -> StoreResult<Vec<u8>> {
+    let mut value = plain_mark(place.version);
+    sealer.seal(place, time, &[], &mut value)?;
+    Ok(value)
+}
+
+/// The same as it was before [`SEALED_MARKS`].
+fn plain_mark(version: u64) -> Vec<u8> {
+    let mut value = Vec::with_capacity(8 + OVERHEAD);
+    varint::push(version, &mut value);
+    value
+}
+
 /// The oldest version that was not erased, by the value of its mark.
 pub(in crate::store) fn oldest(mark: Option<&[u8]>) -> StoreResult<u64> {
     mark.map_or(Ok(1), |mark| split_mark(mark).map(|(oldest, _)| oldest))
 }
 
-pub(super) const fn mark_place(tenant: TenantId, rid: Rid, oldest: u64) -> Place {
+pub(in crate::store) const fn mark_place(tenant: TenantId, rid: Rid, oldest: u64) -> Place {
     Place { purpose: Purpose::Erased, tenant, rid, version: oldest }
 }
 

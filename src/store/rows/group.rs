@@ -159,7 +159,8 @@ impl<'c> Group<'c> {
         let time = now.max(Micros(lane.head.time.0.saturating_add(1)));
         let mut writing = Writing { tenant, time, log: LogOfCommit::default(), touched: Vec::new() };
         let mut written = Vec::with_capacity(checked.len());
-        let mut is_changed = !planned.is_empty() || !commit.reposts.is_empty() || new_form.is_some();
+        let mut is_changed =
+            !planned.is_empty() || !commit.reposts.is_empty() || commit.hides_ledger || new_form.is_some();
         if new_form.is_some() {
             self.lane(tenant)?.index = new_form;
         }
@@ -177,6 +178,9 @@ impl<'c> Group<'c> {
         }
         for (type_name, id) in commit.reposts {
             self.repost(&writing, &type_name, &id)?;
+        }
+        if commit.hides_ledger {
+            self.hide_ledger(tenant)?;
         }
         self.reseals.extend(commit.reseals.into_iter().map(|row| (tenant, row)));
         self.stage(commit.told);

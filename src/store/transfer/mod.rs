@@ -16,6 +16,9 @@ mod restore;
 mod settle;
 pub(in crate::store) mod socket;
 mod tally;
+mod turns;
+#[cfg(test)]
+mod turns_tests;
 
 pub use backup::Written;
 pub use restore::{Folder, Restored};
@@ -139,7 +142,7 @@ pub(in crate::store) fn not_whole(what: &str) -> StoreError {
 
 /// Waits, on a thread of no runtime.
 pub(in crate::store) fn wait<T>(future: impl Future<Output = StoreResult<T>>) -> StoreResult<T> {
-    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
     runtime.map_err(|error| StoreError::Io(error.to_string()))?.block_on(future)
 }
 
