@@ -272,9 +272,10 @@ impl Server {
             user.totp_step = totp::step(secret, code, self.now_s(), last).ok_or(Refusal::Wrong)?;
             user.totp = Some(secret.to_owned());
             let keeps = vec![records::put(id, &user, Expect::Version(version), None)?];
-            let kept = match is_own {
-                true => self.keeper.keep(tenant, keeps).await,
-                false => self.keep(tenant, keeps, Deed::SecondFactor(&user)).await,
+            let kept = if is_own {
+                self.keeper.keep(tenant, keeps).await
+            } else {
+                self.keep(tenant, keeps, Deed::SecondFactor(&user)).await
             };
             match kept {
                 // Another request may have taken this very code.
