@@ -276,7 +276,7 @@ fn the_flood_of_one_tenant_leaves_places_to_others() {
         flood.iter().filter(|path| server.app().jobs.get(TENANT, &path[7..]).unwrap().unwrap().state == State::Done);
     assert!(done.count() < flood.len(), "the other tenant did not wait for all of the flood");
     for path in &flood {
-        let job = block_on(server.app().jobs.wait(TENANT, &path[7..], Duration::from_secs(120))).unwrap().unwrap();
+        let job = block_on(server.app().jobs.wait(TENANT, &path[7..], Duration::from_mins(2))).unwrap().unwrap();
         assert_eq!(job.state, State::Done);
     }
     assert_eq!(count(&server), 2_400);

@@ -104,7 +104,7 @@ async fn administer(plain: &Server, ledger: &Ledger, name: &str) {
     let new = NewUser { username: name.to_owned(), roles: vec!["Billing".to_owned()], ..NewUser::default() };
     let user = server.add_user(TENANT, new.clone()).await.unwrap();
     server.add_user(TENANT, new).await.unwrap_err();
-    let change = |user: &mut User| user.name = "N".to_owned();
+    let change = |user: &mut User| "N".clone_into(&mut user.name);
     server.change_user(TENANT, &user.id, None, change).await.unwrap();
     server.change_user(TENANT, &user.id, Some(9), change).await.unwrap_err();
     server.start_session(TENANT, &user, false).await.unwrap();
