@@ -2,6 +2,7 @@
 
 mod index;
 mod keys;
+mod schema;
 mod tenants;
 
 use crate::audit::checkpoint::Signer;
@@ -15,8 +16,8 @@ use crate::auth::records::User;
 use crate::auth::scope::{ResourceScope, Scopes};
 use crate::auth::server::Server;
 use crate::auth::tenants::Tenants;
-use crate::bulk::Exports;
 use crate::bulk::export::Export;
+use crate::bulk::{Exports, has_files};
 use crate::clock::{Clock, Micros};
 use crate::config::{Config, TrustedIssuer};
 use crate::error::{Category, Error, Result};
@@ -31,10 +32,12 @@ use crate::interaction::deferred::Deferred;
 use crate::interaction::job::drop_purged;
 use crate::interaction::quota::{Measure, Quotas};
 use crate::jobs::index::Reform;
-use crate::jobs::reseal::Reseal;
-use crate::jobs::{Commits, IsFor, Jobs, Schedule, Work};
+use crate::jobs::migration::Migrate;
+use crate::jobs::reseal::{Reseal, Resealed};
+use crate::jobs::{Commits, IsFor, Jobs, Schedule, State as JobState, Work};
 use crate::operation::import::work::Import;
 use crate::operation::reindex::work::Reindex;
+use crate::retention::archive;
 use crate::retention::compaction::{self, Compaction};
 use crate::retention::enforce::{self, Enforce};
 use crate::retention::hold::Holds;
@@ -45,6 +48,7 @@ use crate::search::{Compiler, Limits, Options};
 use crate::store::{Commit, Rid, Store};
 use crate::tenant::{State, TenantId};
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -392,6 +396,7 @@ fn jobs(
     }
     let (tenants, exports) = (&contexts.tenants, &contexts.exports);
     let archive_folder = settings.archive_folder.clone();
+    let reseal = reseal(archive_folder.clone(), exports);
     let enforce = Enforce { rules: Arc::new(rules), archive_folder, tenants: Arc::clone(tenants) };
     let erase = EraseTenant { tenants: Arc::clone(tenants) };
     let export = Export { exports: Arc::clone(exports) };
@@ -404,7 +409,8 @@ fn jobs(
         Box::new(export),
         Box::new(import),
         Box::new(Deferred::new(Arc::clone(exports), Arc::clone(contexts))),
-        Box::new(Reseal),
+        Box::new(reseal),
+        Box::new(Migrate),
         Box::new(Reform { wanted: index::wanted(&config.index, tenants), then: compaction::KIND }),
         Box::new(Reindex { conformances: Arc::clone(conformances) }),
     ];
@@ -416,6 +422,20 @@ fn jobs(
     });
     let jobs = Jobs::new(store.clone(), Arc::clone(clock), &config.limits, works, commits);
     Ok(jobs.with_schedules(schedules).with_tenants(Arc::clone(tenants)))
+}
+
+/// The work that seals anew: archives too, and not what is kept for a while only.
+fn reseal(archive_folder: Option<PathBuf>, exports: &Arc<Exports>) -> Reseal {
+    let exports = Arc::clone(exports);
+    Reseal {
+        files: Box::new(move |turn, after| match &archive_folder {
+            Some(folder) => archive::reseal(turn.store, &turn.grant, folder, after),
+            None => Ok(Resealed::default()),
+        }),
+        has_files: Box::new(move |job, now| {
+            has_files(job) && job.state != JobState::Failed && exports.is_kept(job, now)
+        }),
+    }
 }
 
 /// The bytes of all versions of a tenant's resources.

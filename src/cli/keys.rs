@@ -60,8 +60,8 @@ struct Rotate {
 
 #[derive(Debug, Args)]
 struct DropOld {
-    /// Remove the old keys, as after a key became known: no token that they signed is good any more, and no file outside of the store
-    /// that they sealed opens.
+    /// Remove the old keys, as after a key became known: no token that they signed is good any more. Those that sealed files of exports go when the
+    /// files do.
     #[arg(long)]
     drop_old: bool,
 }
@@ -189,8 +189,9 @@ async fn resealed(app: &App, tenant: TenantId, id: &str) -> Result<String, Failu
     let Job { state: State::Done, report, .. } = job else {
         return Err(job.failure.unwrap_or_else(|| "the job did not end".into()).into());
     };
-    let Report { rows, dropped } = serde_json::from_value(report)?;
-    Ok(format!("{rows} rows are sealed under the newest key; {dropped} old keys were dropped.\n"))
+    let Report { rows, files, dropped } = serde_json::from_value(report)?;
+    let files = if files == 0 { String::new() } else { format!(" and {files} files") };
+    Ok(format!("{rows} rows{files} are sealed under the newest key; {dropped} old keys were dropped.\n"))
 }
 
 fn list(app: &App, tenant: TenantId) -> String {

@@ -6,6 +6,7 @@ use crate::app::App;
 use actix_web::dev::Server;
 use std::io::Result;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::select;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -29,14 +30,16 @@ impl Told {
     ///
     /// # Errors
     /// When the server fails.
-    pub async fn serve(&mut self, app: &App, server: Server) -> Result<()> {
+    pub async fn serve(&mut self, app: &Arc<App>, server: Server) -> Result<()> {
         let handle = server.handle();
         let mut server = pin!(server);
         let drain = select! {
             ended = &mut server => return ended,
             drain = self.next(app.config.drain()) => drain,
         };
-        app.stop();
+        // A job may be at a part that takes a while.
+        let stopping = Arc::clone(app);
+        let stopped = tokio::task::spawn_blocking(move || stopping.stop());
         tracing::info!(drain_s = drain.as_secs(), "told to stop: not ready any more");
         let orderly = async {
             let closing = async {
@@ -44,7 +47,7 @@ impl Told {
                 tracing::info!("stopping: no more connections, and requests under way are finished");
                 handle.stop(true).await;
             };
-            tokio::join!(&mut server, closing).0
+            tokio::join!(&mut server, closing, stopped).0
         };
         select! {
             ended = orderly => ended,

@@ -5,7 +5,7 @@ use super::run::Runner;
 use super::{Job, Schedule, State, Work};
 use crate::auth::agent::Agent;
 use crate::auth::grant::Grant;
-use crate::auth::keeper::{Expect, Keep, KeeperError};
+use crate::auth::keeper::{Expect, Keep, Keeper, KeeperError};
 use crate::auth::records::{self, Record};
 use crate::auth::tenants::Tenants;
 use crate::auth::witness::{Deed, Witness, keep};
@@ -40,6 +40,14 @@ pub struct New {
     pub owner: Agent,
     /// What exactly; the work's own form.
     pub parameters: Value,
+}
+
+impl New {
+    /// What the server asks for by itself, without parameters.
+    #[must_use]
+    pub fn of_server(kind: &'static str) -> Self {
+        Self { kind, owner: Agent::server(), parameters: Value::Null }
+    }
 }
 
 /// The jobs of all tenants.
@@ -160,7 +168,7 @@ impl Jobs {
     }
 
     /// Lets the runner look at a job.
-    pub(super) fn queue(&self, tenant: TenantId, id: String) {
+    pub fn queue(&self, tenant: TenantId, id: String) {
         let mut waiting = self.waiting();
         waiting.tenants.insert(tenant);
         waiting.fair.push(tenant, id);
@@ -223,8 +231,9 @@ impl Jobs {
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn submit_only(&self, tenant: TenantId, kind: &'static str) -> Result<()> {
-        self.store.keeper().keep(tenant, vec![Job::only_one(kind, self.clock.now())?]).await?;
+    pub async fn submit_only(&self, tenant: TenantId, new: New) -> Result<()> {
+        let kind = new.kind;
+        self.store.keeper().keep(tenant, vec![Job::only(new, self.clock.now())?]).await?;
         self.queue(tenant, kind.to_owned());
         Ok(())
     }
@@ -253,18 +262,7 @@ impl Jobs {
     }
 
     pub(super) fn all(&self, tenant: TenantId) -> Result<Vec<(Job, u64)>> {
-        let keeper = self.store.keeper();
-        let (mut jobs, mut after): (Vec<_>, Option<Box<str>>) = (Vec::new(), None);
-        loop {
-            let page = keeper.list(tenant, Job::KIND, "", after.as_deref(), PAGE)?;
-            for kept in &page {
-                jobs.push((records::read::<Job>(&kept.bytes)?, kept.version));
-            }
-            match page.last() {
-                Some(last) if page.len() == PAGE => after = Some(last.id.clone()),
-                _ => return Ok(jobs),
-            }
-        }
+        all_of(&*self.store.keeper(), tenant)
     }
 
     /// Ends a job. What it did stays done; one at work ends before its next part.
@@ -335,5 +333,20 @@ impl Jobs {
     pub(super) fn kept(&self, job: &Job, version: u64) -> Result<Keep> {
         let expires = job.ended.map(|ended| Micros(ended.saturating_add(self.lifetime)));
         Ok(records::put(&job.id, job, Expect::Version(version), expires)?)
+    }
+}
+
+/// All jobs of a tenant that are kept, with their versions.
+pub(super) fn all_of(keeper: &dyn Keeper, tenant: TenantId) -> Result<Vec<(Job, u64)>> {
+    let (mut jobs, mut after): (Vec<_>, Option<Box<str>>) = (Vec::new(), None);
+    loop {
+        let page = keeper.list(tenant, Job::KIND, "", after.as_deref(), PAGE)?;
+        for kept in &page {
+            jobs.push((records::read::<Job>(&kept.bytes)?, kept.version));
+        }
+        match page.last() {
+            Some(last) if page.len() == PAGE => after = Some(last.id.clone()),
+            _ => return Ok(jobs),
+        }
     }
 }

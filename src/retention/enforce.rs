@@ -67,7 +67,7 @@ impl Work for Enforce {
             && !gathering.lines.is_empty()
             && !gathering.report.is_dry_run
         {
-            let file = format!("{}-{}-{from:020}.ndjson.gz.sealed", turn.tenant().0, turn.job.id);
+            let file = archive::name(turn.tenant(), &turn.job.id, from);
             archive::write(turn.store, &turn.grant, folder, &file, &gathering.lines)?;
             name = Some(file);
         }

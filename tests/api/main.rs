@@ -45,6 +45,7 @@ mod races;
 mod read;
 mod registration;
 mod reindex;
+mod reseal;
 mod retention;
 mod round_trips;
 mod search;

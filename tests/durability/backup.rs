@@ -257,7 +257,7 @@ fn what_the_log_does_not_tell_is_backed_up_too() {
     let found = store.old_rows(TENANT, &[], usize::MAX).unwrap();
     wait(store.commit(pharos::store::Commit { reseals: found.rows, ..pharos::store::Commit::of(TENANT) })).unwrap();
     ring.retire(TENANT, ring.newest(TENANT)).unwrap();
-    assert_eq!(ring.drop_retired(TENANT).unwrap(), 1);
+    assert_eq!(ring.drop_retired(TENANT, u32::MAX).unwrap(), 1);
     assert_eq!(place.backup().complete, [TENANT.0], "the key of the earlier ones is gone");
     place.restore("restored", None);
     assert!(seen(&place.open("restored"), TENANT) == seen(&store, TENANT));

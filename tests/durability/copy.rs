@@ -105,7 +105,7 @@ fn a_copy_goes_on_where_keys_became_others() {
             let reseals = pharos::store::Commit { reseals: found.rows, ..pharos::store::Commit::of(TENANT) };
             wait(store.commit(reseals)).unwrap();
             ring.retire(TENANT, ring.newest(TENANT)).unwrap();
-            assert_eq!(ring.drop_retired(TENANT).unwrap(), 1);
+            assert_eq!(ring.drop_retired(TENANT, u32::MAX).unwrap(), 1);
             wait(store.destroy(GONE)).unwrap();
         }
     });

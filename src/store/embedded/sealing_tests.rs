@@ -1,12 +1,12 @@
 //! Re-sealing, destroying, and taking over a store that has one key for all tenants.
 
-use super::folder::OLDEST_SCHEMA;
-use super::{Embedded, Options, SCHEMA, check};
+use super::{Embedded, Options, check};
 use crate::clock::{Clock, FixedClock, Micros};
 use crate::store::contract::keeper::{keep, put as put_kept};
 use crate::store::contract::{commit, put, wait};
 use crate::store::keys::{About, Folder, KeyTable, LocalKey, Master, OwnersKeys, State, WrappedKey, hex};
 use crate::store::ledger::{Entry, Ledger};
+use crate::store::schema::{OPENS, OWN_KEYS};
 use crate::store::seal::{DataKey, Place, Purpose, STORE, Sealer};
 use crate::store::{Backend, Commit, Rid, StoreError, StoreResult};
 use crate::tenant::TenantId;
@@ -86,7 +86,7 @@ fn all_that_a_tenant_has_is_sealed_under_its_newest_key() {
     assert_eq!(reseal(&store, TENANT, 7), 0);
     assert_eq!(reseal(&store, OTHER, 7), 0, "it has its own key");
     ring.retire(TENANT, ring.newest(TENANT)).unwrap();
-    assert_eq!(ring.drop_retired(TENANT).unwrap(), 1);
+    assert_eq!(ring.drop_retired(TENANT, u32::MAX).unwrap(), 1);
     assert_eq!(bodies(&store, TENANT).unwrap()[..before.len()], before);
     store.close().unwrap();
     drop(store);
@@ -116,7 +116,7 @@ fn a_row_that_is_written_beside_its_sealing_is_not_undone() {
     reseal(&store, TENANT, 100);
     let ring = store.keyring().unwrap();
     ring.retire(TENANT, ring.newest(TENANT)).unwrap();
-    ring.drop_retired(TENANT).unwrap();
+    ring.drop_retired(TENANT, u32::MAX).unwrap();
     let view = store.view(TENANT).unwrap();
     let rid = view.find("Basic", "changed").unwrap().unwrap();
     assert_eq!(view.current(rid).unwrap().unwrap().version, 3);
@@ -232,7 +232,7 @@ fn a_store_with_one_key_for_all_is_taken_over() {
     let options = options(&folder);
     open(&options).unwrap().close().unwrap();
     let secret = share_one_key(&options, &[STORE, TENANT]);
-    write_format(&options, SCHEMA, &secret);
+    write_format(&options, OWN_KEYS, &secret);
     let store = open(&options).unwrap();
     fill(&store, TENANT);
     wait(store.record(OTHER, Entry { time: Micros(0), bytes: b"refused".as_slice().into() })).unwrap();
@@ -240,7 +240,7 @@ fn a_store_with_one_key_for_all_is_taken_over() {
     let (before, derived) = (bodies(&store, TENANT).unwrap(), store.derive_key(b"links").unwrap());
     store.close().unwrap();
     drop(store);
-    write_format(&options, OLDEST_SCHEMA, &secret);
+    write_format(&options, OPENS, &secret);
     std::fs::remove_dir_all(options.folder.join("keys")).unwrap();
 
     // With another key file it is refused, and nothing is changed.
@@ -258,7 +258,7 @@ fn a_store_with_one_key_for_all_is_taken_over() {
     assert_eq!(states(OTHER), [], "it has only what is in its ledger");
     assert!(reseal(&store, TENANT, 100) > 40);
     ring.retire(TENANT, ring.newest(TENANT)).unwrap();
-    assert_eq!(ring.drop_retired(TENANT).unwrap(), 1);
+    assert_eq!(ring.drop_retired(TENANT, u32::MAX).unwrap(), 1);
     assert_eq!(bodies(&store, TENANT).unwrap(), before);
     store.close().unwrap();
     drop(store);

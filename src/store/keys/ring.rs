@@ -225,16 +225,24 @@ impl Keyring {
         })
     }
 
-    /// Destroys the retired keys of a tenant: files outside of the store that were sealed under them do not open any more. Answers how
-    /// many there were.
+    /// How old the newest key of a tenant is: all processes have heard of one that is not quite new.
+    #[must_use]
+    pub fn newest_age(&self, owner: TenantId) -> Duration {
+        let created = self.lock().owners.get(&owner.0).and_then(|keys| keys.keys.last()).map(|key| key.created);
+        let age = SystemClock.now().0.saturating_sub(created.unwrap_or_default());
+        Duration::from_micros(u64::try_from(age).unwrap_or_default())
+    }
+
+    /// Destroys the retired keys of a tenant that are older than the generation `below`: files outside of the store that are sealed under them
+    /// do not open any more. Answers how many there were.
     ///
     /// # Errors
     /// When it can't be kept.
-    pub fn drop_retired(&self, owner: TenantId) -> StoreResult<usize> {
+    pub fn drop_retired(&self, owner: TenantId, below: u32) -> StoreResult<usize> {
         let mut ring = self.lock();
         let dropped = self.change(&mut ring, owner, |_, keys| {
             let before = keys.keys.len();
-            keys.keys.retain(|key| key.state != State::Retired);
+            keys.keys.retain(|key| key.state != State::Retired || key.generation >= below);
             Ok(before - keys.keys.len())
         })?;
         if dropped > 0 {

@@ -78,8 +78,8 @@ fn what_one_changes_the_others_take_over() {
     rings[2].renew().unwrap();
     let states: Vec<State> = rings[2].facts(TENANT).into_iter().map(|fact| fact.state).collect();
     assert_eq!(states, [[State::Retired; 6].as_slice(), &[State::Replaced, State::Newest]].concat());
-    assert_eq!(rings[2].drop_retired(TENANT).unwrap(), 6);
-    assert_eq!(rings[0].drop_retired(TENANT).unwrap(), 0);
+    assert_eq!(rings[2].drop_retired(TENANT, u32::MAX).unwrap(), 6);
+    assert_eq!(rings[0].drop_retired(TENANT, u32::MAX).unwrap(), 0);
     rings[0].renew().unwrap();
     assert!(!opens(&rings[0], &first));
 

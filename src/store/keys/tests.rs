@@ -132,13 +132,13 @@ fn keys_are_replaced_retired_and_dropped_one_after_the_other() {
     let new = seal(&ring.sealer(), TENANT);
     assert!(ring.sealer().is_old(TENANT, &old) && !ring.sealer().is_old(TENANT, &new));
     assert_eq!(states(&ring), [State::Replaced, State::Newest]);
-    assert_eq!(ring.drop_retired(TENANT).unwrap(), 0, "values may be under it");
+    assert_eq!(ring.drop_retired(TENANT, u32::MAX).unwrap(), 0, "values may be under it");
     ring.retire(TENANT, ring.newest(TENANT)).unwrap();
     assert_eq!(states(&ring), [State::Retired, State::Newest]);
     drop(ring);
     let ring = with(local(1), Vec::new(), &folder).unwrap();
     assert!(ring.sealer().open(place(TENANT), b"", &old).is_ok(), "files may be under it");
-    assert_eq!(ring.drop_retired(TENANT).unwrap(), 1);
+    assert_eq!(ring.drop_retired(TENANT, u32::MAX).unwrap(), 1);
     for ring in [ring, with(local(1), Vec::new(), &folder).unwrap()] {
         assert_eq!(states(&ring), [State::Newest]);
         let sealer = ring.sealer();

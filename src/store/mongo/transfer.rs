@@ -6,15 +6,16 @@ use super::ledger::Staging;
 use super::read::Reading;
 use super::start::{self, Purpose};
 use super::write::Orders;
-use super::{Mongo, Options};
+use super::{Mongo, Options, schema};
 use crate::store::keys::{Keyring, OwnersKeys, Unwrapped};
 use crate::store::ledger::{Entry, Ledger};
 use crate::store::rows::stretch::{Most, Stretch};
 use crate::store::rows::{Row, Rows, Table, Writes};
+use crate::store::schema::Program;
 use crate::store::transfer::{Filling, Source, Target, wait};
 use crate::store::{Backend, StoreResult};
 use crate::tenant::TenantId;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Bytes of rows that a snapshot keeps, about.
@@ -34,7 +35,7 @@ impl Source for Mongo {
 
     /// The database ends a transaction that lasts for more than a minute.
     fn walk(&self) -> StoreResult<Option<Box<dyn Rows + '_>>> {
-        Ok(Some(Box::new(Newest(Arc::clone(&self.shared.connection)))))
+        Ok(Some(Box::new(Newest::new(&self.shared.connection))))
     }
 
     fn wrapped_keys(&self) -> StoreResult<Vec<OwnersKeys>> {
@@ -60,17 +61,39 @@ impl Source for Mongo {
 }
 
 /// The rows as they are whenever they are read.
-struct Newest(Arc<Connection>);
+struct Newest {
+    connection: Arc<Connection>,
+    /// What was read at once, to be asked for.
+    expected: Mutex<Option<Reading>>,
+}
 
 impl Newest {
+    fn new(connection: &Arc<Connection>) -> Self {
+        Self { connection: Arc::clone(connection), expected: Mutex::default() }
+    }
+
     fn reading(&self) -> Reading {
-        Reading::new(Arc::clone(&self.0), 0)
+        Reading::new(Arc::clone(&self.connection), 0)
+    }
+
+    fn expected(&self) -> MutexGuard<'_, Option<Reading>> {
+        self.expected.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Rows for Newest {
     fn get(&self, table: Table, key: &[u8]) -> StoreResult<Option<Vec<u8>>> {
-        self.reading().get(table, key)
+        match &*self.expected() {
+            Some(expected) if expected.knows(table, key) => expected.get(table, key),
+            _ => self.reading().get(table, key),
+        }
+    }
+
+    fn ahead(&self, table: Table, keys: &[Vec<u8>]) -> StoreResult<()> {
+        let expected = Reading::new(Arc::clone(&self.connection), KNOWN_BYTES);
+        expected.expect(table, keys.iter().cloned())?;
+        *self.expected() = Some(expected);
+        Ok(())
     }
 
     fn stretch(&self, table: Table, from: &[u8], to: &[u8], most: Most) -> StoreResult<Stretch> {
@@ -86,14 +109,15 @@ impl Rows for Newest {
 pub(in crate::store) struct Filled {
     rows: Newest,
     ring: Keyring,
+    program: &'static Program,
 }
 
 impl Filled {
     /// Makes a store with these data keys; or opens one that is not whole yet, whose keys they become too.
     pub(in crate::store) fn open(options: &Options, keys: &[OwnersKeys]) -> StoreResult<Self> {
         let connection = Arc::new(Connection::new(options)?);
-        let (ring, _) = start::open(&connection, options, "filling", Purpose::Fill(keys))?;
-        let this = Self { rows: Newest(connection), ring };
+        let (ring, ..) = start::open(&connection, options, "filling", Purpose::Fill(keys))?;
+        let this = Self { rows: Newest::new(&connection), ring, program: options.program };
         if Filling::read(&this.rows)?.is_none() {
             Filling::Begun.write(&this)?;
         }
@@ -109,16 +133,16 @@ impl Target for Filled {
     fn write(&self, writes: Writes) -> StoreResult<()> {
         let mut tries = 0;
         loop {
-            let reading = Reading::new(Arc::clone(&self.rows.0), usize::MAX);
+            let reading = Reading::new(Arc::clone(&self.rows.connection), usize::MAX);
             for table in [Table::Records, Table::History, Table::Index] {
                 let of_table = writes.all.iter().filter(|(other, ..)| *other == table);
                 reading.fetch(table, of_table.map(|(_, key, _)| key.clone()))?;
             }
-            let orders = Orders::new(Writes { all: writes.all.clone() }, &reading.known(), false)?;
+            let orders = Orders::new(Writes { all: writes.all.clone() }, &reading.known(), false, self.program.writes)?;
             if orders.is_empty() {
                 return Ok(());
             }
-            match write_to(&self.rows.0, reading, orders) {
+            match write_to(&self.rows.connection, reading, orders) {
                 Ok(()) => return Ok(()),
                 // What is written is the same however often it is written.
                 Err(failed) if tries < TRIES && !matches!(failed.meaning, Meaning::Other) => {
@@ -132,6 +156,10 @@ impl Target for Filled {
 
     fn ring(&self) -> &Keyring {
         &self.ring
+    }
+
+    fn expect_old_rows(&self) -> StoreResult<()> {
+        schema::expect_old_rows(&self.rows.connection, self.program)
     }
 
     fn finish(self: Box<Self>) -> StoreResult<()> {

@@ -15,6 +15,7 @@ pub(in crate::store) mod log;
 pub(in crate::store) mod postings;
 pub(in crate::store) mod queue;
 pub(in crate::store) mod record;
+pub(in crate::store) mod rewriting;
 pub(in crate::store) mod scan;
 pub(in crate::store) mod sealing;
 pub(in crate::store) mod stretch;
@@ -43,6 +44,10 @@ pub(in crate::store) type Row = (Vec<u8>, Vec<u8>);
 pub(in crate::store) trait Rows {
     /// The value of a row.
     fn get(&self, table: Table, key: &[u8]) -> StoreResult<Option<Vec<u8>>>;
+    /// These rows are about to be asked for: where they are across a network, they are read at once.
+    fn ahead(&self, _table: Table, _keys: &[Vec<u8>]) -> StoreResult<()> {
+        Ok(())
+    }
     /// The first rows from `from` on and before `to`, ascending, as far as they go into memory together.
     fn stretch(&self, table: Table, from: &[u8], to: &[u8], most: Most) -> StoreResult<Stretch>;
     /// The first of them, at most `most`, however large they are.

@@ -2,17 +2,16 @@
 
 use super::Source;
 use super::changes::{self, Sink};
-use super::content::{self, Mark, Marks};
+use super::content::{self, Marks};
 use super::files::{Files, io};
 use super::manifest::{self, Manifest, OfTenant};
+use super::turns;
 use crate::clock::Micros;
 use crate::store::keys::OwnersKeys;
-use crate::store::rows::Rows;
 use crate::store::seal::STORE;
 use crate::store::{StoreError, StoreResult};
 use crate::tenant::TenantId;
 use std::collections::BTreeSet;
-use std::collections::btree_map::Entry;
 use std::fs::{File, TryLockError};
 use std::path::Path;
 
@@ -56,7 +55,7 @@ pub(super) fn backup(source: &dyn Source, folder: &Path, is_full: bool) -> Store
     let destroyed = ring.iter().filter(|keys| keys.destroyed.is_some()).map(|keys| keys.owner).collect();
     let mut files = Files::new(folder, source, (number, &id), destroyed);
     source.settle()?;
-    manifest.tenants = give(source, known, &mut files)?;
+    manifest.tenants = give(source, &known, &mut files)?;
     // Asked for again: keys may have been made meanwhile. What was sealed under one that was destroyed can't be opened.
     let before = ring;
     let ring = source.wrapped_keys()?;
@@ -129,39 +128,19 @@ fn still_good(earlier: &[Manifest], last: &Manifest, ring: &[OwnersKeys]) -> Mar
     marks
 }
 
-/// Takes tenants out of `known` that are to be given wholly, so that they are walked and not read in a transaction. Answers all marks.
-fn unknown_again(rows: &dyn Rows, known: &mut Marks) -> StoreResult<Marks> {
-    let marks = content::marks(rows)?;
-    for tenant in marks.keys() {
-        if let Some(mark) = known.get(tenant)
-            && content::is_rekeyed_since(rows, TenantId(*tenant), Micros(mark.time))?
-        {
-            known.remove(tenant);
-        }
-    }
-    Ok(marks)
-}
-
 /// Gives what is to be in the backup, and answers what it is of each tenant.
-fn give(source: &dyn Source, mut known: Marks, sink: &mut dyn Sink) -> StoreResult<Vec<OfTenant>> {
-    let mut walked = BTreeSet::new();
-    // Where a snapshot does not live for long, all is read as it is first, and then what became new meanwhile.
+fn give(source: &dyn Source, known: &Marks, sink: &mut dyn Sink) -> StoreResult<Vec<OfTenant>> {
+    let of =
+        |tenant, mark, (is_complete, is_in_parts)| OfTenant { tenant, is_complete, is_in_parts, mark, keys: vec![] };
     if let Some(rows) = source.walk()? {
-        let marks = unknown_again(&*source.snapshot()?, &mut known)?;
-        for tenant in content::tenants(&*rows)? {
-            if let Entry::Vacant(unknown) = known.entry(tenant.0) {
-                changes::all(&*rows, tenant, sink)?;
-                unknown.insert(marks.get(&tenant.0).copied().unwrap_or(Mark::FIRST));
-                walked.insert(tenant.0);
-            }
-        }
+        let given = turns::give(source, &*rows, known, sink)?;
+        return Ok(given.into_iter().map(|(tenant, given)| of(tenant, given.mark, (given.is_all, true))).collect());
     }
     let rows = source.snapshot()?;
     let mut found = Vec::new();
     for (tenant, mark) in content::marks(&*rows)? {
         let is_all = changes::since(&*rows, TenantId(tenant), known.get(&tenant).copied(), sink)?;
-        let (is_complete, is_in_parts) = (is_all || walked.contains(&tenant), !is_all);
-        found.push(OfTenant { tenant, is_complete, is_in_parts, mark, keys: Vec::new() });
+        found.push(of(tenant, mark, (is_all, !is_all)));
     }
     changes::staged(&*rows, sink)?;
     Ok(found)

@@ -42,18 +42,39 @@ pub(super) fn since(rows: &dyn Rows, tenant: TenantId, mark: Option<Mark>, sink:
         _ => None,
     };
     if let Some(mark) = mark {
-        Changes { rows, tenant, mark }.give(sink)?;
+        Changes { rows, tenant, mark }.grown(sink)?;
+        of_one_moment(rows, tenant, sink)?;
+        of_later(rows, tenant, sink)?;
     } else {
         for prefix in single(tenant).into_iter().chain([layout::all_kept(tenant)]) {
             sink.all_of(Table::Records, &prefix)?;
         }
         all(rows, tenant, sink)?;
+        living(rows, tenant, sink)?;
     }
+    Ok(mark.is_none())
+}
+
+/// Gives what the log does not tell and has to be of the moment of the tenant. What is not there is gone, as in a tenant that was deleted.
+pub(super) fn of_one_moment(rows: &dyn Rows, tenant: TenantId, sink: &mut dyn Sink) -> StoreResult<()> {
+    for key in single(tenant).into_iter().chain([layout::all_kept(tenant)]) {
+        give_all_of(rows, Table::Records, &key, sink)?;
+    }
+    Ok(())
+}
+
+/// Gives what was erased, and may be of a later moment.
+pub(super) fn of_later(rows: &dyn Rows, tenant: TenantId, sink: &mut dyn Sink) -> StoreResult<()> {
+    give_all_of(rows, Table::Records, &layout::all_erased(tenant), sink)?;
+    living(rows, tenant, sink)
+}
+
+/// Gives the numbers of the resources that there are.
+fn living(rows: &dyn Rows, tenant: TenantId, sink: &mut dyn Sink) -> StoreResult<()> {
     let ids = Walk::over(rows, Table::Index, &layout::all_ids(tenant));
     let mut living = ids.map(|row| rid_of(&row?.1)).collect::<StoreResult<Vec<_>>>()?;
     living.sort_unstable();
-    sink.living(tenant, living)?;
-    Ok(mark.is_none())
+    sink.living(tenant, living)
 }
 
 /// The rows of which a tenant has one or none.
@@ -75,41 +96,48 @@ fn give_all_of(rows: &dyn Rows, table: Table, prefix: &[u8], sink: &mut dyn Sink
     Ok(())
 }
 
-struct Changes<'c> {
-    rows: &'c dyn Rows,
-    tenant: TenantId,
-    mark: Mark,
+/// What became new in a tenant since a mark.
+pub(super) struct Changes<'c> {
+    pub rows: &'c dyn Rows,
+    pub tenant: TenantId,
+    pub mark: Mark,
 }
 
+/// Resources whose rows are asked for together.
+const TOGETHER: usize = 200;
+
 impl Changes<'_> {
-    fn give(&self, sink: &mut dyn Sink) -> StoreResult<()> {
+    /// Gives what grew: new versions, the log, the ledger. Answers how many resources changed.
+    pub(super) fn grown(&self, sink: &mut dyn Sink) -> StoreResult<usize> {
         let Self { rows, tenant, mark } = *self;
-        for (rid, versions) in self.logged(sink)? {
-            self.give_row(Table::Records, &layout::current(tenant, rid), sink)?;
-            self.give_row(Table::Records, &layout::keys(tenant, rid), sink)?;
-            for version in versions {
-                self.give_row(Table::History, &layout::history(tenant, rid, version.saturating_sub(1)), sink)?;
-            }
+        let changed: Vec<_> = self.logged(sink)?.into_iter().collect();
+        for part in changed.chunks(TOGETHER) {
+            let current = part.iter().flat_map(|(rid, _)| [layout::current(tenant, *rid), layout::keys(tenant, *rid)]);
+            self.give_rows(Table::Records, current.map(Vec::from).collect(), sink)?;
+            let before = |rid: Rid| move |version: &u64| layout::history(tenant, rid, version.saturating_sub(1));
+            let old = part.iter().flat_map(|(rid, versions)| versions.iter().map(before(*rid)));
+            self.give_rows(Table::History, old.collect(), sink)?;
         }
-        // Those of a tenant that was deleted are gone.
-        for key in single(tenant) {
-            give_all_of(rows, Table::Records, &key, sink)?;
-        }
-        give_all_of(rows, Table::Records, &layout::all_erased(tenant), sink)?;
-        give_all_of(rows, Table::Records, &layout::all_kept(tenant), sink)?;
         let new = layout::ledger(tenant, mark.entries);
         for row in Walk::from(rows, Table::History, &layout::all_ledger(tenant), new) {
             let (key, value) = row?;
             sink.row(Table::History, key, value)?;
         }
-        self.give_row(Table::History, &layout::ledger_head(tenant), sink)
+        let head = layout::ledger_head(tenant);
+        if let Some(value) = rows.get(Table::History, &head)? {
+            sink.row(Table::History, head, value)?;
+        }
+        Ok(changed.len())
     }
 
-    fn give_row(&self, table: Table, key: &[u8], sink: &mut dyn Sink) -> StoreResult<()> {
-        match self.rows.get(table, key)? {
-            Some(value) => sink.row(table, key.to_vec(), value),
-            None => Ok(()),
+    fn give_rows(&self, table: Table, keys: Vec<Vec<u8>>, sink: &mut dyn Sink) -> StoreResult<()> {
+        self.rows.ahead(table, &keys)?;
+        for key in keys {
+            if let Some(value) = self.rows.get(table, &key)? {
+                sink.row(table, key, value)?;
+            }
         }
+        Ok(())
     }
 
     /// Gives the log since the mark, and answers which versions of which resources it names.

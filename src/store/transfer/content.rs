@@ -25,11 +25,6 @@ pub(in crate::store) struct Mark {
     pub entries: u64,
 }
 
-impl Mark {
-    /// Nothing of the tenant is known.
-    pub(super) const FIRST: Self = Self { time: i64::MIN, entries: 0 };
-}
-
 /// Up to where each tenant is known, by its number.
 pub(in crate::store) type Marks = BTreeMap<u32, Mark>;
 
@@ -44,7 +39,8 @@ pub(super) fn marks(rows: &dyn Rows) -> StoreResult<Marks> {
     tenants(rows)?.into_iter().map(|tenant| Ok((tenant.0, mark_of(rows, tenant)?))).collect()
 }
 
-fn mark_of(rows: &dyn Rows, tenant: TenantId) -> StoreResult<Mark> {
+/// How far a tenant has come.
+pub(super) fn mark_of(rows: &dyn Rows, tenant: TenantId) -> StoreResult<Mark> {
     let head = rows.get(Table::Records, &layout::head(tenant))?;
     let head = head.map_or(Ok(Head::FIRST), |bytes| Head::unpack(&bytes))?;
     Ok(Mark { time: head.time.0, entries: ledger::head(rows, tenant)?.next })

@@ -9,7 +9,7 @@ use super::content::{self, Marks, TABLES, Walk};
 use super::restore::RowsTo;
 use super::settle::settle;
 use super::tally::tally;
-use super::{Filling, Source, Tally, Target, index};
+use super::{Filling, Source, Tally, Target, index, turns};
 use crate::store::keys::OwnersKeys;
 use crate::store::ledger::Form;
 use crate::store::rows::{Rows, Table, Writes};
@@ -61,7 +61,7 @@ pub(super) struct Copying<'c> {
     pub form: &'c dyn Form,
 }
 
-impl Copying<'_> {
+impl<'c> Copying<'c> {
     /// Does all; answers what both sides hold.
     pub(super) fn run(self, is_following: bool, told: &mut dyn FnMut(u64)) -> StoreResult<Tally> {
         let Self { source, target, form } = self;
@@ -89,13 +89,11 @@ impl Copying<'_> {
             if !is_caught_up {
                 drop(rows.take());
                 source.settle()?;
-                let newest = source.snapshot()?;
-                since = self.catch_up(&*newest, (&since, &keys))?;
-                rows = Some(newest);
+                (since, rows) = self.catch_up(walk.as_deref(), (&since, &keys))?;
             }
             if is_following {
                 drop(rows.take());
-                return self.follow(since, &keys);
+                return self.follow(walk.as_deref(), since, &keys);
             }
             self.check_keys(&keys)?;
             index::make(target, form)?;
@@ -150,32 +148,43 @@ impl Copying<'_> {
         copied(known, None).write(self.target)
     }
 
-    /// Copies what became new since some marks; answers up to where all is known then.
-    fn catch_up(self, rows: &dyn Rows, (since, keys): (&Marks, &KeyIds)) -> StoreResult<Marks> {
-        let now = content::marks(rows)?;
+    /// Copies what became new since some marks; answers up to where all is known then, and the snapshot that was read, if it was one.
+    fn catch_up(
+        self,
+        walk: Option<&dyn Rows>,
+        (since, keys): (&Marks, &KeyIds),
+    ) -> StoreResult<(Marks, Option<Box<dyn Rows + 'c>>)> {
         let mut sink = RowsTo::new(self.target);
-        for tenant in now.keys() {
-            changes::since(rows, TenantId(*tenant), since.get(tenant).copied(), &mut sink)?;
-        }
+        let (now, rows): (Marks, _) = if let Some(walk) = walk {
+            let given = turns::give(self.source, walk, since, &mut sink)?;
+            (given.into_iter().map(|(tenant, given)| (tenant, given.mark)).collect(), None)
+        } else {
+            let rows = self.source.snapshot()?;
+            let now = content::marks(&*rows)?;
+            for tenant in now.keys() {
+                changes::since(&*rows, TenantId(*tenant), since.get(tenant).copied(), &mut sink)?;
+            }
+            changes::staged(&*rows, &mut sink)?;
+            (now, Some(rows))
+        };
         let gone = content::tenants(self.target.rows())?.into_iter().filter(|tenant| !now.contains_key(&tenant.0));
         for (tenant, table) in gone.flat_map(|tenant| TABLES.map(|table| (tenant, table))) {
             sink.all_of(table, &tenant.0.to_be_bytes())?;
         }
-        changes::staged(rows, &mut sink)?;
         for (tenant, living) in sink.finish()? {
             settle(self.target, tenant, &living, None)?;
         }
         copied((&now, keys), None).write(self.target)?;
-        Ok(now)
+        Ok((now, rows))
     }
 
     /// Catches up again and again, until the process is ended or the source is gone.
-    fn follow(self, mut since: Marks, keys: &KeyIds) -> StoreResult<Tally> {
+    fn follow(self, walk: Option<&dyn Rows>, mut since: Marks, keys: &KeyIds) -> StoreResult<Tally> {
         loop {
             std::thread::sleep(FOLLOW_EVERY);
             self.check_keys(keys)?;
             self.source.settle()?;
-            since = self.catch_up(&*self.source.snapshot()?, (&since, keys))?;
+            since = self.catch_up(walk, (&since, keys))?.0;
         }
     }
 

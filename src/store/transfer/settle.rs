@@ -63,7 +63,15 @@ impl Settling<'_> {
                 Ok(_) => Some(header.version),
             };
             match current {
-                Some(current) => self.kept.push(Kept { rid, oldest, current }),
+                Some(current) => {
+                    // It was erased after a later version was made, which is not here.
+                    if oldest > current {
+                        let place = erase::mark_place(tenant, rid, current);
+                        let mark = erase::mark(&target.ring().sealer(), place, header.time)?;
+                        self.writes.put(Table::Records, layout::erased(tenant, rid), mark);
+                    }
+                    self.kept.push(Kept { rid, oldest: oldest.min(current), current });
+                }
                 None => self.writes.remove(Table::Records, key),
             }
             if header.body.is_none() && !is_late {

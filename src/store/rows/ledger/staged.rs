@@ -40,6 +40,12 @@ pub(in crate::store) fn seal_row(sealer: &Sealer, tenant: TenantId, row: u64, en
     Ok(out)
 }
 
+/// Whose entry waits in a row with this value.
+pub(in crate::store) fn owner_of_row(mut value: &[u8]) -> StoreResult<TenantId> {
+    let tenant = varint::take(&mut value).and_then(|tenant| u32::try_from(tenant).ok());
+    tenant.map(TenantId).ok_or_else(|| StoreError::Damaged("a staged entry of the ledger".into()))
+}
+
 /// What waits in a row.
 pub(in crate::store) fn open_row(sealer: &Sealer, (key, value): &Row) -> StoreResult<Staged> {
     let damaged = || StoreError::Damaged("a staged entry of the ledger".into());
