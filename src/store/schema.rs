@@ -298,7 +298,7 @@ mod tests {
     fn each_migration_leads_to_the_next() {
         let steps: Vec<u32> = MIGRATIONS.iter().map(|one| one.from).collect();
         assert_eq!(steps, (OPENS..WRITES).collect::<Vec<_>>());
-        assert!(OPENS <= BESIDE && BESIDE <= WRITES);
+        const { assert!(OPENS <= BESIDE && BESIDE <= WRITES) };
         assert!(MIGRATIONS.iter().all(|one| one.from >= BESIDE || matches!(one.how, How::AtOpening)));
         for said in [format!("writes schema {WRITES} "), format!("write schema {BESIDE},"), format!("schema {OPENS}.")]
         {
