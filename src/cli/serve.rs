@@ -144,7 +144,9 @@ pub(super) fn serve(app: &Arc<App>, listener: TcpListener, announce: impl FnOnce
                 let sweeping = tokio::task::spawn_local(sweeping(Arc::clone(app)));
                 let deletions = tokio::task::spawn_local(deletions(Arc::clone(app)));
                 let unwrapping = tokio::task::spawn_local(unwrapping(Arc::clone(app)));
+                let schema = tokio::task::spawn_local(Arc::clone(app).follow_schema());
                 let served = told_to_stop.serve(app, server).await;
+                schema.abort();
                 checkpoints.abort();
                 sweeping.abort();
                 deletions.abort();

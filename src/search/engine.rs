@@ -18,6 +18,8 @@ pub struct Run<'r> {
     pub view: &'r dyn View,
     pub budget: &'r Budget,
     pub trace: Trace,
+    /// Whether the store is far away: see [`super::ahead`].
+    pub is_far: bool,
     memory: RefCell<Memory>,
 }
 
@@ -37,11 +39,18 @@ struct Memory {
 }
 
 /// How it is told whether a resource of a set refers to another one.
-struct Referrers {
+pub(super) struct Referrers {
     /// By the postings of any key of each of these lists,
     with: Vec<Vec<Arc<[u8]>>>,
     /// and by the key lists.
     rest: Expr,
+}
+
+impl Referrers {
+    /// The keys by whose postings it is told.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &[u8]> {
+        self.with.iter().flatten().map(AsRef::as_ref)
+    }
 }
 
 /// What a failure of the store means for a search.
@@ -59,7 +68,7 @@ pub fn reference_key(code: &str, type_name: &str, id: &str) -> Box<[u8]> {
 
 impl<'r> Run<'r> {
     pub fn new(view: &'r dyn View, budget: &'r Budget, trace: Trace) -> Self {
-        Self { view, budget, trace, memory: RefCell::default() }
+        Self { view, budget, trace, is_far: view.is_far(), memory: RefCell::default() }
     }
 
     /// The key list of a resource; `None` where there is none, or it is deleted.
@@ -184,7 +193,7 @@ impl<'r> Run<'r> {
     }
 
     /// Looks once which parts of a set can be read by few keys.
-    fn referrers(&self, source: &str, expr: &Expr) -> Result<Rc<Referrers>> {
+    pub(super) fn referrers(&self, source: &str, expr: &Expr) -> Result<Rc<Referrers>> {
         let is_it = |(of, set, _): &&(Box<str>, Expr, Rc<Referrers>)| **of == *source && set == expr;
         if let Some((.., known)) = self.memory.borrow().referrers.iter().find(is_it) {
             return Ok(Rc::clone(known));

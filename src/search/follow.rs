@@ -1,5 +1,6 @@
 //! Following a route, forward or backward.
 
+use super::ahead::{Ahead, leads_elsewhere};
 use super::back::{Ordered, Start};
 use super::engine::{Run, failed, reference_key, references};
 use super::order::{Place, Step, Way, shows};
@@ -23,16 +24,20 @@ pub struct Follow<'r> {
     at: u8,
     start: Option<(Vec<u8>, Rid)>,
     leg: Option<Box<dyn Follower + 'r>>,
+    /// Where other resources have to be looked at to tell what is a match, several are taken at once.
+    ahead: Option<Ahead<Spot>>,
     /// What was met, where that is all from the beginning on: it stands where it was met first.
     met: Option<FxHashSet<Rid>>,
     /// All matches, where they are known.
     matches: Option<Rc<[Rid]>>,
 }
 
+/// A resource, at a spot, perhaps with the search key that led there.
+type Spot = (Vec<u8>, Rid, Option<Arc<[u8]>>);
+
 /// What is met on a leg.
 enum Met {
-    /// A resource, at a spot, perhaps with the search key that led there.
-    At(Vec<u8>, Rid, Option<Arc<[u8]>>),
+    At(Spot),
     Nothing,
     End,
 }
@@ -50,7 +55,10 @@ impl<'r> Follow<'r> {
             None => (if start.is_back { last } else { 0 }, None),
         };
         let met = (place.is_none() && !start.is_back).then(FxHashSet::default);
-        Self { run, type_name, route, is_back: start.is_back, at, start: place, leg: None, met, matches: None }
+        let leads_on = run.is_far && route.rest.iter().any(|part| leads_elsewhere(part));
+        let ahead = leads_on.then(Ahead::default);
+        let is_back = start.is_back;
+        Self { run, type_name, route, is_back, at, start: place, leg: None, ahead, met, matches: None }
     }
 
     fn open(&mut self, leg: &'r Leg<'r>) -> Result<Box<dyn Follower + 'r>> {
@@ -98,8 +106,23 @@ impl Way for Follow<'_> {
             self.leg = Some(self.open(leg)?);
             return Ok(Step::Nothing);
         };
-        match leg.step()? {
-            Met::At(spot, rid, key) => self.meet(&spot, rid, key.as_deref()),
+        let met = match &mut self.ahead {
+            None => leg.step()?,
+            Some(ahead) => {
+                let take = || next_of(|| leg.step());
+                let (run, type_name, rest) = (self.run, self.type_name, &self.route.rest);
+                let foresee = |met: &[Spot]| {
+                    if self.matches.is_some() {
+                        return Ok(());
+                    }
+                    let rids: Vec<Rid> = met.iter().map(|(_, rid, _)| *rid).collect();
+                    run.foresee(type_name, &rids, rest)
+                };
+                ahead.next(run, take, foresee)?.map_or(Met::End, Met::At)
+            }
+        };
+        match met {
+            Met::At((spot, rid, key)) => self.meet(&spot, rid, key.as_deref()),
             Met::Nothing => Ok(Step::Nothing),
             Met::End => {
                 let next = if self.is_back { self.at.checked_sub(1) } else { self.at.checked_add(1) };
@@ -111,6 +134,17 @@ impl Way for Follow<'_> {
 
     fn narrow(&mut self, matches: Rc<[Rid]>) {
         self.matches = Some(matches);
+    }
+}
+
+/// The next resource that is met.
+fn next_of(mut step: impl FnMut() -> Result<Met>) -> Result<Option<Spot>> {
+    loop {
+        match step()? {
+            Met::At(spot) => return Ok(Some(spot)),
+            Met::Nothing => {}
+            Met::End => return Ok(None),
+        }
     }
 }
 
@@ -143,10 +177,10 @@ impl Follower for AlongKeys<'_> {
                 self.first = None;
                 return Ok(Met::Nothing);
             };
-            return Ok(Met::At(key.to_vec(), rid, Some(Arc::clone(key))));
+            return Ok(Met::At((key.to_vec(), rid, Some(Arc::clone(key)))));
         }
         Ok(match self.scan.step()? {
-            Scanned::Posting(posting) => Met::At(posting.key.to_vec(), posting.rid, Some(posting.key)),
+            Scanned::Posting(posting) => Met::At((posting.key.to_vec(), posting.rid, Some(posting.key))),
             Scanned::Unwanted => Met::Nothing,
             Scanned::End => Met::End,
         })
@@ -160,6 +194,7 @@ struct ByTarget<'r> {
     is_back: bool,
     chain: &'r Chain<'r>,
     targets: Follow<'r>,
+    ahead: Ahead<Place>,
     /// The spot of a target, and what refers to that.
     group: Option<(Vec<u8>, Ordered<'r>)>,
 }
@@ -170,11 +205,17 @@ impl<'r> ByTarget<'r> {
         let at = start.and_then(|(spot, rid)| target_of(&spot).map(|(place, target)| (place, target, rid)));
         let place = at.as_ref().map(|(key, target, _)| Place { keys: vec![Some(key.as_slice().into())], rid: *target });
         let targets = Follow::new(run, chain.target, &chain.route, Start { place: place.as_ref(), is_back });
-        let mut by_target = Self { run, type_name, is_back, chain, targets, group: None };
+        let mut by_target = Self { run, type_name, is_back, chain, targets, ahead: Ahead::default(), group: None };
         if let Some((place, target, rid)) = at {
             by_target.enter(&place, target, Some(rid))?;
         }
         Ok(by_target)
+    }
+
+    fn enter_at(&mut self, Place { keys, rid }: Place) -> Result<Met> {
+        let place = keys.into_iter().next().flatten().unwrap_or_default();
+        self.enter(&place, rid, None)?;
+        Ok(Met::Nothing)
     }
 
     /// Goes to what refers to a target.
@@ -192,18 +233,33 @@ impl Follower for ByTarget<'_> {
         if let Some((spot, rids)) = &mut self.group {
             self.run.budget.step()?;
             match rids.next().transpose()? {
-                Some(rid) => return Ok(Met::At(spot.clone(), rid, None)),
+                Some(rid) => return Ok(Met::At((spot.clone(), rid, None))),
                 None => self.group = None,
             }
         }
-        match self.targets.step()? {
-            Step::Match(Place { keys, rid }) => {
-                let place = keys.into_iter().next().flatten().unwrap_or_default();
-                self.enter(&place, rid, None)?;
-                Ok(Met::Nothing)
+        let (run, type_name, chain, is_back) = (self.run, self.type_name, self.chain, self.is_back);
+        // Back to front a key is read from its end, which is not foreseen.
+        if !run.is_far || is_back {
+            return match self.targets.step()? {
+                Step::Match(target) => self.enter_at(target),
+                Step::Nothing | Step::Tied(..) => Ok(Met::Nothing),
+                Step::End => Ok(Met::End),
+            };
+        }
+        let take = || loop {
+            match self.targets.step()? {
+                Step::Match(target) => return Ok(Some(target)),
+                Step::Nothing | Step::Tied(..) => {}
+                Step::End => return Ok(None),
             }
-            Step::Nothing | Step::Tied(..) => Ok(Met::Nothing),
-            Step::End => Ok(Met::End),
+        };
+        let foresee = |targets: &[Place]| {
+            let targets: Vec<Rid> = targets.iter().map(|target| target.rid).collect();
+            run.foresee_referrers(type_name, chain.code, chain.target, &targets)
+        };
+        match self.ahead.next(run, take, foresee)? {
+            Some(target) => self.enter_at(target),
+            None => Ok(Met::End),
         }
     }
 }
@@ -225,7 +281,7 @@ impl<'r> ByNumber<'r> {
 
 impl Follower for ByNumber<'_> {
     fn step(&mut self) -> Result<Met> {
-        let met = |rid| Met::At(Vec::new(), rid, None);
+        let met = |rid| Met::At((Vec::new(), rid, None));
         match self {
             Self::Ahead(stream, from) => {
                 let look = stream.look(*from)?;
@@ -250,6 +306,7 @@ struct ByReferrer<'r> {
     is_back: bool,
     has: Has<'r>,
     sources: ByNumber<'r>,
+    ahead: Ahead<Rid>,
     /// One that refers, and what it refers to; the next one last.
     group: Option<(Rid, Vec<Rid>)>,
 }
@@ -259,7 +316,8 @@ impl<'r> ByReferrer<'r> {
         let Follow { run, type_name, is_back, .. } = *follow;
         let at = start.and_then(|(spot, rid)| Some((Rid(u64::from_be_bytes(spot.try_into().ok()?)), rid)));
         let sources = ByNumber::new(run, has.source, has.expr, at.map(|(source, _)| source), is_back)?;
-        let mut by_referrer = Self { run, type_name, is_back, has: *has, sources, group: None };
+        let mut by_referrer =
+            Self { run, type_name, is_back, has: *has, sources, ahead: Ahead::default(), group: None };
         if let Some((source, start)) = at {
             by_referrer.enter(source)?;
             if let Some((_, rids)) = &mut by_referrer.group {
@@ -289,16 +347,21 @@ impl Follower for ByReferrer<'_> {
     fn step(&mut self) -> Result<Met> {
         if let Some((source, rids)) = &mut self.group {
             match rids.pop() {
-                Some(rid) => return Ok(Met::At(source.0.to_be_bytes().to_vec(), rid, None)),
+                Some(rid) => return Ok(Met::At((source.0.to_be_bytes().to_vec(), rid, None))),
                 None => self.group = None,
             }
         }
-        match self.sources.step()? {
-            Met::At(_, source, _) => {
-                self.enter(source)?;
-                Ok(Met::Nothing)
-            }
-            other => Ok(other),
+        let (run, has, type_name) = (self.run, self.has, self.type_name);
+        if !run.is_far {
+            return match self.sources.step()? {
+                Met::At((_, source, _)) => self.enter(source).map(|()| Met::Nothing),
+                other => Ok(other),
+            };
+        }
+        let take = || Ok(next_of(|| self.sources.step())?.map(|(_, source, _)| source));
+        match self.ahead.next(run, take, |sources| run.foresee_targets(sources, has.code, type_name))? {
+            Some(source) => self.enter(source).map(|()| Met::Nothing),
+            None => Ok(Met::End),
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::fhir::definitions::{self, SearchParameter};
 use crate::key::inner::Inner;
 use crate::key::reference::{matching_uri, url_in};
 use crate::key::{KeyList, id_in, prefix_of};
-use crate::store::{Records, Rid, Version};
+use crate::store::{Expected, Records, Rid, Version};
 use rustc_hash::FxHashSet;
 
 /// What a page includes, each resource once; and whether there would be more.
@@ -65,30 +65,56 @@ struct Gathering<'r> {
 }
 
 impl Gathering<'_> {
-    /// Has the store read together what is about to be looked up: the keys of what may refer, then what these lead to.
+    /// Tells a store that is far away what is about to be looked up: the keys of what may refer, then what these lead to.
     fn expect(&self, round: &[Source], rules: &[&Include]) -> Result<()> {
-        let rids: Vec<Rid> = round.iter().map(|(rid, ..)| *rid).collect();
-        if !self.run.view.expect(&[], &rids).map_err(failed)? {
+        if !self.run.is_far {
             return Ok(());
         }
+        let rids: Vec<Rid> = round.iter().map(|(rid, ..)| *rid).collect();
+        self.run.view.expect(Expected { keys_of: &rids, ..Expected::default() }).map_err(failed)?;
         let mut lists = Vec::with_capacity(round.len());
         for (rid, type_name, inner) in round {
             let Some(keys) = self.run.view.keys(*rid).map_err(failed)? else { continue };
             lists.push(match inner {
-                Some(inner) => (&inner.type_name, keys_of(&keys, inner)),
-                None => (type_name, keys),
+                Some(inner) => (&inner.type_name, keys_of(&keys, inner), true),
+                None => (type_name, keys, false),
             });
         }
-        let mut ids = Vec::new();
-        for rule in rules.iter().filter(|rule| !rule.reverse) {
-            for (type_name, keys) in lists.iter().filter(|(type_name, _)| rule.comes_from(type_name)) {
+        let (mut ids, mut having) = (Vec::new(), Vec::new());
+        for (rule, (type_name, keys, is_inner)) in
+            rules.iter().flat_map(|rule| lists.iter().map(move |list| (*rule, list)))
+        {
+            if rule.reverse && !is_inner {
+                having.extend(self.pointing_at(type_name, keys, rule));
+            } else if !rule.reverse && rule.comes_from(type_name) {
                 for code in codes(self.registry, type_name, rule) {
                     ids.extend(references(keys, code).filter(|(target, _)| rule.leads_to(target)));
+                    having.extend(self.canonical(type_name, keys, code, rule));
                 }
             }
         }
         ids.truncate(self.limit);
-        self.run.view.expect(&ids, &[]).map_err(failed).map(drop)
+        self.run.view.expect(Expected { ids: &ids, ..Expected::default() }).map_err(failed)?;
+        self.expect_having(&having)
+    }
+
+    /// The same of the resources that have these keys.
+    fn expect_having(&self, having: &[(&str, Box<[u8]>)]) -> Result<()> {
+        let view = self.run.view;
+        let keys: Vec<(&str, &[u8])> = having.iter().map(|(type_name, key)| (*type_name, &**key)).collect();
+        view.expect(Expected { having: &keys, ..Expected::default() }).map_err(failed)?;
+        let (mut currents, mut keys_of) = (Vec::new(), Vec::new());
+        for (type_name, key) in keys {
+            let allowed = self.records.grant().allowed(type_name, Letters::READ | Letters::SEARCH);
+            for rid in view.rids(type_name, key, Rid(0)).take(self.limit.saturating_sub(currents.len())) {
+                self.run.budget.step()?;
+                let rid = rid.map_err(failed)?;
+                currents.push(rid);
+                keys_of.extend(matches!(allowed, Allowed::Part(_)).then_some(rid));
+            }
+        }
+        let expected = Expected { currents: &currents, keys_of: &keys_of, ..Expected::default() };
+        view.expect(expected).map_err(failed)
     }
 
     fn follow(&mut self, rid: Rid, type_name: &str, inner: Option<&Inner>, rules: &[&Include]) -> Result<()> {
@@ -119,53 +145,60 @@ impl Gathering<'_> {
                 self.add(target, rid)?;
             }
         }
+        for (target, key) in self.canonical(type_name, keys, code, rule) {
+            for rid in self.run.view.rids(target, &key, Rid(0)) {
+                self.run.budget.step()?;
+                self.add(target, rid.map_err(failed)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// By which keys what a resource refers to by a canonical URL is found, each with its type.
+    fn canonical(&self, type_name: &str, keys: &KeyList, code: &str, rule: &Include) -> Vec<(&'static str, Box<[u8]>)> {
         let prefix = [&prefix_of(code)[..], b"u"].concat();
         let urls: Vec<_> = keys.starting_with(&prefix).filter_map(|key| url_in(key, code.len())).collect();
         let Some(parameter) = self.registry.parameter(type_name, code).filter(|_| !urls.is_empty()) else {
-            return Ok(());
+            return Vec::new();
         };
-        for target in parameter.targets.iter().filter(|target| is_wanted(target)) {
-            if self.registry.parameter(target, "url").is_none() {
-                continue;
-            }
-            for url in urls.iter().filter(|url| !url.contains('|')) {
-                let key = matching_uri(url).under(&prefix_of("url")).from;
-                for rid in self.run.view.rids(target, &key, Rid(0)) {
-                    self.run.budget.step()?;
-                    self.add(target, rid.map_err(failed)?)?;
+        let has_url = |target: &&&str| rule.leads_to(target) && self.registry.parameter(target, "url").is_some();
+        let key = |url: &str| matching_uri(url).under(&prefix_of("url")).from;
+        let keys: Vec<_> = urls.iter().filter(|url| !url.contains('|')).map(|url| key(url)).collect();
+        let targets = parameter.targets.iter().filter(has_url);
+        targets.flat_map(|target| keys.iter().map(|key| (*target, key.clone()))).collect()
+    }
+
+    fn reverse(&mut self, type_name: &str, keys: &KeyList, rule: &Include) -> Result<()> {
+        for (source, key) in self.pointing_at(type_name, keys, rule) {
+            self.run.budget.step()?;
+            for rid in self.run.view.rids(source, &key, Rid(0)) {
+                self.run.budget.step()?;
+                self.add(source, rid.map_err(failed)?)?;
+                if self.is_cut {
+                    return Ok(());
                 }
             }
         }
         Ok(())
     }
 
-    fn reverse(&mut self, type_name: &str, keys: &KeyList, rule: &Include) -> Result<()> {
-        let Some(id) = id_in(keys) else { return Ok(()) };
-        if rule.target.as_deref().is_some_and(|target| target != type_name) {
-            return Ok(());
-        }
+    /// By which keys what refers to a resource is found, each with its type.
+    fn pointing_at<'q>(&self, type_name: &str, keys: &KeyList, rule: &'q Include) -> Vec<(&'q str, Box<[u8]>)> {
+        let Some(id) = id_in(keys).filter(|_| rule.target.as_deref().is_none_or(|target| target == type_name)) else {
+            return Vec::new();
+        };
         let sources = match rule.source.as_deref() {
             Some(source) => vec![source],
             None => definitions::r4().resource_types().to_vec(),
         };
+        let may_point_here = |found: &SearchParameter| found.targets.is_empty() || found.targets.contains(&type_name);
+        let mut all = Vec::new();
         for source in sources {
-            for code in codes(self.registry, source, rule) {
-                let may_point_here =
-                    |found: &SearchParameter| found.targets.is_empty() || found.targets.contains(&type_name);
-                if !self.registry.parameter(source, code).is_some_and(may_point_here) {
-                    continue;
-                }
-                self.run.budget.step()?;
-                for rid in self.run.view.rids(source, &reference_key(code, type_name, id), Rid(0)) {
-                    self.run.budget.step()?;
-                    self.add(source, rid.map_err(failed)?)?;
-                    if self.is_cut {
-                        return Ok(());
-                    }
-                }
-            }
+            let codes = codes(self.registry, source, rule).into_iter();
+            let codes = codes.filter(|code| self.registry.parameter(source, code).is_some_and(may_point_here));
+            all.extend(codes.map(|code| (source, reference_key(code, type_name, id))));
         }
-        Ok(())
+        all
     }
 
     /// Adds a resource, unless it is there already, is deleted, or the grant does not reach it.

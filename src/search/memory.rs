@@ -28,6 +28,7 @@ pub struct Memory {
     ids: BTreeMap<(Box<str>, Box<str>), Rid>,
     postings: BTreeMap<Key, BTreeSet<Rid>>,
     blind: Option<Arc<Blind>>,
+    is_far: bool,
 }
 
 pub static EXTRACTOR: LazyLock<Extractor> =
@@ -48,6 +49,11 @@ impl Memory {
             }
         }
         Self { postings, blind: Some(blind), ..self.clone() }
+    }
+
+    /// The same for a search that takes it to be far away.
+    pub fn far(&self) -> Self {
+        Self { is_far: true, ..self.clone() }
     }
 
     /// Puts a resource, given as JSON; its time is its number in seconds.
@@ -96,6 +102,9 @@ impl Memory {
 }
 
 impl View for Memory {
+    fn is_far(&self) -> bool {
+        self.is_far
+    }
     fn find(&self, type_name: &str, id: &str) -> StoreResult<Option<Rid>> {
         Ok(self.ids.get(&(type_name.into(), id.into())).copied())
     }
@@ -162,7 +171,7 @@ impl View for Memory {
     fn position(&self) -> Position {
         Micros(0)
     }
-    fn blind(&self) -> StoreResult<Option<Arc<Blind>>> {
+    fn blind(&self, _type_name: &str) -> StoreResult<Option<Arc<Blind>>> {
         Ok(self.blind.clone())
     }
 }

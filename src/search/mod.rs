@@ -5,6 +5,7 @@
 //! snapshot, streaming), `page` (order, cursors, totals), `route` (the order that an unsorted search takes), `back` (pages backward), `include`. Beside it: `inner` (resources inside
 //! of others), `blind` (what a blind index can answer), `stored` (what stored value sets, code systems and hierarchies say of a value). Nothing outside of the algebra filters results.
 
+mod ahead;
 mod back;
 mod blind;
 mod budget;
@@ -45,6 +46,8 @@ mod memory;
 mod oracle_tests;
 #[cfg(test)]
 mod route_tests;
+#[cfg(test)]
+mod self_tests;
 #[cfg(test)]
 mod special_tests;
 #[cfg(test)]

@@ -398,10 +398,14 @@ fn answer(memory: &Memory, type_name: &str, text: &str) -> Vec<String> {
     let counted = run(&memory.records(), &counting, None, &Budget::default()).unwrap().total;
     let mut found = all_pages(memory, &query).concat();
     is_found_blind(memory, &query, &found);
+    let mut far = all_pages(&memory.far(), &query).concat();
     assert_eq!(counted, Some(found.len() as u64), "the total of {type_name}?{text}");
     if query.sort.is_empty() {
-        found.sort_by_key(|id| id[1..].parse::<usize>().unwrap());
+        for ids in [&mut found, &mut far] {
+            ids.sort_by_key(|id| id[1..].parse::<usize>().unwrap());
+        }
     }
+    assert_eq!(far, found, "from far away, {type_name}?{text}");
     found
 }
 

@@ -4,6 +4,7 @@
 //! collected and sorted, if there is little of it, or checked against each resource that the rest gives. Which of the two is
 //! cheaper is not guessed: both go on side by side, a little at a time, and the first that ends is taken.
 
+use super::ahead::{Ahead, leads_elsewhere};
 use super::engine::{Run, failed, reference_key, references};
 use super::explain::{describe, joined};
 use super::results::{
@@ -77,6 +78,10 @@ impl<'r> Run<'r> {
                 parts.len()
             )
         });
+        if self.is_far {
+            let mut several = sets.with.iter().filter(|keys| keys.len() > 1);
+            several.try_for_each(|keys| self.postings(type_name, keys))?;
+        }
         let driver = self.driver(type_name, &sets, None);
         if rest.is_empty() {
             return Ok(driver);
@@ -117,7 +122,8 @@ impl<'r> Run<'r> {
             [single] => Cow::Borrowed(*single),
             parts => Cow::Owned(Expr::and(parts.iter().map(|part| (*part).clone()))),
         };
-        Checked { run: self, type_name, stream, expr }
+        let ahead = (self.is_far && leads_elsewhere(&expr)).then(Ahead::default);
+        Checked { run: self, type_name, stream, expr, ahead }
     }
 
     /// What this search has cost so far, in postings.
@@ -130,12 +136,14 @@ impl<'r> Run<'r> {
         match part {
             Expr::Refers { code, target, expr } => {
                 let targets = self.stream(target, expr)?;
-                let chain = Chain { run: self, type_name, code, target, targets, from: Rid(0), open: None };
+                let ahead = Ahead::default();
+                let chain = Chain { run: self, type_name, code, target, targets, from: Rid(0), ahead, open: None };
                 return Ok(Reading::Collected(Box::new(chain), true));
             }
             Expr::ReferredBy { source, code, expr } => {
                 let sources = self.stream(source, expr)?;
-                let reverse = Reverse { run: self, type_name, code, sources, from: Rid(0), found: Vec::new() };
+                let (ahead, found) = (Ahead::default(), Vec::new());
+                let reverse = Reverse { run: self, type_name, code, sources, from: Rid(0), ahead, found };
                 return Ok(Reading::Collected(Box::new(reverse), true));
             }
             _ => {}
@@ -356,6 +364,13 @@ impl Collect for Scanning<'_> {
     }
 }
 
+/// The next number of a stream.
+fn next_of(stream: &mut Stream<'_>, from: &mut Rid) -> Result<Option<Rid>> {
+    let next = stream.next_from(*from)?;
+    *from = next.map_or(*from, after);
+    Ok(next)
+}
+
 /// Collects what refers to the resources of a stream.
 struct Chain<'r> {
     run: &'r Run<'r>,
@@ -364,6 +379,7 @@ struct Chain<'r> {
     target: &'r str,
     targets: Stream<'r>,
     from: Rid,
+    ahead: Ahead<Rid>,
     open: Option<Rids<'r>>,
 }
 
@@ -376,8 +392,10 @@ impl Collect for Chain<'_> {
                 None => self.open = None,
             }
         }
-        let Some(target) = self.targets.next_from(self.from)? else { return Ok(Found::End) };
-        self.from = after(target);
+        let (run, type_name, code, target) = (self.run, self.type_name, self.code, self.target);
+        let take = || next_of(&mut self.targets, &mut self.from);
+        let foresee = |targets: &[Rid]| run.foresee_referrers(type_name, code, target, targets);
+        let Some(target) = self.ahead.next(run, take, foresee)? else { return Ok(Found::End) };
         if let Some(id) = self.run.id_of(target)? {
             let key = reference_key(self.code, self.target, &id);
             self.open = Some(self.run.view.rids(self.type_name, &key, Rid(0)));
@@ -393,6 +411,7 @@ struct Reverse<'r> {
     code: &'r str,
     sources: Stream<'r>,
     from: Rid,
+    ahead: Ahead<Rid>,
     found: Vec<Rid>,
 }
 
@@ -401,8 +420,10 @@ impl Collect for Reverse<'_> {
         if let Some(rid) = self.found.pop() {
             return Ok(Found::Number(rid));
         }
-        let Some(source) = self.sources.next_from(self.from)? else { return Ok(Found::End) };
-        self.from = after(source);
+        let (run, type_name, code) = (self.run, self.type_name, self.code);
+        let take = || next_of(&mut self.sources, &mut self.from);
+        let foresee = |sources: &[Rid]| run.foresee_targets(sources, code, type_name);
+        let Some(source) = self.ahead.next(run, take, foresee)? else { return Ok(Found::End) };
         let Some(keys) = self.run.keys(source)? else { return Ok(Found::Nothing) };
         for (type_name, id) in references(&keys, self.code).filter(|(type_name, _)| *type_name == self.type_name) {
             self.found.extend(self.run.view.find(type_name, id).map_err(failed)?);

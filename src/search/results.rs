@@ -1,5 +1,6 @@
 //! Streams of resource numbers that can skip ahead.
 
+use super::ahead::Ahead;
 use super::engine::{Run, failed};
 use crate::error::Result;
 use crate::key::Expr;
@@ -199,6 +200,27 @@ pub struct Checked<'r> {
     pub type_name: &'r str,
     pub stream: Stream<'r>,
     pub expr: std::borrow::Cow<'r, Expr>,
+    /// Where other resources have to be looked at, several are taken at once.
+    pub ahead: Option<Ahead<Rid>>,
+}
+
+impl Checked<'_> {
+    fn candidate(&mut self, from: Rid) -> Result<Option<Rid>> {
+        let Self { run, type_name, stream, expr, ahead } = self;
+        let Some(ahead) = ahead else { return stream.next_from(from) };
+        loop {
+            let mut next = from;
+            let take = || {
+                let taken = stream.next_from(next)?;
+                next = taken.map_or(next, after);
+                Ok(taken)
+            };
+            match ahead.next(run, take, |rids| run.foresee(type_name, rids, &[expr]))? {
+                Some(passed) if passed < from => {}
+                found => return Ok(found),
+            }
+        }
+    }
 }
 
 impl Numbers for Checked<'_> {
@@ -207,7 +229,7 @@ impl Numbers for Checked<'_> {
     }
 
     fn look(&mut self, from: Rid) -> Result<Look> {
-        let Some(rid) = self.stream.next_from(from)? else { return Ok(Look::End) };
+        let Some(rid) = self.candidate(from)? else { return Ok(Look::End) };
         let is_in = self.run.contains(self.type_name, rid, &self.expr)?;
         Ok(if is_in { Look::Found(rid) } else { Look::Passed(rid) })
     }

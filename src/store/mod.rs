@@ -17,6 +17,7 @@ pub mod keys;
 pub mod ledger;
 pub mod mongo;
 pub(crate) mod rows;
+pub mod schema;
 pub mod seal;
 pub mod transfer;
 
@@ -32,6 +33,7 @@ use body::Body;
 use futures_util::future::BoxFuture;
 use keys::Keyring;
 use ledger::{Blocks, Entry, Head, Ledger};
+use schema::Schemas;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -158,6 +160,19 @@ pub type Rids<'v> = Box<dyn Iterator<Item = StoreResult<Rid>> + 'v>;
 /// The same, many numbers at a time: none of the runs is empty, and they ascend within each and from one to the next.
 pub type Runs<'v> = Box<dyn Iterator<Item = StoreResult<Vec<Rid>>> + 'v>;
 
+/// What is going to be looked up in a view.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Expected<'e> {
+    /// Resources by type and id, with their keys.
+    pub ids: &'e [(&'e str, &'e str)],
+    /// The current versions of resources.
+    pub currents: &'e [Rid],
+    /// Their keys.
+    pub keys_of: &'e [Rid],
+    /// The first resources that have a key, each with their type.
+    pub having: &'e [(&'e str, &'e [u8])],
+}
+
 /// A snapshot of one tenant's data: of the moment of its first read, or of one before that. The entries of its ledger stand among the resources ([`ledger`]), as of one version each that
 /// nothing changes.
 pub trait View: Send + Sync {
@@ -171,10 +186,13 @@ pub trait View: Send + Sync {
     fn currents(&self, rids: &[Rid]) -> StoreResult<Vec<Option<Version>>> {
         rids.iter().map(|rid| self.current(*rid)).collect()
     }
-    /// These are about to be asked for: resources by type and id, and the keys of others. A backend across a network reads them at once;
-    /// the answer is whether it did.
-    fn expect(&self, _ids: &[(&str, &str)], _keys_of: &[Rid]) -> StoreResult<bool> {
-        Ok(false)
+    /// Whether each look-up takes the time of a network, so that it is worth while to tell what is going to be looked up.
+    fn is_far(&self) -> bool {
+        false
+    }
+    /// These are about to be asked for. A backend that is far away reads what is of one kind at once; others do nothing.
+    fn expect(&self, _: Expected<'_>) -> StoreResult<()> {
+        Ok(())
     }
     /// One version, current or old.
     fn version(&self, rid: Rid, version: u64) -> StoreResult<Option<Version>>;
@@ -209,8 +227,8 @@ pub trait View: Send + Sync {
     ) -> Box<dyn Iterator<Item = StoreResult<LogEntry>> + '_>;
     /// The position of this snapshot.
     fn position(&self) -> Position;
-    /// How hidden keys stand in the postings; `None` where all keys are plain.
-    fn blind(&self) -> StoreResult<Option<Arc<Blind>>>;
+    /// How hidden keys stand in the postings of a type; `None` where all keys are plain.
+    fn blind(&self, type_name: &str) -> StoreResult<Option<Arc<Blind>>>;
 }
 
 impl From<StoreError> for KeeperError {
@@ -247,6 +265,10 @@ pub trait Backend: Keeper + Ledger {
     /// At most `most` rows with values under older keys, in an order in which what is written meanwhile is not passed over, from after a row
     /// on (the beginning if empty). They are re-sealed by a commit that names them.
     fn old_rows(&self, tenant: TenantId, after: &[u8], most: usize) -> StoreResult<OldRows>;
+    /// In which form rows are kept; `None` where none are.
+    fn schemas(&self) -> Option<&dyn Schemas> {
+        None
+    }
     /// Destroys a tenant: its keys for good, then all that it has, ledger apart, whose entries are sealed under the store's own key.
     /// From the first moment nothing of it opens. Where it fails after that, it has to be done again, to remove the rest.
     fn destroy(&self, tenant: TenantId) -> BoxFuture<'static, StoreResult<()>>;
@@ -332,6 +354,12 @@ impl Store {
     /// When the store can't be read.
     pub fn old_rows(&self, grant: &Grant, after: &[u8], most: usize) -> StoreResult<OldRows> {
         self.backend.old_rows(grant.tenant(), after, most)
+    }
+
+    /// See [`Backend::schemas`].
+    #[must_use]
+    pub fn schemas(&self) -> Option<&dyn Schemas> {
+        self.backend.schemas()
     }
 
     /// Destroys the tenant of a grant: see [`Backend::destroy`].

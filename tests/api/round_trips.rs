@@ -6,6 +6,7 @@ use crate::support::server::{START, on_mongodb};
 use pharos::clock::FixedClock;
 use pharos::store::mongo::Mongo;
 use serde_json::{Value, json};
+use std::cell::RefCell;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -46,12 +47,23 @@ fn requests_wait_for_the_database_as_seldom_as_is_promised() {
         }),
     );
     entries.extend((0..30).map(|n| entry("PUT", &observation(&format!("i{n}"), n, "3141-9"))));
+    for n in 0..20 {
+        let url = format!("http://example.org/q{n}");
+        entries.push(entry(
+            "PUT",
+            &json!({"resourceType": "Questionnaire", "id": format!("q{n}"), "url": url, "status": "active"}),
+        ));
+        entries.push(entry("PUT", &json!({
+            "resourceType": "QuestionnaireResponse", "id": format!("a{n}"), "questionnaire": url, "status": "completed"
+        })));
+    }
     server.post("").json(json!({"resourceType": "Bundle", "type": "transaction", "entry": entries})).expect(200);
     server.get("/Observation?code=29463-7").expect(200);
     // What waits for the first look at the ledger has ended then.
     std::thread::sleep(Duration::from_millis(1500));
 
     // The least of three: what the store does by itself, now and then, may fall into one of them.
+    let too_many = RefCell::new(Vec::new());
     let counted = |most: u64, what: &str, request: &dyn Fn(usize)| {
         let count = (0..3).map(|n| {
             let before = mongo.round_trips();
@@ -60,7 +72,9 @@ fn requests_wait_for_the_database_as_seldom_as_is_promised() {
         });
         let count = count.min().unwrap();
         println!("{count} round trips: {what}");
-        assert!(count <= most, "{what}: {count} round trips, and {most} are promised");
+        if count > most {
+            too_many.borrow_mut().push(format!("{what}: {count} round trips, and {most} are promised"));
+        }
     };
     let put =
         |id: &str, status| drop(server.put(&format!("/Patient/{id}")).json(patient(id, "N", "1980")).expect(status));
@@ -71,9 +85,10 @@ fn requests_wait_for_the_database_as_seldom_as_is_promised() {
     counted(4, "create by update", &|n| put(&format!("new{n}"), 201));
     counted(4, "update", &|n| put(&format!("p{}", 20 + n), 200));
     counted(4, "delete", &|n| drop(server.delete(&format!("/Patient/p{}", 30 + n)).expect(204)));
-    let page = |path: &'static str, matches: usize| {
+    let page = |path: &str, matches: usize| {
+        let path = path.to_owned();
         let server = &server;
-        move |_| assert_eq!(server.get(path).expect(200).resources().len(), matches, "{path}")
+        move |_| assert_eq!(server.get(&path).expect(200).resources().len(), matches, "{path}")
     };
     counted(4, "page of two tokens", &page("/Observation?patient=p1&code=29463-7&_count=20", 20));
     counted(4, "page of a name and a date", &page("/Patient?family=name3&birthdate=1970-01-01&_count=20", 8));
@@ -85,4 +100,16 @@ fn requests_wait_for_the_database_as_seldom_as_is_promised() {
         "page with what it includes",
         &page("/Observation?code=3141-9&_include=Observation:subject&_count=30", 60),
     );
+    // Those of 30 targets, and of 20.
+    counted(8, "chain, along its targets", &page("/Observation?patient.birthdate=1970-01-01&_count=20", 20));
+    counted(10, "chain, checked", &page("/Observation?code=3141-9&patient.birthdate=1970-01-01&_count=20", 20));
+    counted(8, "_has", &page("/Patient?_has:Observation:patient:code=3141-9&_count=20", 20));
+    let checked = "/Patient?birthdate=1970-01-01&_has:Observation:patient:code=3141-9&_count=20";
+    counted(10, "_has, checked", &page(checked, 20));
+    let ids = (3..23).map(|n| format!("p{n}")).collect::<Vec<_>>().join(",");
+    let referring = format!("/Patient?_id={ids}&_revinclude=Observation:patient&_count=20");
+    counted(8, "_revinclude", &page(&referring, 40));
+    let canonical = "/QuestionnaireResponse?_include=QuestionnaireResponse:questionnaire&_count=20";
+    counted(8, "_include by canonical URL", &page(canonical, 40));
+    assert_eq!(too_many.into_inner(), Vec::<String>::new());
 }

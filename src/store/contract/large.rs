@@ -16,7 +16,7 @@ pub const CLAUSES: &[(&str, Clause)] = &[
 /// A text of so many bytes that can't be made much smaller; another one for another number.
 #[must_use]
 pub fn noise(bytes: usize, number: u64) -> String {
-    const LETTERS: [u8; 64] = *b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+-";
+    const LETTERS: [u8; 64] = *b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = Vec::with_capacity(bytes + 8);
     let mut state = number;
     while text.len() < bytes {

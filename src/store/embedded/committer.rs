@@ -75,8 +75,8 @@ impl Committer {
 
     /// Writes a group; when this returns, it is on disk and marked so.
     fn write(&mut self, commits: Vec<Prepared>) -> StoreResult<Vec<Outcome>> {
-        let Shared { tables, sealer, clock, mark, epochs, staging, .. } = &*self.shared;
-        let mut group = Group::new(&**tables, sealer, &mut self.lanes);
+        let Shared { tables, sealer, schema, clock, mark, epochs, staging, .. } = &*self.shared;
+        let mut group = Group::new(&**tables, (sealer, schema), &mut self.lanes);
         let mut outcomes = Vec::with_capacity(commits.len());
         for commit in commits {
             outcomes.push(group.add(commit, clock.now())?);

@@ -194,6 +194,16 @@ impl Reading {
         Ok(read?)
     }
 
+    /// Reads the first rows of several ranges, which ascend and have nothing in common, in one command.
+    pub(super) fn read_all(&self, table: Table, ranges: Vec<(Vec<u8>, Vec<u8>)>, most: Most) -> StoreResult<Stretch> {
+        let ranges = Arc::new(ranges);
+        let read = self.run(move |transaction| {
+            let ranges = Arc::clone(&ranges);
+            Box::pin(async move { transaction.ranges(table, &ranges, most).await })
+        });
+        Ok(read?)
+    }
+
     /// The transaction, for who writes in it; none is left.
     pub(super) fn into_transaction(self) -> Result<Option<Transaction>, Failed> {
         let shared = Arc::clone(&self.transaction);

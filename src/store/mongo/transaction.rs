@@ -47,11 +47,12 @@ pub(super) struct Got {
     pub left_out: Vec<(Table, Vec<u8>)>,
 }
 
-impl Range {
-    fn filter(&self) -> Document {
-        doc! { "_id": { "$gte": id_of(&self.from), "$lt": id_of(&self.to) } }
-    }
+/// What is between two keys, the first one with it.
+fn between(from: &[u8], to: &[u8]) -> Document {
+    doc! { "_id": { "$gte": id_of(from), "$lt": id_of(to) } }
+}
 
+impl Range {
     const fn direction(&self) -> i32 {
         if self.is_back { -1 } else { 1 }
     }
@@ -106,10 +107,30 @@ impl Transaction {
         if range.from >= range.to || range.most.rows == 0 {
             return Ok(Stretch::default());
         }
+        self.find((range.table, between(&range.from, &range.to)), range.direction(), range.most).await
+    }
+
+    /// The first rows of several ranges, of which there is one at least.
+    pub(super) async fn ranges(
+        &mut self,
+        table: Table,
+        ranges: &[(Vec<u8>, Vec<u8>)],
+        most: Most,
+    ) -> Result<Stretch, Failed> {
+        let any: Vec<Document> = ranges.iter().map(|(from, to)| between(from, to)).collect();
+        self.find((table, doc! { "$or": any }), 1, most).await
+    }
+
+    async fn find(
+        &mut self,
+        (table, filter): (Table, Document),
+        direction: i32,
+        most: Most,
+    ) -> Result<Stretch, Failed> {
         self.begin().await?;
-        let found = self.db.collection::<RawDocumentBuf>(collection(range.table));
-        let mut finding = found.find(range.filter()).sort(doc! { "_id": range.direction() });
-        if let Ok(most) = u32::try_from(range.most.rows)
+        let found = self.db.collection::<RawDocumentBuf>(collection(table));
+        let mut finding = found.find(filter).sort(doc! { "_id": direction });
+        if let Ok(most) = u32::try_from(most.rows)
             && most < u32::MAX >> 1
         {
             finding = finding.limit(i64::from(most)).batch_size(most + 1);
@@ -117,14 +138,14 @@ impl Transaction {
         let cursor = finding.session(&mut self.session).await?;
         let (mut rows, mut bytes, mut is_cut) = (Vec::new(), 0_usize, false);
         self.gather(cursor, |document| {
-            let row = row(range.table, document)?;
+            let row = row(table, document)?;
             bytes = bytes.saturating_add(row.size());
             rows.push(row);
-            is_cut = bytes >= range.most.bytes;
+            is_cut = bytes >= most.bytes;
             Ok(!is_cut)
         })
         .await?;
-        let has_more = is_cut || rows.len() == range.most.rows;
+        let has_more = is_cut || rows.len() == most.rows;
         let got = self.complete(rows, Large::Whole).await?;
         Ok(Stretch { rows: got.rows.into_iter().map(|(_, row)| row).collect(), has_more })
     }

@@ -30,6 +30,10 @@ const KEPT_BYTES: usize = 64 << 20;
 /// Rows of the first part of a range, and of the largest.
 const FIRST_PART: usize = 64;
 const LARGEST_PART: usize = 4096;
+/// So many rows are read for each of several ranges, if they have alike.
+const FEW_ROWS: usize = 32;
+/// Ranges of which the first rows are read in one command.
+const RANGES_TOGETHER: usize = 1024;
 /// Parts whose numbers are remembered.
 const GIVEN: usize = 4;
 /// How many resources are read with one that is asked for: at first, and at most.
@@ -52,6 +56,18 @@ struct Noted {
     given: VecDeque<Vec<Rid>>,
     /// How many were read ahead last.
     ahead: usize,
+}
+
+impl Noted {
+    /// Remembers the numbers in a part of the index.
+    fn give(&mut self, rows: &[Row]) {
+        let base = |key: &[u8]| key.last_chunk::<8>().map(|base| Rid(u64::from_be_bytes(*base)));
+        let rids = rows.iter().filter_map(|(key, value)| block::unpack(base(key)?, value).ok());
+        self.given.push_back(rids.flatten().collect());
+        if self.given.len() > GIVEN {
+            self.given.pop_front();
+        }
+    }
 }
 
 impl Snapshot {
@@ -96,12 +112,7 @@ impl Snapshot {
     fn note(&self, range: &Range, read: &Stretch) {
         let mut index = self.noted();
         index.seen.add(range, read);
-        let base = |key: &[u8]| key.last_chunk::<8>().map(|base| Rid(u64::from_be_bytes(*base)));
-        let rids = read.rows.iter().filter_map(|(key, value)| block::unpack(base(key)?, value).ok());
-        index.given.push_back(rids.flatten().collect());
-        if index.given.len() > GIVEN {
-            index.given.pop_front();
-        }
+        index.give(&read.rows);
     }
 
     fn parts(&self, table: Table, from: Vec<u8>, to: Vec<u8>, is_back: bool) -> Parts<'_> {
@@ -128,6 +139,7 @@ impl Rows for Snapshot {
 impl Moment for Snapshot {
     type Bytes = Vec<u8>;
     const OUTLINES: usize = RECORDS_PART;
+    const IS_FAR: bool = true;
 
     /// As it was when the view was made, which is before what it reads; or, where it was made long ago, as it was at the moment of which
     /// it reads, which costs a command.
@@ -171,13 +183,42 @@ impl Moment for Snapshot {
         self.reading.get(Table::Records, &key)
     }
 
-    fn expect(&self, table: Table, keys: impl Iterator<Item = Vec<u8>>) -> StoreResult<bool> {
-        self.reading.expect(table, keys)?;
-        Ok(true)
+    fn expect(&self, table: Table, keys: impl Iterator<Item = Vec<u8>>) -> StoreResult<()> {
+        self.reading.expect(table, keys)
     }
 
     fn expect_ids(&self, ids: impl Iterator<Item = Vec<u8>>) -> StoreResult<()> {
         self.reading.follow(ids, Large::LeftOut)
+    }
+
+    /// What does not go into one part is read when it is asked for.
+    fn expect_ranges(&self, mut ranges: Vec<(Vec<u8>, Vec<u8>)>) -> StoreResult<()> {
+        let range = |from: &[u8], to: &[u8]| Range {
+            table: Table::Index,
+            from: from.to_vec(),
+            to: to.to_vec(),
+            most: Most::rows(LARGEST_PART),
+            is_back: false,
+        };
+        ranges.sort_unstable();
+        ranges.dedup();
+        ranges.retain(|(from, to)| self.noted().seen.part(&range(from, to)).is_none());
+        ranges.truncate(RANGES_TOGETHER);
+        if ranges.is_empty() {
+            return Ok(());
+        }
+        let most = Most::rows((FEW_ROWS * ranges.len()).clamp(FIRST_PART, LARGEST_PART));
+        let read = self.reading.read_all(Table::Index, ranges.clone(), most)?;
+        let end = read.next();
+        let mut noted = self.noted();
+        noted.give(&read.rows);
+        let mut rows = read.rows.into_iter().peekable();
+        for (from, to) in ranges.iter().filter(|(from, _)| end.as_ref().is_none_or(|end| from < end)) {
+            let own = std::iter::from_fn(|| rows.next_if(|(key, _)| key < to)).collect();
+            let has_more = end.as_ref().is_some_and(|end| end < to);
+            noted.seen.add(&range(from, to), &Stretch { rows: own, has_more });
+        }
+        Ok(())
     }
 }
 

@@ -13,7 +13,7 @@ use crate::key::{KeyList, KeyRange};
 use crate::store::index::Index;
 use crate::store::ledger::number_of;
 use crate::store::seal::Sealer;
-use crate::store::{LogEntry, Outline, Position, Postings, Rid, Runs, StoreResult, Version, View};
+use crate::store::{Expected, LogEntry, Outline, Position, Postings, Rid, Runs, StoreResult, Version, View};
 use crate::tenant::TenantId;
 use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
@@ -31,6 +31,8 @@ pub(in crate::store) trait Moment: Rows + Send + Sync {
     type Bytes: AsRef<[u8]>;
     /// Outlines of resources that are read together.
     const OUTLINES: usize = 1;
+    /// See [`View::is_far`].
+    const IS_FAR: bool = false;
 
     /// [`Rows::get`], without a copy where the engine can.
     fn value(&self, table: Table, key: &[u8]) -> StoreResult<Option<Self::Bytes>>;
@@ -60,12 +62,16 @@ pub(in crate::store) trait Moment: Rows + Send + Sync {
     fn since(&self) -> Option<Since<'_>> {
         None
     }
-    /// Reads rows that are about to be asked for together, where that saves time. Answers whether it did.
-    fn expect(&self, _: Table, _: impl Iterator<Item = Vec<u8>>) -> StoreResult<bool> {
-        Ok(false)
+    /// Reads rows that are about to be asked for together, where that saves time.
+    fn expect(&self, _: Table, _: impl Iterator<Item = Vec<u8>>) -> StoreResult<()> {
+        Ok(())
     }
     /// The same with the rows of ids and all to which they lead.
     fn expect_ids(&self, _: impl Iterator<Item = Vec<u8>>) -> StoreResult<()> {
+        Ok(())
+    }
+    /// The same with the first rows of ranges of the index.
+    fn expect_ranges(&self, _: Vec<(Vec<u8>, Vec<u8>)>) -> StoreResult<()> {
         Ok(())
     }
 }
@@ -216,8 +222,8 @@ impl<M: Moment> View for TenantView<M> {
     }
 
     fn currents(&self, rids: &[Rid]) -> StoreResult<Vec<Option<Version>>> {
-        let resources = rids.iter().filter(|rid| rid.entry().is_none());
-        if self.moment.expect(Table::Records, resources.map(|rid| layout::current(self.tenant, *rid).to_vec()))? {
+        if M::IS_FAR {
+            self.expect(Expected { currents: rids, ..Expected::default() })?;
             return rids.iter().map(|rid| self.current(*rid)).collect();
         }
         let mut order: Vec<(Rid, usize)> = rids.iter().copied().zip(0..).collect();
@@ -236,12 +242,34 @@ impl<M: Moment> View for TenantView<M> {
         Ok(found.into_iter().map(|(_, version)| version).collect())
     }
 
-    fn expect(&self, ids: &[(&str, &str)], keys_of: &[Rid]) -> StoreResult<bool> {
+    fn is_far(&self) -> bool {
+        M::IS_FAR
+    }
+
+    fn expect(&self, Expected { ids, currents, keys_of, having }: Expected<'_>) -> StoreResult<()> {
+        if !M::IS_FAR {
+            return Ok(());
+        }
         let is_stored = |type_name: &str| type_name != self.entries.form.type_name();
         let ids = ids.iter().filter(|(type_name, _)| is_stored(type_name));
         self.moment.expect_ids(ids.map(|(type_name, id)| layout::id(self.tenant, type_name, id)))?;
-        let resources = keys_of.iter().filter(|rid| rid.entry().is_none());
-        self.moment.expect(Table::Records, resources.map(|rid| layout::keys(self.tenant, *rid).to_vec()))
+        let of_resources = |rids: &[Rid], row: RowOf| {
+            let resources = rids.iter().filter(|rid| rid.entry().is_none());
+            resources.map(|rid| row(self.tenant, *rid).to_vec()).collect::<Vec<_>>()
+        };
+        let records = [of_resources(currents, layout::current), of_resources(keys_of, layout::keys)];
+        self.moment.expect(Table::Records, records.into_iter().flatten())?;
+        if having.is_empty() {
+            return Ok(());
+        }
+        let generation = self.generation()?;
+        let having = having.iter().filter(|(type_name, _)| is_stored(type_name));
+        let ranges = having.map(|(type_name, key)| {
+            let from = layout::blocks(self.tenant, generation, type_name, key);
+            let to = after_prefix(&from);
+            (from, to)
+        });
+        self.moment.expect_ranges(ranges.collect())
     }
 
     fn version(&self, rid: Rid, version: u64) -> StoreResult<Option<Version>> {
@@ -360,7 +388,7 @@ impl<M: Moment> View for TenantView<M> {
         self.head().map_or(Micros(i64::MIN), |head| head.time)
     }
 
-    fn blind(&self) -> StoreResult<Option<Arc<Blind>>> {
-        Ok(self.moment.index(&self.sealer, self.tenant)?.read_by().cloned())
+    fn blind(&self, type_name: &str) -> StoreResult<Option<Arc<Blind>>> {
+        Ok(self.moment.index(&self.sealer, self.tenant)?.read_by(type_name).cloned())
     }
 }

@@ -53,5 +53,6 @@ if (shards.length > 0) {
     sh.shardCollection('pharos.index', { _id: 1 });
     sh.shardCollection('pharos.records', { _id: 'hashed' });
     sh.shardCollection('pharos.history', { _id: 'hashed' });
+    sh.shardCollection('pharos.parts', { _id: 'hashed' });
 }
 print('It is set up.');
