@@ -2,6 +2,7 @@
 
 mod index;
 mod keys;
+mod schema;
 mod tenants;
 
 use crate::audit::checkpoint::Signer;
@@ -31,6 +32,7 @@ use crate::interaction::deferred::Deferred;
 use crate::interaction::job::drop_purged;
 use crate::interaction::quota::{Measure, Quotas};
 use crate::jobs::index::Reform;
+use crate::jobs::migration::Migrate;
 use crate::jobs::reseal::{Reseal, Resealed};
 use crate::jobs::{Commits, IsFor, Jobs, Schedule, State as JobState, Work};
 use crate::operation::import::work::Import;
@@ -408,6 +410,7 @@ fn jobs(
         Box::new(import),
         Box::new(Deferred::new(Arc::clone(exports), Arc::clone(contexts))),
         Box::new(reseal),
+        Box::new(Migrate),
         Box::new(Reform { wanted: index::wanted(&config.index, tenants), then: compaction::KIND }),
         Box::new(Reindex { conformances: Arc::clone(conformances) }),
     ];

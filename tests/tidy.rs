@@ -12,6 +12,8 @@ mod deploy;
 mod docs;
 #[path = "tidy/files.rs"]
 mod files;
+#[path = "tidy/schema.rs"]
+mod schema;
 
 use files::{Source, read, sources};
 use regex::Regex;

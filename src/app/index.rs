@@ -8,6 +8,7 @@ use crate::auth::tenants::Tenants;
 use crate::config;
 use crate::config::IndexMode;
 use crate::error::Result;
+use crate::jobs::New;
 use crate::jobs::index::{KIND, Wanted, form_of};
 use crate::key::blind::hidden_by_default;
 use crate::store::index::IndexRecord;
@@ -45,13 +46,19 @@ impl App {
     pub async fn settle_index(&self, tenant: TenantId) -> Result<()> {
         let wanted = wanted(&self.config.index, &self.auth.tenants)(tenant);
         let (record, version) = form_of(self.store(), tenant)?;
-        if record.change.is_none() && record.hides(wanted.as_ref()) {
+        let of_ledger = record.new_of_ledger(wanted.as_ref())?;
+        if record.change.is_none() && record.hides(wanted.as_ref()) && !record.is_mixed && of_ledger.is_none() {
             return Ok(());
         }
         let grant = Grant::unrestricted(tenant);
         let is_empty = self.store().open(&grant)?.view().resources(Rid(0)).next().is_none();
-        if is_empty {
-            let settled = IndexRecord { now: record.reformed(wanted)?, change: None };
+        // What the ledger has already is hidden by the job.
+        if is_empty && (of_ledger.is_none() || self.store().ledger_head(tenant)?.next == 0) && !record.is_mixed {
+            let settled = IndexRecord {
+                now: record.reformed(wanted)?,
+                ledger: of_ledger.or(record.ledger),
+                ..IndexRecord::default()
+            };
             let expect = if version == 0 { Expect::Absent } else { Expect::Version(version) };
             let keeps = vec![records::put(IndexRecord::ID, &settled, expect, None)?];
             match self.store().commit(&grant, Commit { keeps, ..Commit::of(tenant) }).await {
@@ -62,6 +69,6 @@ impl App {
             }
         }
         let under_way = self.jobs.get(tenant, KIND)?.is_some_and(|job| !job.state.is_ended());
-        if under_way { Ok(()) } else { self.jobs.submit_only(tenant, KIND).await }
+        if under_way { Ok(()) } else { self.jobs.submit_only(tenant, New::of_server(KIND)).await }
     }
 }

@@ -3,7 +3,7 @@
 use super::App;
 use crate::auth::witness::Witness;
 use crate::error::Result;
-use crate::jobs::{Job, State as JobState};
+use crate::jobs::{Job, New, State as JobState};
 use crate::retention::{compaction, hold, tenant as erasure};
 use crate::tenant::{State, Tenant, TenantId};
 use serde_json::Value;
@@ -45,7 +45,7 @@ impl App {
             return Err(erasure::held());
         }
         let tenant = self.tenants().set_state(name, version, State::Deleted, witness).await?;
-        self.jobs.submit_only(id, erasure::KIND).await?;
+        self.jobs.submit_only(id, New::of_server(erasure::KIND)).await?;
         Ok(tenant)
     }
 
@@ -73,7 +73,7 @@ impl App {
             return Ok(());
         }
         self.destroy(tenant.id()).await?;
-        self.jobs.submit_only(TenantId::DEFAULT, compaction::KIND).await
+        self.jobs.submit_only(TenantId::DEFAULT, New::of_server(compaction::KIND)).await
     }
 
     /// Sees to it that of each deleted tenant all is erased, whatever happened while that was under way. `again`: also of those of
@@ -94,7 +94,7 @@ impl App {
             }
             match self.erasure_of(tenant)?.map(|job| job.state) {
                 None | Some(JobState::Failed | JobState::Cancelled) => {
-                    self.jobs.submit_only(tenant.id(), erasure::KIND).await?;
+                    self.jobs.submit_only(tenant.id(), New::of_server(erasure::KIND)).await?;
                 }
                 Some(JobState::Queued | JobState::Active) => {}
                 Some(JobState::Done) => self.destroy_tenant(tenant).await?,

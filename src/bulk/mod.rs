@@ -15,6 +15,7 @@ pub mod files;
 pub mod import;
 pub mod lines;
 pub mod manifest;
+mod pause;
 pub mod pins;
 pub mod pull;
 pub mod purged;

@@ -1,8 +1,10 @@
 //! The four calls of Amazon S3 that a [bucket](super::bucket) needs, over any server that understands them.
 //! <https://docs.aws.amazon.com/AmazonS3/latest/API/API_Operations_Amazon_Simple_Storage_Service.html>
 //!
-//! Each has a time limit and one more attempt where the server does not answer or is not well. What goes wrong is told without the credentials.
+//! Each has a time limit and one more attempt where the server does not answer or is not well; one that did not answer in time is [left alone](super::pause)
+//! for a while. What goes wrong is told without the credentials.
 
+use super::pause::{Pause, Turn};
 use crate::clock::{Clock, SystemClock};
 use crate::config;
 use crate::store::keys::remote::agent;
@@ -12,7 +14,7 @@ use quick_xml::Reader;
 use quick_xml::events::Event;
 use std::io::{self, ErrorKind, Read};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use ureq::http::{Request, Response};
 use ureq::{Agent, Body};
 use zeroize::Zeroizing;
@@ -54,6 +56,7 @@ pub struct S3 {
     bucket: String,
     region: String,
     credentials: Option<PathBuf>,
+    pause: Pause,
 }
 
 impl S3 {
@@ -66,7 +69,7 @@ impl S3 {
         let host = endpoint.split_once("://").map_or(endpoint.as_str(), |(_, host)| host).to_owned();
         let agent = agent(Duration::from_millis(settings.timeout_ms));
         let (bucket, credentials) = (bucket.to_owned(), settings.credentials.clone());
-        Self { agent, endpoint, host, bucket, region, credentials }
+        Self { agent, endpoint, host, bucket, region, credentials, pause: Pause::default() }
     }
 
     /// Its name, for the log.
@@ -125,14 +128,29 @@ impl S3 {
     }
 
     fn call(&self, method: &str, key: &str, query: &[(&str, &str)], body: &[u8]) -> io::Result<Vec<u8>> {
-        let mut attempt = 1;
+        let (began, mut attempt) = (Instant::now(), 1);
+        let attempts = match self.pause.turn(began) {
+            Turn::Usual => ATTEMPTS,
+            Turn::Once => 1,
+            Turn::None => {
+                let text = format!("{} did not answer and is left alone for a while", self.name());
+                return Err(io::Error::new(ErrorKind::NotConnected, text));
+            }
+        };
         loop {
             match self.once(method, key, query, body) {
-                Err(error) if error.kind() == ErrorKind::NotConnected && attempt < ATTEMPTS => {
+                Err(error) if error.kind() == ErrorKind::NotConnected && attempt < attempts => {
                     std::thread::sleep(PAUSE * attempt);
                     attempt += 1;
                 }
-                done => return done,
+                Err(error) if error.kind() == ErrorKind::NotConnected => {
+                    self.pause.has_failed(began, Instant::now());
+                    return Err(error);
+                }
+                done => {
+                    self.pause.has_answered();
+                    return done;
+                }
             }
         }
     }
@@ -310,6 +328,30 @@ mod tests {
         ] {
             assert!(read_listing(bad).is_err());
         }
+    }
+
+    #[test]
+    fn a_server_that_does_not_answer_is_waited_for_once() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let credentials = folder.path().join("credentials");
+        std::fs::write(&credentials, "aws_access_key_id=a\naws_secret_access_key=b\n").unwrap();
+        let settings = config::S3 {
+            endpoint: Some(format!("http://{}", listener.local_addr().unwrap())),
+            credentials: Some(credentials),
+            timeout_ms: 600,
+            ..config::S3::default()
+        };
+        let s3 = S3::new(&settings, "bucket");
+        let began = Instant::now();
+        assert_eq!(s3.get("a").unwrap_err().kind(), ErrorKind::NotConnected);
+        let waited = began.elapsed();
+        assert!(waited >= Duration::from_millis(1200), "two attempts: {waited:?}");
+        let began = Instant::now();
+        for _ in 0..100 {
+            assert_eq!(s3.put("a", b"x").unwrap_err().kind(), ErrorKind::NotConnected);
+        }
+        assert!(began.elapsed() < Duration::from_millis(600), "no other waits: {:?}", began.elapsed());
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::fhir::tree::Value;
 use crate::interaction::conformance::KeyMaking;
 use crate::key::{KeyList, Parameters};
 use crate::store::embedded::{Extract, Ground, check, rebuild};
+use crate::store::schema::{Rewriting, Stand};
 use clap::Args;
 use std::sync::Arc;
 
@@ -36,6 +37,11 @@ pub fn run(command: Check) -> Result<(), Failure> {
         println!("Rebuilt.");
     }
     let report = check(&options)?;
+    let Stand { schema, rewriting } = &report.stand;
+    match rewriting {
+        None => println!("Schema: {schema}"),
+        Some(Rewriting { from, .. }) => println!("Schema: {schema}; what is of schema {from} is being rewritten"),
+    }
     println!("Tenants: {}", report.tenants);
     println!("Resources: {}, versions: {}", report.resources, report.versions);
     println!("Postings: {}, entries of the change log: {}", report.postings, report.log_entries);

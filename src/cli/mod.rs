@@ -27,7 +27,7 @@ use std::process::ExitCode;
 
 /// A FHIR R4 server.
 #[derive(Debug, Parser)]
-#[command(name = "pharos", version)]
+#[command(name = "pharos", version, long_version = crate::store::schema::VERSION)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

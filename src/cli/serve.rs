@@ -10,6 +10,7 @@ use crate::auth::set_up;
 use crate::auth::witness::{Deed, Witness};
 use crate::clock::SystemClock;
 use crate::config::{Config, ConfigError, LogFormat, StorePlace};
+use crate::error::Error;
 use crate::http;
 use crate::store::embedded::{Embedded, Options};
 use crate::store::mongo::{self, Mongo};
@@ -23,6 +24,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 
+/// How long it may take to record that the server ends: a store that does not answer does not keep it from that.
+const LAST_WORDS: Duration = Duration::from_secs(15);
 /// How often the erasure of deleted tenants is looked after.
 const DELETIONS_LOOKED_AFTER: Duration = Duration::from_mins(1);
 
@@ -141,7 +144,9 @@ pub(super) fn serve(app: &Arc<App>, listener: TcpListener, announce: impl FnOnce
                 let sweeping = tokio::task::spawn_local(sweeping(Arc::clone(app)));
                 let deletions = tokio::task::spawn_local(deletions(Arc::clone(app)));
                 let unwrapping = tokio::task::spawn_local(unwrapping(Arc::clone(app)));
+                let schema = tokio::task::spawn_local(Arc::clone(app).follow_schema());
                 let served = told_to_stop.serve(app, server).await;
+                schema.abort();
                 checkpoints.abort();
                 sweeping.abort();
                 deletions.abort();
@@ -150,8 +155,14 @@ pub(super) fn serve(app: &Arc<App>, listener: TcpListener, announce: impl FnOnce
             }
             Err(error) => Err(error),
         };
-        let told = of_server(Event::Stop).await;
-        checkpoint(app).await;
+        let last_words = async {
+            let told = of_server(Event::Stop).await;
+            checkpoint(app).await;
+            told
+        };
+        let late =
+            |_| Err(Error::unavailable("The end of the server could not be recorded.", "the ledger is too slow"));
+        let told = tokio::time::timeout(LAST_WORDS, last_words).await.unwrap_or_else(late);
         Ok::<_, Failure>((served, told))
     })?;
     app.stop();

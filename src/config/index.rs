@@ -29,7 +29,7 @@ impl Index {
     #[must_use]
     pub fn fault(&self) -> Option<(&'static str, &'static str)> {
         let mut codes = self.hidden.iter().flat_map(BTreeMap::values).flatten();
-        let is_wrong = codes.any(|code| code.is_empty() || code.starts_with('_'));
-        is_wrong.then_some(("index.hidden", "parameters that begin with `_` are not chosen here"))
+        let is_wrong = codes.any(|code| code.is_empty() || code.starts_with('_') || &**code == "url");
+        is_wrong.then_some(("index.hidden", "`url` and parameters that begin with `_` are not chosen here"))
     }
 }

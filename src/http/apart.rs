@@ -27,6 +27,8 @@ use tokio::sync::{mpsc, oneshot};
 
 /// Parts of an answer that may wait until those before are sent.
 const PARTS_AHEAD: usize = 2;
+/// Who takes no part of an answer for so long gets no more of it.
+const STALLED: Duration = Duration::from_secs(30);
 
 /// The requests that are served at a time; more wait for their turn. They wait for the store for most of their time.
 const THREADS: usize = 32;
@@ -119,6 +121,10 @@ async fn serve(shared: Shared, waiting: &Mutex<Receiver<Waiting>>) {
     let Ok(services) = factory.new_service(AppConfig::default()).await else { return };
     let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
     while let Ok(Waiting { asked, sender }) = next() {
+        if sender.is_closed() {
+            // It had to wait for too long, or who asked has gone.
+            continue;
+        }
         answer(services.call(asked.into_request()).await, sender).await;
     }
 }
@@ -148,7 +154,7 @@ async fn answer(answer: std::result::Result<ServiceResponse, actix_web::Error>, 
 async fn pass_on(body: BoxBody, parts: mpsc::Sender<Result<Bytes>>) {
     let mut body = pin!(body);
     while let Some(part) = poll_fn(|context| body.as_mut().poll_next(context)).await {
-        if parts.send(part.map_err(Error::internal)).await.is_err() {
+        if parts.send_timeout(part.map_err(Error::internal), STALLED).await.is_err() {
             return;
         }
     }

@@ -4,7 +4,7 @@ use super::{Job, Part, Turn, Work};
 use crate::auth::keeper::Expect;
 use crate::auth::records;
 use crate::error::{Error, Result};
-use crate::key::blind::Hidden;
+use crate::key::blind::{Hidden, LEDGER};
 use crate::store::Rid;
 use crate::store::index::{Change, Form, IndexRecord, Stage};
 use crate::tenant::TenantId;
@@ -74,6 +74,15 @@ impl IndexRecord {
         form.as_ref().map(|form| &form.hidden) == wanted
     }
 
+    /// The form that the ledger's postings get where this is to be hidden, if it is another one than they have.
+    ///
+    /// # Errors
+    /// When there is no randomness for a key.
+    pub fn new_of_ledger(&self, wanted: Option<&Hidden>) -> Result<Option<Form>> {
+        let Some(wanted) = wanted else { return Ok(None) };
+        Ok(Form::of_ledger(self.ledger.as_ref(), wanted)?)
+    }
+
     /// The form that hides this.
     ///
     /// # Errors
@@ -101,6 +110,17 @@ impl Work for Reform {
         };
         let Some(change) = &record.change else {
             let wanted = (self.wanted)(turn.tenant());
+            if let Some(form) = record.new_of_ledger(wanted.as_ref())? {
+                return kept(&IndexRecord { ledger: Some(form), is_mixed: true, ..record }, turn.part());
+            }
+            if record.is_mixed && is_plain_of_ledger_left(turn)? {
+                let mut part = turn.part();
+                part.commit.hides_ledger = true;
+                return Ok(part);
+            }
+            if record.is_mixed {
+                return kept(&IndexRecord { is_mixed: false, ..record }, turn.part());
+            }
             if record.hides(wanted.as_ref()) {
                 return Ok(Part { is_last: true, ..turn.part() });
             }
@@ -121,12 +141,34 @@ impl Work for Reform {
                 kept(&in_stage(Stage::Sweeping), turn.part())
             }
             Stage::Sweeping => {
-                let mut part = kept(&IndexRecord { now: change.to.clone(), change: None }, turn.part())?;
+                let mut part = kept(&IndexRecord { now: change.to.clone(), change: None, ..record }, turn.part())?;
                 part.commit.keeps.push(Job::only_one(self.then, turn.now)?);
                 Ok(part)
             }
         }
     }
+}
+
+/// Whether the ledger has postings that its form hides, and that are plain.
+fn has_plain_of_ledger(turn: &Turn<'_>) -> Result<bool> {
+    let records = turn.store.open(&turn.grant)?;
+    let view = records.view();
+    let Some(blind) = view.blind(LEDGER)? else { return Ok(false) };
+    for range in blind.plain_of_ledger() {
+        if view.scan(LEDGER, &range).next().transpose()?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The same; where there are none, once more when what was being folded in the form of before is there, too.
+fn is_plain_of_ledger_left(turn: &Turn<'_>) -> Result<bool> {
+    if has_plain_of_ledger(turn)? {
+        return Ok(true);
+    }
+    std::thread::sleep(SETTLED_AFTER);
+    has_plain_of_ledger(turn)
 }
 
 /// Lets other processes hear of the stage before.

@@ -10,6 +10,9 @@
 
 mod fair;
 pub mod index;
+pub mod migration;
+#[cfg(test)]
+mod migration_tests;
 mod queue;
 pub mod reseal;
 mod run;
@@ -154,7 +157,12 @@ impl Job {
     /// # Errors
     /// When it can't be written as JSON.
     pub fn only_one(kind: &'static str, now: Micros) -> Result<Keep> {
-        let new = New { kind, owner: Agent::server(), parameters: Value::Null };
+        Self::only(New::of_server(kind), now)
+    }
+
+    /// The same with parameters.
+    fn only(new: New, now: Micros) -> Result<Keep> {
+        let kind = new.kind;
         Ok(records::put(kind, &Self::new(kind.to_owned(), new, now), Expect::Any, None)?)
     }
 
@@ -182,6 +190,11 @@ pub trait Work: Send + Sync {
 
     /// Whether it is done in tenants that were deleted, too.
     fn is_for_deleted(&self) -> bool {
+        false
+    }
+
+    /// Whether it is done in tenants that are suspended, too.
+    fn is_for_suspended(&self) -> bool {
         false
     }
 

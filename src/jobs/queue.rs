@@ -42,6 +42,14 @@ pub struct New {
     pub parameters: Value,
 }
 
+impl New {
+    /// What the server asks for by itself, without parameters.
+    #[must_use]
+    pub fn of_server(kind: &'static str) -> Self {
+        Self { kind, owner: Agent::server(), parameters: Value::Null }
+    }
+}
+
 /// The jobs of all tenants.
 pub struct Jobs {
     pub(super) store: Store,
@@ -160,7 +168,7 @@ impl Jobs {
     }
 
     /// Lets the runner look at a job.
-    pub(super) fn queue(&self, tenant: TenantId, id: String) {
+    pub fn queue(&self, tenant: TenantId, id: String) {
         let mut waiting = self.waiting();
         waiting.tenants.insert(tenant);
         waiting.fair.push(tenant, id);
@@ -223,8 +231,9 @@ impl Jobs {
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn submit_only(&self, tenant: TenantId, kind: &'static str) -> Result<()> {
-        self.store.keeper().keep(tenant, vec![Job::only_one(kind, self.clock.now())?]).await?;
+    pub async fn submit_only(&self, tenant: TenantId, new: New) -> Result<()> {
+        let kind = new.kind;
+        self.store.keeper().keep(tenant, vec![Job::only(new, self.clock.now())?]).await?;
         self.queue(tenant, kind.to_owned());
         Ok(())
     }

@@ -104,9 +104,6 @@ impl Jobs {
         });
         for tenant in tenants {
             let state = self.state_of(tenant);
-            if state == TenantState::Suspended {
-                continue;
-            }
             let is_due = |schedule: &&Schedule| state == TenantState::Active && (schedule.is_for)(tenant);
             for schedule in self.schedules.iter().filter(is_due) {
                 if let Err(error) = self.keep_schedule(tenant, schedule, self.clock.now()).await {
@@ -117,6 +114,7 @@ impl Jobs {
                 Ok(jobs) => {
                     let under_way = jobs.into_iter().map(|(job, _)| job).filter(|job| !job.state.is_ended());
                     under_way
+                        .filter(|job| state != TenantState::Suspended || self.is_for_suspended(&job.kind))
                         .filter(|job| self.may_take(job, self.clock.now()))
                         .for_each(|job| self.queue(tenant, job.id));
                 }
@@ -148,6 +146,11 @@ impl Jobs {
         }
     }
 
+    /// Whether a kind of work is done in tenants that are suspended.
+    fn is_for_suspended(&self, kind: &str) -> bool {
+        self.works.iter().any(|work| work.kind() == kind && work.is_for_suspended())
+    }
+
     /// Whether this process may work at a job: nobody does, or who did is gone. Only one process can have a local store open.
     fn may_take(&self, job: &Job, now: Micros) -> bool {
         job.lease.as_ref().is_none_or(|lease| lease.is_free_for(self.process(), now, self.store.is_local()))
@@ -173,11 +176,11 @@ impl Jobs {
             return self.fail(tenant, job, version, "This version of the server has no such work.".into()).await;
         };
         match self.state_of(tenant) {
-            TenantState::Suspended => return Ok(Next::Nothing),
+            TenantState::Suspended if !work.is_for_suspended() => return Ok(Next::Nothing),
             TenantState::Deleted if !work.is_for_deleted() => {
                 return self.fail(tenant, job, version, "The tenant was deleted.".into()).await;
             }
-            TenantState::Active | TenantState::Deleted => {}
+            TenantState::Active | TenantState::Suspended | TenantState::Deleted => {}
         }
         let is_mine = job.lease.as_ref().is_some_and(|lease| lease.process == self.process());
         let is_leased = job.lease.as_ref().is_some_and(|lease| lease.until.saturating_sub(now.0) > LEASE / 2);

@@ -21,7 +21,7 @@ use super::KeyList;
 use super::bytes::END;
 use super::range::{KeyRange, after_prefix};
 use super::words::{CONTENT, TEXT};
-use crate::fhir::definitions::{ParamType, r4};
+use crate::fhir::definitions::{ParamType, SearchParameter, r4};
 use aws_lc_rs::hmac;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,13 +34,20 @@ pub const WORD_START: usize = 3;
 const KIND: u8 = b'~';
 /// The length of a hash.
 const HASH_LEN: usize = 16;
+/// The parameter by which canonical references lead to resources.
+pub const URL: &str = "url";
 
 /// The codes of hidden parameters by resource type.
 pub type Hidden = BTreeMap<Box<str>, BTreeSet<Box<str>>>;
 
-/// The types that are persons, and what identifies them, where the settings do not say.
+/// The type of what the ledger records. Its postings are hidden from the entry on that is first folded under a list that has this type:
+/// those of before can be plain, and are looked for beside.
+pub const LEDGER: &str = "AuditEvent";
+
+/// The types that are persons, and what identifies them, where the settings do not say; and who did what from where in the ledger.
 #[must_use]
 pub fn hidden_by_default() -> Hidden {
+    const OF_LEDGER: [&str; 4] = ["address", "agent-name", "altid", "entity-name"];
     const TYPES: [&str; 4] = ["Patient", "Person", "Practitioner", "RelatedPerson"];
     const CODES: [&str; 16] = [
         "address",
@@ -64,7 +71,13 @@ pub fn hidden_by_default() -> Hidden {
         let is_there = |code: &&str| r4().search_parameter(type_name, code).is_some();
         CODES.into_iter().filter(is_there).map(Box::from).collect()
     };
-    TYPES.into_iter().map(|type_name| (type_name.into(), codes(type_name))).collect()
+    let ledger = (LEDGER.into(), OF_LEDGER.into_iter().map(Box::from).collect());
+    TYPES.into_iter().map(|type_name| (type_name.into(), codes(type_name))).chain([ledger]).collect()
+}
+
+/// The type of a parameter of FHIR's own.
+fn type_of(owner: &str, code: &str) -> Option<ParamType> {
+    r4().search_parameter(owner, code).map(|known| known.param_type)
 }
 
 /// Which postings answer a range of plain keys.
@@ -131,20 +144,20 @@ impl Blind {
 
     fn hides_parts(&self, type_name: &str, parts: &Parts<'_>) -> bool {
         let Parts { owner, code, value, .. } = *parts;
+        let is_listed = || self.hidden.get(owner).is_some_and(|codes| codes.contains(code));
         match (code, value.first()) {
-            // The ledger's own, which name ids only.
-            _ if type_name == "AuditEvent" => false,
+            // What is found by the order of the entries has no postings.
+            _ if type_name == LEDGER && (code == "date" || !self.hidden.contains_key(LEDGER)) => false,
             (TEXT | CONTENT, _) => true,
             _ if code.starts_with('_') => false,
-            // By references resources are found from each other.
-            (_, Some(b'r' | b'v' | b'u' | b'#')) => false,
+            // By references, and by their own URLs, resources are found from each other.
+            (_, Some(b'r' | b'v' | b'#')) | (URL, _) => false,
+            (_, Some(b'u')) => type_of(owner, code) == Some(ParamType::Uri) && is_listed(),
             (_, Some(b'i')) => true,
-            _ if self.hidden.get(owner).is_some_and(|codes| codes.contains(code)) => true,
+            (_, None) => type_of(owner, code) != Some(ParamType::Reference) && is_listed(),
             // What a reference displays; that of a code names nobody.
-            (_, Some(b't')) => {
-                !r4().search_parameter(owner, code).is_some_and(|known| known.param_type == ParamType::Token)
-            }
-            _ => false,
+            (_, Some(b't')) => is_listed() || type_of(owner, code) != Some(ParamType::Token),
+            _ => is_listed(),
         }
     }
 
@@ -176,9 +189,39 @@ impl Blind {
         prefix.iter().copied().chain([KIND]).chain(hash).collect()
     }
 
+    /// Where postings of the ledger can be that are still plain and are to be hidden.
+    #[must_use]
+    pub fn plain_of_ledger(&self) -> Vec<KeyRange> {
+        // A reference's identifier, and what it displays.
+        let of_reference = |known: &SearchParameter| {
+            [b'i', b't'].map(|kind| KeyRange::prefix(&[known.code.as_bytes(), &[END, kind]].concat()))
+        };
+        let of_other = |known: &SearchParameter| {
+            let start = [known.code.as_bytes(), &[END]].concat();
+            KeyRange { to: [&start[..], &[KIND]].concat().into(), from: start.into(), tail: None }
+        };
+        let mut ranges = Vec::new();
+        for known in r4().search_parameters_of(LEDGER).filter(|_| self.hidden.contains_key(LEDGER)) {
+            match known.param_type {
+                ParamType::Reference => ranges.extend(of_reference(known)),
+                _ if self.hides(LEDGER, &[known.code.as_bytes(), &[END]].concat()) => ranges.push(of_other(known)),
+                _ => {}
+            }
+        }
+        ranges
+    }
+
     /// Which postings answer a range; `None` where those of its own keys do.
     #[must_use]
     pub fn cover(&self, type_name: &str, range: &KeyRange) -> Option<Cover> {
+        let mut cover = self.cover_of_hidden(type_name, range)?;
+        if type_name == LEDGER && !cover.postings.contains(range) {
+            cover.postings.push(range.clone());
+        }
+        Some(cover)
+    }
+
+    fn cover_of_hidden(&self, type_name: &str, range: &KeyRange) -> Option<Cover> {
         let parts = Parts::of(type_name, &range.from)?;
         let prefix = parts.prefix;
         if *range.to > *after_prefix(prefix) {

@@ -12,7 +12,7 @@ use crate::store::View;
 /// # Errors
 /// 400 where only the texts themselves could tell; when the store fails.
 pub fn covered(view: &dyn View, type_name: &str, range: &KeyRange) -> Result<Expr> {
-    let blind = view.blind().map_err(failed)?;
+    let blind = view.blind(type_name).map_err(failed)?;
     let Some(cover) = blind.and_then(|blind| blind.cover(type_name, range)) else {
         return Ok(Expr::Keys(range.clone()));
     };
@@ -27,7 +27,7 @@ pub fn covered(view: &dyn View, type_name: &str, range: &KeyRange) -> Result<Exp
 /// # Errors
 /// 400 with the parameter; when the store fails.
 pub fn check_sort(view: &dyn View, type_name: &str, sort: &[Sort]) -> Result<()> {
-    let Some(blind) = view.blind().map_err(failed)? else { return Ok(()) };
+    let Some(blind) = view.blind(type_name).map_err(failed)? else { return Ok(()) };
     match sort.iter().find(|part| blind.hides(type_name, &part.prefix)) {
         Some(part) => Err(hidden(&part.prefix, "can't be sorted by (`_sort`)")),
         None => Ok(()),

@@ -171,7 +171,7 @@ impl View for Memory {
     fn position(&self) -> Position {
         Micros(0)
     }
-    fn blind(&self) -> StoreResult<Option<Arc<Blind>>> {
+    fn blind(&self, _type_name: &str) -> StoreResult<Option<Arc<Blind>>> {
         Ok(self.blind.clone())
     }
 }

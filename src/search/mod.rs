@@ -47,6 +47,8 @@ mod oracle_tests;
 #[cfg(test)]
 mod route_tests;
 #[cfg(test)]
+mod self_tests;
+#[cfg(test)]
 mod special_tests;
 #[cfg(test)]
 mod tests;

@@ -87,6 +87,8 @@ pub struct Commit {
     pub reseals: Vec<Box<[u8]>>,
     /// Type and id of resources whose postings shall be as the form of the tenant's index says: see [`super::index`].
     pub reposts: Vec<(Box<str>, Box<str>)>,
+    /// Whether postings of the ledger that are still plain, and shall be hidden, are: some of them, as [`super::index`] tells.
+    pub hides_ledger: bool,
     /// What was read to decide on this commit: refused if a commit since [`Commit::read_at`] touched any of it.
     pub guards: Vec<Guard>,
     /// The position of the snapshot on which the guards were evaluated.
@@ -107,6 +109,7 @@ impl Commit {
             keeps: Vec::new(),
             reseals: Vec::new(),
             reposts: Vec::new(),
+            hides_ledger: false,
             guards: Vec::new(),
             read_at: Micros(i64::MIN),
             entry: None,

@@ -101,7 +101,7 @@ pub fn commit(backend: &dyn Backend, tenant: TenantId, changes: Vec<Change>) -> 
 /// # Errors
 /// As the write's; and when the thread can't wait.
 pub fn wait<T, E: From<StoreError>>(future: impl Future<Output = Result<T, E>>) -> Result<T, E> {
-    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
     runtime.map_err(|error| StoreError::Io(error.to_string()))?.block_on(future)
 }
 

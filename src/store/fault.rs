@@ -5,6 +5,7 @@
 
 use super::keys::Keyring;
 use super::ledger::{Blocks, Entry, Head, Ledger};
+use super::schema::Schemas;
 use super::{
     Backend, Commit, CommitError, Committed, LogEntry, OldRows, Outline, Position, Postings, Rid, Runs, StoreError,
     StoreResult,
@@ -182,6 +183,10 @@ impl Backend for Faulty {
         self.inner.old_rows(tenant, after, most)
     }
 
+    fn schemas(&self) -> Option<&dyn Schemas> {
+        self.inner.schemas()
+    }
+
     fn destroy(&self, tenant: TenantId) -> BoxFuture<'static, StoreResult<()>> {
         match self.dice.write() {
             Ok(()) => self.dice.answer(self.inner.destroy(tenant)),
@@ -341,8 +346,8 @@ impl View for FaultyView {
         self.inner.position()
     }
 
-    fn blind(&self) -> StoreResult<Option<Arc<Blind>>> {
+    fn blind(&self, type_name: &str) -> StoreResult<Option<Arc<Blind>>> {
         self.dice.read()?;
-        self.inner.blind()
+        self.inner.blind(type_name)
     }
 }

@@ -11,6 +11,9 @@
 //! | sweeping: resources lose those of the old form | the new form | the new form |
 //!
 //! Whoever wants another form takes these steps one by one, with [`super::Commit::reposts`] of all resources while it fills and while it sweeps.
+//!
+//! The ledger has a form of its own, which begins with the first one in which anything of it is hidden: see [`IndexRecord::ledger`]. What was folded
+//! before is found beside, until it is hidden as well ([`super::Commit::hides_ledger`]).
 
 use super::rows::kept;
 use super::rows::{Rows, Table, layout};
@@ -18,7 +21,7 @@ use super::seal::{KEY_LEN, Sealer};
 use super::{StoreError, StoreResult};
 use crate::auth::records::{self, Record};
 use crate::key::KeyList;
-use crate::key::blind::{Blind, Hidden};
+use crate::key::blind::{Blind, Hidden, LEDGER};
 use crate::tenant::TenantId;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -47,6 +50,28 @@ impl Form {
         let mut key = Zeroizing::new([0_u8; KEY_LEN]);
         aws_lc_rs::rand::fill(&mut *key).map_err(|_| StoreError::Closed("there is no randomness".into()))?;
         Ok(Self { hidden, key: STANDARD.encode(*key) })
+    }
+
+    /// Whether it hides all that another one does, with the same key.
+    fn has(&self, other: &Self) -> bool {
+        let all =
+            |(type_name, codes): (&Box<str>, _)| self.hidden.get(type_name).is_some_and(|own| own.is_superset(codes));
+        self.key == other.key && other.hidden.iter().all(all)
+    }
+
+    /// The form of the ledger's postings that hides this, too, where it is another one than there is.
+    ///
+    /// # Errors
+    /// When there is no randomness.
+    pub fn of_ledger(now: Option<&Self>, wanted: &Hidden) -> StoreResult<Option<Self>> {
+        let Some(wanted) = wanted.get(LEDGER) else { return Ok(None) };
+        let mut codes = now.and_then(|form| form.hidden.get(LEDGER)).cloned().unwrap_or_default();
+        if now.is_some() && codes.is_superset(wanted) {
+            return Ok(None);
+        }
+        codes.extend(wanted.iter().cloned());
+        let hidden: Hidden = [(LEDGER.into(), codes)].into();
+        now.map_or_else(|| Self::new(hidden.clone()), |form| Ok(form.with(hidden.clone()))).map(Some)
     }
 
     /// The same with another list, and the same key, so that most postings stay as they are.
@@ -90,6 +115,13 @@ pub struct IndexRecord {
     pub now: Option<Form>,
     /// What it becomes.
     pub change: Option<Change>,
+    /// The form of the ledger's postings, with a key of its own; `None` for plain. It stays when that of resources is plain again, and its list
+    /// only grows, as the ledger's postings are not made anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ledger: Option<Form>,
+    /// Whether the ledger may have plain postings that its form hides.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_mixed: bool,
 }
 
 impl Record for IndexRecord {
@@ -102,6 +134,12 @@ impl IndexRecord {
 
     /// Whether it is the next step after another one. Any other is only good where there never was a resource.
     fn follows(&self, before: &Self) -> bool {
+        let of_ledger = |record: &Self| (record.ledger.clone(), record.is_mixed);
+        if of_ledger(self) != of_ledger(before) {
+            let is_same = (&self.now, &self.change) == (&before.now, &before.change);
+            let has_all = |old: &Form| self.ledger.as_ref().is_some_and(|new| new.has(old));
+            return is_same && before.ledger.as_ref().is_none_or(has_all);
+        }
         let is_step = match (&before.change, &self.change) {
             (None, Some(Change { stage: Stage::Filling, .. })) => true,
             (Some(from), Some(to)) => {
@@ -123,6 +161,13 @@ pub(in crate::store) struct Before<'k> {
     sure: Option<Cow<'k, KeyList>>,
 }
 
+impl<'k> Before<'k> {
+    /// These, all of them there.
+    pub(in crate::store) const fn of(keys: &'k KeyList) -> Self {
+        Self { left: Cow::Borrowed(keys), sure: None }
+    }
+}
+
 impl Before<'_> {
     /// Those of what was not there.
     pub(in crate::store) fn nothing() -> Self {
@@ -142,13 +187,14 @@ pub(in crate::store) struct Index {
     stamp: u64,
     now: Option<Arc<Blind>>,
     to: Option<Arc<Blind>>,
+    ledger: Option<Arc<Blind>>,
 }
 
 impl Index {
     fn of(record: IndexRecord, stamp: u64) -> StoreResult<Self> {
         let ready = |form: Option<&Form>| form.map(Form::blind).transpose();
         let to = ready(record.change.as_ref().and_then(|change| change.to.as_ref()))?;
-        Ok(Self { now: ready(record.now.as_ref())?, to, record, stamp })
+        Ok(Self { now: ready(record.now.as_ref())?, ledger: ready(record.ledger.as_ref())?, to, record, stamp })
     }
 
     /// As these rows have it.
@@ -181,16 +227,23 @@ impl Index {
 
     /// Whether all postings are in one form.
     pub(in crate::store) const fn is_settled(&self) -> bool {
-        self.record.change.is_none()
+        self.record.change.is_none() && !self.record.is_mixed
     }
 
     fn stage(&self) -> Option<Stage> {
         self.record.change.as_ref().map(|change| change.stage)
     }
 
-    /// The form that searches read.
-    pub(in crate::store) fn read_by(&self) -> Option<&Arc<Blind>> {
-        if matches!(self.stage(), Some(Stage::Settling | Stage::Sweeping)) {
+    /// That of the ledger's postings.
+    pub(in crate::store) const fn of_ledger(&self) -> Option<&Arc<Blind>> {
+        self.ledger.as_ref()
+    }
+
+    /// The form that searches for a type read.
+    pub(in crate::store) fn read_by(&self, type_name: &str) -> Option<&Arc<Blind>> {
+        if type_name == LEDGER {
+            self.ledger.as_ref()
+        } else if matches!(self.stage(), Some(Stage::Settling | Stage::Sweeping)) {
             self.to.as_ref()
         } else {
             self.now.as_ref()
@@ -248,7 +301,7 @@ pub(in crate::store) struct Ahead {
     postings: KeyList,
 }
 
-fn in_form<'k>(form: Option<&Blind>, type_name: &str, keys: &'k KeyList) -> Cow<'k, KeyList> {
+pub(in crate::store) fn in_form<'k>(form: Option<&Blind>, type_name: &str, keys: &'k KeyList) -> Cow<'k, KeyList> {
     form.map_or(Cow::Borrowed(keys), |blind| Cow::Owned(blind.postings(type_name, keys)))
 }
 

@@ -17,6 +17,7 @@ pub mod keys;
 pub mod ledger;
 pub mod mongo;
 pub(crate) mod rows;
+pub mod schema;
 pub mod seal;
 pub mod transfer;
 
@@ -32,6 +33,7 @@ use body::Body;
 use futures_util::future::BoxFuture;
 use keys::Keyring;
 use ledger::{Blocks, Entry, Head, Ledger};
+use schema::Schemas;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -225,8 +227,8 @@ pub trait View: Send + Sync {
     ) -> Box<dyn Iterator<Item = StoreResult<LogEntry>> + '_>;
     /// The position of this snapshot.
     fn position(&self) -> Position;
-    /// How hidden keys stand in the postings; `None` where all keys are plain.
-    fn blind(&self) -> StoreResult<Option<Arc<Blind>>>;
+    /// How hidden keys stand in the postings of a type; `None` where all keys are plain.
+    fn blind(&self, type_name: &str) -> StoreResult<Option<Arc<Blind>>>;
 }
 
 impl From<StoreError> for KeeperError {
@@ -263,6 +265,10 @@ pub trait Backend: Keeper + Ledger {
     /// At most `most` rows with values under older keys, in an order in which what is written meanwhile is not passed over, from after a row
     /// on (the beginning if empty). They are re-sealed by a commit that names them.
     fn old_rows(&self, tenant: TenantId, after: &[u8], most: usize) -> StoreResult<OldRows>;
+    /// In which form rows are kept; `None` where none are.
+    fn schemas(&self) -> Option<&dyn Schemas> {
+        None
+    }
     /// Destroys a tenant: its keys for good, then all that it has, ledger apart, whose entries are sealed under the store's own key.
     /// From the first moment nothing of it opens. Where it fails after that, it has to be done again, to remove the rest.
     fn destroy(&self, tenant: TenantId) -> BoxFuture<'static, StoreResult<()>>;
@@ -348,6 +354,12 @@ impl Store {
     /// When the store can't be read.
     pub fn old_rows(&self, grant: &Grant, after: &[u8], most: usize) -> StoreResult<OldRows> {
         self.backend.old_rows(grant.tenant(), after, most)
+    }
+
+    /// See [`Backend::schemas`].
+    #[must_use]
+    pub fn schemas(&self) -> Option<&dyn Schemas> {
+        self.backend.schemas()
     }
 
     /// Destroys the tenant of a grant: see [`Backend::destroy`].

@@ -42,6 +42,8 @@ pub enum Purpose {
     Staged = 6,
     /// Files outside of the store.
     File = 7,
+    /// Marks that tell which versions of a resource were erased.
+    Erased = 8,
 }
 
 /// Where a sealed value belongs: it opens nowhere else.
@@ -62,7 +64,7 @@ impl Place {
     const fn owner(self) -> TenantId {
         match self.purpose {
             Purpose::Ledger | Purpose::Staged | Purpose::Check => STORE,
-            Purpose::Body | Purpose::Keys | Purpose::Kept | Purpose::File => self.tenant,
+            Purpose::Body | Purpose::Keys | Purpose::Kept | Purpose::File | Purpose::Erased => self.tenant,
         }
     }
 }

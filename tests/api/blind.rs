@@ -201,6 +201,51 @@ fn what_a_blind_index_cannot_answer_is_refused_and_named() {
     assert_eq!(server.get("/Patient?_sort=gender,-_lastUpdated&_count=1").expect(200).resources().len(), 1);
 }
 
+/// What the tests' persons are called.
+const WHO: &str = "person of a test";
+
+/// A clinician, who has written a Patient, and with whom the ledger begins.
+fn act(server: &Server) {
+    let doctor = Person { fhir_user: Some("Practitioner/x"), roles: &["Clinical Director"], ..Person::default() };
+    server.as_user("user/*.cruds", &doctor).put("/Patient/a").json(patient("a", "Quillfeather")).expect(201);
+}
+
+/// How many AuditEvents a search finds.
+fn recorded(client: &Client, query: &str) -> Value {
+    client.get(&format!("/AuditEvent?{query}&action=C&_summary=count")).expect(200).at("/total")
+}
+
+#[test]
+fn the_ledger_of_a_blind_index_tells_nobody_who_acted() {
+    for mode in [IndexMode::Blind, IndexMode::Plain] {
+        let (server, folder) = on_disk(|config| {
+            blind_with(config, mode);
+            config.insecure_open = false;
+        });
+        act(&server);
+        let all = server.as_system("system/*.cruds");
+        for (query, count) in [
+            ("agent-name=a%20person", 1),
+            ("agent-name:exact=A%20person%20of%20a%20test", 1),
+            ("agent-name=a%20person%20of%20another", 0),
+            ("address=127.0.0", 1),
+            ("altid:missing=false&agent-name:missing=false", 1),
+            ("agent=Practitioner/x&patient=Patient/a", 1),
+            ("agent=Practitioner/y", 0),
+        ] {
+            assert_eq!(recorded(&all, query), count, "{mode:?}: {query}");
+        }
+        let refused = if mode == IndexMode::Blind { 400 } else { 200 };
+        all.get("/AuditEvent?agent-name:contains=person").expect(refused);
+        all.get("/AuditEvent?_sort=address").expect(refused);
+        all.get("/AuditEvent?_sort=-date").expect(200);
+        server.app().store().compact().unwrap();
+        for name in [WHO, "127.0.0.1"] {
+            assert_eq!(holding(&folder, name).is_empty(), mode == IndexMode::Blind, "{mode:?}: {name}");
+        }
+    }
+}
+
 fn wait_for(server: &Server, tenant: TenantId, kind: &str) {
     for _ in 0..3000 {
         if server.app().jobs.get(tenant, kind).unwrap().is_some_and(|job| job.state.is_ended()) {
@@ -222,6 +267,8 @@ fn an_index_becomes_blind_and_plain_again_while_it_is_used() {
     let root = server.base().trim_end_matches("/fhir").to_owned();
     let admin = Client::bearing(root, &server.token("admin", Some(&person)));
     let client = server.as_system("system/*.cruds");
+    act(&server);
+    client.delete("/Patient/a").expect(204);
     fill(&client);
     for n in 0..120 {
         let family = ["Quillfeather", "Quillon", "Inkwellian"][n % 3];
@@ -237,6 +284,7 @@ fn an_index_becomes_blind_and_plain_again_while_it_is_used() {
             assert_eq!(found, expected(remainder), "{name}");
         }
         assert_eq!(client.get("/Patient?birthdate=1961-04-12&_summary=count&_id=s003").expect(200).at("/total"), 1);
+        assert_eq!(recorded(&client, "agent-name=a%20person"), 1);
     };
     for (mode, form) in [("blind", true), ("plain", false), ("blind", true)] {
         let is_over = AtomicBool::new(false);
@@ -275,7 +323,7 @@ fn an_index_becomes_blind_and_plain_again_while_it_is_used() {
     }
     wait_for(&server, TenantId::DEFAULT, compaction::KIND);
     server.app().store().compact().unwrap();
-    for name in NAMES {
+    for name in NAMES.into_iter().chain([WHO]) {
         // What was plain is in the journals until the store is closed in order.
         let is_journal = |path: &PathBuf| path.extension().is_some_and(|end| end == "jnl");
         let found: Vec<_> = holding(&folder, name).into_iter().filter(|path| !is_journal(path)).collect();
@@ -295,7 +343,7 @@ fn a_tenant_chooses_for_itself() {
     let tenant = |name: &str| server.app().tenants().named(name).unwrap().id();
     let is_blind = |name: &str| {
         let grant = pharos::auth::grant::Grant::unrestricted(tenant(name));
-        server.app().store().open(&grant).unwrap().view().blind().unwrap().is_some()
+        server.app().store().open(&grant).unwrap().view().blind("Patient").unwrap().is_some()
     };
     assert!(is_blind("shy") && !is_blind("open"));
     assert_eq!(server.app().jobs.get(tenant("shy"), KIND).unwrap(), None, "an empty tenant needs no job");

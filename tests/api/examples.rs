@@ -1,5 +1,6 @@
 //! The example resources of HL7, stored and read back.
 
+use crate::support::server::{is_on_mongodb, rounds};
 use crate::support::tree::{Links, difference, tree};
 use crate::support::{Answer, Client, Server};
 use pharos::fhir::reference::is_id;
@@ -26,7 +27,7 @@ fn package() -> Option<BTreeMap<String, Vec<u8>>> {
             resources.insert(name, bytes);
         }
     }
-    Some(resources)
+    Some(resources.into_iter().step_by(rounds(1, 25)).collect())
 }
 
 /// A row of a table of refused examples, without what it says about the reason.
@@ -52,6 +53,9 @@ fn examples_come_back_as_they_were_sent_and_the_refused_ones_are_documented() {
     let Some(package) = package() else { return };
     let started = Instant::now();
     let server = Server::with(|config| config.workers = 2);
+    // On MongoDB only some are stored.
+    let is_stored = |refusal: &Refusal| !is_on_mongodb() || package.contains_key(&refusal.0);
+    let expected: BTreeSet<Refusal> = documented().into_iter().filter(is_stored).collect();
     let (count, resources) = (package.len(), Mutex::new(package.into_iter()));
     let next = || resources.lock().unwrap().next();
     let client =
@@ -61,7 +65,7 @@ fn examples_come_back_as_they_were_sent_and_the_refused_ones_are_documented() {
         clients.into_iter().flat_map(|client| client.join().unwrap()).collect()
     });
     println!("{count} resources, of which {} are refused, in {:?}", names(&refused).len(), started.elapsed());
-    assert_eq!(refused, documented());
+    assert_eq!(refused, expected);
 }
 
 fn names(refused: &BTreeSet<Refusal>) -> BTreeSet<&String> {

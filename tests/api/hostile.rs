@@ -1,6 +1,7 @@
 //! Input that no well-meaning client sends: a clear answer, nothing stored, and the server goes on.
 
 use crate::support::Server;
+use crate::support::server::rounds;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::json;
@@ -354,7 +355,7 @@ fn nothing_that_is_sent_anywhere_makes_the_server_fail() {
     ]));
     let strategy = (method, url, kind, header, mutated());
     let mut runner = TestRunner::new(Config { failure_persistence: None, ..Config::with_cases(3_000) });
-    let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(rounds(20, 8) as u64);
     let run = runner.run(&strategy, |(method, path, kind, header, body)| {
         if std::time::Instant::now() > until {
             return Ok(());

@@ -1,5 +1,6 @@
 //! Many clients at once: what the conditions of HTTP and FHIR promise holds, and nothing is lost or made twice.
 
+use crate::support::server::rounds;
 use crate::support::{Answer, Client, Server};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -57,11 +58,11 @@ fn found(server: &Server, type_name: &str, identifier: &str) -> Vec<String> {
 
 #[test]
 fn identical_conditional_creates_make_one_resource() {
-    const ROUNDS: usize = 1000;
+    let all = rounds(1000, 8);
     let server = server();
     let clients = clients(&server, MANY);
     let started = Instant::now();
-    for round in 0..ROUNDS {
+    for round in 0..all {
         let (identifier, body) = (format!("c{round}"), patient(None, &format!("c{round}")));
         let answers = at_once(&clients, |client, _| {
             client
@@ -74,14 +75,14 @@ fn identical_conditional_creates_make_one_resource() {
         let ids: BTreeSet<String> = answers.iter().map(Answer::id).collect();
         assert_eq!(ids.into_iter().collect::<Vec<_>>(), found(&server, "Patient", &identifier), "round {round}");
     }
-    println!("{ROUNDS} rounds of {MANY} conditional creates in {:?}", started.elapsed());
+    println!("{all} rounds of {MANY} conditional creates in {:?}", started.elapsed());
 }
 
 #[test]
 fn transactions_with_the_same_conditional_create_share_its_resource() {
     let server = server();
     let clients = clients(&server, MANY);
-    for round in 0..20 {
+    for round in 0..rounds(20, 3) {
         let identifier = format!("t{round}");
         let url = "urn:uuid:61ebe359-bfdc-4613-8bf2-c5e300945f0a";
         let transaction = json!({"resourceType": "Bundle", "type": "transaction", "entry": [
@@ -117,7 +118,7 @@ fn the_entries_of_a_batch_race_as_requests_do() {
 fn conditional_creates_and_deletes_never_leave_two() {
     let server = server();
     let path = format!("/Patient?identifier={RACE}%7Cd");
-    for round in 0..50 {
+    for round in 0..rounds(50, 20) {
         let condition = format!("identifier={RACE}|d");
         let answers = at_once(&clients(&server, 8), |client, n| {
             if n.is_multiple_of(2) {
@@ -134,7 +135,7 @@ fn conditional_creates_and_deletes_never_leave_two() {
 fn identical_conditional_updates_make_one_resource() {
     let server = server();
     let clients = clients(&server, 16);
-    for round in 0..20 {
+    for round in 0..rounds(20, 5) {
         let identifier = format!("u{round}");
         let path = format!("/Patient?identifier={RACE}%7C{identifier}");
         let answers = at_once(&clients, |client, _| client.put(&path).json(patient(None, &identifier)).send());
@@ -150,7 +151,7 @@ fn of_two_updates_of_the_same_version_one_wins() {
     let server = server();
     let clients = clients(&server, 2);
     server.put("/Patient/p").json(patient(Some("p"), "0")).expect(201);
-    for round in 1..=200 {
+    for round in 1..=rounds(200, 60) {
         let tag = format!("W/\"{round}\"");
         let answers = at_once(&clients, |client, n| {
             let body = patient(Some("p"), &format!("{round}-{n}"));
@@ -262,7 +263,8 @@ fn pages(server: &Server, path: &str, done: &AtomicUsize) -> Vec<Value> {
 fn the_pages_of_a_search_hold_what_does_not_change_once() {
     let server = server();
     while_others_write(&server, |done| {
-        for query in ["", "&_sort=family", "&_sort=-family,_id", "&_sort=_lastUpdated", "&_sort=_id"] {
+        let queries = ["", "&_sort=-family,_id", "&_sort=family", "&_sort=_lastUpdated", "&_sort=_id"];
+        for query in queries.into_iter().take(rounds(5, 2)) {
             let entries = pages(&server, &format!("/Patient?family=f&_count=13{query}"), done);
             let ids = entries.iter().map(|entry| entry["resource"]["id"].as_str().unwrap().to_owned());
             let steady: Vec<String> = ids.filter(|id| id.starts_with('s')).collect();
@@ -286,7 +288,7 @@ fn the_pages_of_a_history_hold_each_version_of_their_start_once() {
             let whole = server.get(&format!("{path}?_count=1000")).expect(200);
             assert!(whole.link("next").is_none(), "all versions of the start fit on a page");
             let at_start: BTreeSet<_> = whole.at("/entry").as_array().unwrap().iter().map(version).collect();
-            let entries = pages(&server, &format!("{path}?_count=7"), done);
+            let entries = pages(&server, &format!("{path}?_count={}", rounds(7, 30)), done);
             let paged: Vec<_> = entries.iter().map(version).collect();
             let once: BTreeSet<_> = paged.iter().cloned().collect();
             assert_eq!(paged.len(), once.len(), "{path}: a version stands on two pages");

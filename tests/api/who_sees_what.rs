@@ -13,6 +13,7 @@ mod population;
 mod requests;
 mod writes;
 
+use crate::support::server::rounds as of_rounds;
 use crate::support::{Answer, Client, Person, Server};
 use model::{Name, Rights, World, text};
 use pharos::auth::records;
@@ -23,7 +24,9 @@ use requests::{Ask, Expect, Maker, all_names};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
-const SEEDS: u64 = 30;
+const SEEDS: usize = 30;
+/// As many on MongoDB.
+const FEW_SEEDS: usize = 1;
 const READS: usize = 45;
 const WRITES: usize = 14;
 const CREATES: usize = 5;
@@ -45,7 +48,10 @@ fn nobody_learns_of_what_patients_do_not_consent_to() {
 /// Runs the seeds with tokens that `draw` draws.
 fn rounds(draw: fn(&mut Rng) -> Token) -> Counts {
     let first = std::env::var("PHAROS_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
-    let count = std::env::var("PHAROS_TEST_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(SEEDS);
+    let count = std::env::var("PHAROS_TEST_ROUNDS")
+        .ok()
+        .and_then(|rounds| rounds.parse().ok())
+        .unwrap_or(of_rounds(SEEDS, FEW_SEEDS) as u64);
     let first: u64 = first.unwrap_or(1);
     let mut counts = Counts::default();
     let mut failed = Vec::new();
@@ -125,11 +131,11 @@ impl Round {
         counts.hidden += versions().filter(is_hidden).count();
         counts.narrowed += usize::from(self.rights.is_narrowed(&self.world));
         self.explain(counts);
-        for _ in 0..READS {
+        for _ in 0..of_rounds(READS, 15) {
             let ask = self.maker().read();
             self.ask(&ask, counts);
         }
-        for _ in 0..WRITES {
+        for _ in 0..of_rounds(WRITES, 6) {
             let ask = self.maker().write();
             self.ask(&ask, counts);
             if self.settle(&ask, counts) && self.have_parted() {

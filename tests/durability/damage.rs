@@ -122,8 +122,8 @@ fn another_key_a_newer_schema_and_a_second_process_are_refused() {
 
     let format = options.folder.join("format");
     let bytes = std::fs::read(&format).unwrap();
-    let rest = bytes.strip_prefix(b"pharos store schema 4\n").unwrap();
-    std::fs::write(&format, [&b"pharos store schema 5\n"[..], rest].concat()).unwrap();
+    let rest = bytes.strip_prefix(b"pharos store schema 5\n").unwrap();
+    std::fs::write(&format, [&b"pharos store schema 6\n"[..], rest].concat()).unwrap();
     assert!(refusal(&options).contains("newer version"));
     std::fs::remove_file(&format).unwrap();
     assert!(refusal(&options).contains("without its format file"));

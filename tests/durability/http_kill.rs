@@ -2,12 +2,11 @@
 //! there. Each client writes its own resources, one request after the other, so that at the end of a round it knows all
 //! versions of each, but for one request that was not answered.
 
-use crate::support::{Answer, Client, Process, free_address};
+use crate::place::Place;
+use crate::support::{Answer, Client};
 use crate::workload::{Rng, first_seed};
-use pharos::store::embedded::{Options, check};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 const CLIENTS: usize = 64;
@@ -184,14 +183,6 @@ fn all_entries(client: &Client, path: &str) -> Vec<Value> {
     entries
 }
 
-fn serve(store: &Path) -> (Process, String) {
-    let address = free_address();
-    let (listen, store) = (address.to_string(), format!("file:{}", store.display()));
-    let process = Process::start(["serve", "--insecure-open", "--listen", &listen, "--store", &store]);
-    process.lines_until("serving FHIR");
-    (process, format!("http://{address}/fhir"))
-}
-
 /// Lets all clients write until each misses an answer; `end` ends the program at the given number of answers.
 fn write_until(writers: &mut [Writer], base: &str, seed: u64, answers: u64, end: &(dyn Fn() + Sync)) {
     let heard = AtomicU64::new(0);
@@ -208,8 +199,8 @@ fn write_until(writers: &mut [Writer], base: &str, seed: u64, answers: u64, end:
     assert!(heard.into_inner() >= answers, "the program ended too early");
 }
 
-fn verify(writers: &mut [Writer], base: &str, may_hold_unanswered: bool) {
-    let mut seen = observe(&Client::new(base));
+fn verify(writers: &mut [Writer], client: &Client, may_hold_unanswered: bool) {
+    let mut seen = observe(client);
     for writer in writers {
         writer.verify(seen.remove(&writer.name).unwrap_or_default(), may_hold_unanswered);
     }
@@ -223,47 +214,65 @@ fn writers() -> Vec<Writer> {
 
 #[test]
 fn what_was_answered_over_http_survives_a_kill() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = folder.path().join("store");
+    survives_a_kill(&Place::embedded());
+}
+
+#[test]
+fn what_was_answered_over_http_survives_a_kill_on_mongodb() {
+    if let Some(place) = Place::on_mongodb() {
+        survives_a_kill(&place);
+    }
+}
+
+fn survives_a_kill(place: &Place) {
     let (first, mut writers) = (first_seed(500), writers());
-    for seed in first..first + 10 {
-        let answers = 1 + Rng(seed).below(800);
+    for seed in first..first + place.rounds(10, 3) {
+        let answers = 1 + Rng(seed).below(place.rounds(800, 300));
         println!("seed {seed}: killed after {answers} answers");
-        let (process, base) = serve(&store);
-        write_until(&mut writers, &base, seed, answers, &|| process.kill());
+        let (process, client) = place.serve("");
+        write_until(&mut writers, client.base(), seed, answers, &|| process.kill());
         assert!(!process.wait().success());
-        let (process, base) = serve(&store);
-        verify(&mut writers, &base, true);
+        let (process, client) = place.serve("");
+        verify(&mut writers, &client, true);
         process.kill();
         process.wait();
     }
     let versions: usize = writers.iter().flat_map(|writer| writer.known.values()).map(Vec::len).sum();
     println!("{versions} versions are there");
-    assert_eq!(check(&Options::at(&store)).unwrap().problems, Vec::<String>::new());
+    place.check();
+}
+
+#[test]
+fn a_program_that_is_asked_to_end_answers_what_it_commits() {
+    answers_what_it_commits(&Place::embedded());
+}
+
+#[test]
+fn a_program_that_is_asked_to_end_answers_what_it_commits_on_mongodb() {
+    if let Some(place) = Place::on_mongodb() {
+        answers_what_it_commits(&place);
+    }
 }
 
 /// What the program has taken up when it is asked to end, it commits and answers: no client that got no answer finds that its
 /// change was made.
-#[test]
-fn a_program_that_is_asked_to_end_answers_what_it_commits() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = folder.path().join("store");
+fn answers_what_it_commits(place: &Place) {
     let (first, mut writers) = (first_seed(600), writers());
-    for seed in first..first + 5 {
-        let answers = 100 + Rng(seed).below(400);
+    for seed in first..first + place.rounds(5, 2) {
+        let answers = 100 + Rng(seed).below(place.rounds(400, 100));
         println!("seed {seed}: asked to end after {answers} answers");
-        let (process, base) = serve(&store);
+        let (process, client) = place.serve("");
         let asked = std::sync::OnceLock::new();
-        write_until(&mut writers, &base, seed, answers, &|| {
+        write_until(&mut writers, client.base(), seed, answers, &|| {
             process.terminate();
             asked.set(std::time::Instant::now()).unwrap();
         });
         assert!(process.wait().success(), "{}", process.said());
         println!("it took {:?}", asked.get().unwrap().elapsed());
-        let (process, base) = serve(&store);
-        verify(&mut writers, &base, false);
+        let (process, client) = place.serve("");
+        verify(&mut writers, &client, false);
         process.terminate();
         assert!(process.wait().success(), "{}", process.said());
     }
-    assert_eq!(check(&Options::at(&store)).unwrap().problems, Vec::<String>::new());
+    place.check();
 }

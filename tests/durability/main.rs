@@ -34,10 +34,13 @@ mod model;
 mod mongo;
 mod mongo_keys;
 mod mongo_large;
+mod mongo_schema;
 mod mongo_together;
+mod place;
 #[cfg(target_os = "linux")]
 mod power;
 mod purge_kill;
+mod schema;
 #[path = "../api/support/mod.rs"]
 mod support;
 mod told;

@@ -1,10 +1,12 @@
 //! Random histories of several clients, held against an oracle, with the store closed and opened again in between.
 
+use crate::support::mongodb::new_database;
 use crate::workload::{Oracle, Rng, commit, first_seed, step, verify_all};
 use futures_util::future::join_all;
 use pharos::clock::{FixedClock, Micros};
 use pharos::store::Backend;
 use pharos::store::embedded::{Embedded, Options, check};
+use pharos::store::mongo::{self, Mongo};
 use pharos::tenant::TenantId;
 
 const CLIENTS: [&str; 4] = ["a", "b", "c", "d"];
@@ -14,21 +16,35 @@ fn random_histories_agree_with_an_oracle() {
     let first = first_seed(1);
     for seed in first..first + 12 {
         println!("seed {seed}");
-        one_history(seed);
+        let folder = tempfile::tempdir().unwrap();
+        // Checkpoints come every few groups.
+        let options = Options { most_groups_in_journals: 3, ..Options::at(folder.path().join("store")) };
+        let open = |time| Embedded::open(options.clone(), FixedClock::at(time)).unwrap();
+        one_history(seed, open, || assert_eq!(check(&options).unwrap().problems, Vec::<String>::new()));
     }
 }
 
-/// Commits are handed over many at a time, so that groups of every size are made; checkpoints come every few groups.
-fn one_history(seed: u64) {
-    let folder = tempfile::tempdir().unwrap();
-    let options = Options { most_groups_in_journals: 3, ..Options::at(folder.path().join("store")) };
+#[test]
+fn random_histories_agree_with_an_oracle_on_mongodb() {
+    let first = first_seed(1);
+    for seed in first..first + 3 {
+        let Some(address) = new_database() else { return };
+        println!("seed {seed}");
+        let folder = tempfile::tempdir().unwrap();
+        let options = mongo::Options::at(address, folder.path().join("key"));
+        one_history(seed, |time| Mongo::open(options.clone(), FixedClock::at(time)).unwrap(), || {});
+    }
+}
+
+/// Commits are handed over many at a time, so that groups of every size are made. `check` looks at what a closed store has left.
+fn one_history<S: Backend>(seed: u64, open: impl Fn(Micros) -> S, check: impl Fn()) {
     let tenant = TenantId(7);
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let mut rng = Rng(seed);
     let mut oracle = Oracle::default();
     let mut steps = [0; 4];
     for life in 0..3 {
-        let store = Embedded::open(options.clone(), FixedClock::at(Micros(life * 1000))).unwrap();
+        let store = open(Micros(life * 1000));
         for _ in 0..10 {
             let (mut waiting, mut committed) = (Vec::new(), Vec::new());
             for _ in 0..=rng.below(12) {
@@ -53,6 +69,6 @@ fn one_history(seed: u64) {
         drop(view);
         store.close().unwrap();
         drop(store);
-        assert_eq!(check(&options).unwrap().problems, Vec::<String>::new());
+        check();
     }
 }

@@ -1,23 +1,12 @@
 //! The real program, killed while it erases a record: it goes on by itself where it was, erases nothing twice and leaves nothing.
 
-use crate::support::{Client, Process, free_address};
+use crate::place::Place;
+use crate::support::Client;
 use crate::workload::{Rng, first_seed};
-use pharos::store::embedded::{Options, check};
 use serde_json::{Value, json};
-use std::path::Path;
 use std::time::{Duration, Instant};
 
-const RESOURCES: u64 = 3000;
 const PATIENCE: Duration = Duration::from_mins(2);
-
-fn serve(store: &Path) -> (Process, Client) {
-    let address = free_address();
-    let (listen, store) = (address.to_string(), format!("file:{}", store.display()));
-    // Links hold the address: a job is found by its path.
-    let process = Process::start(["serve", "--insecure-open", "--listen", &listen, "--store", &store]);
-    process.lines_until("serving FHIR");
-    (process, Client::new(format!("http://{address}/fhir")))
-}
 
 fn observation(id: &str, patient: &str) -> Value {
     let subject = json!({"reference": format!("Patient/{patient}")});
@@ -25,12 +14,12 @@ fn observation(id: &str, patient: &str) -> Value {
 }
 
 /// The record of `p`, each tenth resource with two versions, and of `q` one Observation.
-fn load(client: &Client) {
+fn load(client: &Client, resources: u64) {
     for id in ["p", "q"] {
         client.put(&format!("/Patient/{id}")).json(json!({"resourceType": "Patient", "id": id})).expect(201);
     }
     client.put("/Observation/of-q").json(observation("of-q", "q")).expect(201);
-    let numbers: Vec<u64> = (0..RESOURCES).chain((0..RESOURCES).step_by(10)).collect();
+    let numbers: Vec<u64> = (0..resources).chain((0..resources).step_by(10)).collect();
     for part in numbers.chunks(500) {
         let entry = |n: &u64| {
             let id = format!("o{n}");
@@ -53,29 +42,41 @@ fn look(client: &Client, path: &str) -> Result<u64, Value> {
 
 #[test]
 fn a_purge_that_is_killed_goes_on_where_it_was() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = folder.path().join("store");
-    let (mut process, mut client) = serve(&store);
-    load(&client);
+    goes_on(&Place::embedded());
+}
+
+#[test]
+fn a_purge_that_is_killed_goes_on_where_it_was_on_mongodb() {
+    if let Some(place) = Place::on_mongodb() {
+        goes_on(&place);
+    }
+}
+
+fn goes_on(place: &Place) {
+    let resources = place.rounds(3000, 1000);
+    let (mut process, mut client) = place.serve("");
+    load(&client, resources);
     let request = client.post("/Patient/p/$purge").header("Prefer", "respond-async");
     let begun = request.json(json!({"resourceType": "Parameters"})).expect(202);
     let path = begun.header("content-location").unwrap().strip_prefix(client.base()).unwrap().to_owned();
 
     let seed = first_seed(700);
     let (mut rng, mut reached, deadline) = (Rng(seed), 0, Instant::now() + PATIENCE);
-    for _ in 0..4 {
-        let target = reached + 1 + rng.below(600);
+    // There the job of a process that was killed is taken over when its lease has ended, after a minute.
+    for _ in 0..place.rounds(4, 1) {
+        let target = reached + 1 + rng.below(resources / 5);
         let mut done = reached;
         while done < target {
             assert!(Instant::now() < deadline, "it does not go on");
             done = look(&client, &path).unwrap_or_else(|outcome| panic!("it ended too early: {outcome}"));
             assert!(done >= reached, "what was told is not lost");
         }
-        println!("seed {seed}: killed after {done} of {RESOURCES}");
+        println!("seed {seed}: killed after {done} of {resources}");
         process.kill();
         assert!(!process.wait().success());
         reached = done;
-        (process, client) = serve(&store);
+        // Links hold the address: a job is found by its path.
+        (process, client) = place.serve("");
     }
     let outcome = loop {
         assert!(Instant::now() < deadline, "it does not end");
@@ -84,12 +85,12 @@ fn a_purge_that_is_killed_goes_on_where_it_was() {
         }
     };
     let told =
-        format!("Erased: Observation {RESOURCES} ({} versions), Patient 1 (1 versions).", RESOURCES + RESOURCES / 10);
+        format!("Erased: Observation {resources} ({} versions), Patient 1 (1 versions).", resources + resources / 10);
     assert_eq!(outcome["entry"][0]["response"]["outcome"]["issue"][0]["diagnostics"], told, "{outcome}");
     let left = client.get("/_history?_count=1000").expect(200).ids();
     assert_eq!(left, ["of-q", "q"]);
     client.get("/Observation/o7").expect(404);
     process.terminate();
     assert!(process.wait().success(), "{}", process.said());
-    assert_eq!(check(&Options::at(&store)).unwrap().problems, Vec::<String>::new());
+    place.check();
 }

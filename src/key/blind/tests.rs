@@ -99,6 +99,63 @@ fn what_is_asked_exactly_is_answered_by_postings_alone() {
     assert!(!blind().hides("Observation", b"code\0t") && blind().hides("Observation", b"subject\0t"));
 }
 
+#[test]
+fn of_the_ledger_is_hidden_who_acted_from_where_and_both_forms_are_looked_at() {
+    let hidden: Vec<_> =
+        ["agent-name\0n", "address\0n", "altid\0c", "entity-name\0e", "agent\0i", "agent\0t", "source\0t"].into();
+    assert!(hidden.iter().all(|start| blind().hides(LEDGER, start.as_bytes())));
+    let plain =
+        ["agent\0r", "entity\0r", "patient\0r", "type\0c", "subtype\0c", "date\0l", "_lastUpdated\0", "policy\0u"];
+    assert!(!plain.iter().any(|start| blind().hides(LEDGER, start.as_bytes())));
+    let range = under("agent-name", string::matching_start("mul"));
+    let cover = blind().cover(LEDGER, &range).unwrap();
+    assert_eq!((cover.postings.len(), cover.postings.contains(&range), cover.is_exact), (2, true, true));
+    let left = blind().plain_of_ledger();
+    let is_left = |key: &str| left.iter().any(|range| range.holds(key.as_bytes()));
+    assert!(hidden.iter().all(|start| is_left(start)) && !plain.iter().any(|start| is_left(start)));
+    assert!(!is_left("agent-name\0~hash"));
+
+    let without = Blind::new([("Patient".into(), ["name".into()].into())].into(), b"a key");
+    assert!(
+        !hidden.iter().any(|start| without.hides(LEDGER, start.as_bytes())) && without.plain_of_ledger().is_empty()
+    );
+    let listed = Blind::new([(LEDGER.into(), ["date".into(), "agent".into()].into())].into(), b"a key");
+    assert!(
+        !listed.hides(LEDGER, b"date\0l") && !listed.hides(LEDGER, b"agent\0r") && listed.hides(LEDGER, b"agent\0i")
+    );
+}
+
+#[test]
+fn uris_are_hidden_where_they_are_listed_and_references_never() {
+    let listed = ["instantiates-uri", "url", "based-on"].map(Box::from);
+    let hidden = [("ServiceRequest".into(), listed.into())].into();
+    let blind = Blind::new(hidden, b"a key");
+    let json = r#"{"resourceType":"ServiceRequest","id":"s","url":"http://e.x","instantiatesUri":["http://example.org/p/1"],
+        "basedOn":[{"reference":"http://elsewhere.example/CarePlan/1","display":"Quill"}],"subject":{"reference":"Patient/p"}}"#;
+    let keys = keys(json);
+    let plain: Vec<_> = blind.postings("ServiceRequest", &keys).iter().map(<[u8]>::to_vec).collect();
+    let has = |text: &str| plain.iter().any(|key| memchr::memmem::find(key, text.as_bytes()).is_some());
+    assert!(!has("example.org/p/1") && !has("quill") && has("elsewhere.example"), "{plain:?}");
+    let url = |uri: &str| under("instantiates-uri", reference::matching_uri(uri));
+    let below = under("instantiates-uri", KeyRange::prefix(b"uhttp://example.org/p"));
+    let whole = |code: &str| KeyRange::prefix(&prefix_of(code));
+    for range in [
+        url("http://example.org/p/1"),
+        url("http://example.org/p/2"),
+        below,
+        whole("instantiates-uri"),
+        whole("based-on"),
+    ] {
+        let cover = blind.cover("ServiceRequest", &range);
+        let is_found = cover.is_none_or(|cover| {
+            let found = cover.postings.iter().any(|range| plain.iter().any(|key| range.holds(key)));
+            if cover.is_exact { found } else { found && keys.any_in(&range) }
+        });
+        assert_eq!(is_found, keys.any_in(&range), "{range:?}");
+    }
+    assert!(blind.hides("ServiceRequest", b"instantiates-uri\0") && !blind.hides("ServiceRequest", b"based-on\0"));
+}
+
 fn text() -> impl Strategy<Value = String> {
     prop::collection::vec(prop::sample::select(vec!["a", "b", "ä", "é", "\u{1}", " ", "日"]), 0..9)
         .prop_map(|parts| parts.concat())

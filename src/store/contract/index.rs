@@ -55,7 +55,7 @@ fn found(view: &dyn View, blind: Option<&Blind>, range: &KeyRange) -> Result<BTr
 /// Holds the postings against the key lists: what searches read always, and where `is_settled` all of them.
 fn check(backend: &dyn Backend, tenant: TenantId, is_settled: bool) -> Result<(), Breach> {
     let view = backend.view(tenant)?;
-    let blind = view.blind()?;
+    let blind = view.blind(TYPE)?;
     let mut lists: Vec<(Rid, KeyList)> = Vec::new();
     for outline in view.resources(Rid(0)).collect::<Result<Vec<_>, _>>()? {
         let keys = view.keys(outline.rid)?.filter(|keys| !keys.is_empty());
@@ -89,7 +89,11 @@ fn reform(
     to: Option<&Form>,
     write: &mut dyn FnMut() -> Result<(), Breach>,
 ) -> Result<(), Breach> {
-    let stage = |stage| IndexRecord { now: now.cloned(), change: Some(Change { to: to.cloned(), stage }) };
+    let stage = |stage| IndexRecord {
+        now: now.cloned(),
+        change: Some(Change { to: to.cloned(), stage }),
+        ..IndexRecord::default()
+    };
     let mut step = |record: &IndexRecord, reposts: bool| {
         set(backend, tenant, record)?;
         check(backend, tenant, false)?;
@@ -103,7 +107,7 @@ fn reform(
     step(&stage(Stage::Filling), true)?;
     step(&stage(Stage::Settling), false)?;
     step(&stage(Stage::Sweeping), true)?;
-    set(backend, tenant, &IndexRecord { now: to.cloned(), change: None })?;
+    set(backend, tenant, &IndexRecord { now: to.cloned(), ..IndexRecord::default() })?;
     check(backend, tenant, true)
 }
 
@@ -126,7 +130,7 @@ fn forms_change(backend: &dyn Backend, tenant: TenantId) -> Result<(), Breach> {
 }
 
 fn forms_are_chosen_once(backend: &dyn Backend, tenant: TenantId) -> Result<(), Breach> {
-    let blind = IndexRecord { now: Some(Form::new(hidden_by_default())?), change: None };
+    let blind = IndexRecord { now: Some(Form::new(hidden_by_default())?), ..IndexRecord::default() };
     set(backend, tenant, &blind)?;
     commit(backend, tenant, vec![person(1, 0), person(2, 0)])?;
     check(backend, tenant, true)?;

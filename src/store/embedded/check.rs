@@ -9,6 +9,7 @@ use super::{Options, block, erase, io_error, kept, layout, log, record};
 use crate::clock::Micros;
 use crate::store::index::Index;
 use crate::store::ledger::Form;
+use crate::store::schema::{SEALED_MARKS, Stand};
 use crate::store::seal::Sealer;
 use crate::store::{Rid, StoreError, StoreResult};
 use crate::tenant::TenantId;
@@ -23,6 +24,8 @@ const MOST_TOLD: usize = 100;
 /// What a check found.
 #[derive(Debug, Default, Clone)]
 pub struct Report {
+    /// The schema in force, and what is under way to it.
+    pub stand: Stand,
     /// Tenants with data.
     pub tenants: u64,
     /// Resources, deleted ones included.
@@ -70,7 +73,8 @@ impl Report {
 pub fn check(options: &Options) -> StoreResult<Report> {
     let lock = folder::lock(&options.folder)?;
     let Unverified { opened, found } = open_unverified(options, lock)?;
-    let mut report = Report::default();
+    let stand = opened.schema.stand().clone();
+    let mut report = Report { stand: stand.clone(), ..Report::default() };
     for hole in found.holes {
         report.problem(hole);
     }
@@ -83,6 +87,7 @@ pub fn check(options: &Options) -> StoreResult<Report> {
             sealer: &sealer,
             is_destroyed: opened.ring.is_destroyed(tenant),
             form: &*options.form,
+            has_sealed_marks: stand.oldest() >= SEALED_MARKS,
             index: Arc::default(),
             tenant,
             report: &mut report,
@@ -174,6 +179,8 @@ struct Check<'c> {
     /// Whether its keys were destroyed: only its ledger is left then, and is not searched.
     is_destroyed: bool,
     form: &'c dyn Form,
+    /// Whether no mark of erased versions may be plain.
+    has_sealed_marks: bool,
     index: Arc<Index>,
     tenant: TenantId,
     report: &'c mut Report,
@@ -242,6 +249,11 @@ impl Check<'_> {
         let mark = Self::get(&self.tables.records, layout::erased(self.tenant, rid))?;
         self.sums.erased += u64::from(mark.is_some());
         let oldest = erase::oldest(mark.as_deref())?;
+        if let Some(mark) = mark.as_deref().filter(|_| self.has_sealed_marks)
+            && let Err(error) = erase::check_mark(self.sealer, self.tenant, rid, mark)
+        {
+            self.problem(&format!("the mark of erased versions of resource {}: {error}", rid.0));
+        }
         if oldest > header.version {
             self.problem(&format!("the mark of erased versions of resource {} is beyond its versions", rid.0));
         }

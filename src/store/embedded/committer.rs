@@ -57,6 +57,7 @@ impl Committer {
             let Some(jobs) = shared.queue.take(shared.options.most_changes_in_group, pause) else { return };
             let (commits, answers): (Vec<Prepared>, Vec<Answer>) = jobs.into_iter().unzip();
             shared.queue.begin_writing(answers);
+            shared.staging.wait_for_room();
             shared.watch.disk_begins();
             let outcomes = self.write(commits);
             shared.watch.disk_ends();
@@ -74,8 +75,8 @@ impl Committer {
 
     /// Writes a group; when this returns, it is on disk and marked so.
     fn write(&mut self, commits: Vec<Prepared>) -> StoreResult<Vec<Outcome>> {
-        let Shared { tables, sealer, clock, mark, epochs, staging, .. } = &*self.shared;
-        let mut group = Group::new(&**tables, sealer, &mut self.lanes);
+        let Shared { tables, sealer, schema, clock, mark, epochs, staging, .. } = &*self.shared;
+        let mut group = Group::new(&**tables, (sealer, schema), &mut self.lanes);
         let mut outcomes = Vec::with_capacity(commits.len());
         for commit in commits {
             outcomes.push(group.add(commit, clock.now())?);

@@ -3,13 +3,14 @@
 //! | file | holds |
 //! |---|---|
 //! | `lock` | nothing; locked while a process has the store open |
-//! | `format` | the schema version, and a sealed value that only the right key opens |
+//! | `format` | the schema in force, what is under way to it, and a sealed value that only the right key opens |
 //! | `keys/` | the wrapped data keys: [`crate::store::keys`] |
 //! | `mark` | the last synced group, the last checkpoint, and whether the store was stopped in order |
 //! | `db/` | the database |
 
 use super::io_error;
 use crate::clock::Micros;
+use crate::store::schema::{Program, Rewriting, Stand};
 use crate::store::seal::{Place, Purpose, Sealer};
 use crate::store::{Rid, StoreError, StoreResult};
 use crate::tenant::TenantId;
@@ -18,12 +19,13 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-/// What this program writes. Schema 1 did not say in a record whose data it is, schema 2 staged entries of the ledger one by one. In schema
-/// 3 one key was that of all tenants; such a store is taken over when it is opened.
-pub const SCHEMA: u32 = 4;
-
-/// The oldest schema that is taken over.
-pub(super) const OLDEST_SCHEMA: u32 = 3;
+/// What the first line says before the number.
+const FIRST_LINE: &str = "pharos store schema ";
+/// The first schema with a second line.
+const TWO_LINES: u32 = 5;
+/// What the second line says where all rows are of the schema in force, and before the others where not.
+const WHOLE: &str = "whole";
+const REWRITING: &str = "rewriting from ";
 
 const CHECK: Place = Place { purpose: Purpose::Check, tenant: TenantId(u32::MAX), rid: Rid(0), version: 0 };
 const CHECK_TEXT: &[u8] = b"pharos";
@@ -79,9 +81,19 @@ pub(super) fn exists(folder: &Path) -> StoreResult<bool> {
     Ok(false)
 }
 
-/// Writes the format file: the last step of making a store.
-pub(super) fn write_format(folder: &Path, sealer: &Sealer) -> StoreResult<()> {
-    let mut bytes = format!("pharos store schema {SCHEMA}\n").into_bytes();
+/// The lines of the format file.
+fn lines(stand: &Stand) -> String {
+    let first = format!("{FIRST_LINE}{}\n", stand.schema);
+    match &stand.rewriting {
+        _ if stand.schema < TWO_LINES => first,
+        None => format!("{first}{WHOLE}\n"),
+        Some(Rewriting { from, pass }) => format!("{first}{REWRITING}{from}, pass {pass}\n"),
+    }
+}
+
+/// Writes the format file: the last step of making a store, and of bringing a schema into force.
+pub(super) fn write_format(folder: &Path, sealer: &Sealer, stand: &Stand) -> StoreResult<()> {
+    let mut bytes = lines(stand).into_bytes();
     sealer.seal(CHECK, Micros(0), CHECK_TEXT, &mut bytes)?;
     let (path, new) = (folder.join("format"), folder.join("format.new"));
     let written = File::create(&new).and_then(|mut file| {
@@ -96,41 +108,62 @@ pub(super) fn write_format(folder: &Path, sealer: &Sealer) -> StoreResult<()> {
 /// The format file.
 pub(super) struct Format {
     /// Which schema the store has.
-    pub schema: u32,
-    line: Vec<u8>,
+    pub stand: Stand,
+    lines: Vec<u8>,
     check: Vec<u8>,
 }
 
 impl Format {
-    /// Reads it; refuses a schema that this program can't read.
-    pub(super) fn read(folder: &Path) -> StoreResult<Self> {
+    /// Reads it; refuses a schema that a program can't read.
+    pub(super) fn read(folder: &Path, program: &Program) -> StoreResult<Self> {
         let path = folder.join("format");
         let bytes = std::fs::read(&path).map_err(|error| io_error(&path, &error))?;
         let unreadable = || StoreError::Closed(format!("{} is not the format file of a store", path.display()));
-        let end = bytes.iter().position(|byte| *byte == b'\n').ok_or_else(unreadable)?;
-        let (line, check) = bytes.split_at_checked(end + 1).ok_or_else(unreadable)?;
-        let text = std::str::from_utf8(line).map_err(|_| unreadable())?;
-        let schema = text.trim().strip_prefix("pharos store schema ").and_then(|text| text.parse::<u32>().ok());
-        let schema = schema.ok_or_else(unreadable)?;
-        if !(OLDEST_SCHEMA..=SCHEMA).contains(&schema) {
-            let (age, advice) = if schema > SCHEMA {
+        let (first, rest) = line_of(&bytes).ok_or_else(unreadable)?;
+        let schema = first.strip_prefix(FIRST_LINE).and_then(|text| text.parse::<u32>().ok()).ok_or_else(unreadable)?;
+        let Program { opens, writes, .. } = program;
+        if !(*opens..=*writes).contains(&schema) {
+            let (age, advice) = if schema > *writes {
                 ("a newer version", "use that version")
             } else {
                 ("an earlier version, before the first release", "load its data anew from where it came")
             };
             return Err(StoreError::Closed(format!(
-                "{} was written by {age} of Pharos (schema {schema}; this one reads schema {OLDEST_SCHEMA} to {SCHEMA}): \
+                "{} was written by {age} of Pharos (schema {schema}; this one reads schema {opens} to {writes}): \
                  {advice}",
                 folder.display(),
             )));
         }
-        Ok(Self { schema, line: line.to_vec(), check: check.to_vec() })
+        let (stand, check) = if schema < TWO_LINES {
+            (Stand::of(schema), rest)
+        } else {
+            let (second, rest) = line_of(rest).ok_or_else(unreadable)?;
+            (stand_of(schema, second).ok_or_else(unreadable)?, rest)
+        };
+        let lines = bytes.get(..bytes.len() - check.len()).unwrap_or_default().to_vec();
+        Ok(Self { stand, lines, check: check.to_vec() })
     }
 
     /// Whether these keys are those of the store.
     pub(super) fn opens_with(&self, sealer: &Sealer) -> bool {
-        sealer.open(CHECK, &self.line, &self.check).is_ok_and(|text| *text == *CHECK_TEXT)
+        sealer.open(CHECK, &self.lines, &self.check).is_ok_and(|text| *text == *CHECK_TEXT)
     }
+}
+
+/// The first line, and what follows it.
+fn line_of(bytes: &[u8]) -> Option<(&str, &[u8])> {
+    let (line, rest) = bytes.split_at_checked(bytes.iter().position(|byte| *byte == b'\n')?)?;
+    Some((std::str::from_utf8(line).ok()?, rest.get(1..)?))
+}
+
+/// How a store of this schema stands, by the second line.
+fn stand_of(schema: u32, line: &str) -> Option<Stand> {
+    if line == WHOLE {
+        return Some(Stand::of(schema));
+    }
+    let (from, pass) = line.strip_prefix(REWRITING)?.split_once(", pass ")?;
+    let rewriting = Rewriting { from: from.parse().ok()?, pass: pass.to_owned() };
+    Some(Stand { schema, rewriting: Some(rewriting) })
 }
 
 /// What is said where the keys are not those of the store.
@@ -230,6 +263,7 @@ impl MarkFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::schema::{OPENS, PHAROS, WRITES};
 
     #[test]
     fn a_mark_comes_back_and_damage_is_found() {
@@ -263,14 +297,23 @@ mod tests {
     fn other_schemas_and_other_keys_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let sealer = Sealer::new(&[1; 32]).unwrap();
-        write_format(folder.path(), &sealer).unwrap();
-        let format = Format::read(folder.path()).unwrap();
-        assert!(format.opens_with(&sealer) && !format.opens_with(&Sealer::new(&[2; 32]).unwrap()));
+        let pass = |from| Some(Rewriting { from, pass: "00c0ffee".into() });
+        for stand in [Stand::of(4), Stand::of(WRITES), Stand { schema: WRITES, rewriting: pass(4) }] {
+            write_format(folder.path(), &sealer, &stand).unwrap();
+            let format = Format::read(folder.path(), &PHAROS).unwrap();
+            assert!(format.opens_with(&sealer) && !format.opens_with(&Sealer::new(&[2; 32]).unwrap()));
+            assert_eq!(format.stand, stand);
+        }
         let bytes = std::fs::read(folder.path().join("format")).unwrap();
-        for (schema, said) in [(SCHEMA + 1, "newer version"), (OLDEST_SCHEMA - 1, "earlier version")] {
+        let altered = bytes.windows(1).position(|byte| byte == b"4").unwrap();
+        let mut other = bytes.clone();
+        other[altered] = b'3';
+        std::fs::write(folder.path().join("format"), other).unwrap();
+        assert!(!Format::read(folder.path(), &PHAROS).unwrap().opens_with(&sealer), "the lines are sealed, too");
+        for (schema, said) in [(WRITES + 1, "newer version"), (OPENS - 1, "earlier version")] {
             let other = [format!("pharos store schema {schema}\n").as_bytes(), &bytes[22..]].concat();
             std::fs::write(folder.path().join("format"), other).unwrap();
-            let refused = Format::read(folder.path()).err().unwrap();
+            let refused = Format::read(folder.path(), &PHAROS).err().unwrap();
             assert!(refused.to_string().contains(said), "{refused}");
         }
     }

@@ -10,6 +10,9 @@ mod ledger;
 mod marks;
 mod open;
 mod rebuild;
+mod schema;
+#[cfg(test)]
+mod schema_tests;
 #[cfg(test)]
 mod sealing_tests;
 mod tables;
@@ -25,13 +28,13 @@ use super::ledger::{Blocks, Entry, Form, Head, Ledger, Opaque};
 use super::rows::kept;
 use super::rows::ledger::{Entries, head};
 use super::rows::{block, erase, layout, log, postings, record, sealing};
+use super::schema::{PHAROS, Program, Schema, Schemas};
 use super::seal::Sealer;
 use super::{Backend, Commit, CommitError, Committed, OldRows, StoreError, StoreResult, View};
 use crate::auth::keeper::Epochs;
 use crate::clock::Clock;
 use crate::tenant::TenantId;
 pub use check::{Report, check, rebuild};
-pub use folder::SCHEMA;
 pub use rebuild::{Extract, Extractors, Ground};
 pub(in crate::store) use transfer::Filled;
 
@@ -77,6 +80,8 @@ pub struct Options {
     pub free_floor_mib: u64,
     /// What the entries of the ledger say.
     pub form: Arc<dyn Form>,
+    /// Which schemas are written and opened.
+    pub program: &'static Program,
 }
 
 impl Options {
@@ -97,6 +102,7 @@ impl Options {
             disk_limit: Duration::from_secs(30),
             free_floor_mib: 256,
             form: Arc::new(Opaque),
+            program: &PHAROS,
         }
     }
 }
@@ -118,6 +124,7 @@ struct Threads {
 struct Shared {
     tables: Arc<Tables>,
     ring: Keyring,
+    schema: Schema,
     sealer: Arc<Sealer>,
     clock: Arc<dyn Clock>,
     epochs: Epochs,
@@ -168,6 +175,7 @@ impl Embedded {
             key_lists: Arc::default(),
             tables: Arc::new(opened.tables),
             ring: opened.ring,
+            schema: opened.schema,
             sealer,
             clock,
             epochs: Epochs::default(),
@@ -286,6 +294,10 @@ impl Backend for Embedded {
     fn old_rows(&self, tenant: TenantId, after: &[u8], most: usize) -> StoreResult<OldRows> {
         let Shared { tables, sealer, .. } = &*self.shared;
         sealing::old_rows(&tables.snapshot(), sealer, tenant, after, most)
+    }
+
+    fn schemas(&self) -> Option<&dyn Schemas> {
+        Some(&*self.shared)
     }
 
     fn destroy(&self, tenant: TenantId) -> BoxFuture<'static, StoreResult<()>> {

@@ -1,9 +1,10 @@
 //! Opening and stopping: what must hold before anything is served.
 
-use super::folder::{self, Format, Mark, MarkFile, SCHEMA};
+use super::folder::{self, Format, Mark, MarkFile};
 use super::tables::Tables;
 use super::{Options, Shared, check, checkpoint, io_error, marks, transfer};
 use crate::store::keys::{Folder, Keyring, Masters, Secret};
+use crate::store::schema::{OWN_KEYS, Schema, Stand};
 use crate::store::seal::{STORE, Sealer};
 use crate::store::{StoreError, StoreResult};
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 pub(super) struct Opened {
     pub tables: Tables,
     pub ring: Keyring,
+    pub schema: Schema,
     pub mark: MarkFile,
     pub lock: folder::Lock,
 }
@@ -58,9 +60,9 @@ pub(super) fn open_any(options: &Options) -> StoreResult<Opened> {
 /// Opens what is there: copies the journals first if the last stop was unclean, and tells what the markers show.
 pub(super) fn open_unverified(options: &Options, lock: folder::Lock) -> StoreResult<Unverified> {
     let folder = &options.folder;
-    let format = Format::read(folder)?;
+    let format = Format::read(folder, options.program)?;
     let masters = Masters::of(&options.keys, &options.key_file, false)?;
-    let common = if format.schema < SCHEMA { Some(common_key(folder, &format, &masters)?) } else { None };
+    let common = if format.stand.schema < OWN_KEYS { Some(common_key(folder, &format, &masters)?) } else { None };
     let ring = keyring(folder, masters)?;
     if common.is_none() {
         if !ring.knows(STORE) {
@@ -81,14 +83,17 @@ pub(super) fn open_unverified(options: &Options, lock: folder::Lock) -> StoreRes
     let tables = open_tables(options)?;
     let found = marks::verify(&tables, mark.get())?;
     let tenants = check::tenants_with_sealed(&tables)?;
+    let mut stand = format.stand;
     if let Some(common) = common {
         ring.adopt(&common, &tenants)?;
-        folder::write_format(folder, &ring.sealer())?;
+        stand = Stand::of(OWN_KEYS);
+        folder::write_format(folder, &ring.sealer(), &stand)?;
     }
     if let Some(tenant) = tenants.iter().find(|tenant| !ring.knows(**tenant)) {
         return Err(missing_keys(folder, &format!("tenant {}", tenant.0)));
     }
-    Ok(Unverified { opened: Opened { tables, ring, mark, lock }, found })
+    let schema = Schema::new(options.program, stand);
+    Ok(Unverified { opened: Opened { tables, ring, schema, mark, lock }, found })
 }
 
 fn missing_keys(folder: &Path, whose: &str) -> StoreError {
@@ -138,7 +143,7 @@ fn make(options: &Options) -> StoreResult<()> {
     MarkFile::create(folder)?;
     drop(Tables::open(&folder::database(folder), options.cache_mib)?);
     super::sync_folder(folder).map_err(|error| io_error(folder, &error))?;
-    folder::write_format(folder, &ring.sealer())
+    folder::write_format(folder, &ring.sealer(), &Stand::of(options.program.writes))
 }
 
 /// Where the copies of the journals are kept while it is not known that all is well.

@@ -1,12 +1,12 @@
 //! Re-sealing, destroying, and taking over a store that has one key for all tenants.
 
-use super::folder::OLDEST_SCHEMA;
-use super::{Embedded, Options, SCHEMA, check};
+use super::{Embedded, Options, check};
 use crate::clock::{Clock, FixedClock, Micros};
 use crate::store::contract::keeper::{keep, put as put_kept};
 use crate::store::contract::{commit, put, wait};
 use crate::store::keys::{About, Folder, KeyTable, LocalKey, Master, OwnersKeys, State, WrappedKey, hex};
 use crate::store::ledger::{Entry, Ledger};
+use crate::store::schema::{OPENS, OWN_KEYS};
 use crate::store::seal::{DataKey, Place, Purpose, STORE, Sealer};
 use crate::store::{Backend, Commit, Rid, StoreError, StoreResult};
 use crate::tenant::TenantId;
@@ -232,7 +232,7 @@ fn a_store_with_one_key_for_all_is_taken_over() {
     let options = options(&folder);
     open(&options).unwrap().close().unwrap();
     let secret = share_one_key(&options, &[STORE, TENANT]);
-    write_format(&options, SCHEMA, &secret);
+    write_format(&options, OWN_KEYS, &secret);
     let store = open(&options).unwrap();
     fill(&store, TENANT);
     wait(store.record(OTHER, Entry { time: Micros(0), bytes: b"refused".as_slice().into() })).unwrap();
@@ -240,7 +240,7 @@ fn a_store_with_one_key_for_all_is_taken_over() {
     let (before, derived) = (bodies(&store, TENANT).unwrap(), store.derive_key(b"links").unwrap());
     store.close().unwrap();
     drop(store);
-    write_format(&options, OLDEST_SCHEMA, &secret);
+    write_format(&options, OPENS, &secret);
     std::fs::remove_dir_all(options.folder.join("keys")).unwrap();
 
     // With another key file it is refused, and nothing is changed.

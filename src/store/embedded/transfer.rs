@@ -126,6 +126,13 @@ impl Target for Filled {
         &self.opened.ring
     }
 
+    fn expect_old_rows(&self) -> StoreResult<()> {
+        let Opened { schema, ring, .. } = &self.opened;
+        let program = self.options.program;
+        let stand = schema.stand().with_rows_of(program, program.beside)?;
+        folder::write_format(&self.options.folder, &ring.sealer(), &stand)
+    }
+
     fn finish(self: Box<Self>) -> StoreResult<()> {
         let Self { mut opened, options } = *self;
         checkpoint::flush(&opened.tables, || None)?;

@@ -57,7 +57,9 @@ impl Connection {
             settings.command_event_handler = Some(EventHandler::callback(move |event| {
                 if let CommandEvent::Started(started) = event {
                     // Nobody waits for the end of a transaction that has only read, nor for the look at other processes' changes.
-                    let is_of_epochs = started.command.get_str("find").is_ok_and(|name| name == EPOCHS);
+                    let is_of_epochs = ["find", "update"]
+                        .iter()
+                        .any(|verb| started.command.get_str(verb).is_ok_and(|name| name == EPOCHS));
                     if started.command_name != "abortTransaction" && !is_of_epochs {
                         counted.fetch_add(1, Ordering::Relaxed);
                     }

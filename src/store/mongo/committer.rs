@@ -92,6 +92,9 @@ impl Committer {
             if let Err(error) = fence::renew(&self.shared) {
                 tracing::warn!(%error, "the keys can't be read anew");
             }
+            if let Some(error) = self.shared.queue.failure() {
+                return commits.iter().map(|_| Err(error.clone().into())).collect();
+            }
             self.wary = WARY_FOR;
             tries += 1;
             let is_late = began.elapsed() > LONGEST_TRY;
@@ -116,12 +119,14 @@ impl Committer {
     /// One transaction.
     fn attempt(&mut self, commits: &[Prepared], way: Way) -> Result<Vec<Outcome>, Failed> {
         let shared = Arc::clone(&self.shared);
-        let Shared { connection, sealer, clock, epochs, staging, process, fence, .. } = &*shared;
+        let Shared { connection, sealer, schema, clock, epochs, staging, process, fence, .. } = &*shared;
+        // From before anything is sealed, and before it is asked in which form to write.
+        let mark = fence.mark();
         let reading = Reading::new(Arc::clone(connection), usize::MAX);
         let is_on_hints = way.uses_hints && self.take_hints(commits, &reading);
         self.look_ahead(commits, &reading)?;
         self.catch_up(&reading)?;
-        let mut group = Group::new(&reading, sealer, &mut self.lanes);
+        let mut group = Group::new(&reading, (sealer, schema), &mut self.lanes);
         let mut outcomes = Vec::with_capacity(commits.len());
         for commit in commits {
             let outcome = group.add(commit.clone(), clock.now());
@@ -159,12 +164,12 @@ impl Committer {
             }
         }
         let known = reading.known();
-        let mut orders = Orders::new(writes, &known, is_on_hints)?;
+        let mut orders = Orders::new(writes, &known, is_on_hints, schema.in_force())?;
         for tenant in &renewed {
             orders.renew(*tenant, process);
         }
         if !orders.is_empty() {
-            orders.stand_behind(fence);
+            orders.stand_behind(fence, mark);
             write(&shared, reading, orders)?;
         }
         self.remember_heads(&concerned, &moved, &known);

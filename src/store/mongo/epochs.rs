@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 
 /// How often the others' changes are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How often a process that writes nothing says that it is there.
+const SAY_EVERY: Duration = Duration::from_secs(15);
 /// How long one look may take: what was sent over a line that is dead is never answered, and the next look goes over another one.
 const LOOK_WITHIN: Duration = Duration::from_secs(10);
 /// Counts of processes that have changed nothing for so long are forgotten.
@@ -28,12 +30,17 @@ pub(super) fn follow(shared: &Arc<Shared>) {
         if let Some(shared) = weak.upgrade() {
             forget(&shared.connection).await;
         }
-        let mut known = None;
+        let (mut known, mut said) = (None, (None, Instant::now()));
         while let Some(found) = look(&weak).await {
             match found {
-                Ok((found, mark)) => {
-                    look_at_keys(&weak, mark).await;
+                Ok((found, own)) => {
+                    look_at_keys(&weak, own.mark).await;
                     known = Some(compare(&weak, known, found));
+                    if said.0 != own.at {
+                        said = (own.at, Instant::now());
+                    } else if said.1.elapsed() >= SAY_EVERY {
+                        say(&weak).await;
+                    }
                 }
                 Err(failed) => tracing::debug!(error = %failed.text, "the changes of other processes can't be seen"),
             }
@@ -45,8 +52,25 @@ pub(super) fn follow(shared: &Arc<Shared>) {
 /// Counts of the other processes by document.
 type Counts = FxHashMap<String, i64>;
 
-/// The others' counts, and the own mark: see [`super::fence`].
-async fn look(weak: &Weak<Shared>) -> Option<Result<(Counts, Option<i64>), Failed>> {
+/// The mark of this process, and when it last wrote: see [`super::fence`].
+#[derive(Default)]
+struct Own {
+    mark: Option<i64>,
+    at: Option<DateTime>,
+}
+
+/// Says that this process is there, which its commits do as well.
+async fn say(weak: &Weak<Shared>) {
+    let Some(shared) = weak.upgrade() else { return };
+    let ((mark, sign), connection) = (shared.fence.heartbeat(), Arc::clone(&shared.connection));
+    drop(shared);
+    if let Err(error) = connection.db().collection::<Document>(EPOCHS).update_one(mark, sign).await {
+        tracing::debug!(error = %Failed::from(error).text, "the database does not hear of this process");
+    }
+}
+
+/// The others' counts, and the own mark.
+async fn look(weak: &Weak<Shared>) -> Option<Result<(Counts, Own), Failed>> {
     let shared = weak.upgrade()?;
     let (connection, process, fence) =
         (Arc::clone(&shared.connection), shared.process.clone(), shared.fence.id.clone());
@@ -61,24 +85,25 @@ async fn look(weak: &Weak<Shared>) -> Option<Result<(Counts, Option<i64>), Faile
     Some(found)
 }
 
-async fn counts(connection: &Connection, process: &str, fence: &str) -> Result<(Counts, Option<i64>), Failed> {
+async fn counts(connection: &Connection, process: &str, fence: &str) -> Result<(Counts, Own), Failed> {
     let mut cursor = connection.db().collection::<Document>(EPOCHS).find(doc! {}).await?;
-    let (mut found, mut mark) = (Counts::default(), None);
+    let (mut found, mut own) = (Counts::default(), Own::default());
     while cursor.advance().await? {
         let document = cursor.deserialize_current()?;
         let (Ok(id), Ok(count)) = (document.get_str("_id"), document.get_i64("n")) else { continue };
         if id == fence {
-            mark = Some(count);
+            own = Own { mark: Some(count), at: document.get_datetime("at").ok().copied() };
         } else if !Fence::is_one(id) && !id.ends_with(process) {
             found.insert(id.to_owned(), count);
         }
     }
-    Ok((found, mark))
+    Ok((found, own))
 }
 
 /// Reads the keys anew where another process has changed them.
 async fn look_at_keys(weak: &Weak<Shared>, mark: Option<i64>) {
-    let Some(shared) = weak.upgrade().filter(|shared| mark != Some(shared.fence.mark())) else { return };
+    let is_other = |shared: &Arc<Shared>| mark != Some(shared.fence.mark()) && shared.queue.closed().is_none();
+    let Some(shared) = weak.upgrade().filter(is_other) else { return };
     let renewing = tokio::task::spawn_blocking(move || fence::renew(&shared));
     if let Ok(Err(error)) = renewing.await {
         tracing::warn!(%error, "the keys can't be read anew");

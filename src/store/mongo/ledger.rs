@@ -293,7 +293,8 @@ fn send(shared: &Shared, documents: &Arc<Vec<Document>>) -> Result<(), Failed> {
 /// The thread that folds, until the staging ends.
 pub(super) fn fold(shared: &Shared) {
     while shared.staging.wait_to_fold() {
-        let outcome = fold_all(shared);
+        // Where another schema is in force, that is for others.
+        let outcome = shared.queue.failure().map_or_else(|| fold_all(shared), Err);
         if let Err(error) = &outcome {
             tracing::warn!(%error, "the ledger can't be folded now");
             std::thread::sleep(AFTER_FAILURE);
@@ -335,7 +336,7 @@ fn fold_some(shared: &Shared) -> Result<usize, Failed> {
     if count > 0 {
         let mut writes = Writes::default();
         fold.write_to(&mut writes);
-        let orders = Orders::new(writes, &reading.known(), false)?;
+        let orders = Orders::new(writes, &reading.known(), false, shared.schema.in_force())?;
         write(shared, reading, orders)?;
     }
     Ok(count)

@@ -6,7 +6,7 @@
 //! | `parts` | the parts of rows that are too large for one document: see [`parts`] |
 //! | `epochs` | a count for each tenant and process, of changes to records that are no resources; and [`fence`] |
 //! | `keys` | the wrapped data keys: see [`keys`] |
-//! | `format` | the schema, and a sealed value that only the right keys open |
+//! | `format` | the schema in force, what is under way to it, and a sealed value that only the right keys open |
 //!
 //! A commit is one transaction, and a view is one that only reads, so both see one moment.
 
@@ -22,6 +22,7 @@ mod parts;
 mod place;
 mod pulse;
 mod read;
+mod schema;
 mod seen;
 mod start;
 mod transaction;
@@ -40,6 +41,7 @@ use super::rows::queue::{Queue, ended};
 use super::rows::stretch::Most;
 use super::rows::view::TenantView;
 use super::rows::{Rows, Table, layout, sealing};
+use super::schema::{PHAROS, Program, Schema, Schemas};
 use super::seal::Sealer;
 use super::{Backend, Commit, CommitError, Committed, OldRows, StoreError, StoreResult, View};
 use crate::auth::keeper::Epochs;
@@ -61,9 +63,6 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 pub(in crate::store) use transfer::Filled;
-
-/// What this program writes and reads.
-pub const SCHEMA: i64 = 2;
 
 /// Blocks of a ledger that are read at once.
 const BLOCKS_AT_ONCE: usize = 64;
@@ -87,6 +86,10 @@ pub struct Options {
     pub patience: Duration,
     /// What the entries of the ledger say.
     pub form: Arc<dyn Form>,
+    /// Which schemas are written.
+    pub program: &'static Program,
+    /// How long another process may say nothing before it is taken to have ended.
+    pub heard_within: Duration,
 }
 
 impl Options {
@@ -101,6 +104,8 @@ impl Options {
             most_changes_in_group: 5000,
             patience: Duration::from_secs(30),
             form: Arc::new(Opaque),
+            program: &PHAROS,
+            heard_within: Duration::from_mins(1),
         }
     }
 }
@@ -122,6 +127,7 @@ struct Shared {
     connection: Arc<Connection>,
     ring: Arc<Keyring>,
     fence: Fence,
+    schema: Schema,
     sealer: Arc<Sealer>,
     clock: Arc<dyn Clock>,
     epochs: Epochs,
@@ -158,7 +164,7 @@ impl Mongo {
         aws_lc_rs::rand::fill(&mut random).map_err(|_| StoreError::Io("the system has no randomness".into()))?;
         let process = u64::from_be_bytes(random);
         let name = format!("{process:016x}");
-        let (ring, fence) = start::open(&connection, &options, &name, purpose)?;
+        let (ring, fence, schema) = start::open(&connection, &options, &name, purpose)?;
         let ring = Arc::new(ring);
         let (keys, key_file) = (options.keys.clone(), options.key_file.clone());
         Keyring::share(&ring, move || Masters::of(&keys, &key_file, false));
@@ -167,6 +173,7 @@ impl Mongo {
             sealer: ring.sealer(),
             ring,
             fence,
+            schema,
             clock,
             epochs: Epochs::default(),
             indexes: Indexes::default(),
@@ -315,6 +322,10 @@ impl Backend for Mongo {
         sealing::old_rows(&self.reading(), sealer, tenant, after, most)
     }
 
+    fn schemas(&self) -> Option<&dyn Schemas> {
+        Some(&*self.shared)
+    }
+
     fn destroy(&self, tenant: TenantId) -> BoxFuture<'static, StoreResult<()>> {
         let shared = Arc::clone(&self.shared);
         Box::pin(async move {
@@ -345,10 +356,14 @@ impl Backend for Mongo {
 
     fn close(&self) -> StoreResult<()> {
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        let is_first = threads.committer.is_some();
         self.shared.queue.end();
         let committed = threads.committer.is_none_or(|thread| thread.join().is_ok());
         self.shared.staging.end();
         let recorded = threads.ledger.into_iter().all(|thread| thread.join().is_ok());
+        if is_first {
+            self.shared.fence.end(&self.shared.connection);
+        }
         if committed && recorded {
             Ok(())
         } else {
@@ -360,8 +375,9 @@ impl Backend for Mongo {
 impl Ledger for Mongo {
     /// It is in the database then: the end of this process would lose what is not.
     fn record(&self, tenant: TenantId, entry: Entry) -> BoxFuture<'static, StoreResult<u64>> {
-        let staging = Arc::clone(&self.shared.staging);
+        let (staging, failure) = (Arc::clone(&self.shared.staging), self.shared.queue.failure());
         Box::pin(async move {
+            failure.map_or(Ok(()), Err)?;
             let number = staging.add(tenant, entry)?;
             Staging::synced(staging, number).await?;
             Ok(number)

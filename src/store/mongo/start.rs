@@ -7,19 +7,20 @@ use super::parts::PARTS;
 use super::place::collection;
 use super::read::Reading;
 use super::write::EPOCHS;
-use super::{Options, SCHEMA};
+use super::{Options, schema};
 use crate::clock::Micros;
 use crate::store::keys::{KeyTable, Keyring, Masters, OwnersKeys};
 use crate::store::rows::Table;
 use crate::store::rows::layout::SYSTEM;
+use crate::store::schema::{Schema, Stand};
 use crate::store::seal::{self, Place, STORE, Sealer};
 use crate::store::transfer::{Filling, not_whole, put_keys};
 use crate::store::{Rid, StoreError, StoreResult};
-use mongodb::bson::{Document, doc};
+use mongodb::bson::{Binary, Document, doc};
 use std::sync::Arc;
 
 /// The collection with the one document that says of what form the others are.
-const FORMAT: &str = "format";
+pub(super) const FORMAT: &str = "format";
 /// The wire version of MongoDB 8.0: the first that writes to several collections in one command.
 const WIRE_VERSION: i32 = 25;
 /// The error of a collection that is there already.
@@ -45,7 +46,7 @@ pub(super) fn open(
     options: &Options,
     process: &str,
     purpose: Purpose<'_>,
-) -> StoreResult<(Keyring, Fence)> {
+) -> StoreResult<(Keyring, Fence, Schema)> {
     let asked = Arc::clone(connection);
     let found = connection.wait(async move {
         let hello = asked.db().run_command(doc! { "hello": 1 }).await?;
@@ -63,7 +64,7 @@ pub(super) fn open(
     let is_new = format.is_none();
     match &format {
         Some(format) => {
-            check_schema(format)?;
+            schema::check(options.program, &schema::stand_of(format)?)?;
             // A database that no large row was ever written to by an older program.
             let making = Arc::clone(connection);
             connection.wait(async move { make_collection(&making, PARTS).await })?;
@@ -73,7 +74,7 @@ pub(super) fn open(
         }
         None => make_collections(connection)?,
     }
-    let fence = Fence::set_up(connection, process)?;
+    let fence = Fence::set_up(connection, process, options.program)?;
     let table = KeyDocuments::new(connection, &fence);
     let creates = is_new && (!matches!(purpose, Purpose::Fill(_)) || options.keys.previous.is_some());
     let masters = Masters::of(&options.keys, &options.key_file, creates)?;
@@ -93,15 +94,18 @@ pub(super) fn open(
     }
     let ring = Keyring::open(masters, Box::new(table))?;
     let format = match format {
-        Some(format) if ring.knows(STORE) => format,
+        // As it is now that the mark of this process is there: who changes it afterwards changes the mark.
+        Some(_) if ring.knows(STORE) => schema::read(connection)?.unwrap_or_default(),
         Some(_) => return Err(missing_keys("the store")),
         None => {
             ring.ensure(STORE)?;
-            insert(connection, made(&ring.sealer())?)?
+            insert(connection, made(&ring.sealer(), options.program.writes)?)?
         }
     };
+    let stand = schema::stand_of(&format)?;
+    schema::check(options.program, &stand)?;
     check_key(&format, &ring.sealer())?;
-    Ok((ring, fence))
+    Ok((ring, fence, Schema::new(options.program, stand)))
 }
 
 /// The error of keys that ought to be there.
@@ -152,30 +156,26 @@ fn header(schema: i64) -> Vec<u8> {
 }
 
 /// The document of a new store.
-fn made(sealer: &Sealer) -> StoreResult<Document> {
-    let mut value = header(SCHEMA);
+fn made(sealer: &Sealer, schema: u32) -> StoreResult<Document> {
+    let mut document = doc! { "_id": "store" };
+    document.extend(schema::fields(&Stand::of(schema)));
+    document.insert("check", sealed_check(sealer, schema)?);
+    Ok(document)
+}
+
+/// The value that tells whether the keys are those of a store, bound to the schema.
+pub(super) fn sealed_check(sealer: &Sealer, schema: u32) -> StoreResult<Binary> {
+    let mut value = header(schema.into());
     let plain = value.len();
     sealer.seal(CHECK, Micros(0), CHECK_TEXT, &mut value)?;
     value.drain(..plain);
-    Ok(doc! { "_id": "store", "schema": SCHEMA, "check": super::transaction::binary(value) })
-}
-
-/// Refuses another schema.
-fn check_schema(format: &Document) -> StoreResult<()> {
-    let schema = format.get_i64("schema").unwrap_or_default();
-    if schema == SCHEMA {
-        return Ok(());
-    }
-    Err(StoreError::Closed(format!(
-        "the database was written by another version of Pharos (schema {schema}; this one reads schema {SCHEMA}): use that version, \
-         or copy what it holds into a new database"
-    )))
+    Ok(super::transaction::binary(value))
 }
 
 /// Refuses keys that are not this store's.
 fn check_key(format: &Document, sealer: &Sealer) -> StoreResult<()> {
     let check = format.get_binary_generic("check").map(Vec::as_slice).unwrap_or_default();
-    match sealer.open(CHECK, &header(SCHEMA), check) {
+    match sealer.open(CHECK, &header(format.get_i64("schema").unwrap_or_default()), check) {
         Ok(text) if *text == *CHECK_TEXT => Ok(()),
         _ => Err(StoreError::Closed(format!(
             "the keys in the collection `{KEYS}` are not those that the database was made with: restore the right ones"

@@ -6,11 +6,12 @@ use super::ledger::Staging;
 use super::read::Reading;
 use super::start::{self, Purpose};
 use super::write::Orders;
-use super::{Mongo, Options};
+use super::{Mongo, Options, schema};
 use crate::store::keys::{Keyring, OwnersKeys, Unwrapped};
 use crate::store::ledger::{Entry, Ledger};
 use crate::store::rows::stretch::{Most, Stretch};
 use crate::store::rows::{Row, Rows, Table, Writes};
+use crate::store::schema::Program;
 use crate::store::transfer::{Filling, Source, Target, wait};
 use crate::store::{Backend, StoreResult};
 use crate::tenant::TenantId;
@@ -108,14 +109,15 @@ impl Rows for Newest {
 pub(in crate::store) struct Filled {
     rows: Newest,
     ring: Keyring,
+    program: &'static Program,
 }
 
 impl Filled {
     /// Makes a store with these data keys; or opens one that is not whole yet, whose keys they become too.
     pub(in crate::store) fn open(options: &Options, keys: &[OwnersKeys]) -> StoreResult<Self> {
         let connection = Arc::new(Connection::new(options)?);
-        let (ring, _) = start::open(&connection, options, "filling", Purpose::Fill(keys))?;
-        let this = Self { rows: Newest::new(&connection), ring };
+        let (ring, ..) = start::open(&connection, options, "filling", Purpose::Fill(keys))?;
+        let this = Self { rows: Newest::new(&connection), ring, program: options.program };
         if Filling::read(&this.rows)?.is_none() {
             Filling::Begun.write(&this)?;
         }
@@ -136,7 +138,7 @@ impl Target for Filled {
                 let of_table = writes.all.iter().filter(|(other, ..)| *other == table);
                 reading.fetch(table, of_table.map(|(_, key, _)| key.clone()))?;
             }
-            let orders = Orders::new(Writes { all: writes.all.clone() }, &reading.known(), false)?;
+            let orders = Orders::new(Writes { all: writes.all.clone() }, &reading.known(), false, self.program.writes)?;
             if orders.is_empty() {
                 return Ok(());
             }
@@ -154,6 +156,10 @@ impl Target for Filled {
 
     fn ring(&self) -> &Keyring {
         &self.ring
+    }
+
+    fn expect_old_rows(&self) -> StoreResult<()> {
+        schema::expect_old_rows(&self.rows.connection, self.program)
     }
 
     fn finish(self: Box<Self>) -> StoreResult<()> {

@@ -7,12 +7,15 @@ use super::place::{collection, id_of, is_head};
 use super::read::Known;
 use super::transaction::{Transaction, binary, document};
 use crate::store::rows::{Table, Writes, layout};
+use crate::store::schema::ROWS_IN_PARTS;
 use crate::tenant::TenantId;
 use mongodb::bson::{Bson, Document, doc};
 use rustc_hash::FxHashMap;
 
 /// Bytes of one command, at most: it is a document itself, of which the server takes 16 MiB and 16 KiB. Two [`parts`] go into it.
 const COMMAND_BYTES: usize = 16_400_000;
+/// Bytes of a row that stands in one document, about, of which the server takes 16 MiB.
+const DOCUMENT_BYTES: usize = (16 << 20) - 4096;
 /// Writes of one command; the server takes 100,000.
 const COMMAND_WRITES: usize = 50_000;
 /// What a write takes beside `_id` and value, at most.
@@ -32,6 +35,8 @@ pub(super) struct Orders {
     is_countable: bool,
     /// Whether it is looked at.
     is_on_hints: bool,
+    /// Whether large rows are cut into parts.
+    cuts: bool,
 }
 
 /// The places of the collections in [`namespaces`].
@@ -75,15 +80,16 @@ impl Orders {
     ///
     /// Of rows that were not read, those of the records may be there or not; others are new. A head that is not as it was known,
     /// because another process has changed it, is a duplicate: its filter finds nothing, and it can't be inserted.
-    /// `is_on_hints`: rows that are replaced or removed may have changed, too.
-    pub(super) fn new(writes: Writes, known: &Known, is_on_hints: bool) -> Result<Self, Failed> {
+    /// `is_on_hints`: rows that are replaced or removed may have changed, too. `schema`: in which form to write.
+    pub(super) fn new(writes: Writes, known: &Known, is_on_hints: bool, schema: u32) -> Result<Self, Failed> {
         let mut last = FxHashMap::default();
         for (table, key, value) in writes.all {
             last.insert((table, key), value);
         }
         let mut rows: Vec<_> = last.into_iter().collect();
         rows.sort_unstable();
-        let mut orders = Self { is_countable: true, is_on_hints, ..Self::default() };
+        let cuts = schema >= ROWS_IN_PARTS;
+        let mut orders = Self { is_countable: true, is_on_hints, cuts, ..Self::default() };
         for ((table, key), value) in rows {
             let place = (table, key);
             let before = match known.get(&place) {
@@ -105,6 +111,11 @@ impl Orders {
         before: Before<'_>,
         value: Option<Vec<u8>>,
     ) -> Result<(), Failed> {
+        if !self.cuts && value.as_ref().is_some_and(|value| value.len() + 2 * key.len() > DOCUMENT_BYTES) {
+            return Err(Failed::other(
+                "a resource or record is too large for a document, while a process of an older release is at work",
+            ));
+        }
         let value = self.add_parts((table, &key), before, value);
         let is_head = is_head(table, &key);
         let id = id_of(&key);
@@ -143,7 +154,7 @@ impl Orders {
         value: Option<Vec<u8>>,
     ) -> Option<(Vec<u8>, usize)> {
         let (first, others) = value.map_or((None, Vec::new()), |value| {
-            let (first, others) = parts::cut(value);
+            let (first, others) = if self.cuts { parts::cut(value) } else { (value, Vec::new()) };
             (Some(first), others)
         });
         let (new, ns) = (others.len(), PARTS_PLACE);
@@ -183,10 +194,11 @@ impl Orders {
         self.push(order, WRITE_COST);
     }
 
-    /// Adds that the mark of this process is what it was: see [`super::fence`]. One that was changed is a duplicate, as a head is.
-    pub(super) fn stand_behind(&mut self, fence: &Fence) {
+    /// Adds that the mark of this process is what it was before anything was sealed: see [`super::fence`]. One that was changed is a duplicate, as
+    /// a head is.
+    pub(super) fn stand_behind(&mut self, fence: &Fence, mark: i64) {
         self.expected += 1;
-        let filter = doc! { "_id": &fence.id, "n": fence.mark() };
+        let filter = doc! { "_id": &fence.id, "n": mark };
         let count = doc! { "$inc": { "c": 1_i64 }, "$currentDate": { "at": true }, "$setOnInsert": { "fence": true } };
         let order =
             doc! { "update": EPOCHS_PLACE, "filter": filter, "updateMods": count, "upsert": true, "multi": false };

@@ -2,13 +2,16 @@
 //!
 //! Of a whole resource its record, key list, id, postings, old versions and their entries of the change log go; nothing stays. Where
 //! only old versions go, the mark `erased` tells from which version on they are there, so that the check can tell what was
-//! erased from what was lost. All keys are removed in the group's batch: the bytes leave the files when the database next
+//! erased from what was lost. The mark is that version, and sealed behind it nothing: who has no key can't make one. All keys are removed in the group's batch: the bytes leave the files when the database next
 //! compacts them.
 
 use super::record::{Header, unpack_history};
+use super::sealing::resource_of;
 use super::{Rows, Table, Writes, layout, log, varint};
 use crate::clock::Micros;
 use crate::key::KeyList;
+use crate::store::schema::SEALED_MARKS;
+use crate::store::seal::{OVERHEAD, Place, Purpose, Sealer};
 use crate::store::{Extent, Rid, StoreError, StoreResult};
 use crate::tenant::TenantId;
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -40,7 +43,8 @@ pub(in crate::store) struct Erasures {
     /// Those that were erased whole, by the key of their id.
     whole: FxHashMap<Vec<u8>, (TenantId, Rid)>,
     old_versions: Vec<Vec<u8>>,
-    oldest: Vec<([u8; 13], u64)>,
+    /// Marks, and when they were made.
+    oldest: Vec<(Place, Micros)>,
     log: FxHashMap<Logged, FxHashSet<(Rid, u64)>>,
 }
 
@@ -60,7 +64,7 @@ impl Erasures {
         self.whole.keys().cloned().collect()
     }
 
-    pub(in crate::store) fn add(&mut self, tenant: TenantId, planned: Planned) {
+    pub(in crate::store) fn add(&mut self, tenant: TenantId, now: Micros, planned: Planned) {
         let Planned { id_key, rid, type_name, extent, oldest, versions, .. } = planned;
         self.touched.insert((tenant, rid));
         for (version, time) in versions {
@@ -72,15 +76,15 @@ impl Erasures {
         }
         match extent {
             Extent::Whole { .. } => drop(self.whole.insert(id_key, (tenant, rid))),
-            Extent::Before(version) if version > oldest => self.oldest.push((layout::erased(tenant, rid), version)),
+            Extent::Before(version) if version > oldest => self.oldest.push((mark_place(tenant, rid, version), now)),
             Extent::Before(_) => {}
         }
     }
 
-    /// Adds the removals. `is_new` tells for which ids the group made another resource.
+    /// Adds the removals. `is_new` tells for which ids the group made another resource, `schema` in which form to write.
     pub(in crate::store) fn write_to(
         self,
-        rows: &dyn Rows,
+        (rows, sealer, schema): (&dyn Rows, &Sealer, u32),
         is_new: impl Fn(&[u8]) -> bool,
         writes: &mut Writes,
     ) -> StoreResult<()> {
@@ -95,8 +99,9 @@ impl Erasures {
         for key in self.old_versions {
             writes.remove(Table::History, key);
         }
-        for (key, version) in self.oldest {
-            writes.put(Table::Records, key, mark(version));
+        for (place, time) in self.oldest {
+            let value = if schema >= SEALED_MARKS { mark(sealer, place, time)? } else { plain_mark(place.version) };
+            writes.put(Table::Records, layout::erased(place.tenant, place.rid), value);
         }
         for ((tenant, scope, time), erased) in self.log {
             let (first, after) =
@@ -136,14 +141,54 @@ pub(in crate::store) fn old_versions(
 }
 
 /// The value of the mark that tells which version is the oldest that was not erased.
-pub(in crate::store) fn mark(version: u64) -> Vec<u8> {
-    let mut value = Vec::new();
+pub(in crate::store) fn mark(sealer: &Sealer, place: Place, time: Micros) -> StoreResult<Vec<u8>> {
+    let mut value = plain_mark(place.version);
+    sealer.seal(place, time, &[], &mut value)?;
+    Ok(value)
+}
+
+/// The same as it was before [`SEALED_MARKS`].
+fn plain_mark(version: u64) -> Vec<u8> {
+    let mut value = Vec::with_capacity(8 + OVERHEAD);
     varint::push(version, &mut value);
     value
 }
 
 /// The oldest version that was not erased, by the value of its mark.
 pub(in crate::store) fn oldest(mark: Option<&[u8]>) -> StoreResult<u64> {
-    let Some(mut mark) = mark else { return Ok(1) };
-    varint::take(&mut mark).ok_or_else(|| StoreError::Damaged("the mark of erased versions".into()))
+    mark.map_or(Ok(1), |mark| split_mark(mark).map(|(oldest, _)| oldest))
+}
+
+pub(in crate::store) const fn mark_place(tenant: TenantId, rid: Rid, oldest: u64) -> Place {
+    Place { purpose: Purpose::Erased, tenant, rid, version: oldest }
+}
+
+/// What a mark says, and what is sealed behind it: nothing before [`SEALED_MARKS`].
+pub(super) fn split_mark(mark: &[u8]) -> StoreResult<(u64, &[u8])> {
+    let mut rest = mark;
+    let oldest = varint::take(&mut rest).ok_or_else(damaged_mark)?;
+    Ok((oldest, rest))
+}
+
+/// Whether a mark was made by who has the tenant's key.
+pub(in crate::store) fn check_mark(sealer: &Sealer, tenant: TenantId, rid: Rid, mark: &[u8]) -> StoreResult<()> {
+    let (oldest, sealed) = split_mark(mark)?;
+    let header = mark.get(..mark.len() - sealed.len()).unwrap_or_default();
+    sealer.open(mark_place(tenant, rid, oldest), header, sealed).map(drop)
+}
+
+/// A mark with its seal; `None` where it has one. Such seals are of one epoch: they are few.
+pub(super) fn sealed_mark(sealer: &Sealer, tenant: TenantId, key: &[u8], mark: &[u8]) -> StoreResult<Option<Vec<u8>>> {
+    let (oldest, sealed) = split_mark(mark)?;
+    if !sealed.is_empty() {
+        return Ok(None);
+    }
+    let rid = resource_of(key).ok_or_else(damaged_mark)?;
+    let mut value = mark.to_vec();
+    sealer.seal(mark_place(tenant, rid, oldest), Micros(0), &[], &mut value)?;
+    Ok(Some(value))
+}
+
+fn damaged_mark() -> StoreError {
+    StoreError::Damaged("the mark of erased versions".into())
 }

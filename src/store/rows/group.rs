@@ -21,6 +21,7 @@ use crate::clock::Micros;
 use crate::key::KeyList;
 use crate::store::index::Index;
 use crate::store::ledger::Entry;
+use crate::store::schema::Schema;
 use crate::store::seal::Sealer;
 use crate::store::{
     Change, CommitError, Committed, Content, Expect, LogEntry, NewKeys, Rid, StoreError, StoreResult, Written,
@@ -61,6 +62,9 @@ struct Checked {
 pub(in crate::store) struct Group<'c> {
     rows: &'c dyn Rows,
     sealer: &'c Sealer,
+    schema: &'c Schema,
+    /// In which form the group is written.
+    form: u32,
     lanes: &'c mut FxHashMap<TenantId, Lane>,
     states: FxHashMap<Vec<u8>, State>,
     history: Vec<(Vec<u8>, Vec<u8>)>,
@@ -83,12 +87,14 @@ pub(in crate::store) struct Group<'c> {
 impl<'c> Group<'c> {
     pub(in crate::store) fn new(
         rows: &'c dyn Rows,
-        sealer: &'c Sealer,
+        (sealer, schema): (&'c Sealer, &'c Schema),
         lanes: &'c mut FxHashMap<TenantId, Lane>,
     ) -> Self {
         Self {
             rows,
             sealer,
+            schema,
+            form: schema.in_force(),
             lanes,
             states: FxHashMap::default(),
             history: Vec::new(),
@@ -153,7 +159,8 @@ impl<'c> Group<'c> {
         let time = now.max(Micros(lane.head.time.0.saturating_add(1)));
         let mut writing = Writing { tenant, time, log: LogOfCommit::default(), touched: Vec::new() };
         let mut written = Vec::with_capacity(checked.len());
-        let mut is_changed = !planned.is_empty() || !commit.reposts.is_empty() || new_form.is_some();
+        let mut is_changed =
+            !planned.is_empty() || !commit.reposts.is_empty() || commit.hides_ledger || new_form.is_some();
         if new_form.is_some() {
             self.lane(tenant)?.index = new_form;
         }
@@ -171,6 +178,9 @@ impl<'c> Group<'c> {
         }
         for (type_name, id) in commit.reposts {
             self.repost(&writing, &type_name, &id)?;
+        }
+        if commit.hides_ledger {
+            self.hide_ledger(tenant)?;
         }
         self.reseals.extend(commit.reseals.into_iter().map(|row| (tenant, row)));
         self.stage(commit.told);
@@ -384,7 +394,8 @@ impl<'c> Group<'c> {
             writes.put(Table::History, key, value);
         }
         let new_ids: FxHashSet<&[u8]> = self.new_ids.iter().map(|(key, _)| &**key).collect();
-        self.erasures.write_to(self.rows, |id_key| new_ids.contains(id_key), &mut writes)?;
+        let ground = (self.rows, self.sealer, self.form);
+        self.erasures.write_to(ground, |id_key| new_ids.contains(id_key), &mut writes)?;
         for (key, rid) in self.new_ids {
             writes.put(Table::Index, key, rid.0.to_be_bytes());
         }

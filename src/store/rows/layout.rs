@@ -9,7 +9,7 @@
 //! | records | head | `h` | [`super::record::Head`] |
 //! | records | current | `c` rid | a record |
 //! | records | keys | `k` rid | version, sealed key list |
-//! | records | erased | `e` rid | the oldest version that is kept, where older ones were erased |
+//! | records | erased | `e` rid | the oldest version that is kept, where older ones were erased: [`super::erase`] |
 //! | records | kept | `s` kind 0 id | a record that is no resource: [`super::kept`] |
 //! | records | expiry | tenant `u32::MAX`, `x` time, then the key of a kept record | nothing |
 //! | records | transfer | tenant `u32::MAX`, `t` | how far a copy into this store has come: [`crate::store::transfer`] |
@@ -44,7 +44,7 @@ const LOG: u8 = b'l';
 const IDS: u8 = b'i';
 const POSTINGS: u8 = b'p';
 const MARKS: u8 = b'm';
-const ERASED: u8 = b'e';
+pub(super) const ERASED: u8 = b'e';
 const KEPT: u8 = b's';
 const EXPIRY: u8 = b'x';
 const LEDGER: u8 = b'a';
@@ -52,7 +52,7 @@ const LEDGER_HEAD: u8 = b'b';
 const STAGED: u8 = b'w';
 const FOLDED: u8 = b'y';
 /// The tables with sealed values whose keys begin with the number of a resource.
-pub(in crate::store) const SEALED_BY_NUMBER: [u8; 3] = [CURRENT, KEYS, HISTORY];
+pub(in crate::store) const SEALED_BY_NUMBER: [u8; 4] = [CURRENT, KEYS, HISTORY, ERASED];
 const UNTOLD: u8 = b'g';
 const REKEYED: u8 = b'r';
 const TRANSFER: u8 = b't';

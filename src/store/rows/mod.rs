@@ -15,6 +15,7 @@ pub(in crate::store) mod log;
 pub(in crate::store) mod postings;
 pub(in crate::store) mod queue;
 pub(in crate::store) mod record;
+pub(in crate::store) mod rewriting;
 pub(in crate::store) mod scan;
 pub(in crate::store) mod sealing;
 pub(in crate::store) mod stretch;

@@ -3,10 +3,12 @@
 //! A row is named by one byte for its table, and its key. Current rows come before those of history: an update moves a row from here
 //! to there as it is sealed, and what is moved so is found when history's turn comes.
 
+use super::erase::{mark_place, split_mark};
 use super::record::{Header, body_place, keys_place, split_keys, unpack_history};
 use super::stretch::{Most, Stretch};
-use super::{Rows, Table, kept, layout};
+use super::{Row, Rows, Table, kept, layout};
 use crate::key::range::after_prefix;
+use crate::store::schema::Span;
 use crate::store::seal::{Place, Sealer};
 use crate::store::{OldRows, Rid, StoreError, StoreResult};
 use crate::tenant::TenantId;
@@ -39,7 +41,7 @@ pub(in crate::store) fn parts(name: &[u8]) -> StoreResult<(Table, &[u8])> {
     }
 }
 
-/// The resource that a row of the tables `current`, `keys` and `history` is about.
+/// The resource that a row of the tables `current`, `keys`, `erased` and `history` is about.
 pub(super) fn resource_of(key: &[u8]) -> Option<Rid> {
     let is_of_resource = key.get(4).is_some_and(|letter| layout::SEALED_BY_NUMBER.contains(letter));
     let number = key.get(5..13).and_then(<[u8]>::first_chunk::<8>).filter(|_| is_of_resource)?;
@@ -54,33 +56,47 @@ pub(in crate::store) fn old_rows(
     after: &[u8],
     most: usize,
 ) -> StoreResult<OldRows> {
-    let mut found = OldRows::default();
+    let span = |table, prefix| Span { table, prefix };
     let spans = [
-        (RECORDS, Table::Records, layout::all_current(tenant)),
-        (RECORDS, Table::Records, layout::all_keys(tenant)),
-        (RECORDS, Table::Records, layout::all_kept(tenant)),
-        (HISTORY, Table::History, layout::all_history(tenant)),
+        span(Table::Records, layout::all_current(tenant)),
+        span(Table::Records, layout::all_erased(tenant)),
+        span(Table::Records, layout::all_keys(tenant)),
+        span(Table::Records, layout::all_kept(tenant)),
+        span(Table::History, layout::all_history(tenant)),
     ];
+    walk(rows, &spans, (after, most), |_, (key, value)| {
+        // What can't be read stays as it is, and the check names it.
+        let values = values(tenant, key, value).unwrap_or_default();
+        let is_old = |sealed: &Sealed| value.get(sealed.at.clone()).is_some_and(|bytes| sealer.is_old(tenant, bytes));
+        values.iter().any(is_old)
+    })
+}
+
+/// Looks through spans of rows that ascend, tables first, after a row on: at most so many that are old, or looked at.
+pub(super) fn walk(
+    rows: &dyn Rows,
+    spans: &[Span],
+    (after, most): (&[u8], usize),
+    is_old: impl Fn(Table, &Row) -> bool,
+) -> StoreResult<OldRows> {
+    let mut found = OldRows::default();
     let mut looked = 0;
-    for (letter, table, prefix) in spans {
+    for Span { table, prefix } in spans {
+        let letter = if *table == Table::Records { RECORDS } else { HISTORY };
         let first = [&[letter], &prefix[..]].concat();
         let start =
             if after < &first[..] { prefix.clone() } else { [after.get(1..).unwrap_or_default(), &[0]].concat() };
-        let end = after_prefix(&prefix);
+        let end = after_prefix(prefix);
         if start >= end || (after.first() == Some(&HISTORY) && letter == RECORDS) {
             continue;
         }
-        let Stretch { rows: read, has_more } = rows.stretch(table, &start, &end, Most::rows(LOOK))?;
+        let Stretch { rows: read, has_more } = rows.stretch(*table, &start, &end, Most::rows(LOOK))?;
         let last = read.len();
-        for (n, (key, value)) in (1..).zip(read) {
-            let name: Box<[u8]> = [&[letter], &key[..]].concat().into();
+        for (n, row) in (1..).zip(read) {
+            let name: Box<[u8]> = [&[letter], &row.0[..]].concat().into();
             looked += 1;
-            found.resources += u64::from(key.get(4) == prefix.get(4) && prefix == layout::all_current(tenant));
-            // What can't be read stays as it is, and the check names it.
-            let values = values(tenant, &key, &value).unwrap_or_default();
-            let is_old =
-                |sealed: &Sealed| value.get(sealed.at.clone()).is_some_and(|bytes| sealer.is_old(tenant, bytes));
-            if values.iter().any(is_old) {
+            found.resources += u64::from(letter == RECORDS && row.0.get(4) == Some(&layout::CURRENT));
+            if is_old(*table, &row) {
                 found.rows.push(name.clone());
             }
             if looked == LOOK || found.rows.len() == most || (has_more && n == last) {
@@ -110,6 +126,9 @@ pub(super) fn resealed(sealer: &Sealer, tenant: TenantId, key: &[u8], value: &[u
 /// The sealed values of a row.
 fn values(tenant: TenantId, key: &[u8], value: &[u8]) -> StoreResult<Vec<Sealed>> {
     let Some(rid) = resource_of(key) else {
+        if layout::kept_place(key).is_none() {
+            return Ok(Vec::new());
+        }
         let (header, text) = kept::Header::unpack(value)?;
         let at = value.len() - text.len()..value.len();
         let bound = [key, value.get(..at.start).unwrap_or_default()].concat();
@@ -138,6 +157,13 @@ fn values(tenant: TenantId, key: &[u8], value: &[u8]) -> StoreResult<Vec<Sealed>
     match key.get(4) {
         Some(&layout::CURRENT) => Ok(vec![body(value, 0)?]),
         Some(&layout::KEYS) => Ok(vec![keys(value, 0)?]),
+        Some(&layout::ERASED) => {
+            let (oldest, text) = split_mark(value)?;
+            let bound = value.len() - text.len();
+            let header = value.get(..bound).unwrap_or_default().to_vec();
+            let mark = Sealed { place: mark_place(tenant, rid, oldest), header, at: bound..value.len() };
+            Ok(if text.is_empty() { Vec::new() } else { vec![mark] })
+        }
         _ => {
             let (record, list) = unpack_history(value)?;
             let start = value.len() - list.len() - record.len();

@@ -388,7 +388,7 @@ impl<M: Moment> View for TenantView<M> {
         self.head().map_or(Micros(i64::MIN), |head| head.time)
     }
 
-    fn blind(&self) -> StoreResult<Option<Arc<Blind>>> {
-        Ok(self.moment.index(&self.sealer, self.tenant)?.read_by().cloned())
+    fn blind(&self, type_name: &str) -> StoreResult<Option<Arc<Blind>>> {
+        Ok(self.moment.index(&self.sealer, self.tenant)?.read_by(type_name).cloned())
     }
 }

@@ -116,7 +116,7 @@ impl Changes<'_> {
             self.give_rows(Table::Records, current.map(Vec::from).collect(), sink)?;
             let before = |rid: Rid| move |version: &u64| layout::history(tenant, rid, version.saturating_sub(1));
             let old = part.iter().flat_map(|(rid, versions)| versions.iter().map(before(*rid)));
-            self.give_rows(Table::History, old.map(Vec::from).collect(), sink)?;
+            self.give_rows(Table::History, old.collect(), sink)?;
         }
         let new = layout::ledger(tenant, mark.entries);
         for row in Walk::from(rows, Table::History, &layout::all_ledger(tenant), new) {
@@ -125,7 +125,7 @@ impl Changes<'_> {
         }
         let head = layout::ledger_head(tenant);
         if let Some(value) = rows.get(Table::History, &head)? {
-            sink.row(Table::History, head.into(), value)?;
+            sink.row(Table::History, head, value)?;
         }
         Ok(changed.len())
     }

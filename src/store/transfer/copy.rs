@@ -155,20 +155,17 @@ impl<'c> Copying<'c> {
         (since, keys): (&Marks, &KeyIds),
     ) -> StoreResult<(Marks, Option<Box<dyn Rows + 'c>>)> {
         let mut sink = RowsTo::new(self.target);
-        let (now, rows): (Marks, _) = match walk {
-            Some(walk) => {
-                let given = turns::give(self.source, walk, since, &mut sink)?;
-                (given.into_iter().map(|(tenant, given)| (tenant, given.mark)).collect(), None)
+        let (now, rows): (Marks, _) = if let Some(walk) = walk {
+            let given = turns::give(self.source, walk, since, &mut sink)?;
+            (given.into_iter().map(|(tenant, given)| (tenant, given.mark)).collect(), None)
+        } else {
+            let rows = self.source.snapshot()?;
+            let now = content::marks(&*rows)?;
+            for tenant in now.keys() {
+                changes::since(&*rows, TenantId(*tenant), since.get(tenant).copied(), &mut sink)?;
             }
-            None => {
-                let rows = self.source.snapshot()?;
-                let now = content::marks(&*rows)?;
-                for tenant in now.keys() {
-                    changes::since(&*rows, TenantId(*tenant), since.get(tenant).copied(), &mut sink)?;
-                }
-                changes::staged(&*rows, &mut sink)?;
-                (now, Some(rows))
-            }
+            changes::staged(&*rows, &mut sink)?;
+            (now, Some(rows))
         };
         let gone = content::tenants(self.target.rows())?.into_iter().filter(|tenant| !now.contains_key(&tenant.0));
         for (tenant, table) in gone.flat_map(|tenant| TABLES.map(|table| (tenant, table))) {

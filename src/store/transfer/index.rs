@@ -93,11 +93,13 @@ impl Making<'_> {
 
     fn of_ledger(self) -> StoreResult<()> {
         let Self { target, sealer, form, tenant, generation } = self;
+        let blind = Index::load(target.rows(), sealer, tenant)?.of_ledger().cloned();
         let mut run: Option<(fold::Index<'_>, usize)> = None;
         for row in Walk::over(target.rows(), Table::History, &layout::all_ledger(tenant)) {
             let (key, block) = row?;
             let first = number_in(&key);
-            let (index, blocks) = run.get_or_insert_with(|| (fold::Index::new(form, (tenant, generation), first), 0));
+            let begin = || (fold::Index::new(form, blind.clone(), (tenant, generation), first), 0);
+            let (index, blocks) = run.get_or_insert_with(begin);
             index.add(first, &fold::open(sealer, tenant, first, &block)?)?;
             *blocks += 1;
             if *blocks == RUN {

@@ -8,6 +8,7 @@ use super::files::{FileFacts, Open, check, io};
 use crate::clock::{Clock, SystemClock};
 use crate::store::embedded::sync_folder;
 use crate::store::keys::hex;
+use crate::store::schema::WRITES;
 use crate::store::seal::STORE;
 use crate::store::{StoreError, StoreResult};
 use crate::tenant::TenantId;
@@ -34,6 +35,9 @@ pub(super) struct Manifest {
     /// On which line of changes the store is: [`super::content::line`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub line: Option<String>,
+    /// The schema in which the newest of its rows may be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema: Option<u32>,
     /// Of which moment it is, in microseconds since 1970, and as an instant.
     pub moment: i64,
     pub instant: String,
@@ -62,7 +66,8 @@ impl Manifest {
         let (tenants, files) = (Vec::new(), Vec::new());
         let (id, moment) = (SystemClock.new_id(), SystemClock.now());
         let (moment, instant) = (moment.0, moment.to_instant());
-        Ok(Self { format: FORMAT, number, id, previous, line, moment, instant, tenants, files, seal: String::new() })
+        let (format, schema, seal) = (FORMAT, Some(WRITES), String::new());
+        Ok(Self { format, number, id, previous, line, schema, moment, instant, tenants, files, seal })
     }
 
     /// What is known of a tenant.
@@ -147,7 +152,7 @@ pub(super) fn load(folder: &Path) -> StoreResult<Vec<Manifest>> {
         let bytes = std::fs::read(&file).map_err(|error| io(&file, &error))?;
         let wrong = |why: &str| StoreError::Damaged(format!("{}: {why}", file.display()));
         let manifest: Manifest = serde_json::from_slice(&bytes).map_err(|_| wrong("it can't be read"))?;
-        if manifest.format != FORMAT {
+        if manifest.format != FORMAT || manifest.schema.is_some_and(|schema| schema > WRITES) {
             return Err(wrong("it is of another version of Pharos"));
         }
         if path(folder, manifest.number) != file {

@@ -70,6 +70,8 @@ pub(in crate::store) trait Target {
     fn write(&self, writes: Writes) -> StoreResult<()>;
     /// Its data keys.
     fn ring(&self) -> &Keyring;
+    /// What it was filled with may be of any form that this program can write.
+    fn expect_old_rows(&self) -> StoreResult<()>;
     /// The store is whole: it may be served.
     fn finish(self: Box<Self>) -> StoreResult<()>;
 }
@@ -122,6 +124,7 @@ impl Filling {
 
     /// It is whole, and on a line of its own from here on.
     fn end(target: &dyn Target) -> StoreResult<()> {
+        target.expect_old_rows()?;
         let mut writes = Writes::default();
         writes.remove(Table::Records, layout::transfer());
         writes.put(Table::Records, layout::line(), SystemClock.new_id().into_bytes());
@@ -139,7 +142,7 @@ pub(in crate::store) fn not_whole(what: &str) -> StoreError {
 
 /// Waits, on a thread of no runtime.
 pub(in crate::store) fn wait<T>(future: impl Future<Output = StoreResult<T>>) -> StoreResult<T> {
-    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
     runtime.map_err(|error| StoreError::Io(error.to_string()))?.block_on(future)
 }
 

@@ -66,7 +66,9 @@ impl Settling<'_> {
                 Some(current) => {
                     // It was erased after a later version was made, which is not here.
                     if oldest > current {
-                        self.writes.put(Table::Records, layout::erased(tenant, rid), erase::mark(current));
+                        let place = erase::mark_place(tenant, rid, current);
+                        let mark = erase::mark(&target.ring().sealer(), place, header.time)?;
+                        self.writes.put(Table::Records, layout::erased(tenant, rid), mark);
                     }
                     self.kept.push(Kept { rid, oldest: oldest.min(current), current });
                 }

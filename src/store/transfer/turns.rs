@@ -45,7 +45,7 @@ pub(super) fn give(
     let mut given = BTreeMap::new();
     // The record of each tenant belongs to the last one: there is none that has data and no record.
     for tenant in tenants(walk)? {
-        let one = Tenant { source, walk, tenant }.give(known.get(&tenant.0).copied(), sink)?;
+        let one = Giving { source, walk, tenant }.give(known.get(&tenant.0).copied(), sink)?;
         given.insert(tenant.0, one);
     }
     let others = |tenant: TenantId| !given.contains_key(&tenant.0);
@@ -64,13 +64,13 @@ fn staged(rows: &dyn Rows, is_wanted: &dyn Fn(TenantId) -> bool, sink: &mut dyn 
     Ok(())
 }
 
-struct Tenant<'t> {
+struct Giving<'t> {
     source: &'t dyn Source,
     walk: &'t dyn Rows,
     tenant: TenantId,
 }
 
-impl Tenant<'_> {
+impl Giving<'_> {
     fn give(&self, known: Option<Mark>, sink: &mut dyn Sink) -> StoreResult<Given> {
         let Self { source, walk, tenant } = *self;
         let (mut known, mut is_all) = (known, false);

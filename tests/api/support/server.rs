@@ -72,6 +72,7 @@ impl Server {
         if is_on_mongodb() {
             // The stand-in takes its time for what holds a thousand requests.
             config.limits.request_timeout_ms = 110_000;
+            config.limits.search_timeout_ms = 100_000;
         }
         if is_blind() {
             config.index.mode = IndexMode::Blind;
@@ -96,6 +97,11 @@ pub fn is_blind() -> bool {
 /// Whether the tests run on MongoDB.
 pub fn is_on_mongodb() -> bool {
     std::env::var("PHAROS_TEST_STORE").is_ok_and(|store| store == "mongodb")
+}
+
+/// How often a test does the same: `many` times, or `few` on MongoDB, whose stand-in does a few hundred writes a second.
+pub fn rounds(many: usize, few: usize) -> usize {
+    if is_on_mongodb() { few } else { many }
 }
 
 /// A new store in a folder, or where `PHAROS_TEST_STORE` is `mongodb`, in a new database.

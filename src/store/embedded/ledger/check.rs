@@ -2,16 +2,21 @@
 
 use super::blocks;
 use crate::clock::Micros;
+use crate::key::KeyList;
+use crate::key::blind::Blind;
 use crate::key::last_updated::ALL;
 use crate::store::Rid;
 use crate::store::StoreResult;
 use crate::store::embedded::tables::Tables;
+use crate::store::index::{Index, in_form};
 use crate::store::ledger::{BlockHeader, Form, Head, hash_of};
 use crate::store::rows::layout;
 use crate::store::rows::ledger::{fold, head};
 use crate::store::rows::postings::Write;
 use crate::store::seal::Sealer;
 use crate::tenant::TenantId;
+use rustc_hash::FxHashMap;
+use std::sync::Arc;
 
 /// Postings that are gathered before they are written.
 const PART: usize = 20_000;
@@ -25,6 +30,20 @@ pub(in crate::store::embedded) struct Walk<'w> {
     pub tenant: TenantId,
 }
 
+/// The lists of keys that many parts have, as their postings are.
+struct Shapes {
+    blind: Option<Arc<Blind>>,
+    /// By the place of the list in memory, which stays its own while it is held here.
+    known: FxHashMap<*const KeyList, (Arc<KeyList>, KeyList)>,
+}
+
+impl Shapes {
+    fn made(&mut self, type_name: &str, keys: Arc<KeyList>) -> &KeyList {
+        let make = || (Arc::clone(&keys), in_form(self.blind.as_deref(), type_name, &keys).into_owned());
+        &self.known.entry(Arc::as_ptr(&keys)).or_insert_with(make).1
+    }
+}
+
 impl Walk<'_> {
     /// Follows the chain. Each posting that there has to be is given to `posting`, and each sentence of what is wrong to `problem`.
     /// Answers how many numbers the entries take.
@@ -35,6 +54,8 @@ impl Walk<'_> {
     ) -> StoreResult<u64> {
         let stored = head(self.tables, self.tenant)?;
         let (mut found, mut time) = (Head::FIRST, Micros(i64::MIN));
+        let mut shapes = Shapes { blind: self.blind()?, known: FxHashMap::default() };
+        let type_name = self.form.type_name();
         for block in blocks(self.stored(), self.sealer, self.tenant, true) {
             let block = block?;
             let header = BlockHeader::unpack(&block.bytes)?.0;
@@ -50,8 +71,9 @@ impl Walk<'_> {
                         }
                         time = entry.time;
                         for keys in self.form.all_keys(&entry)? {
-                            let keys = keys.joined();
-                            keys.iter().chain([ALL]).for_each(|key| posting(key, Rid::of_entry(number)));
+                            let rid = Rid::of_entry(number);
+                            keys.own.iter().for_each(|key| posting(key, rid));
+                            shapes.made(type_name, keys.shared).iter().chain([ALL]).for_each(|key| posting(key, rid));
                             number += 1;
                         }
                     }
@@ -78,12 +100,12 @@ impl Walk<'_> {
         generation: u16,
         mut write: impl FnMut(Vec<Write>) -> StoreResult<()>,
     ) -> StoreResult<()> {
-        let mut gathered = Vec::new();
+        let (mut gathered, blind) = (Vec::new(), self.blind()?);
         for block in blocks(self.stored(), self.sealer, self.tenant, true) {
             let block = block?;
             // What does not open, the check names.
             let Ok(entries) = block.entries else { continue };
-            let mut index = fold::Index::new(self.form, (self.tenant, generation), block.place);
+            let mut index = fold::Index::new(self.form, blind.clone(), (self.tenant, generation), block.place);
             index.add(block.place, &entries)?;
             gathered.extend(index.into_writes(self.tables)?);
             if gathered.len() >= PART {
@@ -91,6 +113,11 @@ impl Walk<'_> {
             }
         }
         write(gathered)
+    }
+
+    /// How the postings are hidden, if they are.
+    fn blind(&self) -> StoreResult<Option<Arc<Blind>>> {
+        Ok(Index::load(self.tables, self.sealer, self.tenant)?.of_ledger().cloned())
     }
 
     fn stored(&self) -> fjall::Iter {

@@ -24,6 +24,8 @@ use tokio::sync::watch;
 const MOST_WAITING: usize = 200_000;
 /// The same in bytes.
 const MOST_WAITING_BYTES: usize = 256 << 20;
+/// How long who records waits for room before an entry is refused: so much slower do requests become that bring more than is folded.
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
 /// How long a sync may take before entries are refused.
 const LONGEST_LAG: Duration = Duration::from_secs(5);
 
@@ -71,6 +73,8 @@ pub(in crate::store::embedded) struct Staging {
     /// The last ticket of which the entry is synced, and how often was folded.
     synced: watch::Sender<u64>,
     folds: watch::Sender<u64>,
+    /// How often all that waits was taken to be folded: there is room then.
+    taken: watch::Sender<u64>,
 }
 
 /// The files, by the store's folder.
@@ -122,6 +126,7 @@ impl Staging {
             change: Condvar::new(),
             synced: watch::Sender::new(0),
             folds: watch::Sender::new(0),
+            taken: watch::Sender::new(0),
         })
     }
 
@@ -142,9 +147,35 @@ impl Staging {
         if state.is_ending {
             return Some(StoreError::Closed("the ledger has ended".into()));
         }
-        let is_full = state.waiting.len() + state.gathered.len() >= MOST_WAITING || state.bytes >= MOST_WAITING_BYTES;
-        let is_behind = is_full || is_late(state.unsynced) || is_late(state.syncing);
+        let is_behind = Self::is_full(state) || is_late(state.unsynced) || is_late(state.syncing);
         is_behind.then(|| StoreError::Closed("the ledger is behind; requests go on when it has caught up".into()))
+    }
+
+    /// Whether as many entries wait as may.
+    const fn is_full(state: &State) -> bool {
+        state.waiting.len() + state.gathered.len() >= MOST_WAITING || state.bytes >= MOST_WAITING_BYTES
+    }
+
+    /// Whether it makes sense to wait for room.
+    const fn lacks_room(state: &State) -> bool {
+        Self::is_full(state) && state.failure.is_none() && !state.is_ending
+    }
+
+    /// Waits until there is room for an entry, though not for long.
+    async fn room(&self) {
+        if !Self::lacks_room(&self.lock()) {
+            return;
+        }
+        let mut taken = self.taken.subscribe();
+        let room = async { while Self::lacks_room(&self.lock()) && taken.changed().await.is_ok() {} };
+        // Where there is none, the entry is refused.
+        drop(tokio::time::timeout(LONGEST_WAIT, room).await);
+    }
+
+    /// The same for the thread that commits. Commits are not refused, only slowed down.
+    pub(in crate::store::embedded) fn wait_for_room(&self) {
+        let waited = self.change.wait_timeout_while(self.lock(), LONGEST_WAIT, |state| Self::lacks_room(state));
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Why no entry can be taken now.
@@ -155,6 +186,7 @@ impl Staging {
     /// Takes an entry: with `Ok` it is with the system, so that the end of this process does not lose it. Answers a ticket for
     /// [`Staging::synced`].
     pub(in crate::store::embedded) async fn add(this: Arc<Self>, tenant: TenantId, entry: Entry) -> StoreResult<u64> {
+        this.room().await;
         let ticket = this.gather(tenant, entry)?;
         give_way().await;
         this.write_through(ticket)
@@ -321,7 +353,12 @@ impl Staging {
         (state.active, state.length, state.bytes) = (1 - state.active, 0, gathered);
         state.since = (!state.gathered.is_empty() && !state.is_ending).then(Instant::now);
         state.is_folding = true;
-        Unfolded { entries: std::mem::take(&mut state.waiting), number: state.number, ticket: state.written }
+        let unfolded =
+            Unfolded { entries: std::mem::take(&mut state.waiting), number: state.number, ticket: state.written };
+        drop(state);
+        self.taken.send_modify(|taken| *taken += 1);
+        self.change.notify_all();
+        unfolded
     }
 
     /// All that was taken, to this ticket, is in the chain: what was staged of it goes.
@@ -339,11 +376,14 @@ impl Staging {
         self.lock().failure = Some(StoreError::Closed(format!("the ledger failed: {error}; restart")));
         self.synced.send_replace(u64::MAX);
         self.folds.send_replace(u64::MAX);
+        self.taken.send_modify(|taken| *taken += 1);
+        self.change.notify_all();
     }
 
     /// Ends when all is folded.
     pub(in crate::store::embedded) fn end(&self) {
         self.lock().is_ending = true;
+        self.taken.send_modify(|taken| *taken += 1);
         self.change.notify_all();
     }
 
@@ -376,104 +416,4 @@ impl Staging {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::store::ledger::Opaque;
-
-    /// What somebody does to the records of a file.
-    type Hand = fn(&mut Vec<Vec<u8>>);
-
-    #[test]
-    fn what_hands_do_to_staged_entries_is_named() {
-        let hands: [(&str, Hand, &[&str]); 5] = [
-            ("nothing", |_| (), &["a", "b", "c", "d"]),
-            ("cut", |records| drop(records.drain(1..3)), &["2 missing", "a", "d"]),
-            ("cut in front", |records| drop(records.remove(0)), &["1 missing", "b", "c", "d"]),
-            ("altered", |records| *records[1].last_mut().unwrap() ^= 1, &["1 missing", "a", "c", "d"]),
-            ("swapped", |records| records.swap(0, 2), &["a", "b", "c", "d"]),
-        ];
-        for (what, hand, left) in hands {
-            let folder = tempfile::tempdir().unwrap();
-            let tables = Tables::open(&folder.path().join("db"), 8).unwrap();
-            let sealer = Arc::new(Sealer::new(&[7; 32]).unwrap());
-            let mut records: Vec<_> = (1..)
-                .zip(["a", "b", "c", "d"])
-                .map(|(number, text)| {
-                    let entry = Entry { time: Micros(number), bytes: text.as_bytes().into() };
-                    let number = u64::try_from(number).unwrap();
-                    staged::seal(&sealer, TenantId(3), number, std::iter::once(&entry)).unwrap()
-                })
-                .collect();
-            hand(&mut records);
-            std::fs::write(path(folder.path(), 0), records.concat()).unwrap();
-            let staging = Staging::open(folder.path(), &tables, sealer, &Opaque).unwrap();
-            let waiting = staging.take().entries;
-            let texts: Vec<_> = waiting.iter().map(|own| String::from_utf8_lossy(&own.entry.bytes)).collect();
-            assert_eq!(texts, left, "{what}");
-        }
-    }
-
-    #[test]
-    fn what_a_fold_writes_for_others_is_synced_too() {
-        let folder = tempfile::tempdir().unwrap();
-        let tables = Tables::open(&folder.path().join("db"), 8).unwrap();
-        let sealer = Arc::new(Sealer::new(&[7; 32]).unwrap());
-        let staging = Arc::new(Staging::open(folder.path(), &tables, sealer, &Opaque).unwrap());
-        let syncing = Arc::clone(&staging);
-        let thread = std::thread::spawn(move || {
-            while syncing.wait_to_sync(Duration::from_millis(1)) {
-                syncing.sync().unwrap();
-            }
-        });
-        for round in 0..50 {
-            let entry = Entry { time: Micros(round), bytes: b"entry".as_slice().into() };
-            let ticket = staging.gather(TenantId::DEFAULT, entry).unwrap();
-            staging.folded(staging.take().ticket).unwrap();
-            assert_eq!(staging.write_through(ticket).unwrap(), ticket);
-            let began = Instant::now();
-            while staging.lock().unsynced.is_some() {
-                assert!(began.elapsed() < Duration::from_secs(5), "nobody syncs, round {round}");
-                std::thread::yield_now();
-            }
-        }
-        staging.end();
-        thread.join().unwrap();
-    }
-
-    #[test]
-    fn what_threads_record_at_once_is_written_once_each_and_numbered_without_a_gap() {
-        const THREADS: i64 = 4;
-        const EACH: i64 = 300;
-        let folder = tempfile::tempdir().unwrap();
-        let tables = Tables::open(&folder.path().join("db"), 8).unwrap();
-        let sealer = Arc::new(Sealer::new(&[7; 32]).unwrap());
-        let staging = Arc::new(Staging::open(folder.path(), &tables, sealer, &Opaque).unwrap());
-        let recording = |thread: i64| {
-            let staging = Arc::clone(&staging);
-            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-            move || {
-                let add = |n: i64| {
-                    let entry = Entry { time: Micros(thread * EACH + n), bytes: [7; 40].into() };
-                    Staging::add(Arc::clone(&staging), TenantId(u32::try_from(n % 3).unwrap()), entry)
-                };
-                let all = runtime.block_on(futures_util::future::join_all((0..EACH).map(add)));
-                all.into_iter().collect::<StoreResult<Vec<u64>>>().unwrap()
-            }
-        };
-        let threads: Vec<_> = (0..THREADS).map(|thread| std::thread::spawn(recording(thread))).collect();
-        let mut taken = Vec::new();
-        while threads.iter().any(|thread| !thread.is_finished()) {
-            let unfolded = staging.take();
-            assert_eq!(unfolded.number, u64::try_from(taken.len() + unfolded.entries.len()).unwrap());
-            taken.extend(unfolded.entries);
-            staging.folded(unfolded.ticket).unwrap();
-        }
-        let mut tickets: Vec<u64> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
-        tickets.sort_unstable();
-        assert!(tickets.iter().copied().eq(1..=u64::try_from(THREADS * EACH).unwrap()));
-        taken.extend(staging.take().entries);
-        let mut times: Vec<i64> = taken.iter().map(|staged| staged.entry.time.0).collect();
-        times.sort_unstable();
-        assert!(times.into_iter().eq(0..THREADS * EACH));
-    }
-}
+mod tests;

@@ -75,7 +75,7 @@ impl Group<'_> {
             self.postings.replace(scope, false, planned.rid, writing.time, &before, None);
             writing.touch(&planned.type_name, Some(time), keys, None);
         }
-        self.erasures.add(tenant, planned);
+        self.erasures.add(tenant, writing.time, planned);
         Ok(())
     }
 }

@@ -3,13 +3,18 @@
 use super::{Group, Prepared, Writing, lane};
 use crate::auth::keeper::Keep;
 use crate::auth::records::Record;
-use crate::store::index::{Index, IndexRecord};
-use crate::store::rows::layout;
+use crate::key::KeyList;
+use crate::key::blind::LEDGER;
+use crate::store::index::{Before, Index, IndexRecord};
 use crate::store::rows::postings::Scope;
 use crate::store::rows::record::{Head, Header, keys_of};
-use crate::store::{CommitError, Rid, StoreResult};
+use crate::store::rows::{Table, block, layout};
+use crate::store::{CommitError, Rid, StoreError, StoreResult};
 use crate::tenant::TenantId;
 use std::sync::Arc;
+
+/// Blocks of plain postings that one commit replaces: each can become ten of hashes.
+const HIDDEN_TOGETHER: usize = 200;
 
 impl Prepared {
     /// The change of the form, and its place among what is kept.
@@ -56,6 +61,33 @@ impl Group<'_> {
         let scope = Scope { tenant, generation: self.lane(tenant)?.head.generation, type_name, base };
         let (before, made) = (index.before(type_name, &keys), index.made(type_name, &keys));
         self.postings.exchange(scope, base >= self.first_new(tenant), state.rid, &before, &made);
+        Ok(())
+    }
+
+    /// Hides postings of the ledger that are plain, of a few blocks, where they shall be hidden. Blocks keep their bases.
+    pub(super) fn hide_ledger(&mut self, tenant: TenantId) -> StoreResult<()> {
+        let index = self.index(tenant)?;
+        let Some(blind) = index.of_ledger() else { return Ok(()) };
+        let generation = self.lane(tenant)?.head.generation;
+        let mut left = HIDDEN_TOGETHER;
+        for range in blind.plain_of_ledger() {
+            let (from, to) = layout::postings_range(tenant, generation, LEDGER, &range);
+            let blocks = self.rows.range(Table::Index, &from, &to, left)?;
+            left -= blocks.len();
+            for (name, block) in blocks {
+                let damaged = || StoreError::Damaged("the key of a block of postings".into());
+                let (_, key, base) = layout::posting_parts(&name).ok_or_else(damaged)?;
+                let plain = KeyList::new(vec![key.into()]);
+                let made = blind.postings(LEDGER, &plain);
+                let scope = Scope { tenant, generation, type_name: LEDGER, base };
+                for rid in block::unpack(base, &block)? {
+                    self.postings.exchange(scope, false, rid, &Before::of(&plain), &made);
+                }
+            }
+            if left == 0 {
+                break;
+            }
+        }
         Ok(())
     }
 }

@@ -23,6 +23,8 @@ pub(in crate::store) struct Prepared {
     pub reseals: Vec<Box<[u8]>>,
     /// Type and id of resources whose postings are made anew: see [`crate::store::index`].
     pub reposts: Vec<(Box<str>, Box<str>)>,
+    /// Whether postings of the ledger are hidden: see [`crate::store::index`].
+    pub hides_ledger: bool,
     /// Whether all that the tenant has is removed, as much of it as goes into one group; nothing else then.
     pub is_removal: bool,
     pub guards: Vec<crate::store::Guard>,
@@ -58,9 +60,21 @@ impl Prepared {
             (new, packed)
         };
         let new_keys = commit.new_keys.into_iter().map(pack_new).collect();
-        let Commit { tenant, erasures, keeps, reseals, reposts, guards, read_at, entry, .. } = commit;
+        let Commit { tenant, erasures, keeps, reseals, reposts, hides_ledger, guards, read_at, entry, .. } = commit;
         let told = entry.map(|entry| (tenant, entry)).into_iter().collect();
-        Self { changes, new_keys, erasures, keeps, reseals, reposts, guards, read_at, told, ..Self::of(tenant) }
+        Self {
+            changes,
+            new_keys,
+            erasures,
+            keeps,
+            reseals,
+            reposts,
+            hides_ledger,
+            guards,
+            read_at,
+            told,
+            ..Self::of(tenant)
+        }
     }
 
     pub(super) const fn of(tenant: TenantId) -> Self {
@@ -72,6 +86,7 @@ impl Prepared {
             keeps: Vec::new(),
             reseals: Vec::new(),
             reposts: Vec::new(),
+            hides_ledger: false,
             is_removal: false,
             guards: Vec::new(),
             read_at: Micros(i64::MIN),
@@ -108,7 +123,12 @@ impl Prepared {
     /// Whether it changes resources and nothing else.
     pub(in crate::store) fn changes_only(&self) -> bool {
         let others = self.new_keys.len() + self.erasures.len() + self.keeps.len() + self.reposts.len();
-        others == 0 && self.reseals.is_empty() && !self.is_removal && self.fold.is_none() && self.guards.is_empty()
+        others == 0
+            && self.reseals.is_empty()
+            && !self.hides_ledger
+            && !self.is_removal
+            && self.fold.is_none()
+            && self.guards.is_empty()
     }
 
     /// Whether the change log does not tell all that it touches.
@@ -124,7 +144,8 @@ impl Prepared {
     /// Whether it changes records that are no resources, and nothing else. All writes depend on the form of the index, which is one.
     pub(super) fn is_of_kept_only(&self) -> bool {
         let has_others = !self.changes.is_empty() || !self.new_keys.is_empty() || !self.erasures.is_empty();
-        let has_work = !self.reseals.is_empty() || !self.reposts.is_empty() || self.new_form().is_some();
+        let has_work =
+            !self.reseals.is_empty() || !self.reposts.is_empty() || self.hides_ledger || self.new_form().is_some();
         !has_others && !has_work && !self.is_removal && !self.keeps.is_empty()
     }
 }

@@ -2,8 +2,8 @@
 
 use super::{Group, Prepared};
 use crate::clock::Micros;
-use crate::store::rows::Table;
 use crate::store::rows::sealing::{parts, resealed, resource_of, rows_of};
+use crate::store::rows::{self, Table};
 use crate::store::{Committed, Rid, StoreResult, Written};
 use crate::tenant::TenantId;
 use rustc_hash::FxHashSet;
@@ -39,7 +39,7 @@ impl Group<'_> {
         Ok(Committed { time: now, written: if is_done { Vec::new() } else { vec![more] } })
     }
 
-    /// All that is sealed anew or removed. What the group writes by itself is under the newest key already.
+    /// All that is sealed anew, or written in a newer form, or removed. What the group writes by itself is under the newest key already.
     pub(super) fn sealing(&mut self) -> StoreResult<Vec<Row>> {
         let mut rows = std::mem::take(&mut self.removals);
         rows.retain(|(_, key, _)| !self.kept.has(key));
@@ -58,12 +58,20 @@ impl Group<'_> {
                 continue;
             }
             let Some(value) = self.rows.get(table, key)? else { continue };
-            match resealed(self.sealer, tenant, key, &value) {
+            match self.renewed(tenant, table, &(key.to_vec(), value)) {
                 Ok(Some(new)) => rows.push((table, key.to_vec(), Some(new))),
                 Ok(None) => {}
                 Err(error) => tracing::error!(%error, "a value can't be sealed anew; `pharos check` names it"),
             }
         }
         Ok(rows)
+    }
+
+    /// A row in the form of now and under the newest key; `None` where it is so already.
+    fn renewed(&self, tenant: TenantId, table: Table, row: &rows::Row) -> StoreResult<Option<Vec<u8>>> {
+        let rewritten = self.schema.rewritten(self.sealer, tenant, table, row)?;
+        let (key, value) = row;
+        let known = rewritten.as_ref().unwrap_or(value);
+        Ok(resealed(self.sealer, tenant, key, known)?.or(rewritten))
     }
 }

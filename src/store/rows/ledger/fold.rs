@@ -3,7 +3,9 @@
 use super::{Staged, Unfolded, head};
 use crate::clock::Micros;
 use crate::key::KeyList;
+use crate::key::blind::Blind;
 use crate::key::last_updated::ALL;
+use crate::store::index::{self, in_form};
 use crate::store::ledger::{BlockHeader, Entry, Form, Head, PartKeys, hash_of};
 use crate::store::rows::postings::{PostingEdits, Scope, Write};
 use crate::store::rows::record::Head as TenantHead;
@@ -58,8 +60,9 @@ impl Fold {
             let mut head = head(rows, tenant)?;
             let entries = in_order(entries, last_time(rows, tenant, head)?);
             let scope = (tenant, generation(rows, tenant)?);
+            let blind = index::Index::load(rows, sealer, tenant)?.of_ledger().cloned();
             for run in entries.chunks(RUN * BLOCK) {
-                let mut index = Index::new(form, scope, head.next);
+                let mut index = Index::new(form, blind.clone(), scope, head.next);
                 for block in run.chunks(BLOCK) {
                     let count = index.add(head.next, block)?;
                     let bytes = seal(sealer, &mut packer, (tenant, head, count), block)?;
@@ -127,6 +130,8 @@ type Sharing = (Arc<KeyList>, Vec<Rid>);
 /// own.
 pub(in crate::store) struct Index<'f> {
     form: &'f dyn Form,
+    /// How postings are hidden, if they are.
+    blind: Option<Arc<Blind>>,
     tenant: TenantId,
     generation: u16,
     /// The number with which the run begins.
@@ -137,9 +142,14 @@ pub(in crate::store) struct Index<'f> {
 }
 
 impl<'f> Index<'f> {
-    pub(in crate::store) fn new(form: &'f dyn Form, (tenant, generation): (TenantId, u16), first: u64) -> Self {
+    pub(in crate::store) fn new(
+        form: &'f dyn Form,
+        blind: Option<Arc<Blind>>,
+        (tenant, generation): (TenantId, u16),
+        first: u64,
+    ) -> Self {
         let (edits, sharing) = (PostingEdits::default(), FxHashMap::default());
-        Self { form, tenant, generation, first, edits, sharing }
+        Self { form, blind, tenant, generation, first, edits, sharing }
     }
 
     fn scope(&self, base: Rid) -> Scope<'f> {
@@ -154,6 +164,7 @@ impl<'f> Index<'f> {
             for PartKeys { shared, own } in self.form.all_keys(entry)? {
                 let (rid, base) = (Rid::of_entry(number), number - (number - self.first) % SPAN);
                 let scope = self.scope(Rid::of_entry(base));
+                // They name resources by their ids, which is never hidden.
                 for key in &own {
                     self.edits.add_all(scope, key, &[rid]);
                 }
@@ -169,7 +180,7 @@ impl<'f> Index<'f> {
     pub(in crate::store) fn into_writes(mut self, rows: &dyn Rows) -> StoreResult<Vec<Write>> {
         for ((base, _), (keys, rids)) in std::mem::take(&mut self.sharing) {
             let scope = self.scope(base);
-            for key in keys.iter().chain([ALL]) {
+            for key in in_form(self.blind.as_deref(), scope.type_name, &keys).iter().chain([ALL]) {
                 self.edits.add_all(scope, key, &rids);
             }
         }

@@ -1,0 +1,176 @@
+//! The schema of a database that several processes share: see [`crate::store::schema`].
+//!
+//! It stands in the document `store` of the collection `format`, and every process' mark ([`fence`]) tells which schemas its program can write. Who
+//! brings the next one into force looks at the marks of all that were heard of lately, writes the document, and then changes all marks: so from
+//! that moment on nobody writes in the older form, as a process whose mark has changed reads the document before it writes anything.
+//! One that can't write what is in force stops. Programs from before marks told of schemas can't read theirs any more, and so write nothing.
+
+use super::Shared;
+use super::client::{Connection, Failed};
+use super::fence::{self, Others};
+use super::start::{FORMAT, sealed_check};
+use crate::store::rows::rewriting::old_forms;
+use crate::store::schema::{Advance, Program, Rewriting, Schemas, Stand};
+use crate::store::{OldRows, StoreError, StoreResult};
+use crate::tenant::TenantId;
+use mongodb::bson::{Document, doc};
+use std::sync::Arc;
+
+/// What schema 4 was called here, before both stores counted alike.
+const CALLED_BEFORE: i64 = 2;
+const CALLED_NOW: u32 = 4;
+
+/// How a store stands, by its document.
+pub(super) fn stand_of(format: &Document) -> StoreResult<Stand> {
+    let damaged = || StoreError::Damaged(format!("the document in the collection `{FORMAT}`"));
+    let schema = match format.get_i64("schema").map_err(|_| damaged())? {
+        CALLED_BEFORE => CALLED_NOW,
+        schema => u32::try_from(schema).map_err(|_| damaged())?,
+    };
+    let Ok(rewriting) = format.get_document("rewriting") else { return Ok(Stand::of(schema)) };
+    let from = rewriting.get_i64("from").ok().and_then(|from| u32::try_from(from).ok()).ok_or_else(damaged)?;
+    let pass = rewriting.get_str("pass").map_err(|_| damaged())?.to_owned();
+    Ok(Stand { schema, rewriting: Some(Rewriting { from, pass }) })
+}
+
+/// What a document says of it.
+pub(super) fn fields(stand: &Stand) -> Document {
+    let mut fields = doc! { "schema": i64::from(stand.schema) };
+    if let Some(Rewriting { from, pass }) = &stand.rewriting {
+        fields.insert("rewriting", doc! { "from": i64::from(*from), "pass": pass });
+    }
+    fields
+}
+
+/// Refuses a schema with which a program can't write.
+pub(super) fn check(program: &Program, stand: &Stand) -> StoreResult<()> {
+    let (schema, Program { beside, writes, .. }) = (stand.schema, program);
+    if program.range().contains(&schema) {
+        return Ok(());
+    }
+    Err(StoreError::Closed(format!(
+        "the database is of schema {schema}, and this version of Pharos writes schema {beside} to {writes}: use the version that \
+         it was written by, or a later one that can write beside it"
+    )))
+}
+
+/// The document as it is now.
+pub(super) fn read(connection: &Arc<Connection>) -> Result<Option<Document>, Failed> {
+    let asked = Arc::clone(connection);
+    connection
+        .wait(async move { Ok(asked.db().collection::<Document>(FORMAT).find_one(doc! { "_id": "store" }).await?) })
+}
+
+/// Takes over what the document says; stops this process where it can't write that.
+pub(super) fn renew(shared: &Shared) -> StoreResult<Stand> {
+    let document = read(&shared.connection)?.ok_or_else(|| StoreError::Closed("the store is gone".into()))?;
+    let stand = stand_of(&document)?;
+    if let Err(error) = check(shared.schema.program, &stand) {
+        tracing::error!(%error, "another process has brought a later schema into force; this one stops writing");
+        shared.queue.close(&error);
+        return Err(error);
+    }
+    shared.schema.set(stand.clone());
+    Ok(stand)
+}
+
+/// Writes how the store stands, if it still stands as it was known, and tells the others.
+fn replace(shared: &Shared, old: &Stand, new: &Stand) -> StoreResult<bool> {
+    let known = i64::from(old.schema);
+    let known = if old.schema == CALLED_NOW { vec![known, CALLED_BEFORE] } else { vec![known] };
+    let pass = old.rewriting.as_ref().map(|rewriting| rewriting.pass.clone());
+    let filter = doc! { "_id": "store", "schema": { "$in": known }, "rewriting.pass": pass };
+    let mut set = fields(new);
+    set.insert("check", sealed_check(&shared.sealer, new.schema)?);
+    let mut change = doc! { "$set": set };
+    if new.rewriting.is_none() {
+        change.insert("$unset", doc! { "rewriting": "" });
+    }
+    let writing = Arc::clone(&shared.connection);
+    let written = shared.connection.wait(async move {
+        Ok(writing.db().collection::<Document>(FORMAT).update_one(filter, change).await?.matched_count)
+    })?;
+    Ok(written > 0)
+}
+
+/// Says of a store that was filled that its rows may be of older forms.
+pub(super) fn expect_old_rows(connection: &Arc<Connection>, program: &Program) -> StoreResult<()> {
+    let document = read(connection)?.unwrap_or_default();
+    let stand = stand_of(&document)?;
+    let fields = fields(&Stand { schema: stand.schema, ..stand.with_rows_of(program, program.beside)? });
+    let writing = Arc::clone(connection);
+    Ok(connection.wait(async move {
+        let formats = writing.db().collection::<Document>(FORMAT);
+        formats.update_one(doc! { "_id": "store" }, doc! { "$set": fields }).await?;
+        Ok(())
+    })?)
+}
+
+impl Schemas for Shared {
+    fn stand(&self) -> StoreResult<Stand> {
+        renew(self)
+    }
+
+    fn advance(&self) -> StoreResult<Advance> {
+        let now = renew(self)?;
+        let Some(next) = self.schema.next(&now)? else { return Ok(Advance::Current) };
+        let others = Others { but: &self.fence.id, heard_within: self.options.heard_within };
+        let unable = fence::unable(&self.connection, &others, next.schema)?;
+        if unable > 0 {
+            return Ok(Advance::Waiting(unable));
+        }
+        let is_moved = replace(self, &now, &next)?;
+        tell(self)?;
+        Ok(if is_moved { Advance::Moved } else { Advance::Current })
+    }
+
+    /// A pass begins when nobody writes in the older form any more, which the end of the process that made the schema be in force may have prevented.
+    fn old_forms(&self, tenant: TenantId, after: &[u8], most: usize) -> StoreResult<OldRows> {
+        if after.is_empty() {
+            tell(self)?;
+        }
+        let rows = super::read::Reading::new(Arc::clone(&self.connection), super::KEPT_BYTES);
+        old_forms(&rows, &self.sealer, &self.schema, tenant, (after, most))
+    }
+
+    fn finish(&self, pass: &str) -> StoreResult<()> {
+        let now = renew(self)?;
+        if now.rewriting.as_ref().is_some_and(|rewriting| rewriting.pass == pass) {
+            replace(self, &now, &Stand::of(now.schema))?;
+            renew(self)?;
+        }
+        Ok(())
+    }
+}
+
+/// From when this has ended, no process writes before it has read which schema is in force.
+fn tell(shared: &Shared) -> StoreResult<()> {
+    fence::lift(&shared.connection, None)?;
+    fence::exclude_mute(&shared.connection)?;
+    fence::renew(shared)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::schema::PHAROS;
+
+    #[test]
+    fn a_document_tells_how_the_store_stands() {
+        let rewriting = Some(Rewriting { from: 4, pass: "00c0ffee".into() });
+        for stand in [Stand::of(4), Stand::of(5), Stand { schema: 6, rewriting }] {
+            assert_eq!(stand_of(&fields(&stand)).unwrap(), stand);
+        }
+        assert_eq!(stand_of(&doc! { "schema": 2_i64 }).unwrap(), Stand::of(4), "as it was called before");
+        for damaged in [doc! {}, doc! { "schema": -1_i64 }, doc! { "schema": 5_i64, "rewriting": { "from": 4_i64 } }] {
+            assert!(stand_of(&damaged).is_err(), "{damaged}");
+        }
+    }
+
+    #[test]
+    fn a_schema_that_can_not_be_written_is_refused() {
+        for (schema, is_good) in [(3, false), (4, true), (5, true), (6, false)] {
+            assert_eq!(check(&PHAROS, &Stand::of(schema)).is_ok(), is_good, "{schema}");
+        }
+    }
+}
