@@ -123,7 +123,7 @@ impl<'r> Run<'r> {
             parts => Cow::Owned(Expr::and(parts.iter().map(|part| (*part).clone()))),
         };
         let ahead = (self.is_far && leads_elsewhere(&expr)).then(Ahead::default);
-        Checked { run: self, type_name, stream, expr, ahead, last: None }
+        Checked { run: self, type_name, stream, expr, ahead }
     }
 
     /// What this search has cost so far, in postings.

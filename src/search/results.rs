@@ -202,27 +202,19 @@ pub struct Checked<'r> {
     pub expr: std::borrow::Cow<'r, Expr>,
     /// Where other resources have to be looked at, several are taken at once.
     pub ahead: Option<Ahead<Rid>>,
-    /// The one that was taken last: it may be asked for again.
-    pub last: Option<Rid>,
 }
 
 impl Checked<'_> {
     fn candidate(&mut self, from: Rid) -> Result<Option<Rid>> {
-        let Self { run, type_name, stream, expr, ahead, last } = self;
+        let Self { run, type_name, stream, expr, ahead } = self;
         let Some(ahead) = ahead else { return stream.next_from(from) };
-        while last.is_none_or(|last| last < from) {
-            let mut next = from;
-            let take = || {
-                let taken = stream.next_from(next)?;
-                next = taken.map_or(next, after);
-                Ok(taken)
-            };
-            *last = ahead.next(run, take, |rids| run.foresee(type_name, rids, &[expr]))?;
-            if last.is_none() {
-                break;
-            }
-        }
-        Ok(*last)
+        let mut next = from;
+        let take = || {
+            let taken = stream.next_from(next)?;
+            next = taken.map_or(next, after);
+            Ok(taken)
+        };
+        ahead.first_from(from, take, |rids| run.foresee(type_name, rids, &[expr]))
     }
 }
 
