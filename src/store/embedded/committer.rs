@@ -57,7 +57,6 @@ impl Committer {
             let Some(jobs) = shared.queue.take(shared.options.most_changes_in_group, pause) else { return };
             let (commits, answers): (Vec<Prepared>, Vec<Answer>) = jobs.into_iter().unzip();
             shared.queue.begin_writing(answers);
-            shared.staging.wait_for_room();
             shared.watch.disk_begins();
             let outcomes = self.write(commits);
             shared.watch.disk_ends();

@@ -172,12 +172,6 @@ impl Staging {
         drop(tokio::time::timeout(LONGEST_WAIT, room).await);
     }
 
-    /// The same for the thread that commits. Commits are not refused, only slowed down.
-    pub(in crate::store::embedded) fn wait_for_room(&self) {
-        let waited = self.change.wait_timeout_while(self.lock(), LONGEST_WAIT, |state| Self::lacks_room(state));
-        drop(waited.unwrap_or_else(PoisonError::into_inner));
-    }
-
     /// Why no entry can be taken now.
     pub(in crate::store::embedded) fn health(&self) -> Option<StoreError> {
         Self::refusal(&self.lock())

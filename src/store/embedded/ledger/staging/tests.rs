@@ -81,8 +81,6 @@ fn who_records_more_than_is_folded_waits_for_room_and_is_refused_only_then() {
     let began = Instant::now();
     assert!(matches!(add(), Err(StoreError::Closed(_))), "nobody folds");
     assert!(began.elapsed() >= LONGEST_WAIT, "{:?}", began.elapsed());
-    staging.wait_for_room();
-    assert!(began.elapsed() >= 2 * LONGEST_WAIT, "commits wait, too: {:?}", began.elapsed());
 
     let (folding, began) = (Arc::clone(&staging), Instant::now());
     let thread = std::thread::spawn(move || {
