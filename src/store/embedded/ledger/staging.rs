@@ -351,7 +351,6 @@ impl Staging {
             Unfolded { entries: std::mem::take(&mut state.waiting), number: state.number, ticket: state.written };
         drop(state);
         self.taken.send_modify(|taken| *taken += 1);
-        self.change.notify_all();
         unfolded
     }
 
@@ -371,7 +370,6 @@ impl Staging {
         self.synced.send_replace(u64::MAX);
         self.folds.send_replace(u64::MAX);
         self.taken.send_modify(|taken| *taken += 1);
-        self.change.notify_all();
     }
 
     /// Ends when all is folded.
