@@ -35,16 +35,41 @@ impl<T> Ahead<T> {
         if !run.is_far {
             return take();
         }
-        if self.taken.is_empty() {
-            self.together = (4 * self.together).clamp(TOGETHER.0, TOGETHER.1);
-            while self.taken.len() < self.together
-                && let Some(one) = take()?
-            {
-                self.taken.push_back(one);
-            }
-            foresee(self.taken.make_contiguous())?;
-        }
+        self.fill(take, foresee)?;
         Ok(self.taken.pop_front())
+    }
+
+    fn fill(
+        &mut self,
+        mut take: impl FnMut() -> Result<Option<T>>,
+        foresee: impl FnOnce(&[T]) -> Result<()>,
+    ) -> Result<()> {
+        if !self.taken.is_empty() {
+            return Ok(());
+        }
+        self.together = (4 * self.together).clamp(TOGETHER.0, TOGETHER.1);
+        while self.taken.len() < self.together
+            && let Some(one) = take()?
+        {
+            self.taken.push_back(one);
+        }
+        foresee(self.taken.make_contiguous())
+    }
+}
+
+impl Ahead<Rid> {
+    /// The first number from `from` on, of what `take` gives, which ascends. It stays to be asked for again.
+    pub fn first_from(
+        &mut self,
+        from: Rid,
+        take: impl FnMut() -> Result<Option<Rid>>,
+        foresee: impl FnOnce(&[Rid]) -> Result<()>,
+    ) -> Result<Option<Rid>> {
+        while self.taken.front().is_some_and(|passed| *passed < from) {
+            self.taken.pop_front();
+        }
+        self.fill(take, foresee)?;
+        Ok(self.taken.front().copied())
     }
 }
 

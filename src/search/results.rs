@@ -208,18 +208,13 @@ impl Checked<'_> {
     fn candidate(&mut self, from: Rid) -> Result<Option<Rid>> {
         let Self { run, type_name, stream, expr, ahead } = self;
         let Some(ahead) = ahead else { return stream.next_from(from) };
-        loop {
-            let mut next = from;
-            let take = || {
-                let taken = stream.next_from(next)?;
-                next = taken.map_or(next, after);
-                Ok(taken)
-            };
-            match ahead.next(run, take, |rids| run.foresee(type_name, rids, &[expr]))? {
-                Some(passed) if passed < from => {}
-                found => return Ok(found),
-            }
-        }
+        let mut next = from;
+        let take = || {
+            let taken = stream.next_from(next)?;
+            next = taken.map_or(next, after);
+            Ok(taken)
+        };
+        ahead.first_from(from, take, |rids| run.foresee(type_name, rids, &[expr]))
     }
 }
 

@@ -54,9 +54,9 @@ impl Form {
 
     /// Whether it hides all that another one does, with the same key.
     fn has(&self, other: &Self) -> bool {
-        let all =
-            |(type_name, codes): (&Box<str>, _)| self.hidden.get(type_name).is_some_and(|own| own.is_superset(codes));
-        self.key == other.key && other.hidden.iter().all(all)
+        let mut all = other.hidden.iter();
+        let all = all.all(|(type_name, codes)| self.hidden.get(type_name).is_some_and(|own| own.is_superset(codes)));
+        self.key == other.key && all
     }
 
     /// The form of the ledger's postings that hides this, too, where it is another one than there is.

@@ -212,7 +212,7 @@ fn act(server: &Server) {
 
 /// How many AuditEvents a search finds.
 fn recorded(client: &Client, query: &str) -> Value {
-    client.get(&format!("/AuditEvent?{query}&action=C&_summary=count")).expect(200).at("/total")
+    client.get(&format!("/AuditEvent?{query}&subtype=update&patient=Patient/a&_summary=count")).expect(200).at("/total")
 }
 
 #[test]

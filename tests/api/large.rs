@@ -7,6 +7,7 @@ use pharos::clock::FixedClock;
 use pharos::config::Config;
 use pharos::store::Backend;
 use pharos::store::contract::large::noise;
+use regex::Regex;
 use serde_json::json;
 use std::sync::Arc;
 
@@ -36,12 +37,25 @@ fn document(number: u64) -> serde_json::Value {
             {"attachment": {"contentType": "image/tiff", "url": "Binary/scan"}}]})
 }
 
+/// Where two texts begin to differ, and what stands there.
+fn difference(one: &str, other: &str) -> Option<[String; 2]> {
+    if one == other {
+        return None;
+    }
+    let at = one.bytes().zip(other.bytes()).take_while(|(one, other)| one == other).count();
+    Some([one, other].map(|text| text[at.saturating_sub(40)..text.len().min(at + 40)].to_owned()))
+}
+
 #[test]
 fn resources_larger_than_a_document_of_mongodb() {
-    let mut told: Vec<Vec<Vec<u8>>> = Vec::new();
+    let times = Regex::new(r#""(lastUpdated|lastModified|timestamp)":"[^"]*""#).unwrap();
+    let mut told: Vec<Vec<String>> = Vec::new();
     for server in servers() {
         let mut answers = Vec::new();
-        let mut keep = |answer: Answer| answers.push(answer.bytes().to_vec());
+        let mut keep = |answer: Answer| {
+            let text = std::str::from_utf8(answer.bytes()).unwrap().replace(server.base(), "BASE");
+            answers.push(times.replace_all(&text, "$1").into_owned());
+        };
         let put = |number| server.put("/Binary/scan").body("application/fhir+json", binary(number));
         server.put("/Patient/p").json(json!({"resourceType": "Patient", "id": "p"})).expect(201);
         keep(put(1).expect(201));
@@ -64,5 +78,9 @@ fn resources_larger_than_a_document_of_mongodb() {
         told.push(answers);
     }
     assert!(told.iter().all(|answers| answers.iter().all(|answer| answer.len() > 20 << 20)));
-    assert!(told.windows(2).all(|both| both[0] == both[1]), "MongoDB answers as the disk does");
+    for both in told.windows(2) {
+        for (n, (one, other)) in both[0].iter().zip(&both[1]).enumerate() {
+            assert_eq!(difference(one, other), None, "answer {n}");
+        }
+    }
 }

@@ -1,8 +1,8 @@
 //! What clients hear while MongoDB does not answer, and that nothing has to be restarted afterwards.
 
+use crate::support::Server;
 use crate::support::mongodb::new_database;
 use crate::support::server::{START, on_mongodb};
-use crate::support::{Process, Server, free_address};
 use pharos::clock::FixedClock;
 use serde_json::{Value, json};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -106,19 +106,4 @@ fn an_outage_is_answered_with_503_and_is_over_when_the_database_is_back() {
     until("it comes back", || server.get("/Patient/a").send().status() == 200);
     server.put("/Patient/c").json(patient("c")).expect(201);
     server.get("/Patient/b").expect(404);
-}
-
-#[test]
-fn a_server_whose_database_is_gone_ends_when_it_is_told_to() {
-    let Some((line, address)) = new_line() else { return };
-    let folder = tempfile::tempdir().unwrap();
-    let key = folder.path().join("key");
-    let (listen, key) = (free_address().to_string(), key.to_str().unwrap());
-    let process = Process::start(["serve", "--listen", &listen, "--store", &address, "--key-file", key]);
-    process.lines_until("serving FHIR");
-    line.cut();
-    let told = Instant::now();
-    process.terminate();
-    assert!(!process.wait().success(), "that it ended is not in the ledger: {}", process.said());
-    assert!(told.elapsed() < Duration::from_secs(55), "{:?}", told.elapsed());
 }

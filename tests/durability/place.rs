@@ -45,7 +45,7 @@ impl Place {
         let config = self.folder().join("pharos.toml");
         let limits = if self.is_on_mongodb() { "[limits]\nrequest_timeout_ms = 110000\n" } else { "" };
         let files = self.folder().join("exports");
-        std::fs::write(&config, format!("[bulk]\nfolder = {files:?}\n{of_bulk}\n{limits}")).unwrap();
+        std::fs::write(&config, format!("[bulk]\nfolder = \"{}\"\n{of_bulk}\n{limits}", files.display())).unwrap();
         let store = self.database.clone().unwrap_or_else(|| format!("file:{}", self.store().display()));
         let [config, key] = [config, self.folder().join("store.key")].map(|path| path.display().to_string());
         let listen = address.to_string();

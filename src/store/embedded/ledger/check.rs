@@ -38,9 +38,9 @@ struct Shapes {
 }
 
 impl Shapes {
-    fn made(&mut self, type_name: &str, keys: Arc<KeyList>) -> &KeyList {
-        let make = || (Arc::clone(&keys), in_form(self.blind.as_deref(), type_name, &keys).into_owned());
-        &self.known.entry(Arc::as_ptr(&keys)).or_insert_with(make).1
+    fn made(&mut self, type_name: &str, keys: &Arc<KeyList>) -> &KeyList {
+        let make = || (Arc::clone(keys), in_form(self.blind.as_deref(), type_name, keys).into_owned());
+        &self.known.entry(Arc::as_ptr(keys)).or_insert_with(make).1
     }
 }
 
@@ -73,7 +73,7 @@ impl Walk<'_> {
                         for keys in self.form.all_keys(&entry)? {
                             let rid = Rid::of_entry(number);
                             keys.own.iter().for_each(|key| posting(key, rid));
-                            shapes.made(type_name, keys.shared).iter().chain([ALL]).for_each(|key| posting(key, rid));
+                            shapes.made(type_name, &keys.shared).iter().chain([ALL]).for_each(|key| posting(key, rid));
                             number += 1;
                         }
                     }
