@@ -16,8 +16,11 @@ use actix_web::http::header::HeaderMap;
 use actix_web::http::{Method, StatusCode, Uri, Version};
 use actix_web::web::{self, Bytes};
 use actix_web::{App as Actix, HttpRequest, HttpResponse};
+use futures_util::stream::unfold;
+use futures_util::{FutureExt, Stream};
 use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,7 +30,7 @@ use tokio::sync::{mpsc, oneshot};
 
 /// Parts of an answer that may wait until those before are sent.
 const PARTS_AHEAD: usize = 2;
-/// Who takes no part of an answer for so long gets no more of it.
+/// Who takes no part of an answer for so long gets no more of it, and hears that it is not whole.
 const STALLED: Duration = Duration::from_secs(30);
 
 /// The requests that are served at a time; more wait for their turn. They wait for the store for most of their time.
@@ -81,7 +84,13 @@ struct Told {
 enum Parts {
     All(Bytes),
     /// One after the other, as they are made.
-    More(mpsc::Receiver<Result<Bytes>>),
+    More(mpsc::Receiver<Part>),
+}
+
+enum Part {
+    Some(Bytes),
+    /// That was all. Where this does not come, whatever the reason, the answer is not whole.
+    End,
 }
 
 /// Has a request under `/auth` served.
@@ -125,7 +134,10 @@ async fn serve(shared: Shared, waiting: &Mutex<Receiver<Waiting>>) {
             // It had to wait for too long, or who asked has gone.
             continue;
         }
-        answer(services.call(asked.into_request()).await, sender).await;
+        let answering = async { answer(services.call(asked.into_request()).await, sender).await };
+        if AssertUnwindSafe(answering).catch_unwind().await.is_err() {
+            tracing::error!("an answer of the authorization server panicked");
+        }
     }
 }
 
@@ -146,18 +158,36 @@ async fn answer(answer: std::result::Result<ServiceResponse, actix_web::Error>, 
     }
     let (parts, more) = mpsc::channel(PARTS_AHEAD);
     if sender.send(Told { status, headers, body: Parts::More(more) }).is_ok() {
-        pass_on(body, parts).await;
+        pass_on(body, parts, STALLED).await;
     }
 }
 
 /// Passes on what a body consists of, as long as somebody takes it.
-async fn pass_on(body: BoxBody, parts: mpsc::Sender<Result<Bytes>>) {
+async fn pass_on(body: BoxBody, parts: mpsc::Sender<Part>, patience: Duration) {
     let mut body = pin!(body);
-    while let Some(part) = poll_fn(|context| body.as_mut().poll_next(context)).await {
-        if parts.send_timeout(part.map_err(Error::internal), STALLED).await.is_err() {
+    loop {
+        let part = match poll_fn(|context| body.as_mut().poll_next(context)).await {
+            Some(Ok(bytes)) => Part::Some(bytes),
+            None => Part::End,
+            Some(Err(error)) => return tracing::error!(%error, "an answer of the authorization server broke off"),
+        };
+        let is_end = matches!(part, Part::End);
+        if parts.send_timeout(part, patience).await.is_err() || is_end {
             return;
         }
     }
+}
+
+/// What is passed on, as a body. One that breaks off ends with an error, so that the connection does: its reader must not take it for whole.
+fn passed_on(parts: mpsc::Receiver<Part>) -> impl Stream<Item = Result<Bytes>> {
+    unfold(Some(parts), async |parts| {
+        let mut parts = parts?;
+        match parts.recv().await {
+            Some(Part::Some(bytes)) => Some((Ok(bytes), Some(parts))),
+            Some(Part::End) => None,
+            None => Some((Err(Error::internal("an answer of the authorization server broke off")), None)),
+        }
+    })
 }
 
 impl Asked {
@@ -178,12 +208,52 @@ impl Told {
         let mut builder = HttpResponse::build(self.status);
         let mut response = match self.body {
             Parts::All(bytes) => builder.body(bytes),
-            Parts::More(more) => {
-                let next = async |mut more: mpsc::Receiver<_>| more.recv().await.map(|part| (part, more));
-                builder.streaming(futures_util::stream::unfold(more, next))
-            }
+            Parts::More(parts) => builder.streaming(passed_on(parts)),
         };
         *response.headers_mut() = self.headers;
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::{StreamExt, stream};
+
+    const PATIENCE: Duration = Duration::from_secs(1);
+
+    fn part(text: &'static str) -> Result<Bytes> {
+        Ok(Bytes::from_static(text.as_bytes()))
+    }
+
+    /// What a reader gets of a body that consists of these parts, who takes none before so long: the text, and whether it is whole.
+    async fn read(made: Vec<Result<Bytes>>, after: Duration) -> (String, bool) {
+        let (sender, parts) = mpsc::channel(PARTS_AHEAD);
+        let body = HttpResponse::Ok().streaming(stream::iter(made)).into_body();
+        let reading = async {
+            tokio::time::sleep(after).await;
+            passed_on(parts).collect::<Vec<_>>().await
+        };
+        let ((), taken) = tokio::join!(pass_on(body, sender, PATIENCE), reading);
+        let is_whole = taken.iter().all(Result::is_ok);
+        (taken.iter().flatten().map(|bytes| str::from_utf8(bytes).unwrap()).collect(), is_whole)
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_breaks_off_does_not_look_whole() {
+        let all = || vec![part("a"), part("b"), part("c"), part("d")];
+        assert_eq!(read(all(), Duration::ZERO).await, ("abcd".into(), true));
+        assert_eq!(read(all(), PATIENCE / 5).await, ("abcd".into(), true));
+        assert_eq!(read(all(), PATIENCE * 2).await, ("ab".into(), false), "its reader was too slow");
+        let broken = vec![part("a"), Err(Error::internal("x")), part("b")];
+        assert_eq!(read(broken, Duration::ZERO).await, ("a".into(), false));
+    }
+
+    #[tokio::test]
+    async fn an_answer_whose_thread_ends_does_not_look_whole() {
+        let (sender, parts) = mpsc::channel(PARTS_AHEAD);
+        sender.try_send(Part::Some(Bytes::from_static(b"a"))).unwrap();
+        drop(sender);
+        assert!(passed_on(parts).collect::<Vec<_>>().await.last().is_some_and(Result::is_err));
     }
 }
