@@ -3,11 +3,15 @@
 //! They look up what they need where they run, and wait for it there. A worker that did so would hold up all else that it serves. So a
 //! worker only reads such a request and sends its answer; what is between is done in other threads, of which each serves one request at a time. A request and
 //! an answer of actix belong to one thread, so what goes from one thread to another are their parts, and each thread has services of its own.
+//!
+//! What apps and resource servers ask for all the time and is soon answered has threads of its own: passwords that are hashed, identity
+//! providers that are slow, and files that somebody reads slowly don't hold up the tokens of all tenants.
 
-use super::guard::{late, refused};
-use super::{Shared, admin, body, routes};
+use super::guard::{Counted, late, refused};
+use super::tenant::split;
+use super::{Shared, address, admin, body, cors, routes};
 use crate::config::Limits;
-use crate::error::{Error, Result};
+use crate::error::{Category, Error, Result};
 use actix_http::Request;
 use actix_service::{IntoServiceFactory, ServiceFactory};
 use actix_web::body::{BodySize, BoxBody, MessageBody, to_bytes};
@@ -22,7 +26,7 @@ use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::runtime::Builder;
@@ -35,10 +39,24 @@ const STALLED: Duration = Duration::from_secs(30);
 
 /// The requests that are served at a time; more wait for their turn. They wait for the store for most of their time.
 const THREADS: usize = 32;
+/// Those of [`SHORT`].
+const SHORT_THREADS: usize = 16;
+/// What has threads of its own, as it follows the tenant.
+const SHORT: [&str; 4] = ["/auth/token", "/auth/introspect", "/auth/revoke", "/auth/keys"];
+/// The requests that may wait for a thread; more are refused, since they would wait for too long.
+const WAITING: usize = 512;
+/// When one that is refused is worth another try.
+const RETRY_AFTER_S: u32 = 5;
 
-/// The way to the threads. They end when nobody has it any more.
+/// The ways to the threads, which end when nobody has them any more.
 #[derive(Clone)]
-pub struct Apart(Sender<Waiting>);
+pub struct Apart {
+    short: Way,
+    long: Way,
+}
+
+/// The way to some threads.
+type Way = SyncSender<Waiting>;
 
 /// A request, and who waits for its answer.
 struct Waiting {
@@ -52,16 +70,40 @@ impl Apart {
     /// # Errors
     /// When the system gives none.
     pub fn new(shared: &Shared) -> std::io::Result<Self> {
-        let (sender, receiver) = channel();
-        let receiver = Arc::new(Mutex::new(receiver));
-        for _ in 0..THREADS {
-            let runtime = Builder::new_current_thread().enable_time().build()?;
-            let (shared, receiver) = (shared.clone(), Arc::clone(&receiver));
-            let serving = move || runtime.block_on(serve(shared, &receiver));
-            std::thread::Builder::new().name("pharos-auth".into()).spawn(serving)?;
-        }
-        Ok(Self(sender))
+        Ok(Self { short: start(shared, SHORT_THREADS)?, long: start(shared, THREADS)? })
     }
+
+    fn way(&self, path: &str) -> &Way {
+        if SHORT.contains(&split(path).1) { &self.short } else { &self.long }
+    }
+}
+
+fn start(shared: &Shared, threads: usize) -> std::io::Result<Way> {
+    let (way, waiting) = sync_channel(WAITING);
+    let waiting = Arc::new(Mutex::new(waiting));
+    for _ in 0..threads {
+        let runtime = Builder::new_current_thread().enable_time().build()?;
+        let (shared, waiting) = (shared.clone(), Arc::clone(&waiting));
+        let serving = move || runtime.block_on(serve(shared, &waiting));
+        std::thread::Builder::new().name("pharos-auth".into()).spawn(serving)?;
+    }
+    Ok(way)
+}
+
+/// Queues a request.
+///
+/// # Errors
+/// 503 where as many wait as may.
+fn queue(way: &Way, waiting: Waiting) -> Result<()> {
+    way.try_send(waiting).map_err(|error| match error {
+        TrySendError::Full(_) => {
+            let text = "Too many requests to the authorization server are waiting.";
+            let mut error = Error::new(Category::Unavailable, "throttled", text);
+            error.retry_after_s = Some(RETRY_AFTER_S);
+            error
+        }
+        TrySendError::Disconnected(_) => Error::internal("the threads of the authorization server have ended"),
+    })
 }
 
 /// A request, whole.
@@ -100,11 +142,23 @@ pub async fn apart(
     shared: web::Data<Shared>,
     threads: web::Data<Apart>,
 ) -> HttpResponse {
+    // Before it takes anybody's place.
+    if let Err(error) = shared.app.count_address(address::of(&request, &shared.app.config.trusted_proxies)) {
+        return refused(&shared.refused(&request, error).await);
+    }
+    match told(&request, payload, &shared, threads.way(request.path())).await {
+        Ok(told) => told.into_response(),
+        Err(error) => {
+            let refusing = async { refused(&shared.refused(&request, error).await) };
+            cors::around(&request, &shared, refusing).await
+        }
+    }
+}
+
+/// What a thread answers to a request.
+async fn told(request: &HttpRequest, payload: web::Payload, shared: &Shared, way: &Way) -> Result<Told> {
     let limits = Limits { body_bytes: admin::BODY_BYTES, ..shared.app.config.limits.clone() };
-    let body = match body::raw(request.headers(), payload, &limits).await {
-        Ok(body) => body,
-        Err(error) => return refused(&error),
-    };
+    let body = body::raw(request.headers(), payload, &limits).await?;
     let asked = Asked {
         method: request.method().clone(),
         uri: request.uri().clone(),
@@ -114,19 +168,19 @@ pub async fn apart(
         body,
     };
     let (sender, receiver) = oneshot::channel();
-    // Where the threads have ended, so has the sender.
-    drop(threads.0.send(Waiting { asked, sender }));
+    queue(way, Waiting { asked, sender })?;
     // In the thread, `guard` sees to the time; this is for a request that no thread has taken up.
     match tokio::time::timeout(Duration::from_millis(limits.request_timeout_ms), receiver).await {
-        Ok(Ok(told)) => told.into_response(),
-        Ok(Err(_)) => refused(&Error::internal("a request to the authorization server had no answer")),
-        Err(_) => refused(&late()),
+        Ok(Ok(told)) => Ok(told),
+        Ok(Err(_)) => Err(Error::internal("a request to the authorization server had no answer")),
+        Err(_) => Err(late()),
     }
 }
 
 /// Serves requests in this thread, one after the other, as long as there may be any.
 async fn serve(shared: Shared, waiting: &Mutex<Receiver<Waiting>>) {
-    let factory = Actix::new().app_data(web::Data::new(shared)).configure(routes::authorization).into_factory();
+    let app = Actix::new().app_data(web::Data::new(shared)).app_data(Counted);
+    let factory = app.configure(routes::authorization).into_factory();
     let Ok(services) = factory.new_service(AppConfig::default()).await else { return };
     let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
     while let Ok(Waiting { asked, sender }) = next() {
@@ -247,6 +301,20 @@ mod tests {
         assert_eq!(read(all(), PATIENCE * 2).await, ("ab".into(), false), "its reader was too slow");
         let broken = vec![part("a"), Err(Error::internal("x")), part("b")];
         assert_eq!(read(broken, Duration::ZERO).await, ("a".into(), false));
+    }
+
+    #[test]
+    fn what_would_wait_for_too_long_is_refused() {
+        let (way, _taken_by_nobody) = sync_channel(1);
+        let waiting = || {
+            let request = actix_web::test::TestRequest::default().to_http_request();
+            let (method, uri, headers) = (request.method().clone(), request.uri().clone(), HeaderMap::new());
+            let asked = Asked { method, uri, version: request.version(), headers, peer: None, body: Vec::new() };
+            Waiting { asked, sender: oneshot::channel().0 }
+        };
+        assert!(queue(&way, waiting()).is_ok());
+        let error = queue(&way, waiting()).unwrap_err();
+        assert_eq!((error.category.status(), error.retry_after_s), (503, Some(RETRY_AFTER_S)));
     }
 
     #[tokio::test]
