@@ -10,8 +10,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::select;
-use tokio::sync::oneshot;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
 
 /// The signals that end a server.
 pub struct Told {
@@ -79,7 +79,7 @@ fn end_jobs(app: &Arc<App>) -> oneshot::Receiver<()> {
     let ending = move || {
         app.stop();
         // After a second signal nobody waits for it.
-        drop(sender.send(()));
+        let _told = sender.send(());
     };
     if let Err(error) = std::thread::Builder::new().name("pharos-stop".into()).spawn(ending) {
         tracing::error!(%error, "no thread waits for the end of the jobs");
