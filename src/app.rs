@@ -369,9 +369,14 @@ impl App {
         self.stopping.load(Ordering::Relaxed)
     }
 
-    /// From now on the server is not ready, and no job has another turn.
-    pub fn stop(&self) {
+    /// From now on the server is not ready. Requests and jobs go on.
+    pub fn tell_stopping(&self) {
         self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// From now on the server is not ready, and no job has another turn. Waits for the end of the one that is at work.
+    pub fn stop(&self) {
+        self.tell_stopping();
         self.jobs.stop();
     }
 }

@@ -15,10 +15,14 @@ use jsonschema::Validator;
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use std::sync::{Arc, LazyLock, PoisonError, RwLock};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 /// Records read at a time.
 const PAGE: usize = 500;
+
+/// For how long those that were read last serve where they can't be read anew.
+const REST: Duration = Duration::from_secs(1);
 
 /// So often a new tenant is tried that others get in the way of.
 const ROUNDS: usize = 32;
@@ -163,6 +167,8 @@ pub struct Tenants {
     providers: Vec<String>,
     issuers: Vec<String>,
     known: RwLock<Option<Arc<Known>>>,
+    /// When they could not be read. Whoever reads them has this lock: the others wait for what is read, and read nothing themselves.
+    failed: Mutex<Option<Instant>>,
 }
 
 impl Tenants {
@@ -171,7 +177,7 @@ impl Tenants {
     pub fn new(keeper: SharedKeeper, config: &config::Auth, public_url: Arc<str>) -> Self {
         let providers = config.providers.iter().map(|provider| provider.name.clone()).collect();
         let issuers = config.trusted_issuers.iter().map(|entry| entry.issuer.clone()).collect();
-        Self { keeper, public_url, providers, issuers, known: RwLock::default() }
+        Self { keeper, public_url, providers, issuers, known: RwLock::default(), failed: Mutex::default() }
     }
 
     /// The tenant that is called so, whatever its state.
@@ -343,21 +349,47 @@ impl Tenants {
         Ok(said)
     }
 
-    /// All tenants as they are now. Where they can't be read anew, those that were read last.
+    /// Whether nothing has to be read to answer what is asked next.
+    pub(crate) fn are_at_hand(&self) -> bool {
+        self.current_known().is_ok()
+    }
+
+    /// Reads them, where they changed. Where that fails, whoever asks for one hears of it.
+    pub(crate) fn look_up(&self) {
+        drop(self.known());
+    }
+
+    /// All tenants as they are now. Where they can't be read anew, those that were read last, for [`REST`].
     fn known(&self) -> Result<Arc<Known>> {
-        // Read before the records: a change that comes between is seen next time.
-        let epoch = self.keeper.epoch(TenantId::INSTALLATION);
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(known) = known.as_ref().filter(|known| known.epoch == epoch) {
+        if let Ok(known) = self.current_known() {
+            return Ok(known);
+        }
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        let (epoch, known) = match self.current_known() {
+            Ok(known) => return Ok(known),
+            Err(outdated) => outdated,
+        };
+        if let Some(known) = known.as_ref().filter(|_| failed.is_some_and(|failed| failed.elapsed() < REST)) {
             return Ok(Arc::clone(known));
         }
-        match self.load(epoch) {
+        let loaded = self.load(epoch).map(Arc::new);
+        *failed = loaded.is_err().then(Instant::now);
+        match loaded {
             Ok(loaded) => {
-                let loaded = Arc::new(loaded);
                 *self.known.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&loaded));
                 Ok(loaded)
             }
             Err(error) => known.ok_or_else(|| error.into()),
+        }
+    }
+
+    /// What was read last, where that is how it is now; else the epoch of now and what was read.
+    fn current_known(&self) -> Result<Arc<Known>, (u64, Option<Arc<Known>>)> {
+        // Read before the records: a change that comes between is seen next time.
+        let epoch = self.keeper.epoch(TenantId::INSTALLATION);
+        match self.known.read().unwrap_or_else(PoisonError::into_inner).clone() {
+            Some(known) if known.epoch == epoch => Ok(known),
+            known => Err((epoch, known)),
         }
     }
 

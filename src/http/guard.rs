@@ -15,6 +15,9 @@ use serde_json::json;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+/// Said to an app whose requests were counted before they came to it.
+pub struct Counted;
+
 /// Lets a request on, within the limits.
 pub async fn guard<B: MessageBody>(
     request: ServiceRequest,
@@ -28,8 +31,11 @@ pub async fn guard<B: MessageBody>(
         let text = "The URL is longer than limits.url_bytes allows.";
         return Err(refusal(&Error::new(Category::UriTooLong, "too-long", text)));
     }
-    let from = address::of(request.request(), &app.config.trusted_proxies);
-    let served = app.count_address(from).and_then(|()| shared.tenant_at(request.path()));
+    let counted = match request.app_data::<Counted>() {
+        Some(Counted) => Ok(()),
+        None => app.count_address(address::of(request.request(), &app.config.trusted_proxies)),
+    };
+    let served = counted.and_then(|()| shared.tenant_at(request.path()));
     match served {
         Ok((registered, _)) => tenant::note(&request, registered.id()),
         Err(error) => return Err(refusal(&shared.refused(request.request(), error).await)),
@@ -53,7 +59,7 @@ pub(super) fn late() -> Error {
 const fn code(category: Category) -> &'static str {
     match category {
         Category::TooManyRequests => "slow_down",
-        Category::Timeout => "temporarily_unavailable",
+        Category::Timeout | Category::Unavailable => "temporarily_unavailable",
         Category::Internal => "server_error",
         _ => "invalid_request",
     }

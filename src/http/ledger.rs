@@ -87,6 +87,7 @@ impl Shared {
     /// Records a request that was refused before it was clear what it asks for, in the ledger of the tenant that it names, or where
     /// there is none in that of the default tenant. Answers why it was refused; a 503 where the ledger can't take it.
     pub(super) async fn refused(&self, request: &HttpRequest, error: Error) -> Error {
+        self.look_up_tenants().await;
         let (tenant, name) = self.whose(request.path());
         let agent = Agent::default();
         let text = error.issues.first().map(|issue| issue.diagnostics.clone()).unwrap_or_default();

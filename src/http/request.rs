@@ -24,6 +24,7 @@ const INLINE_BYTES: usize = 64 << 10;
 pub async fn fhir(request: HttpRequest, payload: web::Payload, shared: web::Data<Shared>) -> HttpResponse {
     let started = Instant::now();
     let request_id = request_id(&request, &shared);
+    shared.look_up_tenants().await;
     let (registered, path) = match shared.tenant_at(request.path()) {
         Ok(found) => found,
         Err(error) => {

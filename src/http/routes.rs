@@ -57,8 +57,10 @@ async fn below(request: HttpRequest, payload: web::Payload, shared: web::Data<Sh
     let answering = async {
         let (_, path) = split(request.path());
         match path.strip_prefix("/fhir") {
-            Some("/.well-known/smart-configuration") => well_known(&request, &shared, oauth::smart_configuration),
-            Some("/.well-known/openid-configuration") => well_known(&request, &shared, oauth::openid_configuration),
+            Some("/.well-known/smart-configuration") => well_known(&request, &shared, oauth::smart_configuration).await,
+            Some("/.well-known/openid-configuration") => {
+                well_known(&request, &shared, oauth::openid_configuration).await
+            }
             Some(rest) if rest.is_empty() || rest.starts_with('/') => request::fhir(request, payload, shared).await,
             _ => nothing(),
         }
@@ -66,7 +68,7 @@ async fn below(request: HttpRequest, payload: web::Payload, shared: web::Data<Sh
     cors::around(&copy, &parts, answering).await
 }
 
-fn well_known(
+async fn well_known(
     request: &HttpRequest,
     shared: &Shared,
     get: impl Fn(&HttpRequest, &Shared, TenantId) -> HttpResponse,
@@ -74,6 +76,7 @@ fn well_known(
     if ![Method::GET, Method::HEAD].contains(request.method()) {
         return only_read();
     }
+    shared.look_up_tenants().await;
     match shared.tenant_at(request.path()) {
         Ok((registered, _)) => get(request, shared, registered.id()),
         Err(error) => response::send(Reply::from_error(&error, Shape::default()), None),

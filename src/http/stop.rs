@@ -1,6 +1,7 @@
 //! How a server ends. Told to by SIGTERM it says first that it is not ready, and serves on for a while (`limits.drain_s`), so that
 //! whoever sends requests here hears of it before a connection is refused. Then it takes no more connections, and requests under way
-//! have `limits.shutdown_timeout_s`. SIGINT, that of a person at a terminal, goes without the first part. A second signal ends it at once.
+//! have `limits.shutdown_timeout_s`, and no job has another turn. SIGINT, that of a person at a terminal, goes without the first part. A second
+//! signal ends it at once, whatever is under way.
 
 use crate::app::App;
 use actix_web::dev::Server;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::select;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
 
 /// The signals that end a server.
 pub struct Told {
@@ -37,22 +39,24 @@ impl Told {
             ended = &mut server => return ended,
             drain = self.next(app.config.drain()) => drain,
         };
-        // A job may be at a part that takes a while.
-        let stopping = Arc::clone(app);
-        let stopped = tokio::task::spawn_blocking(move || stopping.stop());
+        app.tell_stopping();
         tracing::info!(drain_s = drain.as_secs(), "told to stop: not ready any more");
         let orderly = async {
             let closing = async {
                 tokio::time::sleep(drain).await;
                 tracing::info!("stopping: no more connections, and requests under way are finished");
+                let jobs_ended = end_jobs(app);
                 handle.stop(true).await;
+                // It fails where there was no thread for it, which is in the log.
+                drop(jobs_ended.await);
             };
-            tokio::join!(&mut server, closing, stopped).0
+            tokio::join!(&mut server, closing).0
         };
         select! {
             ended = orderly => ended,
             _ = self.next(drain) => {
-                tracing::warn!("told to stop a second time: requests under way are given up");
+                tracing::warn!("told to stop a second time: requests and jobs under way are given up");
+                app.jobs.leave();
                 Ok(())
             }
         }
@@ -65,4 +69,20 @@ impl Told {
             _ = self.interrupt.recv() => Duration::ZERO,
         }
     }
+}
+
+/// Has the jobs end, and tells when they have. A job may be at a part that takes a while; no thread of the runtime waits for it, since the runtime
+/// waits for its own when it ends, and a second signal is not to.
+fn end_jobs(app: &Arc<App>) -> oneshot::Receiver<()> {
+    let (sender, ended) = oneshot::channel();
+    let app = Arc::clone(app);
+    let ending = move || {
+        app.stop();
+        // After a second signal nobody waits for it.
+        let _told = sender.send(());
+    };
+    if let Err(error) = std::thread::Builder::new().name("pharos-stop".into()).spawn(ending) {
+        tracing::error!(%error, "no thread waits for the end of the jobs");
+    }
+    ended
 }

@@ -34,6 +34,19 @@ impl Shared {
         Ok((registered, rest))
     }
 
+    /// Sees to it that no worker waits for a store across a network to tell which tenants there are: after a change they are read in another
+    /// thread.
+    pub(super) async fn look_up_tenants(&self) {
+        if self.app.store().is_local() || self.app.tenants().are_at_hand() {
+            return;
+        }
+        let app = Arc::clone(&self.app);
+        let looking = tokio::task::spawn_blocking(move || app.tenants().look_up());
+        if looking.await.is_err() {
+            tracing::error!("reading the tenants panicked");
+        }
+    }
+
     /// In whose ledger a request stands that is not served, by its path, and the name of the tenant where that is not its own.
     pub(super) fn whose(&self, path: &str) -> (TenantId, Option<String>) {
         let Some(name) = split(path).0.and_then(Name::parse) else { return (TenantId::DEFAULT, None) };

@@ -62,14 +62,23 @@ impl Jobs {
 
     /// Ends the thread after the part it is at. What was not done goes on at the next start.
     pub fn stop(&self) {
-        self.waiting().is_stopping = true;
-        self.arrival.notify_all();
-        let runner = self.runner.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(Runner(thread)) = runner
+        if let Some(Runner(thread)) = self.dismiss()
             && thread.join().is_err()
         {
             tracing::error!("the thread of the jobs ended abnormally");
         }
+    }
+
+    /// The same, but waits for nothing: the thread ends by itself, or with the process. A later [`Jobs::stop`] does not wait for it either.
+    pub fn leave(&self) {
+        drop(self.dismiss());
+    }
+
+    /// Says that there are no more turns, and gives the thread.
+    fn dismiss(&self) -> Option<Runner> {
+        self.waiting().is_stopping = true;
+        self.arrival.notify_all();
+        self.runner.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     async fn run(&self) {

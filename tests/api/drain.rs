@@ -94,6 +94,25 @@ fn a_server_that_is_told_to_stop_serves_on_until_others_know() {
 }
 
 #[test]
+fn what_is_deferred_is_finished_while_others_are_told() {
+    let server = Running::with("drain_s = 15");
+    server.process.terminate();
+    server.until_not_ready();
+    let mut connection = TcpStream::connect(server.address).unwrap();
+    let begun = ask_over(&mut connection, "/fhir/Patient HTTP/1.1\r\nPrefer: respond-async\r\nX-Rest:").unwrap();
+    assert!(begun.starts_with("HTTP/1.1 202"), "{begun}");
+    let place = begun.lines().find_map(|line| line.strip_prefix("content-location: ")).unwrap();
+    let path = &place[place.find("/fhir").unwrap()..];
+    let until = Instant::now() + SOON;
+    while !server.ask(path).expect("it serves on").starts_with("HTTP/1.1 200") {
+        assert!(Instant::now() < until, "it is never done");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    server.process.terminate();
+    assert!(server.process.wait().success(), "{}", server.process.said());
+}
+
+#[test]
 fn a_person_at_a_terminal_does_not_wait() {
     let server = Running::with("drain_s = 600");
     let told = Instant::now();

@@ -1,6 +1,10 @@
-//! Requests to the authorization server that wait for a store across a network hold up nobody else.
+//! Requests to the authorization server that wait for a store across a network hold up nobody else, and what is refused before a thread takes it up.
 
-use crate::support::Server;
+use crate::support::smart::TENANT;
+use crate::support::tokens::block_on;
+use crate::support::{Client, Server};
+use pharos::audit::Record;
+use pharos::config::Config;
 use pharos::store::fault::{Faulty, Gate, Odds};
 use serde_json::json;
 use std::sync::Arc;
@@ -44,4 +48,60 @@ fn a_read_is_answered_while_requests_for_tokens_wait_for_the_store() {
         let expected = (0..WAITING).map(|number| [401, 400, 200][number % 3]).collect::<Vec<_>>();
         assert_eq!(answered, expected);
     });
+}
+
+/// A store across a network, which the gate holds up before it looks for a client.
+fn behind(gate: &Arc<Gate>, change: impl FnOnce(&mut Config)) -> (Server, Client) {
+    let own = Arc::clone(gate);
+    let server = Server::over(change, |store| Arc::new(Faulty::new(store, 1, Odds::default()).behind(own)));
+    let root = Client::new(server.base().trim_end_matches("/fhir"));
+    (server, root)
+}
+
+#[test]
+fn tokens_and_keys_do_not_wait_for_the_pages() {
+    let gate = Arc::new(Gate::before("client"));
+    let (_server, root) = behind(&gate, |_| {});
+    gate.is_shut.store(true, Ordering::SeqCst);
+    std::thread::scope(|scope| {
+        // More than there are threads.
+        let asked = (0..50)
+            .map(|_| scope.spawn(|| root.get("/auth/authorize?response_type=code&client_id=nobody").send().status()));
+        let asked = asked.collect::<Vec<_>>();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while gate.waiting.load(Ordering::SeqCst) < 32 && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        std::thread::sleep(Duration::from_millis(500));
+        let (began, keys) = (Instant::now(), scope.spawn(|| root.get("/auth/keys").send().status()));
+        while !keys.is_finished() && began.elapsed() < Duration::from_secs(10) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let is_answered = keys.is_finished();
+        gate.is_shut.store(false, Ordering::SeqCst);
+        assert!(asked.into_iter().all(|asked| asked.join().unwrap() == 400));
+        assert!(is_answered && keys.join().unwrap() == 200, "it waits for the pages");
+    });
+}
+
+#[test]
+fn an_address_is_counted_once_and_what_is_too_much_is_refused() {
+    let gate = Arc::new(Gate::before("client"));
+    let (_server, root) = behind(&gate, |config| config.limits.client_requests_per_s = 2);
+    let passed = (0..60).take_while(|_| root.get("/auth/keys").send().status() == 200).count();
+    assert!((20..60).contains(&passed), "{passed}");
+}
+
+#[test]
+fn what_no_thread_takes_up_is_recorded_and_told_to_pages() {
+    let gate = Arc::new(Gate::before("client"));
+    let (server, root) = behind(&gate, |_| {});
+    let long = "x".repeat(2 << 20);
+    let refused = root.post("/auth/keys").header("Origin", "https://app.example.org").form(&long).expect(413);
+    assert_eq!(refused.header("access-control-allow-origin"), Some("*"), "{refused}");
+    block_on(server.app().store().settled()).unwrap();
+    let blocks = server.app().store().ledger(TENANT, 0, true).unwrap();
+    let entries = blocks.flat_map(|block| block.unwrap().entries.unwrap());
+    let statuses = entries.map(|entry| Record::read(&entry).unwrap().shape.status).collect::<Vec<_>>();
+    assert!(statuses.contains(&413), "{statuses:?}");
 }

@@ -70,7 +70,6 @@ async fn confirm(visit: &Visit, person: &Person) -> Answer {
     }
 }
 
-/// Records what somebody changed of their account.
 fn page(
     visit: &Visit,
     person: &Person,
