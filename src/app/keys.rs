@@ -4,7 +4,7 @@ use super::App;
 use crate::audit::{Event, Record};
 use crate::auth::agent::Agent;
 use crate::auth::witness::Witness;
-use crate::error::{Error, Result};
+use crate::error::{Error, Issue, Result};
 use crate::jobs::reseal::{KIND, Parameters};
 use crate::jobs::{Job, New};
 use crate::store::StoreResult;
@@ -35,7 +35,7 @@ impl App {
     /// Gives a tenant a new data key, and asks for the job that seals under it what is under older ones.
     ///
     /// # Errors
-    /// When the provider of the master key fails, or the tenant has too many jobs.
+    /// When the provider of the master key fails, or the tenant has too many jobs: it has a new key then, which an issue says.
     pub async fn rotate_data_key(
         &self,
         tenant: TenantId,
@@ -45,7 +45,11 @@ impl App {
     ) -> Result<Job> {
         self.with_keys(move |ring| ring.rotate(tenant)).await?;
         tracing::info!(tenant = tenant.0, "a tenant has a new data key");
-        self.reseal(tenant, owner, parameters, witness).await
+        self.reseal(tenant, owner, parameters, witness).await.map_err(|mut error| {
+            let text = "The tenant has a new data key. What was sealed under older ones is not sealed anew yet.";
+            error.issues.push(Issue::information("informational", text));
+            error
+        })
     }
 
     /// Asks for the job that seals under the newest key what is under older ones.

@@ -254,16 +254,16 @@ impl Server {
     /// When the store fails.
     pub async fn rotate_keys(&self, tenant: TenantId, drop_old: bool) -> Result<(), OAuthError> {
         // The first of the changes tells of all.
-        let mut witness = self.witness();
+        let witness = || self.witness().filter(|witness| !witness.has_told());
         for purpose in Purpose::ALL {
-            self.make_key(tenant, purpose, |_| false, witness.take()).await?;
+            self.make_key(tenant, purpose, |_| false, witness()).await?;
         }
         if drop_old {
             let set = self.key_set(tenant)?;
             let is_newest = |key: &Loaded| set.newest(key.alg).is_some_and(|own| own.generation == key.generation);
             let old = set.keys.iter().filter(|key| !is_newest(key));
             let old = old.map(|key| records::remove::<Key>(&key.id, Expect::Any)).collect();
-            self.keeper.keep(tenant, old).await?;
+            keep(&*self.keeper, tenant, old, (witness(), &Deed::Asked)).await?;
         }
         Ok(())
     }

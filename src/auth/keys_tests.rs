@@ -1,8 +1,12 @@
 use super::super::fixture::{START_S, server};
+use super::super::keeper::{Entry, Keeper, SharedKeeper};
+use super::super::memory::Memory;
 use super::super::scope::Scopes;
 use super::*;
+use crate::clock::SystemClock;
 use crate::config::Auth;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use futures_util::future::{BoxFuture, ready};
 use jsonwebtoken::{Header, encode};
 use serde_json::{Value, json};
 
@@ -212,4 +216,66 @@ async fn keys_are_replaced_when_they_are_old_and_at_once_when_they_are_known() {
     server.rotate_keys(TENANT, true).await.unwrap();
     assert!(refusal(&server, &token).contains("not known"));
     assert_ne!(kid(i64::MAX).await.0, second);
+}
+
+/// A keeper that finds the first changes stale, and counts the entries of those that were kept.
+struct Overtaken {
+    inner: Arc<Memory>,
+    /// How often it was asked for changes.
+    asked: Mutex<usize>,
+    told: Mutex<Vec<usize>>,
+    /// How many of the first are stale.
+    stale: usize,
+}
+
+impl Keeper for Overtaken {
+    fn get(&self, tenant: TenantId, kind: &'static str, id: &str) -> Result<Option<Kept>, KeeperError> {
+        self.inner.get(tenant, kind, id)
+    }
+
+    fn list(
+        &self,
+        tenant: TenantId,
+        kind: &'static str,
+        prefix: &str,
+        after: Option<&str>,
+        count: usize,
+    ) -> Result<Vec<Kept>, KeeperError> {
+        self.inner.list(tenant, kind, prefix, after, count)
+    }
+
+    fn keep_told(
+        &self,
+        tenant: TenantId,
+        changes: Vec<Keep>,
+        told: Vec<(TenantId, Entry)>,
+    ) -> BoxFuture<'static, Result<(), KeeperError>> {
+        let mut asked = self.asked.lock().unwrap();
+        *asked += 1;
+        if *asked <= self.stale {
+            return Box::pin(ready(Err(KeeperError::Stale(0))));
+        }
+        self.told.lock().unwrap().push(told.len());
+        self.inner.keep_told(tenant, changes, told)
+    }
+
+    fn epoch(&self, tenant: TenantId) -> u64 {
+        self.inner.epoch(tenant)
+    }
+}
+
+#[tokio::test]
+async fn the_first_change_that_is_kept_tells_of_all() {
+    for (stale, expected) in [(0, [1_usize, 0, 0].as_slice()), (1, &[1, 0]), (2, &[1])] {
+        let clock: Arc<dyn crate::clock::Clock> = Arc::new(SystemClock);
+        let (inner, asked, told) = (Memory::new(Arc::clone(&clock)), Mutex::default(), Mutex::default());
+        let keeper = Arc::new(Overtaken { inner, asked, told, stale });
+        let shared = Arc::clone(&keeper) as SharedKeeper;
+        let server = Server::new(shared, clock, Auth::default(), "https://pharos.example.org");
+        let entry = Entry { time: Micros(1), bytes: Box::from([]) };
+        let witness = Arc::new(Witness::new(move |_| Ok(vec![(TENANT, entry.clone())])));
+        server.recording(&witness).rotate_keys(TENANT, true).await.unwrap();
+        assert_eq!(*keeper.told.lock().unwrap(), expected, "{stale}");
+        assert!(witness.has_told());
+    }
 }

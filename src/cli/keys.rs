@@ -123,29 +123,35 @@ struct Rotation<'a> {
 
 impl Rotation<'_> {
     async fn perform(&self) -> Result<String, Failure> {
+        if self.what != What::Signing {
+            self.begins().await?;
+        }
+        let witness = self.witness();
+        let done = self.rotate(&witness).await;
+        if !witness.has_told() {
+            self.ended(done.as_ref().err()).await?;
+        }
+        done
+    }
+
+    async fn rotate(&self, witness: &Arc<Witness>) -> Result<String, Failure> {
         let &Self { app, tenant, what, drop_old } = self;
         match what {
             What::Signing => {
-                let auth = app.auth.recording(&self.witness());
-                auth.rotate_keys(tenant, drop_old).await.map_err(words)?;
+                app.auth.recording(witness).rotate_keys(tenant, drop_old).await.map_err(words)?;
                 Ok(String::new())
             }
             What::Data => {
-                self.begins().await?;
                 let (operator, parameters) = (Agent::operator(), Parameters { drop_old });
-                let job = app.rotate_data_key(tenant, operator, parameters, &self.witness()).await.map_err(said)?;
+                let job = app.rotate_data_key(tenant, operator, parameters, witness).await.map_err(said)?;
                 resealed(app, tenant, &job.id).await
             }
             What::Ledger => {
-                self.begins().await?;
                 app.rotate_ledger_key().await.map_err(said)?;
-                self.ended().await?;
                 Ok("Entries of the ledgers are sealed under a new key from now on.\n".to_owned())
             }
             What::Master => {
-                self.begins().await?;
                 let count = app.rotate_master_key(&Agent::operator()).await.map_err(said)?;
-                self.ended().await?;
                 Ok(format!("{count} keys are wrapped anew.\n"))
             }
         }
@@ -178,8 +184,9 @@ impl Rotation<'_> {
         serve::note(self.app, self.tenant, "keys", self.name(), format!("{}; begins", self.note())).await
     }
 
-    async fn ended(&self) -> Result<(), Failure> {
-        serve::note(self.app, self.tenant, "keys", self.name(), self.note()).await
+    async fn ended(&self, failure: Option<&Failure>) -> Result<(), Failure> {
+        let failure = failure.map(|failure| format!("; failed: {failure}")).unwrap_or_default();
+        serve::note(self.app, self.tenant, "keys", self.name(), self.note() + &failure).await
     }
 }
 

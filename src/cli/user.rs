@@ -123,8 +123,10 @@ async fn perform(app: &App, tenant: TenantId, action: Action) -> Result<String, 
         Action::ResetTotp(named) => change(app, tenant, "reset-totp", &named, |user| user.totp = None).await,
         Action::Disable(named) => change(app, tenant, "disable", &named, |user| user.disabled = true).await,
         Action::Enable(named) => {
+            // The entry of the change tells of the lock, too.
+            let shown = change(app, tenant, "enable", &named, |user| user.disabled = false).await?;
             app.auth.unlock(tenant, &named.username).await.map_err(said)?;
-            change(app, tenant, "enable", &named, |user| user.disabled = false).await
+            Ok(shown)
         }
         Action::Role(Role { user, add, remove }) => {
             change(app, tenant, "role", &user, |user| {

@@ -193,7 +193,7 @@ impl Deferred {
             runtime.map_err(Error::internal)?.block_on(done(&context, &asked, &place))
         };
         let thread = std::thread::Builder::new().name("pharos-deferred".into()).spawn(work);
-        Ok(Performing { thread: Some(thread.map_err(Error::internal)?), wanted })
+        Ok(Performing::by(thread.map_err(Error::internal)?, wanted))
     }
 
     /// What has come of a request; nothing where it goes on.
@@ -223,8 +223,11 @@ impl Work for Deferred {
             if is_running.is_none() && matches!(asked.what, What::Bundle) {
                 return Err(interrupted());
             }
+            // A search is performed again, when there is a place.
+            if is_running.is_none() && !self.places().take(&key, Instant::now()) {
+                return Ok(waiting);
+            }
             if !self.is_in_force(turn)? {
-                self.places().leave(&key);
                 return Err(ended());
             }
             let performing = self.begin(turn, asked)?;
@@ -247,6 +250,10 @@ impl Work for Deferred {
 
     fn give_up(&self, tenant: TenantId, id: &str) {
         self.places().give_up(&(tenant, id.into()));
+    }
+
+    fn rest(&self, tenant: TenantId, id: &str) {
+        self.places().rest(&(tenant, id.into()));
     }
 }
 

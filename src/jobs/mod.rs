@@ -198,9 +198,12 @@ pub trait Work: Send + Sync {
         false
     }
 
-    /// A job of whatever kind is not wanted any more: it was cancelled, has ended or is gone. What this process is still at for it may
-    /// stop.
+    /// A job of whatever kind is not for this process any more: it was cancelled, has ended or is gone, or another process is at it. What this
+    /// one is still at for it may stop.
     fn give_up(&self, _tenant: TenantId, _id: &str) {}
+
+    /// A job of whatever kind has no turn as long as its tenant is suspended: others need not wait for what it has not begun.
+    fn rest(&self, _tenant: TenantId, _id: &str) {}
 
     /// Decides on the next part: some 10 to 100 ms of work. It runs on the job thread and may block. What it rests on is told to the
     /// commit (guards, expected versions, records that have to be absent); a part that is refused is decided on anew.

@@ -168,12 +168,12 @@ impl Jobs {
     /// One turn of one job.
     async fn turn(&self, tenant: TenantId, id: &str) -> Result<Next> {
         let found = self.versioned(tenant, id)?;
-        let is_wanted = |job: &Job| !job.is_cancelled && !job.state.is_ended();
+        let now = self.clock.now();
+        let is_wanted = |job: &Job| !job.is_cancelled && !job.state.is_ended() && self.may_take(job, now);
         if !found.as_ref().is_some_and(|(job, _)| is_wanted(job)) {
             self.works.iter().for_each(|work| work.give_up(tenant, id));
         }
         let Some((mut job, version)) = found else { return Ok(Next::Nothing) };
-        let now = self.clock.now();
         if job.state.is_ended() || !self.may_take(&job, now) {
             return Ok(Next::Nothing);
         }
@@ -185,7 +185,10 @@ impl Jobs {
             return self.fail(tenant, job, version, "This version of the server has no such work.".into()).await;
         };
         match self.state_of(tenant) {
-            TenantState::Suspended if !work.is_for_suspended() => return Ok(Next::Nothing),
+            TenantState::Suspended if !work.is_for_suspended() => {
+                work.rest(tenant, id);
+                return Ok(Next::Nothing);
+            }
             TenantState::Deleted if !work.is_for_deleted() => {
                 return self.fail(tenant, job, version, "The tenant was deleted.".into()).await;
             }
@@ -259,6 +262,8 @@ impl Jobs {
     }
 
     async fn fail(&self, tenant: TenantId, mut job: Job, version: u64, why: String) -> Result<Next> {
+        // It has no other turn in which that could be seen.
+        self.works.iter().for_each(|work| work.give_up(tenant, &job.id));
         job.failure = Some(why);
         self.end(&mut job, State::Failed);
         self.save(tenant, &job, version).await

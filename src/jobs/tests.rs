@@ -1,12 +1,14 @@
 //! Jobs on a store of their own.
 
 use super::*;
+use crate::auth::tenants::Tenants;
 use crate::clock::Clock;
-use crate::config::Limits;
+use crate::config::{self, Limits};
 use crate::error::{Category, Error};
 use crate::store::contract::{commit, put};
 use crate::store::embedded::{Embedded, Options};
 use crate::store::{Backend, Rid};
+use crate::tenant::State as TenantState;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -299,4 +301,47 @@ fn while_a_job_waits_nothing_is_kept_but_its_lease() {
     assert_eq!(done.state, State::Done);
     let (_, version) = jobs.versioned(TENANT, &job.id).unwrap().unwrap();
     assert_eq!(version, 4, "asked for, taken, the lease made longer once, done");
+}
+
+/// Never has a part, and hears what it has to leave.
+#[derive(Default)]
+struct Leaves(Mutex<Vec<String>>);
+
+impl Work for Arc<Leaves> {
+    fn kind(&self) -> &'static str {
+        "writing"
+    }
+
+    fn step(&self, _: &Turn<'_>) -> Result<Part> {
+        Err(Error::invalid("There is no such type."))
+    }
+
+    fn give_up(&self, tenant: TenantId, id: &str) {
+        self.0.lock().unwrap().push(format!("{} {id} is given up", tenant.0));
+    }
+
+    fn rest(&self, tenant: TenantId, id: &str) {
+        self.0.lock().unwrap().push(format!("{} {id} rests", tenant.0));
+    }
+}
+
+#[test]
+fn what_a_job_has_is_left_when_it_fails_and_while_its_tenant_is_suspended() {
+    let house = house(|_| Ok(()));
+    let mut jobs = jobs(&house.store, &house.clock, &house.work);
+    let left = Arc::new(Leaves::default());
+    jobs.works = vec![Box::new(Arc::clone(&left))];
+    let tenants = Arc::new(Tenants::new(jobs.store.keeper(), &config::Auth::default(), "https://a.example".into()));
+    let own = block_on(tenants.create(&serde_json::json!({ "name": "a" }), 1, Micros(0), None)).unwrap().id();
+    let jobs = jobs.with_tenants(Arc::clone(&tenants));
+    let turn_of = |state| {
+        block_on(tenants.set_state("a", None, state, None)).unwrap();
+        let job = block_on(jobs.submit(own, writing(1))).unwrap();
+        let ended = block_on(jobs.run_to_end(own, &job.id)).unwrap().unwrap();
+        let left = std::mem::take(&mut *left.0.lock().unwrap());
+        (ended.state, left.into_iter().map(|what| what.replace(&job.id, "it")).collect::<Vec<_>>())
+    };
+    assert_eq!(turn_of(TenantState::Active), (State::Failed, vec!["1 it is given up".to_owned()]));
+    assert_eq!(turn_of(TenantState::Suspended), (State::Queued, vec!["1 it rests".to_owned()]));
+    assert_eq!(turn_of(TenantState::Deleted), (State::Failed, vec!["1 it is given up".to_owned()]));
 }

@@ -3,7 +3,9 @@
 use crate::export::{fill, observation, patient};
 use crate::support::tokens::block_on;
 use crate::support::{Answer, Client, Person, Server, job_path};
-use pharos::jobs::State;
+use pharos::auth::agent::Agent;
+use pharos::bulk::DEFERRED;
+use pharos::jobs::{New, State};
 use pharos::tenant::TenantId;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -280,4 +282,16 @@ fn the_flood_of_one_tenant_leaves_places_to_others() {
         assert_eq!(job.state, State::Done);
     }
     assert_eq!(count(&server), 2_400);
+}
+
+#[test]
+fn what_can_not_be_begun_leaves_its_place() {
+    let server = Server::with(|config| config.limits.deferred_at_once = 1);
+    let jobs = &server.app().jobs;
+    let unread = New { kind: DEFERRED, owner: Agent::server(), parameters: json!({"what": "nothing"}) };
+    let unread = block_on(jobs.submit(TENANT, unread)).unwrap();
+    let failed = block_on(jobs.wait(TENANT, &unread.id, Duration::from_mins(1))).unwrap().unwrap();
+    assert_eq!((failed.state, failed.position), (State::Failed, json!("begun")));
+    let next = server.get("/Patient?_summary=count").header("Prefer", "respond-async").expect(202);
+    assert_eq!(end_of(&server, &next).1["response"]["status"], "200 OK");
 }

@@ -2,14 +2,26 @@
 
 use crate::support::mongodb::new_database;
 use crate::support::server::is_on_mongodb;
+use crate::support::tokens::block_on;
 use crate::support::{Client, Person, Process, Server, free_address};
 use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
 use aws_lc_rs::rsa::{KeySize, OAEP_SHA256_MGF1SHA256, OaepPrivateDecryptingKey, PrivateDecryptingKey};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use pharos::audit::form::AuditEvents;
+use pharos::audit::{Event, Record};
+use pharos::auth::agent::Agent;
+use pharos::auth::keeper::Expect;
+use pharos::auth::records;
+use pharos::clock::{Clock, SystemClock};
+use pharos::jobs::{Job, New};
+use pharos::store::Store;
+use pharos::store::embedded::{Embedded, Options};
+use pharos::tenant::TenantId;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// One address for all that opens the store: what is recorded is indexed with it.
@@ -138,6 +150,37 @@ fn keys_are_rotated_and_entrusted_at_the_command_line() {
 fn keys_are_rotated_and_entrusted_at_the_command_line_on_mongodb() {
     let Some(address) = new_database() else { return };
     at_the_command_line(tempfile::tempdir().unwrap().path(), &address);
+}
+
+#[test]
+fn a_new_data_key_is_told_of_where_nothing_can_be_sealed_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, settings) = (folder.path().join("data"), folder.path().join("pharos.toml"));
+    std::fs::write(&settings, "[limits]\njobs_per_tenant = 1\n").unwrap();
+    let open = || {
+        let form = Arc::new(AuditEvents::new("http://127.0.0.1:8080/fhir"));
+        let options = Options { form, ..Options::at(data.clone()) };
+        Store::new(Arc::new(Embedded::open(options, Arc::new(SystemClock)).unwrap()))
+    };
+    let store = open();
+    let other = New { kind: "other", owner: Agent::server(), parameters: Value::Null };
+    let other = Job::new("a".into(), other, SystemClock.now());
+    let other = records::put(&other.id, &other, Expect::Absent, None).unwrap();
+    block_on(store.keeper().keep(TenantId::DEFAULT, vec![other])).unwrap();
+    store.close().unwrap();
+    let at = format!("file:{}", data.display());
+    let (is_good, said) = pharos(&at, &["keys", "rotate", "data", "--config", settings.to_str().unwrap()]);
+    assert!(!is_good && said.contains("limits.jobs_per_tenant") && said.contains("has a new data key"), "{said}");
+    let store = open();
+    let blocks = store.ledger(TenantId::DEFAULT, 0, true).unwrap();
+    let entries = blocks.flat_map(|block| block.unwrap().entries.unwrap()).collect::<Vec<_>>();
+    let records = entries.iter().map(|entry| Record::read(entry).unwrap());
+    let by_hand = records.filter(|record| record.shape.event == Event::Administration("keys".into()));
+    let notes = by_hand.map(|record| record.content.note.unwrap().into_owned()).collect::<Vec<_>>();
+    assert_eq!(notes.len(), 2, "{notes:?}");
+    assert_eq!(notes[0], "pharos keys rotate data; drop_old: false; begins");
+    assert!(notes[1].contains("; failed: ") && notes[1].contains("has a new data key"), "{notes:?}");
+    store.close().unwrap();
 }
 
 fn at_the_command_line(folder: &Path, store: &str) {

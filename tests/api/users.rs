@@ -4,14 +4,20 @@ use crate::support::{Client, Process, Request, Server, free_address};
 use pharos::auth::keeper::Expect;
 use pharos::auth::records::{self, AccessClaims, Authorization, Client as App, ClientProof, LaunchContext, User};
 use pharos::auth::scope::Scopes;
+use pharos::auth::server::Server as Authority;
 use pharos::auth::sign_in::{Refusal, SignedIn, Step};
 use pharos::auth::user::NewUser;
+use pharos::clock::SystemClock;
+use pharos::config::Auth;
+use pharos::store::Store;
+use pharos::store::embedded::{Embedded, Options};
 use pharos::tenant::TenantId;
 use serde_json::{Value, json};
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 const TENANT: TenantId = TenantId::DEFAULT;
 const PASSWORD: &str = "tin otter paints slowly";
@@ -266,6 +272,28 @@ fn a_custom_role_is_made_of_scopes_that_mean_something() {
     by(house.client.delete(&format!("/auth/admin/users/{}", eve.id)), &token).expect(204);
     by(house.client.delete("/auth/admin/roles/Lab"), &token).expect(204);
     by(house.client.get("/auth/admin/roles/Lab"), &token).expect(404);
+}
+
+/// How many counts of failed attempts there are in the store of a folder, after `first`.
+fn failures(folder: &Path, first: impl AsyncFnOnce(&Authority)) -> usize {
+    let store = Store::new(Arc::new(Embedded::open(Options::at(folder.join("data")), Arc::new(SystemClock)).unwrap()));
+    let auth = Authority::new(store.keeper(), Arc::new(SystemClock), Auth::default(), "https://pharos.example.org");
+    block_on(first(&auth));
+    let found = store.keeper().list(TENANT, "attempt", "", None, 10).unwrap().len();
+    store.close().unwrap();
+    found
+}
+
+#[test]
+fn a_command_that_fails_lifts_no_lock() {
+    let folder = tempfile::tempdir().unwrap();
+    let before = failures(folder.path(), async |auth| {
+        assert!(auth.sign_in(TENANT, "nobody", "wrong", HERE).await.is_err());
+    });
+    assert_eq!(before, 2, "of the account and of the address");
+    let (good, _, said) = command(folder.path(), &["enable", "nobody"], "");
+    assert!(!good && said.contains("there is no user nobody"), "{said}");
+    assert_eq!(failures(folder.path(), async |_| {}), before);
 }
 
 /// `pharos user …` on the store of a folder: whether it went well, what it printed, what it complained of.

@@ -22,11 +22,18 @@ pub(super) struct Performing {
     pub thread: Option<JoinHandle<Result<Kept>>>,
     /// Whether its answer is still wanted.
     pub wanted: Wanted,
+    /// Whether it is not begun as long as its tenant is suspended.
+    rests: bool,
 }
 
 impl Performing {
+    /// A request that this thread performs.
+    pub(super) fn by(thread: JoinHandle<Result<Kept>>, wanted: Wanted) -> Self {
+        Self { thread: Some(thread), wanted, rests: false }
+    }
+
     fn is_busy(&self) -> bool {
-        self.thread.as_ref().is_none_or(|thread| !thread.is_finished())
+        self.thread.as_ref().map_or(!self.rests, |thread| !thread.is_finished())
     }
 }
 
@@ -100,9 +107,11 @@ impl Places {
         self.taken.remove(key)?.thread
     }
 
-    /// Gives a place back.
-    pub(super) fn leave(&mut self, key: &Key) {
-        self.taken.remove(key);
+    /// Leaves the place of a request that is not begun to others until it is.
+    pub(super) fn rest(&mut self, key: &Key) {
+        if let Some(performing) = self.taken.get_mut(key) {
+            performing.rests = true;
+        }
     }
 
     fn of(&self, tenant: TenantId) -> usize {
@@ -133,20 +142,30 @@ mod tests {
         assert!(take(&mut places, 2, "a"));
         assert!(!take(&mut places, 3, "a") && !take(&mut places, 2, "b"), "three in all");
         // A place becomes free: it is for who has none, whoever asks first.
-        places.leave(&key(1, "a"));
+        places.give_up(&key(1, "a"));
         assert!(!take(&mut places, 1, "c") && !take(&mut places, 2, "b"));
         assert!(take(&mut places, 3, "a"));
         // Of two who have as many, who got the last one longer ago.
         assert!(!take(&mut places, 1, "c") && !take(&mut places, 3, "b"));
-        places.leave(&key(2, "a"));
+        places.give_up(&key(2, "a"));
         assert!(!take(&mut places, 1, "c"), "the tenant without any waits");
-        places.leave(&key(3, "a"));
+        places.give_up(&key(3, "a"));
         assert!(take(&mut places, 2, "b") && !take(&mut places, 1, "c") && take(&mut places, 3, "b"));
         // Who has not asked for a while is not waited for.
         assert!(!take(&mut places, 3, "c"));
-        places.leave(&key(3, "b"));
+        places.give_up(&key(3, "b"));
         assert!(!take(&mut places, 1, "c"));
         assert!(places.take(&key(1, "c"), now + 2 * WAITS));
+    }
+
+    #[test]
+    fn a_place_is_for_others_while_its_tenant_is_suspended() {
+        let mut places = Places::new(Limits { total: 1, of_tenant: 1 });
+        let (key, other, now) = ((TenantId(1), Box::from("a")), (TenantId(2), Box::from("b")), Instant::now());
+        assert!(places.take(&key, now) && !places.take(&other, now));
+        places.rest(&key);
+        assert!(places.take(&other, now));
+        assert!(places.get(&key).is_some_and(|own| own.thread.is_none()), "it is known that it is not begun");
     }
 
     #[test]
@@ -164,7 +183,7 @@ mod tests {
             wait.recv().unwrap_err();
             seen.check().map(|()| unreachable!("it was given up"))
         });
-        places.put(second.clone(), Performing { thread: Some(thread), wanted });
+        places.put(second.clone(), Performing::by(thread, wanted));
         places.give_up(&second);
         assert!(!places.take(&third, now), "it still is at work");
         drop(go);
