@@ -63,15 +63,16 @@ pub(super) fn read(connection: &Arc<Connection>) -> Result<Option<Document>, Fai
 
 /// Takes over what the document says; stops this process where it can't write that.
 pub(super) fn renew(shared: &Shared) -> StoreResult<Stand> {
-    let document = read(&shared.connection)?.ok_or_else(|| StoreError::Closed("the store is gone".into()))?;
-    let stand = stand_of(&document)?;
-    if let Err(error) = check(shared.schema.program, &stand) {
-        tracing::error!(%error, "another process has brought a later schema into force; this one stops writing");
-        shared.queue.close(&error);
-        return Err(error);
-    }
-    shared.schema.set(stand.clone());
-    Ok(stand)
+    shared.schema.renew(|| {
+        let document = read(&shared.connection)?.ok_or_else(|| StoreError::Closed("the store is gone".into()))?;
+        let stand = stand_of(&document)?;
+        if let Err(error) = check(shared.schema.program, &stand) {
+            tracing::error!(%error, "another process has brought a later schema into force; this one stops writing");
+            shared.queue.close(&error);
+            return Err(error);
+        }
+        Ok(stand)
+    })
 }
 
 /// Writes how the store stands, if it still stands as it was known, and tells the others.
