@@ -339,7 +339,7 @@ mod tests {
             let slow = move || {
                 reads.send(()).unwrap();
                 // Another one that could go on meanwhile does.
-                drop(ended.recv_timeout(Duration::from_millis(200)));
+                let _none = ended.recv_timeout(Duration::from_millis(200));
                 Ok(Stand::of(BESIDE))
             };
             let schema = &schema;
