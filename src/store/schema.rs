@@ -13,7 +13,7 @@ use super::seal::Sealer;
 use super::{OldRows, StoreError, StoreResult};
 use crate::tenant::TenantId;
 use std::ops::RangeInclusive;
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// The schema that this program writes, where all processes can.
 pub const WRITES: u32 = 5;
@@ -215,11 +215,12 @@ pub trait Schemas: Send + Sync {
 pub(in crate::store) struct Schema {
     pub program: &'static Program,
     stand: RwLock<Stand>,
+    renewing: Mutex<()>,
 }
 
 impl Schema {
     pub(in crate::store) const fn new(program: &'static Program, stand: Stand) -> Self {
-        Self { program, stand: RwLock::new(stand) }
+        Self { program, stand: RwLock::new(stand), renewing: Mutex::new(()) }
     }
 
     pub(in crate::store) fn stand(&self) -> RwLockReadGuard<'_, Stand> {
@@ -230,8 +231,13 @@ impl Schema {
         self.stand.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(in crate::store) fn set(&self, stand: Stand) {
-        *self.lock() = stand;
+    /// Takes over how a store that others change stands, as `read` finds it. One after the other, so that what was read first never takes the
+    /// place of what was read later. Who asks which schema is in force does not wait for it.
+    pub(in crate::store) fn renew(&self, read: impl FnOnce() -> StoreResult<Stand>) -> StoreResult<Stand> {
+        let _one_at_a_time = self.renewing.lock().unwrap_or_else(PoisonError::into_inner);
+        let stand = read()?;
+        *self.lock() = stand.clone();
+        Ok(stand)
     }
 
     /// In which form to write.
@@ -293,6 +299,8 @@ impl Schema {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::mpsc;
+    use std::time::Duration;
 
     #[test]
     fn each_migration_leads_to_the_next() {
@@ -321,5 +329,25 @@ mod tests {
         assert_eq!(older.oldest(), OPENS);
         assert_ne!(older.rewriting.unwrap().pass, schema.stand().rewriting.as_ref().unwrap().pass);
         assert_eq!(Stand::of(8).with_rows_of(&SAME, 8).unwrap(), Stand::of(9), "there is nothing to rewrite");
+    }
+
+    #[test]
+    fn what_was_read_first_does_not_come_back() {
+        let schema = Schema::new(&PHAROS, Stand::of(BESIDE));
+        let ((reads, is_reading), (ends, ended)) = (mpsc::channel(), mpsc::channel::<()>());
+        std::thread::scope(|scope| {
+            let slow = move || {
+                reads.send(()).unwrap();
+                // Another one that could go on meanwhile does.
+                let _none = ended.recv_timeout(Duration::from_millis(200));
+                Ok(Stand::of(BESIDE))
+            };
+            let schema = &schema;
+            scope.spawn(move || schema.renew(slow).unwrap());
+            is_reading.recv().unwrap();
+            schema.renew(|| Ok(Stand::of(WRITES))).unwrap();
+            drop(ends);
+        });
+        assert_eq!(schema.in_force(), WRITES);
     }
 }

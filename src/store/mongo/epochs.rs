@@ -18,7 +18,8 @@ use std::time::{Duration, Instant};
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// How often a process that writes nothing says that it is there.
 const SAY_EVERY: Duration = Duration::from_secs(15);
-/// How long one look may take: what was sent over a line that is dead is never answered, and the next look goes over another one.
+/// How long the database may take over one thing: what was sent over a line that is dead is never answered, and what is sent next goes over
+/// another one.
 const LOOK_WITHIN: Duration = Duration::from_secs(10);
 /// Counts of processes that have changed nothing for so long are forgotten.
 const FORGET_AFTER_MS: i64 = 7 * 24 * 60 * 60 * 1000;
@@ -63,10 +64,24 @@ struct Own {
 async fn say(weak: &Weak<Shared>) {
     let Some(shared) = weak.upgrade() else { return };
     let ((mark, sign), connection) = (shared.fence.heartbeat(), Arc::clone(&shared.connection));
+    // Left without an answer it is silence, which the next look ends that has one.
+    shared.pulse.asks(Instant::now());
     drop(shared);
-    if let Err(error) = connection.db().collection::<Document>(EPOCHS).update_one(mark, sign).await {
-        tracing::debug!(error = %Failed::from(error).text, "the database does not hear of this process");
+    let saying = async { Ok(connection.db().collection::<Document>(EPOCHS).update_one(mark, sign).await?) };
+    match within(LOOK_WITHIN, saying).await {
+        Ok(_) => {
+            if let Some(shared) = weak.upgrade() {
+                shared.pulse.answers();
+            }
+        }
+        Err(failed) => tracing::debug!(error = %failed.text, "the database does not hear of this process"),
     }
+}
+
+/// Waits for an answer so long.
+async fn within<T>(longest: Duration, asking: impl Future<Output = Result<T, Failed>>) -> Result<T, Failed> {
+    let late = |_| Err(Failed { meaning: Meaning::Unreachable, text: "it took too long".into() });
+    tokio::time::timeout(longest, asking).await.unwrap_or_else(late)
 }
 
 /// The others' counts, and the own mark.
@@ -76,9 +91,7 @@ async fn look(weak: &Weak<Shared>) -> Option<Result<(Counts, Own), Failed>> {
         (Arc::clone(&shared.connection), shared.process.clone(), shared.fence.id.clone());
     shared.pulse.asks(Instant::now());
     drop(shared);
-    let late = |_| Err(Failed { meaning: Meaning::Unreachable, text: "it took too long".into() });
-    let looking = tokio::time::timeout(LOOK_WITHIN, counts(&connection, &process, &fence));
-    let found = looking.await.unwrap_or_else(late);
+    let found = within(LOOK_WITHIN, counts(&connection, &process, &fence)).await;
     if let (Ok(_), Some(shared)) = (&found, weak.upgrade()) {
         shared.pulse.answers();
     }
@@ -127,5 +140,17 @@ async fn forget(connection: &Connection) {
     let before = DateTime::from_millis(DateTime::now().timestamp_millis() - FORGET_AFTER_MS);
     let old = doc! { "at": { "$lt": before } };
     // The next start forgets them otherwise.
-    drop(connection.db().collection::<Document>(EPOCHS).delete_many(old).await);
+    let forgetting = async { Ok(connection.db().collection::<Document>(EPOCHS).delete_many(old).await?) };
+    drop(within(LOOK_WITHIN, forgetting).await);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_never_answered_is_not_waited_for() {
+        let waiting = within(Duration::from_millis(1), std::future::pending::<Result<(), Failed>>());
+        assert_eq!(waiting.await.map_err(|failed| failed.meaning), Err(Meaning::Unreachable));
+    }
 }

@@ -56,6 +56,7 @@ use hints::Hints;
 use ledger::Staging;
 use pulse::Pulse;
 use read::Reading;
+use schema::Told;
 use start::Purpose;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -128,6 +129,7 @@ struct Shared {
     ring: Arc<Keyring>,
     fence: Fence,
     schema: Schema,
+    told: Told,
     sealer: Arc<Sealer>,
     clock: Arc<dyn Clock>,
     epochs: Epochs,
@@ -174,6 +176,7 @@ impl Mongo {
             ring,
             fence,
             schema,
+            told: Told::default(),
             clock,
             epochs: Epochs::default(),
             indexes: Indexes::default(),

@@ -14,7 +14,7 @@ use crate::store::schema::{Advance, Program, Rewriting, Schemas, Stand};
 use crate::store::{OldRows, StoreError, StoreResult};
 use crate::tenant::TenantId;
 use mongodb::bson::{Document, doc};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What schema 4 was called here, before both stores counted alike.
 const CALLED_BEFORE: i64 = 2;
@@ -63,15 +63,16 @@ pub(super) fn read(connection: &Arc<Connection>) -> Result<Option<Document>, Fai
 
 /// Takes over what the document says; stops this process where it can't write that.
 pub(super) fn renew(shared: &Shared) -> StoreResult<Stand> {
-    let document = read(&shared.connection)?.ok_or_else(|| StoreError::Closed("the store is gone".into()))?;
-    let stand = stand_of(&document)?;
-    if let Err(error) = check(shared.schema.program, &stand) {
-        tracing::error!(%error, "another process has brought a later schema into force; this one stops writing");
-        shared.queue.close(&error);
-        return Err(error);
-    }
-    shared.schema.set(stand.clone());
-    Ok(stand)
+    shared.schema.renew(|| {
+        let document = read(&shared.connection)?.ok_or_else(|| StoreError::Closed("the store is gone".into()))?;
+        let stand = stand_of(&document)?;
+        if let Err(error) = check(shared.schema.program, &stand) {
+            tracing::error!(%error, "another process has brought a later schema into force; this one stops writing");
+            shared.queue.close(&error);
+            return Err(error);
+        }
+        Ok(stand)
+    })
 }
 
 /// Writes how the store stands, if it still stands as it was known, and tells the others.
@@ -124,10 +125,12 @@ impl Schemas for Shared {
         Ok(if is_moved { Advance::Moved } else { Advance::Current })
     }
 
-    /// A pass begins when nobody writes in the older form any more, which the end of the process that made the schema be in force may have prevented.
+    /// A pass begins when nobody writes in the older form any more. The end of the process that made the schema be in force may have kept that
+    /// from the others: so who has a part in a pass tells them, once for all tenants.
     fn old_forms(&self, tenant: TenantId, after: &[u8], most: usize) -> StoreResult<OldRows> {
-        if after.is_empty() {
-            tell(self)?;
+        let pass = self.schema.stand().rewriting.as_ref().map(|rewriting| rewriting.pass.clone());
+        if let Some(pass) = pass {
+            self.told.once(&pass, || tell(self))?;
         }
         let rows = super::read::Reading::new(Arc::clone(&self.connection), super::KEPT_BYTES);
         old_forms(&rows, &self.sealer, &self.schema, tenant, (after, most))
@@ -138,6 +141,22 @@ impl Schemas for Shared {
         if now.rewriting.as_ref().is_some_and(|rewriting| rewriting.pass == pass) {
             replace(self, &now, &Stand::of(now.schema))?;
             renew(self)?;
+        }
+        Ok(())
+    }
+}
+
+/// The pass of which this process has told the others last.
+#[derive(Default)]
+pub(super) struct Told(Mutex<String>);
+
+impl Told {
+    /// Tells them of a pass where it was not done yet. Who comes meanwhile waits for it.
+    fn once(&self, pass: &str, tell: impl FnOnce() -> StoreResult<()>) -> StoreResult<()> {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if *last != pass {
+            tell()?;
+            pass.clone_into(&mut last);
         }
         Ok(())
     }
@@ -164,6 +183,20 @@ mod tests {
         assert_eq!(stand_of(&doc! { "schema": 2_i64 }).unwrap(), Stand::of(4), "as it was called before");
         for damaged in [doc! {}, doc! { "schema": -1_i64 }, doc! { "schema": 5_i64, "rewriting": { "from": 4_i64 } }] {
             assert!(stand_of(&damaged).is_err(), "{damaged}");
+        }
+    }
+
+    #[test]
+    fn the_others_are_told_once_of_a_pass() {
+        let (told, count) = (Told::default(), std::cell::Cell::new(0));
+        let tell = || {
+            count.set(count.get() + 1);
+            if count.get() == 1 { Err(StoreError::Closed("not now".into())) } else { Ok(()) }
+        };
+        assert!(told.once("00c0ffee", tell).is_err());
+        for (pass, expected) in [("00c0ffee", 2), ("00c0ffee", 2), ("00decade", 3)] {
+            told.once(pass, tell).unwrap();
+            assert_eq!(count.get(), expected, "{pass}");
         }
     }
 
