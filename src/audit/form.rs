@@ -106,12 +106,21 @@ impl Form for AuditEvents {
     }
 
     fn missing(&self, count: u64, time: Micros) -> StoreResult<Entry> {
-        let note = format!(
-            "{count} records are missing here: they waited for the ledger, and were taken away, damaged or lost"
-        );
-        // The agent of which nothing is said is the server itself.
-        let record = Record::of(Event::Verification, Cow::Owned(Agent::default())).ended(Category::Internal.status());
-        record.saying(note).entry(time)
+        noted(
+            format!(
+                "{count} records are missing here: they waited for the ledger, and were taken away, damaged or lost"
+            ),
+            time,
+        )
+    }
+
+    fn unread(&self, bytes: usize, time: Micros) -> StoreResult<Entry> {
+        noted(
+            format!(
+                "{bytes} bytes of records that waited for the ledger can't be read: they were damaged, or cut off by a loss of power"
+            ),
+            time,
+        )
     }
 
     fn patients(&self, entry: &Entry, part: u32) -> StoreResult<Box<[Box<str>]>> {
@@ -119,6 +128,13 @@ impl Form for AuditEvents {
         let content: Content<'static> = read(content)?;
         Ok(event::patient(&content, part).map(Into::into).into_iter().collect())
     }
+}
+
+/// An entry of what was found of the ledger itself, with this note.
+fn noted(note: String, time: Micros) -> StoreResult<Entry> {
+    // The agent of which nothing is said is the server itself.
+    let record = Record::of(Event::Verification, Cow::Owned(Agent::default())).ended(Category::Internal.status());
+    record.saying(note).entry(time)
 }
 
 fn keys(code: &[u8], add: impl FnOnce(&mut Parts)) -> Vec<Box<[u8]>> {

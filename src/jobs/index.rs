@@ -71,7 +71,10 @@ impl IndexRecord {
     #[must_use]
     pub fn hides(&self, wanted: Option<&Hidden>) -> bool {
         let form = self.change.as_ref().map_or(&self.now, |change| &change.to);
-        form.as_ref().map(|form| &form.hidden) == wanted
+        match (form, wanted) {
+            (Some(form), Some(wanted)) => form.hides(wanted),
+            (form, wanted) => form.is_none() && wanted.is_none(),
+        }
     }
 
     /// The form that the ledger's postings get where this is to be hidden, if it is another one than they have.
@@ -162,13 +165,27 @@ fn has_plain_of_ledger(turn: &Turn<'_>) -> Result<bool> {
     Ok(false)
 }
 
-/// The same; where there are none, once more when what was being folded in the form of before is there, too.
+/// The same; where there are none, once more when what was being folded in the form of before is there, too: here, however long that takes,
+/// and in other processes as far as they have heard.
 fn is_plain_of_ledger_left(turn: &Turn<'_>) -> Result<bool> {
     if has_plain_of_ledger(turn)? {
         return Ok(true);
     }
-    std::thread::sleep(SETTLED_AFTER);
+    settle(turn)?;
+    wait(turn);
     has_plain_of_ledger(turn)
+}
+
+/// Waits until no fold goes on that began before. A step is no task, and may be on a thread of them.
+fn settle(turn: &Turn<'_>) -> Result<()> {
+    let settled = || {
+        tokio::runtime::Builder::new_current_thread()
+            .build()?
+            .block_on(turn.store.settled())
+            .map_err(std::io::Error::other)
+    };
+    let outcome = std::thread::scope(|scope| scope.spawn(settled).join());
+    outcome.map_err(|_| Error::internal("the ledger did not settle"))?.map_err(Error::internal)
 }
 
 /// Lets other processes hear of the stage before.
@@ -196,4 +213,28 @@ fn pass(turn: &Turn<'_>, stage: Stage, from: u64) -> Result<Part> {
         done,
         ..part
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::blind::hidden_by_default;
+    use serde_json::json;
+
+    /// A form as it was kept before there were rules.
+    fn kept(hidden: &Hidden) -> IndexRecord {
+        serde_json::from_value(json!({ "now": { "hidden": hidden, "key": "AAAA" } })).unwrap()
+    }
+
+    #[test]
+    fn an_index_is_made_anew_only_where_the_rules_or_the_list_of_resources_are_others() {
+        let persons: Hidden = hidden_by_default().into_iter().filter(|(type_name, _)| **type_name != *LEDGER).collect();
+        let uris: Hidden = [("CarePlan".into(), ["instantiates-uri".into()].into())].into();
+        assert!(kept(&persons).hides(Some(&hidden_by_default())), "the ledger has a form of its own");
+        assert!(!kept(&persons).hides(Some(&uris)) && !kept(&persons).hides(None));
+        assert!(IndexRecord::default().hides(None) && !IndexRecord::default().hides(Some(&persons)));
+        assert!(!kept(&uris).hides(Some(&uris)), "these were listed when no URI was hidden");
+        let now = kept(&uris).reformed(Some(uris.clone())).unwrap();
+        assert!(IndexRecord { now, ..IndexRecord::default() }.hides(Some(&uris)));
+    }
 }

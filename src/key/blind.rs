@@ -80,6 +80,17 @@ fn type_of(owner: &str, code: &str) -> Option<ParamType> {
     r4().search_parameter(owner, code).map(|known| known.param_type)
 }
 
+/// Since which rules listed URIs are hidden. Before, they were plain.
+const HIDES_URIS: u8 = 1;
+
+/// The first rules by which a list means what it does now.
+#[must_use]
+pub fn rules_for(hidden: &Hidden) -> u8 {
+    let is_uri = |owner: &str, code: &str| code != URL && type_of(owner, code) == Some(ParamType::Uri);
+    let has_uri = hidden.iter().any(|(owner, codes)| codes.iter().any(|code| is_uri(owner, code)));
+    if has_uri { HIDES_URIS } else { 0 }
+}
+
 /// Which postings answer a range of plain keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cover {
@@ -93,6 +104,7 @@ pub struct Cover {
 pub struct Blind {
     hidden: Hidden,
     key: hmac::Key,
+    rules: u8,
 }
 
 impl std::fmt::Debug for Blind {
@@ -133,7 +145,13 @@ impl Blind {
     /// With this list and this key.
     #[must_use]
     pub fn new(hidden: Hidden, key: &[u8]) -> Self {
-        Self { hidden, key: hmac::Key::new(hmac::HMAC_SHA256, key) }
+        Self { rules: rules_for(&hidden), hidden, key: hmac::Key::new(hmac::HMAC_SHA256, key) }
+    }
+
+    /// The same by these rules: those by which its postings were made.
+    #[must_use]
+    pub fn by(self, rules: u8) -> Self {
+        Self { rules, ..self }
     }
 
     /// Whether keys that start so are hidden: with a parameter's code, and perhaps a kind behind it.
@@ -152,7 +170,7 @@ impl Blind {
             _ if code.starts_with('_') => false,
             // By references, and by their own URLs, resources are found from each other.
             (_, Some(b'r' | b'v' | b'#')) | (URL, _) => false,
-            (_, Some(b'u')) => type_of(owner, code) == Some(ParamType::Uri) && is_listed(),
+            (_, Some(b'u')) => self.rules >= HIDES_URIS && type_of(owner, code) == Some(ParamType::Uri) && is_listed(),
             (_, Some(b'i')) => true,
             (_, None) => type_of(owner, code) != Some(ParamType::Reference) && is_listed(),
             // What a reference displays; that of a code names nobody.

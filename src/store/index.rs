@@ -21,7 +21,7 @@ use super::seal::{KEY_LEN, Sealer};
 use super::{StoreError, StoreResult};
 use crate::auth::records::{self, Record};
 use crate::key::KeyList;
-use crate::key::blind::{Blind, Hidden, LEDGER};
+use crate::key::blind::{self, Blind, Hidden, LEDGER};
 use crate::tenant::TenantId;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -39,6 +39,14 @@ pub struct Form {
     pub hidden: Hidden,
     /// The key of their hashes, in base64.
     key: String,
+    /// The rules by which the list says what is hidden: see [`blind::rules_for`].
+    #[serde(default, skip_serializing_if = "is_first")]
+    rules: u8,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+const fn is_first(rules: &u8) -> bool {
+    *rules == 0
 }
 
 impl Form {
@@ -49,7 +57,19 @@ impl Form {
     pub fn new(hidden: Hidden) -> StoreResult<Self> {
         let mut key = Zeroizing::new([0_u8; KEY_LEN]);
         aws_lc_rs::rand::fill(&mut *key).map_err(|_| StoreError::Closed("there is no randomness".into()))?;
-        Ok(Self { hidden, key: STANDARD.encode(*key) })
+        Ok(Self { rules: blind::rules_for(&hidden), hidden, key: STANDARD.encode(*key) })
+    }
+
+    /// Whether it hides of resources what this list says, by the rules of now. What the list says of the ledger is the matter of the ledger's
+    /// own form.
+    #[must_use]
+    pub fn hides(&self, wanted: &Hidden) -> bool {
+        let of_resources = |hidden: &Hidden| {
+            let listed = hidden.iter().filter(|(type_name, _)| ***type_name != *LEDGER);
+            listed.map(|(type_name, codes)| (type_name.clone(), codes.clone())).collect::<Hidden>()
+        };
+        let wanted = of_resources(wanted);
+        of_resources(&self.hidden) == wanted && self.rules >= blind::rules_for(&wanted)
     }
 
     /// Whether it hides all that another one does, with the same key.
@@ -77,13 +97,13 @@ impl Form {
     /// The same with another list, and the same key, so that most postings stay as they are.
     #[must_use]
     pub fn with(&self, hidden: Hidden) -> Self {
-        Self { hidden, key: self.key.clone() }
+        Self { rules: blind::rules_for(&hidden), hidden, key: self.key.clone() }
     }
 
     fn blind(&self) -> StoreResult<Arc<Blind>> {
         let damaged = |_| StoreError::Damaged("the key of a blind index".into());
         let key = Zeroizing::new(STANDARD.decode(&self.key).map_err(damaged)?);
-        Ok(Arc::new(Blind::new(self.hidden.clone(), &key)))
+        Ok(Arc::new(Blind::new(self.hidden.clone(), &key).by(self.rules)))
     }
 }
 
@@ -159,13 +179,6 @@ pub(in crate::store) struct Before<'k> {
     pub left: Cow<'k, KeyList>,
     /// Those that there are, where that is less.
     sure: Option<Cow<'k, KeyList>>,
-}
-
-impl<'k> Before<'k> {
-    /// These, all of them there.
-    pub(in crate::store) const fn of(keys: &'k KeyList) -> Self {
-        Self { left: Cow::Borrowed(keys), sure: None }
-    }
 }
 
 impl Before<'_> {

@@ -64,6 +64,11 @@ pub trait Form: Send + Sync {
     /// # Errors
     /// When it can't be written.
     fn missing(&self, count: u64, time: Micros) -> StoreResult<Entry>;
+    /// What an entry says of so many bytes in which others were staged, and that can't be read.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    fn unread(&self, bytes: usize, time: Micros) -> StoreResult<Entry>;
     /// The ids of the patients that a part is about.
     ///
     /// # Errors
@@ -126,6 +131,10 @@ impl Form for Opaque {
 
     fn missing(&self, count: u64, time: Micros) -> StoreResult<Entry> {
         Ok(Entry { time, bytes: format!("{count} missing").into_bytes().into() })
+    }
+
+    fn unread(&self, bytes: usize, time: Micros) -> StoreResult<Entry> {
+        Ok(Entry { time, bytes: format!("{bytes} unread").into_bytes().into() })
     }
 
     fn patients(&self, _: &Entry, _: u32) -> StoreResult<Box<[Box<str>]>> {

@@ -84,6 +84,16 @@ impl PostingEdits {
         }
     }
 
+    /// The same for many of one base, which had these keys and get others.
+    pub(in crate::store) fn exchange_all(&mut self, scope: Scope<'_>, rids: &[Rid], before: &KeyList, new: &KeyList) {
+        for (keys, is_added) in [(only_in(before, new), false), (only_in(new, before), true)] {
+            for key in keys {
+                let edits = self.blocks.entry(layout::block(scope, key)).or_default();
+                edits.edits.extend(rids.iter().map(|rid| (*rid, is_added)));
+            }
+        }
+    }
+
     /// Adds a posting of each of these numbers, of one base that this group gave out.
     pub(in crate::store) fn add_all(&mut self, scope: Scope<'_>, key: &[u8], rids: &[Rid]) {
         let edits = self.blocks.entry(layout::block(scope, key)).or_default();
@@ -108,22 +118,11 @@ impl PostingEdits {
         for (key, edits) in self.blocks {
             let base = layout::base_of(&key);
             let stored = if edits.is_new { None } else { rows.get(Table::Index, &key)? };
-            let mut rids = match &stored {
+            let rids = match &stored {
                 Some(value) => block::unpack(base, value)?,
                 None => Vec::new(),
             };
-            for (rid, is_added) in edits.edits {
-                // Most come in order.
-                if is_added && rids.last().is_none_or(|last| *last < rid) {
-                    rids.push(rid);
-                    continue;
-                }
-                match (rids.binary_search(&rid), is_added) {
-                    (Err(place), true) => rids.insert(place, rid),
-                    (Ok(place), false) => drop(rids.remove(place)),
-                    _ => {}
-                }
-            }
+            let rids = edited(rids, edits.edits);
             if !rids.is_empty() {
                 writes.push((key, Some(block::pack(base, &rids))));
             } else if stored.is_some() {
@@ -135,6 +134,33 @@ impl PostingEdits {
     }
 }
 
+/// Numbers, in order, after edits of which a later one for the same number wins. However many there are, it takes one pass.
+fn edited(mut rids: Vec<Rid>, mut edits: Vec<(Rid, bool)>) -> Vec<Rid> {
+    // Most come in order, and behind all.
+    let is_behind = |last: Option<&Rid>, (rid, is_added): &(Rid, bool)| *is_added && last.is_none_or(|last| last < rid);
+    let behind = edits.iter().take_while(|edit| {
+        let goes = is_behind(rids.last(), edit);
+        rids.extend(goes.then_some(edit.0));
+        goes
+    });
+    let behind = behind.count();
+    edits.drain(..behind);
+    if edits.is_empty() {
+        return rids;
+    }
+    edits.sort_by_key(|(rid, _)| *rid);
+    let mut merged = Vec::with_capacity(rids.len() + edits.len());
+    let mut rids = rids.into_iter().peekable();
+    for same in edits.chunk_by(|one, next| one.0 == next.0) {
+        let Some((rid, is_added)) = same.last() else { continue };
+        merged.extend(std::iter::from_fn(|| rids.next_if(|own| own < rid)));
+        rids.next_if_eq(rid);
+        merged.extend(is_added.then_some(*rid));
+    }
+    merged.extend(rids);
+    merged
+}
+
 /// The keys of `these` that are not among `others`; both are sorted.
 fn only_in<'k>(these: &'k KeyList, others: &'k KeyList) -> impl Iterator<Item = &'k [u8]> {
     let mut others = others.iter().peekable();
@@ -142,4 +168,39 @@ fn only_in<'k>(these: &'k KeyList, others: &'k KeyList) -> impl Iterator<Item = 
         while others.next_if(|other| other < key).is_some() {}
         others.peek() != Some(key)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+    use std::time::{Duration, Instant};
+
+    fn rids(numbers: impl IntoIterator<Item = u64>) -> Vec<Rid> {
+        numbers.into_iter().map(Rid).collect()
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn the_last_edit_of_a_number_wins(
+            stored: BTreeSet<u8>,
+            edits: Vec<(u8, bool)>,
+        ) {
+            let mut expected = stored.clone();
+            for (number, is_added) in &edits {
+                if *is_added { expected.insert(*number) } else { expected.remove(number) };
+            }
+            let edits = edits.into_iter().map(|(number, is_added)| (Rid(number.into()), is_added)).collect();
+            let edited = edited(rids(stored.into_iter().map(u64::from)), edits);
+            proptest::prop_assert_eq!(edited, rids(expected.into_iter().map(u64::from)));
+        }
+    }
+
+    #[test]
+    fn all_of_a_long_block_goes_in_one_pass() {
+        let all = rids(0..300_000);
+        let began = Instant::now();
+        assert_eq!(edited(all.clone(), all.iter().map(|rid| (*rid, false)).collect()), []);
+        assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    }
 }

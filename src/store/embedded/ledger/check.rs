@@ -30,6 +30,9 @@ pub(in crate::store::embedded) struct Walk<'w> {
     pub tenant: TenantId,
 }
 
+/// Lists of keys that are known at once.
+const MOST_KNOWN: usize = 4096;
+
 /// The lists of keys that many parts have, as their postings are.
 struct Shapes {
     blind: Option<Arc<Blind>>,
@@ -39,6 +42,9 @@ struct Shapes {
 
 impl Shapes {
     fn made(&mut self, type_name: &str, keys: &Arc<KeyList>) -> &KeyList {
+        if self.known.len() >= MOST_KNOWN {
+            self.known.clear();
+        }
         let make = || (Arc::clone(keys), in_form(self.blind.as_deref(), type_name, keys).into_owned());
         &self.known.entry(Arc::as_ptr(keys)).or_insert_with(make).1
     }

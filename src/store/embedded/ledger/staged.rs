@@ -54,49 +54,61 @@ pub(super) fn gaps(folded: u64, found: &[Record]) -> Vec<(usize, u64)> {
     gaps.map(|(place, (before, record))| (place, record.number - before - 1)).filter(|(_, count)| *count > 0).collect()
 }
 
-/// Brings the records of both files into the first one, so that the other is empty. After a power cut the end of a file may not be
-/// whole: it goes, since what is written behind it could not be read.
-pub(super) fn join(files: &[File; 2], sealer: &Sealer) -> std::io::Result<Vec<Record>> {
+/// What the files hold.
+#[derive(Default)]
+pub(super) struct Found {
+    pub records: Vec<Record>,
+    /// How many bytes at their ends can't be read.
+    pub unread: usize,
+}
+
+/// Brings the records of both files into the first one, so that the other is empty. The end of a file may not be whole, after a power cut
+/// or by hands: it goes, since it can't be read. `folded` is the last number that was folded.
+pub(super) fn join(files: &[File; 2], sealer: &Sealer, folded: u64) -> std::io::Result<Found> {
     let [mut first, mut second] = files.each_ref();
-    let mut found = Vec::new();
+    let mut found = Found::default();
     let mut bytes = Vec::new();
     first.seek(SeekFrom::Start(0))?;
     first.read_to_end(&mut bytes)?;
-    first.set_len(whole(&bytes, sealer, &mut found))?;
+    first.set_len(whole(&bytes, sealer, folded, &mut found).len() as u64)?;
     bytes.clear();
     second.seek(SeekFrom::Start(0))?;
     second.read_to_end(&mut bytes)?;
-    let length = usize::try_from(whole(&bytes, sealer, &mut found)).unwrap_or_default();
-    first.write_all(bytes.get(..length).unwrap_or_default())?;
+    first.write_all(whole(&bytes, sealer, folded, &mut found))?;
     first.sync_all()?;
     second.set_len(0)?;
     Ok(found)
 }
 
-/// Reads the entries of a file, as far as its records are whole, and tells how long that is. A record that does not open is passed over
-/// where another follows that does: what a power cut leaves is at the end.
-fn whole(bytes: &[u8], sealer: &Sealer, found: &mut Vec<Record>) -> u64 {
-    let (mut rest, mut unread) = (bytes, bytes);
-    while let Some((record, after)) = framed(rest) {
-        rest = after;
-        if open(record, sealer, found).is_some() {
-            unread = rest;
+/// Reads the entries of a file, and answers it as far as its last record that opens. Where one does not, the next is where one opens again:
+/// no byte in between is trusted, and least of all a length.
+fn whole<'b>(bytes: &'b [u8], sealer: &Sealer, folded: u64, found: &mut Found) -> &'b [u8] {
+    let (mut at, mut end) = (0, 0);
+    while at < bytes.len() {
+        let length = bytes.get(at..).and_then(|rest| open(framed(rest, folded)?, sealer, &mut found.records));
+        at += length.unwrap_or(1);
+        if length.is_some() {
+            end = at;
         }
     }
+    let (whole, unread) = bytes.split_at_checked(end).unwrap_or((bytes, &[]));
     if !unread.is_empty() {
         tracing::warn!(bytes = unread.len(), "the end of a file of staged entries can't be read");
+        found.unread += unread.len();
     }
-    (bytes.len() - unread.len()) as u64
+    whole
 }
 
-/// The next record, and what follows it.
-fn framed(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (length, _) = bytes.split_first_chunk::<4>()?;
-    bytes.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?.checked_add(4)?)
+/// What may be a record by its header: as long as it says, and with a number that can wait to be folded, or was just folded.
+fn framed(bytes: &[u8], folded: u64) -> Option<&[u8]> {
+    let (length, rest) = bytes.split_first_chunk::<4>()?;
+    let number = u64::from_be_bytes(*rest.get(4..)?.first_chunk::<8>()?);
+    u32::try_from(number.abs_diff(folded)).ok()?;
+    bytes.get(..usize::try_from(u32::from_be_bytes(*length)).ok()?.checked_add(4)?)
 }
 
-/// Reads the entries of a record.
-fn open(record: &[u8], sealer: &Sealer, found: &mut Vec<Record>) -> Option<()> {
+/// Reads the entries of a record, and answers its length.
+fn open(record: &[u8], sealer: &Sealer, found: &mut Vec<Record>) -> Option<usize> {
     let (header, sealed) = record.split_at_checked(HEADER)?;
     let (tenant, rest) = header.get(4..)?.split_first_chunk::<4>()?;
     let (number, _) = rest.split_first_chunk::<8>()?;
@@ -109,7 +121,7 @@ fn open(record: &[u8], sealer: &Sealer, found: &mut Vec<Record>) -> Option<()> {
         let entry = Entry { time: Micros(i64::from_be_bytes(*time)), bytes: varint::take_bytes(&mut rest)?.into() };
         found.push(Record { number, tenant, entry });
     }
-    Some(())
+    Some(record.len())
 }
 
 /// The last number in the files that was folded.

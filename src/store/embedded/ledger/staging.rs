@@ -89,8 +89,8 @@ fn open_file(folder: &Path, file: usize) -> StoreResult<File> {
 }
 
 impl Staging {
-    /// Opens the files. What they and the rows hold that is not folded waits again. Where entries are missing between others, the ledger
-    /// of the default tenant says so: whose they were is not known.
+    /// Opens the files. What they and the rows hold that is not folded waits again. Where entries are missing between others, or the end of a
+    /// file can't be read, the ledger of the default tenant says so: whose they were is not known.
     pub(in crate::store::embedded) fn open(
         folder: &Path,
         tables: &Tables,
@@ -99,7 +99,8 @@ impl Staging {
     ) -> StoreResult<Self> {
         let files = [open_file(folder, 0)?, open_file(folder, 1)?];
         let folded = staged::folded_through(tables)?;
-        let mut found = staged::join(&files, &sealer).map_err(|error| io_error(folder, &error))?;
+        let joined = staged::join(&files, &sealer, folded).map_err(|error| io_error(folder, &error))?;
+        let (mut found, unread) = (joined.records, joined.unread);
         found.retain(|record| record.number > folded);
         found.sort_unstable_by_key(|record| record.number);
         found.dedup_by_key(|record| record.number);
@@ -110,7 +111,11 @@ impl Staging {
             let time = found.get(place).map_or(Micros(0), |next| next.entry.time);
             waiting.push(Staged { tenant: TenantId::DEFAULT, entry: form.missing(count, time)?, row: None });
         }
+        let last = found.last().map_or(Micros(0), |last| last.entry.time);
         waiting.extend(found.into_iter().map(|Record { tenant, entry, .. }| Staged { tenant, entry, row: None }));
+        if unread > 0 {
+            waiting.push(Staged { tenant: TenantId::DEFAULT, entry: form.unread(unread, last)?, row: None });
+        }
         for row in staged::rows(tables) {
             waiting.push(open_row(&sealer, &row?)?);
         }

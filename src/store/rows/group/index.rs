@@ -5,7 +5,7 @@ use crate::auth::keeper::Keep;
 use crate::auth::records::Record;
 use crate::key::KeyList;
 use crate::key::blind::LEDGER;
-use crate::store::index::{Before, Index, IndexRecord};
+use crate::store::index::{Index, IndexRecord};
 use crate::store::rows::postings::Scope;
 use crate::store::rows::record::{Head, Header, keys_of};
 use crate::store::rows::{Table, block, layout};
@@ -13,8 +13,10 @@ use crate::store::{CommitError, Rid, StoreError, StoreResult};
 use crate::tenant::TenantId;
 use std::sync::Arc;
 
-/// Blocks of plain postings that one commit replaces: each can become ten of hashes.
-const HIDDEN_TOGETHER: usize = 200;
+/// Plain postings of the ledger after which one commit hides no further block: each can become ten of hashes, and a block has thousands.
+const HIDDEN_TOGETHER: usize = 4096;
+/// Blocks that are read at once for that.
+const BLOCKS_TOGETHER: usize = 200;
 
 impl Prepared {
     /// The change of the form, and its place among what is kept.
@@ -69,23 +71,21 @@ impl Group<'_> {
         let index = self.index(tenant)?;
         let Some(blind) = index.of_ledger() else { return Ok(()) };
         let generation = self.lane(tenant)?.head.generation;
-        let mut left = HIDDEN_TOGETHER;
+        let mut hidden = 0;
         for range in blind.plain_of_ledger() {
             let (from, to) = layout::postings_range(tenant, generation, LEDGER, &range);
-            let blocks = self.rows.range(Table::Index, &from, &to, left)?;
-            left -= blocks.len();
-            for (name, block) in blocks {
+            for (name, block) in self.rows.range(Table::Index, &from, &to, BLOCKS_TOGETHER)? {
+                if hidden >= HIDDEN_TOGETHER {
+                    return Ok(());
+                }
                 let damaged = || StoreError::Damaged("the key of a block of postings".into());
                 let (_, key, base) = layout::posting_parts(&name).ok_or_else(damaged)?;
                 let plain = KeyList::new(vec![key.into()]);
                 let made = blind.postings(LEDGER, &plain);
                 let scope = Scope { tenant, generation, type_name: LEDGER, base };
-                for rid in block::unpack(base, &block)? {
-                    self.postings.exchange(scope, false, rid, &Before::of(&plain), &made);
-                }
-            }
-            if left == 0 {
-                break;
+                let rids = block::unpack(base, &block)?;
+                hidden += rids.len();
+                self.postings.exchange_all(scope, &rids, &plain, &made);
             }
         }
         Ok(())

@@ -6,11 +6,16 @@ type Hand = fn(&mut Vec<Vec<u8>>);
 
 #[test]
 fn what_hands_do_to_staged_entries_is_named() {
-    let hands: [(&str, Hand, &[&str]); 5] = [
+    let hands: [(&str, Hand, &[&str]); 10] = [
         ("nothing", |_| (), &["a", "b", "c", "d"]),
         ("cut", |records| drop(records.drain(1..3)), &["2 missing", "a", "d"]),
         ("cut in front", |records| drop(records.remove(0)), &["1 missing", "b", "c", "d"]),
         ("altered", |records| *records[1].last_mut().unwrap() ^= 1, &["1 missing", "a", "c", "d"]),
+        ("altered behind", |records| *records[3].last_mut().unwrap() ^= 1, &["a", "b", "c", "70 unread"]),
+        ("a length too long", |records| records[1][3] ^= 1, &["1 missing", "a", "c", "d"]),
+        ("a length far too long", |records| records[0][0] ^= 1, &["1 missing", "b", "c", "d"]),
+        ("a length too short", |records| records[1][3] = 1, &["1 missing", "a", "c", "d"]),
+        ("a length behind", |records| records[3][2] ^= 1, &["a", "b", "c", "70 unread"]),
         ("swapped", |records| records.swap(0, 2), &["a", "b", "c", "d"]),
     ];
     for (what, hand, left) in hands {
