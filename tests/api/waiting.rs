@@ -95,7 +95,7 @@ fn an_address_is_counted_once_and_what_is_too_much_is_refused() {
 #[test]
 fn what_no_thread_takes_up_is_recorded_and_told_to_pages() {
     let gate = Arc::new(Gate::before("client"));
-    let (server, root) = behind(&gate, |_| {});
+    let (server, root) = behind(&gate, |config| config.audit.enabled = Some(true));
     let long = "x".repeat(2 << 20);
     let refused = root.post("/auth/keys").header("Origin", "https://app.example.org").form(&long).expect(413);
     assert_eq!(refused.header("access-control-allow-origin"), Some("*"), "{refused}");
