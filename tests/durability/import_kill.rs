@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 /// Enough for many parts of the job, and for a few.
 const MANY: u64 = 6_000;
-const FEW: u64 = 2_000;
+const FEW: u64 = 1_000;
 /// The source may be on this machine.
 const SETTINGS: &str = "import_hosts = [\"127.0.0.1\"]\nimport_private = true\n";
 const PATIENCE: Duration = Duration::from_mins(3);

@@ -6,7 +6,7 @@ use crate::workload::{Rng, first_seed};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
-const PATIENCE: Duration = Duration::from_mins(2);
+const PATIENCE: Duration = Duration::from_mins(4);
 
 fn observation(id: &str, patient: &str) -> Value {
     let subject = json!({"reference": format!("Patient/{patient}")});
@@ -19,8 +19,9 @@ fn load(client: &Client, resources: u64) {
         client.put(&format!("/Patient/{id}")).json(json!({"resourceType": "Patient", "id": id})).expect(201);
     }
     client.put("/Observation/of-q").json(observation("of-q", "q")).expect(201);
-    let numbers: Vec<u64> = (0..resources).chain((0..resources).step_by(10)).collect();
-    for part in numbers.chunks(500) {
+    let (first, second): (Vec<u64>, Vec<u64>) = ((0..resources).collect(), (0..resources).step_by(10).collect());
+    // A transaction holds no resource twice.
+    for part in first.chunks(500).chain(second.chunks(500)) {
         let entry = |n: &u64| {
             let id = format!("o{n}");
             let request = json!({"method": "PUT", "url": format!("Observation/{id}")});
@@ -53,7 +54,7 @@ fn a_purge_that_is_killed_goes_on_where_it_was_on_mongodb() {
 }
 
 fn goes_on(place: &Place) {
-    let resources = place.rounds(3000, 1000);
+    let resources = place.rounds(3000, 300);
     let (mut process, mut client) = place.serve("");
     load(&client, resources);
     let request = client.post("/Patient/p/$purge").header("Prefer", "respond-async");
