@@ -168,6 +168,7 @@ fn a_new_data_key_is_told_of_where_nothing_can_be_sealed_anew() {
     let other = records::put(&other.id, &other, Expect::Absent, None).unwrap();
     block_on(store.keeper().keep(TenantId::DEFAULT, vec![other])).unwrap();
     store.close().unwrap();
+    drop(store);
     let at = format!("file:{}", data.display());
     let (is_good, said) = pharos(&at, &["keys", "rotate", "data", "--config", settings.to_str().unwrap()]);
     assert!(!is_good && said.contains("limits.jobs_per_tenant") && said.contains("has a new data key"), "{said}");
