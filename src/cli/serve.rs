@@ -28,6 +28,8 @@ use tracing_subscriber::EnvFilter;
 const LAST_WORDS: Duration = Duration::from_secs(15);
 /// How often the erasure of deleted tenants is looked after.
 const DELETIONS_LOOKED_AFTER: Duration = Duration::from_mins(1);
+/// How often processes tell each other what they have counted.
+const COUNTS_SHARED: Duration = Duration::from_secs(1);
 
 /// Serves until SIGTERM or SIGINT: see [`http::Told`].
 pub fn run(settings: Settings) -> Result<(), Failure> {
@@ -92,7 +94,11 @@ pub(super) fn open(config: Config) -> Result<Arc<App>, Failure> {
 
 /// The keys that are made of the store's master key.
 fn secrets(derive: impl Fn(&[u8]) -> StoreResult<[u8; 32]>) -> StoreResult<Secrets> {
-    Ok(Secrets { cursors: derive(b"page cursors")?, checkpoints: derive(b"ledger checkpoints")? })
+    Ok(Secrets {
+        cursors: derive(b"page cursors")?,
+        checkpoints: derive(b"ledger checkpoints")?,
+        rates: derive(b"request rates")?,
+    })
 }
 
 /// The trail of what somebody does at the command line.
@@ -145,8 +151,10 @@ pub(super) fn serve(app: &Arc<App>, listener: TcpListener, announce: impl FnOnce
                 let deletions = tokio::task::spawn_local(deletions(Arc::clone(app)));
                 let unwrapping = tokio::task::spawn_local(unwrapping(Arc::clone(app)));
                 let schema = tokio::task::spawn_local(Arc::clone(app).follow_schema());
+                let sharing = tokio::task::spawn_local(sharing(Arc::clone(app)));
                 let served = told_to_stop.serve(app, server).await;
                 schema.abort();
+                sharing.abort();
                 checkpoints.abort();
                 sweeping.abort();
                 deletions.abort();
@@ -206,6 +214,17 @@ async fn unwrapping(app: Arc<App>) {
         interval.tick().await;
         if let Err(error) = app.tell_unwrapped(&Agent::default()).await {
             tracing::error!(%error, "it could not be recorded that keys were unwrapped");
+        }
+    }
+}
+
+/// Sees to it that limits hold for all processes on the store together.
+async fn sharing(app: Arc<App>) {
+    let mut interval = tokio::time::interval(COUNTS_SHARED);
+    while !app.store().is_local() {
+        interval.tick().await;
+        if let Err(error) = app.share_counts().await {
+            tracing::debug!(?error, "limits hold for this process alone for now");
         }
     }
 }
