@@ -77,12 +77,15 @@ fn ends_after(signal: Signal, wait: Duration) {
     std::thread::sleep(wait);
     let told = Instant::now();
     process.terminate();
-    let ended = process.wait();
+    while !process.has_ended() {
+        assert!(told.elapsed() < DRAIN + SOON, "it does not end: {}", process.said());
+        std::thread::sleep(Duration::from_millis(20));
+    }
     let took = told.elapsed();
-    assert!(!ended.success(), "that it ended is not in the ledger: {}", process.said());
+    assert!(!process.wait().success(), "that it ended is not in the ledger: {}", process.said());
     assert!(process.said().contains("the database does not answer"), "{}", process.said());
     println!("it ended {took:?} after it was told, of which it drained for {DRAIN:?}");
-    assert!((DRAIN..DRAIN + SOON).contains(&took), "{took:?}: {}", process.said());
+    assert!(took >= DRAIN, "{took:?}: {}", process.said());
 }
 
 #[test]
