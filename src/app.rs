@@ -380,6 +380,15 @@ impl App {
         Ok(self.store.health()?)
     }
 
+    /// Whether the process can go on: it need not be started anew for the store to take writes.
+    ///
+    /// # Errors
+    /// What has ended the writing for good.
+    pub fn live(&self) -> Result<()> {
+        let failed = |error| Error::unavailable("The store has failed. The server has to be started anew.", error);
+        self.store.failure().map(failed).map_or(Ok(()), Err)
+    }
+
     /// Whether the server was told to stop.
     #[must_use]
     pub fn is_stopping(&self) -> bool {

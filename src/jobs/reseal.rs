@@ -164,12 +164,11 @@ impl Reseal {
         let Resealed { files, last } = (self.files)(turn, &position.after)?;
         let mut report = report_of(turn);
         report.files += files;
-        let next = match last {
-            Some(after) => Position { after, ..position },
-            None => {
-                let settled = if turn.store.is_local() { turn.job.created } else { turn.now.0 };
-                Position { phase: Phase::Keys, settled, ..position }
-            }
+        let next = if let Some(after) = last {
+            Position { after, ..position }
+        } else {
+            let settled = if turn.store.is_local() { turn.job.created } else { turn.now.0 };
+            Position { phase: Phase::Keys, settled, ..position }
         };
         part(turn, &next, &report)
     }

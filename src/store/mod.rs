@@ -281,6 +281,9 @@ pub trait Backend: Keeper + Ledger {
     }
     /// Whether the store takes writes now; the error says why not.
     fn health(&self) -> StoreResult<()>;
+    /// What has ended the writing for good, so that the process has to be started anew; `None` where nothing has, or what is wrong may go by
+    /// itself, like a database that does not answer.
+    fn failure(&self) -> Option<StoreError>;
     /// Finishes waiting commits, flushes, and accepts no more work.
     fn close(&self) -> StoreResult<()>;
 }
@@ -441,6 +444,12 @@ impl Store {
     /// Why the store takes no writes.
     pub fn health(&self) -> StoreResult<()> {
         self.backend.health()
+    }
+
+    /// See [`Backend::failure`].
+    #[must_use]
+    pub fn failure(&self) -> Option<StoreError> {
+        self.backend.failure()
     }
 
     /// See [`Backend::close`].

@@ -24,6 +24,7 @@ mod export_kill;
 mod export_processes;
 #[cfg(target_os = "linux")]
 mod faults;
+mod gone;
 mod http_kill;
 mod import_kill;
 mod keeper;

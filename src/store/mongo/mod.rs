@@ -28,6 +28,7 @@ mod read;
 mod schema;
 mod seen;
 mod start;
+mod threads;
 mod transaction;
 mod transfer;
 mod turns;
@@ -54,7 +55,6 @@ use crate::clock::Clock;
 use crate::key::range::after_prefix;
 use crate::tenant::TenantId;
 use client::Connection;
-use committer::Committer;
 use fence::Fence;
 use futures_util::future::BoxFuture;
 use hints::Hints;
@@ -66,8 +66,8 @@ use schema::Told;
 use start::Purpose;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+use threads::Threads;
 
 pub(in crate::store) use transfer::Filled;
 
@@ -120,13 +120,8 @@ impl Options {
 /// A process's part of a store on MongoDB.
 pub struct Mongo {
     shared: Arc<Shared>,
-    threads: Mutex<Threads>,
-}
-
-#[derive(Default)]
-struct Threads {
-    committer: Option<JoinHandle<()>>,
-    ledger: Vec<JoinHandle<()>>,
+    /// None once it has ended.
+    threads: Mutex<Option<Threads>>,
 }
 
 /// What the threads of a store have in common.
@@ -198,16 +193,8 @@ impl Mongo {
             options,
         });
         epochs::follow(&shared);
-        let committer = Committer::new(Arc::clone(&shared));
-        let (inserting, folding) = (Arc::clone(&shared), Arc::clone(&shared));
-        let threads = Threads {
-            committer: Some(spawn("commit", move || committer.run())?),
-            ledger: vec![
-                spawn("ledger", move || ledger::insert(&inserting))?,
-                spawn("ledger-fold", move || ledger::fold(&folding))?,
-            ],
-        };
-        Ok(Self { shared, threads: Mutex::new(threads) })
+        let threads = Threads::start(&shared)?;
+        Ok(Self { shared, threads: Mutex::new(Some(threads)) })
     }
 
     /// See [`Keyring::derive`].
@@ -247,11 +234,6 @@ fn make_keys(shared: &Shared, tenant: TenantId) -> StoreResult<()> {
         return Err(start::missing_keys(&format!("tenant {}", tenant.0)));
     }
     ring.ensure(tenant)
-}
-
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> StoreResult<JoinHandle<()>> {
-    let thread = std::thread::Builder::new().name(format!("pharos-{name}")).spawn(run);
-    thread.map_err(|error| StoreError::Io(error.to_string()))
 }
 
 impl Engine for Mongo {
@@ -374,21 +356,13 @@ impl Backend for Mongo {
         refusal.map_or(Ok(()), Err)
     }
 
+    fn failure(&self) -> Option<StoreError> {
+        self.shared.queue.failure()
+    }
+
     fn close(&self) -> StoreResult<()> {
-        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
-        let is_first = threads.committer.is_some();
-        self.shared.queue.end();
-        let committed = threads.committer.is_none_or(|thread| thread.join().is_ok());
-        self.shared.staging.end();
-        let recorded = threads.ledger.into_iter().all(|thread| thread.join().is_ok());
-        if is_first {
-            self.shared.fence.end(&self.shared.connection);
-        }
-        if committed && recorded {
-            Ok(())
-        } else {
-            Err(StoreError::Closed("a thread of the store ended abnormally".into()))
-        }
+        let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner).take();
+        threads.map_or(Ok(()), |threads| threads.end(&self.shared))
     }
 }
 
