@@ -86,6 +86,7 @@ impl Committer {
                 }
             }
         }
+        self.turns.give();
     }
 
     /// Makes commits happen or not, and answers them.
