@@ -94,7 +94,11 @@ pub(super) fn open(config: Config) -> Result<Arc<App>, Failure> {
 
 /// The keys that are made of the store's master key.
 fn secrets(derive: impl Fn(&[u8]) -> StoreResult<[u8; 32]>) -> StoreResult<Secrets> {
-    Ok(Secrets { cursors: derive(b"page cursors")?, checkpoints: derive(b"ledger checkpoints")? })
+    Ok(Secrets {
+        cursors: derive(b"page cursors")?,
+        checkpoints: derive(b"ledger checkpoints")?,
+        rates: derive(b"request rates")?,
+    })
 }
 
 /// The trail of what somebody does at the command line.

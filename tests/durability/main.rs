@@ -32,11 +32,12 @@ mod keeper;
 mod ledger;
 mod ledger_order;
 mod model;
-mod mongo;
-mod mongo_keys;
-mod mongo_large;
-mod mongo_schema;
-mod mongo_together;
+mod mongodb;
+mod mongodb_keys;
+mod mongodb_large;
+mod mongodb_schema;
+mod mongodb_together;
+mod mongodb_turns;
 mod place;
 #[cfg(target_os = "linux")]
 mod power;

@@ -12,6 +12,8 @@ use tokio::{join, select};
 
 /// How often the erasure of deleted tenants is looked after.
 const DELETIONS_LOOKED_AFTER: Duration = Duration::from_mins(1);
+/// How often processes tell each other what they have counted.
+const COUNTS_SHARED: Duration = Duration::from_secs(1);
 
 /// The thread. It ends after what it is at, with this or with the process.
 pub(super) struct Upkeep(oneshot::Sender<()>);
@@ -27,7 +29,9 @@ impl Upkeep {
         let app = Arc::clone(app);
         let keep = move || {
             let schema = Arc::clone(&app).follow_schema();
-            let all = async { join!(checkpoints(&app), sweeping(&app), deletions(&app), unwrapping(&app), schema) };
+            let all = async {
+                join!(checkpoints(&app), sweeping(&app), deletions(&app), unwrapping(&app), sharing(&app), schema)
+            };
             runtime.block_on(async {
                 select! {
                     _ = all => {}
@@ -53,6 +57,17 @@ async fn unwrapping(app: &App) {
         interval.tick().await;
         if let Err(error) = app.tell_unwrapped(&Agent::default()).await {
             tracing::error!(%error, "it could not be recorded that keys were unwrapped");
+        }
+    }
+}
+
+/// Sees to it that limits hold for all processes on the store together.
+async fn sharing(app: &App) {
+    let mut interval = tokio::time::interval(COUNTS_SHARED);
+    while !app.store().is_local() {
+        interval.tick().await;
+        if let Err(error) = app.share_counts().await {
+            tracing::debug!(?error, "limits hold for this process alone for now");
         }
     }
 }

@@ -6,6 +6,8 @@
 //! | `parts` | the parts of rows that are too large for one document: see [`parts`] |
 //! | `epochs` | a count for each tenant and process, of changes to records that are no resources; and [`fence`] |
 //! | `keys` | the wrapped data keys: see [`keys`] |
+//! | `limits` | what each process has counted of what is limited: see [`limits`] |
+//! | `turns` | who writes to a tenant at which several processes are at work: see [`turns`] |
 //! | `format` | the schema in force, what is under way to it, and a sealed value that only the right keys open |
 //!
 //! A commit is one transaction, and a view is one that only reads, so both see one moment.
@@ -18,6 +20,7 @@ mod fence;
 mod hints;
 mod keys;
 mod ledger;
+mod limits;
 mod parts;
 mod place;
 mod pulse;
@@ -28,6 +31,7 @@ mod start;
 mod threads;
 mod transaction;
 mod transfer;
+mod turns;
 mod view;
 mod write;
 
@@ -46,6 +50,7 @@ use super::schema::{PHAROS, Program, Schema, Schemas};
 use super::seal::Sealer;
 use super::{Backend, Commit, CommitError, Committed, OldRows, StoreError, StoreResult, View};
 use crate::auth::keeper::Epochs;
+use crate::auth::rate::Used;
 use crate::clock::Clock;
 use crate::key::range::after_prefix;
 use crate::tenant::TenantId;
@@ -54,6 +59,7 @@ use fence::Fence;
 use futures_util::future::BoxFuture;
 use hints::Hints;
 use ledger::Staging;
+use limits::Counts;
 use pulse::Pulse;
 use read::Reading;
 use schema::Told;
@@ -136,6 +142,7 @@ struct Shared {
     key_lists: Arc<KeyLists>,
     hints: Hints,
     pulse: Pulse,
+    counts: Counts,
     /// Tells this process from others; another one at each start.
     process: String,
     options: Options,
@@ -181,6 +188,7 @@ impl Mongo {
             key_lists: Arc::default(),
             hints: Hints::default(),
             pulse: Pulse::default(),
+            counts: Counts::default(),
             process: name,
             options,
         });
@@ -331,6 +339,15 @@ impl Backend for Mongo {
 
     fn is_local(&self) -> bool {
         false
+    }
+
+    fn exchange(&self, used: Vec<Used>) -> BoxFuture<'static, StoreResult<Vec<Used>>> {
+        let shared = Arc::clone(&self.shared);
+        let exchange = move || {
+            let connection = Arc::clone(&shared.connection);
+            Ok(connection.wait(limits::exchange(shared, used))?)
+        };
+        Box::pin(self.shared.connection.apart(exchange))
     }
 
     fn health(&self) -> StoreResult<()> {
