@@ -7,6 +7,7 @@ use pharos::audit::Record;
 use pharos::clock::Micros;
 use pharos::config::Config;
 use pharos::store::fault::{Faulty, Gate, Odds};
+use pharos::tenant::TenantId;
 use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -100,11 +101,44 @@ fn what_no_thread_takes_up_is_recorded_and_told_to_pages() {
     let long = "x".repeat(2 << 20);
     let refused = root.post("/auth/keys").header("Origin", "https://app.example.org").form(&long).expect(413);
     assert_eq!(refused.header("access-control-allow-origin"), Some("*"), "{refused}");
-    block_on(server.app().store().settled()).unwrap();
-    let blocks = server.app().store().ledger(TENANT, 0, true).unwrap();
-    let entries = blocks.flat_map(|block| block.unwrap().entries.unwrap());
-    let statuses = entries.map(|entry| Record::read(&entry).unwrap().shape.status).collect::<Vec<_>>();
+    let statuses = recorded(&server, TENANT);
     assert!(statuses.contains(&413), "{statuses:?}");
+}
+
+/// With which statuses the requests ended that stand in a tenant's ledger.
+fn recorded(server: &Server, tenant: TenantId) -> Vec<u16> {
+    block_on(server.app().store().settled()).unwrap();
+    let blocks = server.app().store().ledger(tenant, 0, true).unwrap();
+    let entries = blocks.flat_map(|block| block.unwrap().entries.unwrap());
+    entries.map(|entry| Record::read(&entry).unwrap().shape.status).collect()
+}
+
+#[test]
+fn what_has_waited_for_too_long_is_not_done_later() {
+    let gate = Arc::new(Gate::before("client"));
+    let (server, root) = behind(&gate, |config| {
+        config.audit.enabled = Some(true);
+        config.limits.request_timeout_ms = 1000;
+    });
+    let acme = block_on(server.app().tenants().create(&json!({"name": "acme"}), 9, Micros(0), None)).unwrap();
+    let form = "grant_type=client_credentials&client_id=nobody";
+    gate.is_shut.store(true, Ordering::SeqCst);
+    std::thread::scope(|scope| {
+        // As many as there are threads.
+        let asked = [(); 16].map(|()| scope.spawn(|| root.post("/auth/token").form(form).send().status()));
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while gate.waiting.load(Ordering::SeqCst) < 16 && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let late = root.post("/t/acme/auth/token").form(form).send().status();
+        gate.is_shut.store(false, Ordering::SeqCst);
+        let answered = asked.map(|asked| asked.join().unwrap());
+        assert_eq!(late, 503, "it is given up before a thread takes it up: {answered:?}");
+    });
+    for _ in 0..32 {
+        root.get("/auth/keys").expect(200);
+    }
+    assert_eq!(recorded(&server, acme.id()), [503], "it is refused, and not served afterwards");
 }
 
 #[test]
