@@ -32,6 +32,7 @@ mod ledger;
 mod ledger_order;
 mod model;
 mod mongo;
+mod mongo_fold;
 mod mongo_keys;
 mod mongo_large;
 mod mongo_schema;
