@@ -83,6 +83,8 @@ pub struct Secrets {
     pub cursors: [u8; 32],
     /// The seed of the key that signs checkpoints of the ledger.
     pub checkpoints: [u8; 32],
+    /// Names in all processes on the store alike who is counted.
+    pub rates: [u8; 32],
 }
 
 /// Clients that somebody may register in [`REGISTRATIONS_WINDOW`] without an administrator's token.
@@ -136,9 +138,10 @@ impl App {
             jobs,
             contexts,
             exports,
-            clients: Rates::per_second(limits.client_requests_per_s),
-            of_tenants: Rates::per_second(limits.tenant_requests_per_s),
-            registrations: Rates::new(REGISTRATIONS_WINDOW / REGISTRATIONS, REGISTRATIONS_WINDOW),
+            clients: Rates::per_second(limits.client_requests_per_s).among(&secrets.rates, 0),
+            of_tenants: Rates::per_second(limits.tenant_requests_per_s).among(&secrets.rates, 1),
+            registrations: Rates::new(REGISTRATIONS_WINDOW / REGISTRATIONS, REGISTRATIONS_WINDOW)
+                .among(&secrets.rates, 2),
             config,
             auth,
             store,
@@ -201,6 +204,20 @@ impl App {
         let own = self.auth.tenants.of(tenant).tenant.limits.requests_per_s;
         let counted = self.of_tenants.count_at_most(tenant, own.unwrap_or(self.limits.tenant_requests_per_s));
         counted.map_err(|wait_s| too_many("The clients of this tenant send", "limits.tenant_requests_per_s", wait_s))
+    }
+
+    /// Tells the other processes on this store what was counted here, and adds what they have counted, so that the limits hold for all together.
+    ///
+    /// # Errors
+    /// When the store can't be reached.
+    pub async fn share_counts(&self) -> Result<()> {
+        let all = [&self.clients, &self.of_tenants, &self.registrations];
+        let counted = all.iter().flat_map(|rates| rates.taken()).collect();
+        let others = self.store.exchange(counted).await.map_err(Error::internal)?;
+        for rates in all {
+            rates.add(&others);
+        }
+        Ok(())
     }
 
     /// Counts a client that somebody registers without an administrator's token.
@@ -361,6 +378,15 @@ impl App {
             return Err(Error::unavailable("The server is stopping.", "stopping"));
         }
         Ok(self.store.health()?)
+    }
+
+    /// Whether the process can go on: it need not be started anew for the store to take writes.
+    ///
+    /// # Errors
+    /// What has ended the writing for good.
+    pub fn live(&self) -> Result<()> {
+        let failed = |error| Error::unavailable("The store has failed. The server has to be started anew.", error);
+        self.store.failure().map(failed).map_or(Ok(()), Err)
     }
 
     /// Whether the server was told to stop.

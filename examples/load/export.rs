@@ -54,7 +54,7 @@ pub async fn measure(folder: &Path) -> Result<(usize, Vec<Comparison>), Failure>
     let mut options = Options::at(folder);
     options.form = Arc::new(AuditEvents::new(&config.base_url()));
     let store = Arc::new(Embedded::open(options, Arc::new(SystemClock))?);
-    let secrets = Secrets { cursors: [0; 32], checkpoints: [0; 32] };
+    let secrets = Secrets { cursors: [0; 32], checkpoints: [0; 32], rates: [0; 32] };
     let door = Store::new(Arc::clone(&store) as Arc<dyn Backend>);
     let app = App::new(config, door, &secrets, Arc::new(SystemClock)).map_err(|error| error.to_string())?;
     let (mut reading, mut exporting, mut kick_off) = (None, None, None);

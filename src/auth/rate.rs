@@ -2,8 +2,13 @@
 //!
 //! Who was quiet may do ten seconds' worth at once; after that the rate counts. Those that are not among the last remembered ones
 //! begin anew.
+//!
+//! Where several processes share a store, each tells the others once in a while what was counted by it ([`Rates::taken`]), and adds what
+//! the others have counted ([`Rates::add`]). So a rate holds for all of them together, but for what is done between two such times.
 
+use aws_lc_rs::hmac;
 use quick_cache::sync::Cache;
+use siphasher::sip::SipHasher13;
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
@@ -26,16 +31,67 @@ pub fn customer(address: IpAddr) -> IpAddr {
     }
 }
 
+/// Use that is not worth telling: it is told with what comes later.
+const LITTLE: Duration = Duration::from_millis(20);
+
 /// Rates that are kept by a key, such as a client's id.
 pub struct Rates {
-    /// When each would be quiet again, in nanoseconds since `started`.
-    quiet_at: Cache<u64, Arc<AtomicU64>>,
-    hasher: RandomState,
+    /// By the hash of the key.
+    cells: Cache<u64, Arc<Cell>>,
+    naming: Naming,
+    limit: u8,
     started: Instant,
     /// The time that one takes up; 0 where all is allowed.
     interval: u64,
     /// How far ahead of now somebody may be.
     ahead: u64,
+}
+
+/// What somebody has used up of what may be done, for the other processes on the same store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Used {
+    /// Of which limit.
+    pub limit: u8,
+    /// A keyed hash that stands for who and what.
+    pub name: u64,
+    /// The time that it took up, in nanoseconds.
+    pub nanos: u64,
+}
+
+/// What is remembered of one.
+#[derive(Default)]
+struct Cell {
+    /// When it would be quiet again, in nanoseconds since `started`.
+    quiet_at: AtomicU64,
+    /// The time taken up that was not told to other processes yet.
+    untold: AtomicU64,
+}
+
+/// A keyed hash: who does not know the key can't find two keys with the same.
+#[derive(Clone, Copy)]
+struct Naming(u64, u64);
+
+impl BuildHasher for Naming {
+    type Hasher = SipHasher13;
+
+    fn build_hasher(&self) -> SipHasher13 {
+        SipHasher13::new_with_keys(self.0, self.1)
+    }
+}
+
+impl Naming {
+    fn random() -> Self {
+        let random = RandomState::new();
+        Self(random.hash_one(0), random.hash_one(1))
+    }
+
+    /// The same in all processes that have the secret, another one for each limit.
+    fn of(secret: &[u8; 32], limit: u8) -> Self {
+        let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), &[limit]);
+        let number =
+            |at: usize| tag.as_ref().iter().skip(at).take(8).fold(0, |sum, byte| (sum << 8) | u64::from(*byte));
+        Self(number(0), number(8))
+    }
 }
 
 impl Rates {
@@ -50,11 +106,41 @@ impl Rates {
     pub fn new(interval: Duration, window: Duration) -> Self {
         let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         Self {
-            quiet_at: Cache::new(REMEMBERED),
-            hasher: RandomState::new(),
+            cells: Cache::new(REMEMBERED),
+            naming: Naming::random(),
+            limit: 0,
             started: Instant::now(),
             interval: nanos(interval),
             ahead: nanos(window.max(interval)),
+        }
+    }
+
+    /// The rates of the limit of this number, which are the same in all processes that have the secret.
+    #[must_use]
+    pub fn among(self, secret: &[u8; 32], limit: u8) -> Self {
+        Self { naming: Naming::of(secret, limit), limit, ..self }
+    }
+
+    /// What was counted here since the last time. A few whose use is small come later.
+    #[must_use]
+    pub fn taken(&self) -> Vec<Used> {
+        let is_little = |nanos: &u64| u128::from(*nanos) < LITTLE.as_nanos();
+        let worth = self.cells.iter().filter(|(_, cell)| !is_little(&cell.untold.load(Ordering::Relaxed)));
+        worth
+            .map(|(name, cell)| Used { limit: self.limit, name, nanos: cell.untold.swap(0, Ordering::Relaxed) })
+            .collect()
+    }
+
+    /// Adds what others have counted, as far as it is of this limit.
+    pub fn add(&self, used: &[Used]) {
+        let now = self.now();
+        for Used { name, nanos, .. } in used.iter().filter(|used| used.limit == self.limit) {
+            let cell = self.cell(*name);
+            // What others say takes up no more time than they could have given away.
+            let nanos = (*nanos).min(self.ahead);
+            let add = |quiet_at: u64| Some(quiet_at.max(now).saturating_add(nanos));
+            // The closure never refuses.
+            let _added = cell.quiet_at.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
         }
     }
 
@@ -88,19 +174,25 @@ impl Rates {
             return Ok(());
         }
         let ahead = self.ahead.max(interval);
-        let key = self.hasher.hash_one(key);
-        let cell = self.quiet_at.get(&key).unwrap_or_else(|| {
-            let new = Arc::new(AtomicU64::new(0));
-            self.quiet_at.insert(key, Arc::clone(&new));
-            new
-        });
-        let counted = cell.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |quiet_at| {
+        let cell = self.cell(self.naming.hash_one(key));
+        let counted = cell.quiet_at.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |quiet_at| {
             let next = quiet_at.max(now).saturating_add(interval);
             (next - now <= ahead).then_some(next)
         });
+        if counted.is_ok() {
+            cell.untold.fetch_add(interval, Ordering::Relaxed);
+        }
         counted.map(drop).map_err(|quiet_at| {
             let left = quiet_at.saturating_add(interval).saturating_sub(now.saturating_add(ahead));
             u32::try_from(left.div_ceil(1_000_000_000)).unwrap_or(u32::MAX).max(1)
+        })
+    }
+
+    fn cell(&self, name: u64) -> Arc<Cell> {
+        self.cells.get(&name).unwrap_or_else(|| {
+            let new = Arc::<Cell>::default();
+            self.cells.insert(name, Arc::clone(&new));
+            new
         })
     }
 }
@@ -130,6 +222,30 @@ mod tests {
     }
 
     #[test]
+    fn what_one_process_counts_another_one_adds() {
+        let rates = |limit| Rates::per_second(2).among(&[7; 32], limit);
+        let (here, there, others) = (rates(0), rates(0), rates(1));
+        let at = |rates: &Rates, key| (0..100).take_while(|_| rates.count(key).is_ok()).count();
+        assert_eq!((at(&here, "a"), at(&here, "b")), (20, 20));
+        let used = here.taken();
+        assert_eq!(used.iter().map(|used| used.nanos).collect::<Vec<_>>(), [10 * SECOND; 2]);
+        assert_eq!(here.taken(), [], "each is told once");
+        (0..2).for_each(|_| there.add(&used));
+        others.add(&used);
+        assert_eq!((at(&there, "a"), at(&there, "c"), at(&others, "a")), (0, 20, 20));
+        assert!(there.count("a").unwrap_err() >= 10, "it pays for both times");
+    }
+
+    #[test]
+    fn little_use_is_told_when_it_has_become_more() {
+        let rates = Rates::per_second(100).among(&[7; 32], 0);
+        rates.count("a").unwrap();
+        assert_eq!(rates.taken(), []);
+        rates.count("a").unwrap();
+        assert_eq!(rates.taken().iter().map(|used| used.nanos).collect::<Vec<_>>(), [SECOND / 50]);
+    }
+
+    #[test]
     fn without_a_rate_there_is_no_limit_and_with_one_no_more_than_so_many_are_remembered() {
         let none = Rates::per_second(0);
         assert!((0..100_000).all(|_| none.count_at("a", 0).is_ok()));
@@ -137,6 +253,6 @@ mod tests {
         for key in 0..5 * REMEMBERED {
             let _counted = rates.count_at(key, 0);
         }
-        assert!(rates.quiet_at.len() <= REMEMBERED);
+        assert!(rates.cells.len() <= REMEMBERED);
     }
 }

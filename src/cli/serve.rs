@@ -1,5 +1,7 @@
 //! `pharos serve`
 
+mod upkeep;
+
 use super::user::said;
 use super::{Failure, Settings};
 use crate::app::{App, Secrets};
@@ -22,12 +24,12 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::select;
 use tracing_subscriber::EnvFilter;
+use upkeep::Upkeep;
 
 /// How long it may take to record that the server ends: a store that does not answer does not keep it from that.
 const LAST_WORDS: Duration = Duration::from_secs(15);
-/// How often the erasure of deleted tenants is looked after.
-const DELETIONS_LOOKED_AFTER: Duration = Duration::from_mins(1);
 
 /// Serves until SIGTERM or SIGINT: see [`http::Told`].
 pub fn run(settings: Settings) -> Result<(), Failure> {
@@ -92,7 +94,11 @@ pub(super) fn open(config: Config) -> Result<Arc<App>, Failure> {
 
 /// The keys that are made of the store's master key.
 fn secrets(derive: impl Fn(&[u8]) -> StoreResult<[u8; 32]>) -> StoreResult<Secrets> {
-    Ok(Secrets { cursors: derive(b"page cursors")?, checkpoints: derive(b"ledger checkpoints")? })
+    Ok(Secrets {
+        cursors: derive(b"page cursors")?,
+        checkpoints: derive(b"ledger checkpoints")?,
+        rates: derive(b"request rates")?,
+    })
 }
 
 /// The trail of what somebody does at the command line.
@@ -137,20 +143,12 @@ pub(super) fn serve(app: &Arc<App>, listener: TcpListener, announce: impl FnOnce
         of_server(Event::Start).await.map_err(said)?;
         app.tell_unwrapped(&Agent::default()).await.map_err(said)?;
         let mut told_to_stop = http::Told::new()?;
-        let served = match http::server(Arc::clone(app), listener, metrics) {
-            Ok(server) => {
+        let server = http::server(Arc::clone(app), listener, metrics);
+        let served = match server.and_then(|server| Ok((server, Upkeep::start(app)?))) {
+            Ok((server, upkeep)) => {
                 announce(address);
-                let checkpoints = tokio::task::spawn_local(checkpoints(Arc::clone(app)));
-                let sweeping = tokio::task::spawn_local(sweeping(Arc::clone(app)));
-                let deletions = tokio::task::spawn_local(deletions(Arc::clone(app)));
-                let unwrapping = tokio::task::spawn_local(unwrapping(Arc::clone(app)));
-                let schema = tokio::task::spawn_local(Arc::clone(app).follow_schema());
                 let served = told_to_stop.serve(app, server).await;
-                schema.abort();
-                checkpoints.abort();
-                sweeping.abort();
-                deletions.abort();
-                unwrapping.abort();
+                upkeep.end();
                 served
             }
             Err(error) => Err(error),
@@ -160,9 +158,11 @@ pub(super) fn serve(app: &Arc<App>, listener: TcpListener, announce: impl FnOnce
             checkpoint(app).await;
             told
         };
-        let late =
-            |_| Err(Error::unavailable("The end of the server could not be recorded.", "the ledger is too slow"));
-        let told = tokio::time::timeout(LAST_WORDS, last_words).await.unwrap_or_else(late);
+        let told = select! {
+            told = last_words => told,
+            () = tokio::time::sleep(LAST_WORDS) => Err(unrecorded("the ledger is too slow")),
+            () = http::out_of_reach(app) => Err(unrecorded("the database does not answer")),
+        };
         Ok::<_, Failure>((served, told))
     })?;
     app.stop();
@@ -170,6 +170,10 @@ pub(super) fn serve(app: &Arc<App>, listener: TcpListener, announce: impl FnOnce
     app.store().close()?;
     told.map_err(said)?;
     Ok(result?)
+}
+
+fn unrecorded(why: &str) -> Error {
+    Error::unavailable("The end of the server could not be recorded.", why)
 }
 
 /// Records what somebody did at the command line that changes no record: of what kind it is, and which.
@@ -199,42 +203,6 @@ pub(super) fn witness(
     })
 }
 
-/// Records, again and again, which keys of other processes were unwrapped.
-async fn unwrapping(app: Arc<App>) {
-    let mut interval = tokio::time::interval(Duration::from_secs(1));
-    loop {
-        interval.tick().await;
-        if let Err(error) = app.tell_unwrapped(&Agent::default()).await {
-            tracing::error!(%error, "it could not be recorded that keys were unwrapped");
-        }
-    }
-}
-
-/// Signs checkpoints of the ledger, again and again.
-async fn checkpoints(app: Arc<App>) {
-    let seconds = app.config.audit.checkpoint_interval_s;
-    if seconds == 0 {
-        return;
-    }
-    let mut interval = tokio::time::interval(Duration::from_secs(seconds));
-    loop {
-        interval.tick().await;
-        checkpoint(&app).await;
-    }
-}
-
-/// Sees to it, at the start and again and again, that of deleted tenants nothing is left.
-async fn deletions(app: Arc<App>) {
-    let mut interval = tokio::time::interval(DELETIONS_LOOKED_AFTER);
-    let mut is_first = true;
-    loop {
-        interval.tick().await;
-        if let Err(error) = app.finish_deletions(std::mem::take(&mut is_first)).await {
-            tracing::error!(?error, "the erasure of deleted tenants could not be looked after");
-        }
-    }
-}
-
 async fn checkpoint(app: &App) {
     let made = match app.tenants().all() {
         Ok(all) => app.ledger.checkpoint(&all.iter().map(|registered| registered.id()).collect::<Vec<_>>()).await,
@@ -242,23 +210,6 @@ async fn checkpoint(app: &App) {
     };
     if let Err(error) = made {
         tracing::error!(?error, "a checkpoint of the ledger could not be made");
-    }
-}
-
-/// Removes what is left of exports that are over, again and again.
-async fn sweeping(app: Arc<App>) {
-    let seconds = app.config.bulk.sweep_interval_s;
-    if seconds == 0 {
-        return;
-    }
-    let mut interval = tokio::time::interval(Duration::from_secs(seconds));
-    loop {
-        interval.tick().await;
-        for registered in app.tenants().all().unwrap_or_default() {
-            if let Err(error) = app.sweep_exports(registered.id()).await {
-                tracing::warn!(?error, "what is left of exports could not be removed");
-            }
-        }
     }
 }
 

@@ -22,7 +22,7 @@ mod stop;
 mod tenant;
 mod tls;
 
-pub use stop::Told;
+pub use stop::{Told, out_of_reach};
 
 use crate::app::App;
 use crate::config::Config;

@@ -103,15 +103,19 @@ fn only_read() -> HttpResponse {
     response::send(reply, None)
 }
 
-/// The process answers.
-async fn live() -> HttpResponse {
-    HttpResponse::Ok().content_type("text/plain").body("live\n")
+/// The process answers; 503 where only a new one will do.
+async fn live(shared: web::Data<Shared>) -> HttpResponse {
+    health(shared.app.live(), "live\n")
 }
 
 /// The server takes requests; 503 while the store does not.
 async fn ready(shared: web::Data<Shared>) -> HttpResponse {
-    match shared.app.ready() {
-        Ok(()) => HttpResponse::Ok().content_type("text/plain").body("ready\n"),
+    health(shared.app.ready(), "ready\n")
+}
+
+fn health(outcome: Result<(), Error>, text: &'static str) -> HttpResponse {
+    match outcome {
+        Ok(()) => HttpResponse::Ok().content_type("text/plain").body(text),
         Err(error) => response::send(Reply::from_error(&error, Shape::default()), None),
     }
 }

@@ -1,17 +1,34 @@
 //! How a server ends. Told to by SIGTERM it says first that it is not ready, and serves on for a while (`limits.drain_s`), so that
 //! whoever sends requests here hears of it before a connection is refused. Then it takes no more connections, and requests under way
-//! have `limits.shutdown_timeout_s`, and no job has another turn. SIGINT, that of a person at a terminal, goes without the first part. A second
+//! have `limits.shutdown_timeout_s`, and no job has another turn. Nothing waits for a database that does not answer. SIGINT, that of a person at a terminal, goes without the first part. A second
 //! signal ends it at once, whatever is under way.
 
 use crate::app::App;
+use crate::store::StoreError;
 use actix_web::dev::Server;
 use std::io::Result;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::select;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
+
+/// A store that does not answer for so long while a server ends keeps it waiting no longer.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// How often it is asked whether it does.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Waits until a store across a network has not answered for a while: then nothing that it is needed for need be waited for.
+pub async fn out_of_reach(app: &App) {
+    let mut since = Instant::now();
+    while since.elapsed() < PATIENCE {
+        tokio::time::sleep(LOOK).await;
+        if !matches!(app.store().health(), Err(StoreError::Unreachable(_))) {
+            since = Instant::now();
+        }
+    }
+}
 
 /// The signals that end a server.
 pub struct Told {
@@ -47,8 +64,14 @@ impl Told {
                 tracing::info!("stopping: no more connections, and requests under way are finished");
                 let jobs_ended = end_jobs(app);
                 handle.stop(true).await;
-                // It fails where there was no thread for it, which is in the log.
-                drop(jobs_ended.await);
+                select! {
+                    // It fails where there was no thread for it, which is in the log.
+                    _ = jobs_ended => {}
+                    () = out_of_reach(app) => {
+                        tracing::warn!("the database does not answer: the job under way is given up");
+                        app.jobs.leave();
+                    }
+                }
             };
             tokio::join!(&mut server, closing).0
         };

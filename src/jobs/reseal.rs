@@ -66,6 +66,8 @@ struct Position {
     found: u64,
     /// The last row that was passed, in base64; the name of the last file.
     after: String,
+    /// What was made after that is not under the older keys.
+    settled: i64,
 }
 
 /// What one part has done of the files outside of the store.
@@ -162,9 +164,11 @@ impl Reseal {
         let Resealed { files, last } = (self.files)(turn, &position.after)?;
         let mut report = report_of(turn);
         report.files += files;
-        let next = match last {
-            Some(after) => Position { after, ..position },
-            None => Position { phase: Phase::Keys, ..position },
+        let next = if let Some(after) = last {
+            Position { after, ..position }
+        } else {
+            let settled = if turn.store.is_local() { turn.job.created } else { turn.now.0 };
+            Position { phase: Phase::Keys, settled, ..position }
         };
         part(turn, &next, &report)
     }
@@ -173,10 +177,9 @@ impl Reseal {
     fn keys(&self, turn: &Turn<'_>, ring: &Keyring, position: &Position) -> Result<Part> {
         let mut report = report_of(turn);
         if drops_old(turn) {
-            let margin = i64::try_from(SETTLED_AFTER.as_micros()).unwrap_or_default();
-            let before = turn.job.created.saturating_add(if turn.store.is_local() { 0 } else { margin });
+            let is_older = |job: &Job| job.created <= position.settled;
             let jobs = all_of(&*turn.store.keeper(), turn.tenant())?;
-            let kept = jobs.iter().filter(|(job, _)| job.created <= before && (self.has_files)(job, turn.now)).count();
+            let kept = jobs.iter().filter(|(job, _)| is_older(job) && (self.has_files)(job, turn.now)).count();
             if kept > 0 {
                 let text = format!(
                     "The files of {kept} exports, imports or deferred requests may be sealed under the older keys, which are dropped when these files are gone: \

@@ -4,72 +4,124 @@
 //! whether its store is near or far.
 
 use super::engine::{Run, failed, reference_key, references};
-use crate::error::Result;
+use super::results::{Met, after};
+use crate::error::{Category, Error, Result};
 use crate::key::{Expr, KeyList, id_in};
 use crate::store::{Expected, Rid};
 use std::collections::VecDeque;
 
 /// So many are taken together at first, and at most.
 const TOGETHER: (usize, usize) = if cfg!(test) { (2, 8) } else { (32, 512) };
+/// What taking may cost, in postings, before others have their turn.
+const AT_ONCE: u64 = if cfg!(test) { 8 } else { 512 };
 
 /// What is taken from a stream, one by one; several at once where the store is far away.
 pub struct Ahead<T> {
     taken: VecDeque<T>,
     together: usize,
+    /// Whether more is to be taken before any of it is given out.
+    is_taking: bool,
+    /// What comes behind what was taken, where that is known: the end, or a failure.
+    behind: Option<Result<()>>,
 }
 
 impl<T> Default for Ahead<T> {
     fn default() -> Self {
-        Self { taken: VecDeque::new(), together: 0 }
+        Self { taken: VecDeque::new(), together: 0, is_taking: false, behind: None }
     }
 }
 
 impl<T> Ahead<T> {
-    /// The next of what `take` gives. `foresee` hears of several before the first of them is given.
+    /// The next of what `take` gives, or nothing yet: each call does bounded work. `foresee` hears of several before the first of them
+    /// is given.
+    ///
+    /// # Errors
+    /// Those of `take`, once what it gave before is given out, as where nothing is taken ahead; and those of `foresee`.
     pub fn next(
         &mut self,
         run: &Run<'_>,
-        mut take: impl FnMut() -> Result<Option<T>>,
+        mut take: impl FnMut() -> Result<Met<T>>,
         foresee: impl FnOnce(&[T]) -> Result<()>,
-    ) -> Result<Option<T>> {
+    ) -> Result<Met<T>> {
         if !run.is_far {
             return take();
         }
-        self.fill(take, foresee)?;
-        Ok(self.taken.pop_front())
+        if !self.fill(run, take, foresee)? {
+            return Ok(Met::Nothing);
+        }
+        self.taken.pop_front().map_or_else(|| self.end(), |one| Ok(Met::At(one)))
     }
 
+    fn end(&mut self) -> Result<Met<T>> {
+        self.behind.take().unwrap_or(Ok(())).map(|()| Met::End)
+    }
+
+    /// Takes some more, unless there are some to be given out; whether there are then.
     fn fill(
         &mut self,
-        mut take: impl FnMut() -> Result<Option<T>>,
+        run: &Run<'_>,
+        mut take: impl FnMut() -> Result<Met<T>>,
         foresee: impl FnOnce(&[T]) -> Result<()>,
-    ) -> Result<()> {
-        if !self.taken.is_empty() {
-            return Ok(());
+    ) -> Result<bool> {
+        if !self.is_taking {
+            if !self.taken.is_empty() || self.behind.is_some() {
+                return Ok(true);
+            }
+            (self.is_taking, self.together) = (true, (4 * self.together).clamp(TOGETHER.0, TOGETHER.1));
         }
-        self.together = (4 * self.together).clamp(TOGETHER.0, TOGETHER.1);
-        while self.taken.len() < self.together
-            && let Some(one) = take()?
-        {
-            self.taken.push_back(one);
+        let mut spent = 0;
+        while self.taken.len() < self.together {
+            if spent >= AT_ONCE {
+                return Ok(false);
+            }
+            let begin = run.spent();
+            match take() {
+                Ok(Met::At(one)) => self.taken.push_back(one),
+                Ok(Met::Nothing) => {}
+                other => {
+                    self.behind = Some(other.map(drop));
+                    break;
+                }
+            }
+            spent += (run.spent() - begin).max(1);
         }
-        foresee(self.taken.make_contiguous())
+        self.is_taking = false;
+        foresee(self.taken.make_contiguous()).or_else(unless_damaged)?;
+        Ok(true)
     }
 }
 
+/// What is damaged fails where the search comes to it, which it may never do.
+fn unless_damaged(error: Error) -> Result<()> {
+    if error.category == Category::Internal { Ok(()) } else { Err(error) }
+}
+
 impl Ahead<Rid> {
-    /// The first number from `from` on, of what `take` gives, which ascends. It stays to be asked for again.
+    /// The first number from `from` on, of those that `take` gives, which is told from which number on the next one is wanted; or
+    /// nothing yet. It stays to be asked for again.
+    ///
+    /// # Errors
+    /// As [`Ahead::next`].
     pub fn first_from(
         &mut self,
+        run: &Run<'_>,
         from: Rid,
-        take: impl FnMut() -> Result<Option<Rid>>,
+        mut take: impl FnMut(Rid) -> Result<Option<Rid>>,
         foresee: impl FnOnce(&[Rid]) -> Result<()>,
-    ) -> Result<Option<Rid>> {
+    ) -> Result<Met<Rid>> {
         while self.taken.front().is_some_and(|passed| *passed < from) {
             self.taken.pop_front();
         }
-        self.fill(take, foresee)?;
-        Ok(self.taken.front().copied())
+        let mut next = self.taken.back().map_or(from, |last| after(*last));
+        let take = || {
+            let taken = take(next)?;
+            next = taken.map_or(next, after);
+            Ok(taken.map_or(Met::End, Met::At))
+        };
+        if !self.fill(run, take, foresee)? {
+            return Ok(Met::Nothing);
+        }
+        self.taken.front().copied().map_or_else(|| self.end(), |first| Ok(Met::At(first)))
     }
 }
 

@@ -11,7 +11,7 @@ use super::follow::Follow;
 use super::order::{GATHER_MAX, Order, Place, Step, Walk, Way, first_key};
 use super::plan::LIST_COST;
 use super::query::Sort;
-use super::results::{Look, Stream, after};
+use super::results::{Met, Stream, after, step_along};
 use super::route::Route;
 use crate::error::Result;
 use crate::key::{Expr, KeyRange};
@@ -258,13 +258,10 @@ impl<'r> Gathering<'r> {
             none => none.insert(run.stream(self.type_name, self.expr)?),
         };
         for _ in 0..LOOKS_AT_ONCE {
-            match stream.look(self.from)? {
-                Look::Found(rid) => {
-                    self.found.push(rid);
-                    self.from = after(rid);
-                }
-                Look::Passed(rid) => self.from = after(rid),
-                Look::End => return Ok(true),
+            match step_along(stream, &mut self.from)? {
+                Met::At(rid) => self.found.push(rid),
+                Met::Nothing => {}
+                Met::End => return Ok(true),
             }
             if run.spent() > begin + 1 {
                 break;

@@ -4,7 +4,7 @@ use super::ahead::{Ahead, leads_elsewhere};
 use super::back::{Ordered, Start};
 use super::engine::{Run, failed, reference_key, references};
 use super::order::{Place, Step, Way, shows};
-use super::results::{Look, Stream, after};
+use super::results::{Met, Stream, after, step_along};
 use super::route::{Chain, Has, Leg, Route, at_target, target_of};
 use super::scan::{Scan, Scanned};
 use crate::error::Result;
@@ -35,15 +35,9 @@ pub struct Follow<'r> {
 /// A resource, at a spot, perhaps with the search key that led there.
 type Spot = (Vec<u8>, Rid, Option<Arc<[u8]>>);
 
-/// What is met on a leg.
-enum Met {
-    At(Spot),
-    Nothing,
-    End,
-}
-
+/// Gives what is met on a leg.
 trait Follower {
-    fn step(&mut self) -> Result<Met>;
+    fn step(&mut self) -> Result<Met<Spot>>;
 }
 
 impl<'r> Follow<'r> {
@@ -109,7 +103,6 @@ impl Way for Follow<'_> {
         let met = match &mut self.ahead {
             None => leg.step()?,
             Some(ahead) => {
-                let take = || next_of(|| leg.step());
                 let (run, type_name, rest) = (self.run, self.type_name, &self.route.rest);
                 let foresee = |met: &[Spot]| {
                     if self.matches.is_some() {
@@ -118,7 +111,7 @@ impl Way for Follow<'_> {
                     let rids: Vec<Rid> = met.iter().map(|(_, rid, _)| *rid).collect();
                     run.foresee(type_name, &rids, rest)
                 };
-                ahead.next(run, take, foresee)?.map_or(Met::End, Met::At)
+                ahead.next(run, || leg.step(), foresee)?
             }
         };
         match met {
@@ -134,17 +127,6 @@ impl Way for Follow<'_> {
 
     fn narrow(&mut self, matches: Rc<[Rid]>) {
         self.matches = Some(matches);
-    }
-}
-
-/// The next resource that is met.
-fn next_of(mut step: impl FnMut() -> Result<Met>) -> Result<Option<Spot>> {
-    loop {
-        match step()? {
-            Met::At(spot) => return Ok(Some(spot)),
-            Met::Nothing => {}
-            Met::End => return Ok(None),
-        }
     }
 }
 
@@ -170,7 +152,7 @@ impl<'r> AlongKeys<'r> {
 }
 
 impl Follower for AlongKeys<'_> {
-    fn step(&mut self) -> Result<Met> {
+    fn step(&mut self) -> Result<Met<Spot>> {
         if let Some((key, rids)) = &mut self.first {
             self.run.budget.step()?;
             let Some(rid) = rids.next().transpose()? else {
@@ -212,12 +194,6 @@ impl<'r> ByTarget<'r> {
         Ok(by_target)
     }
 
-    fn enter_at(&mut self, Place { keys, rid }: Place) -> Result<Met> {
-        let place = keys.into_iter().next().flatten().unwrap_or_default();
-        self.enter(&place, rid, None)?;
-        Ok(Met::Nothing)
-    }
-
     /// Goes to what refers to a target.
     fn enter(&mut self, place: &[u8], target: Rid, start: Option<Rid>) -> Result<()> {
         if let Some(id) = self.run.id_of(target)? {
@@ -229,7 +205,7 @@ impl<'r> ByTarget<'r> {
 }
 
 impl Follower for ByTarget<'_> {
-    fn step(&mut self) -> Result<Met> {
+    fn step(&mut self) -> Result<Met<Spot>> {
         if let Some((spot, rids)) = &mut self.group {
             self.run.budget.step()?;
             match rids.next().transpose()? {
@@ -238,29 +214,26 @@ impl Follower for ByTarget<'_> {
             }
         }
         let (run, type_name, chain, is_back) = (self.run, self.type_name, self.chain, self.is_back);
-        // Back to front a key is read from its end, which is not foreseen.
-        if !run.is_far || is_back {
-            return match self.targets.step()? {
-                Step::Match(target) => self.enter_at(target),
-                Step::Nothing | Step::Tied(..) => Ok(Met::Nothing),
-                Step::End => Ok(Met::End),
-            };
-        }
-        let take = || loop {
-            match self.targets.step()? {
-                Step::Match(target) => return Ok(Some(target)),
-                Step::Nothing | Step::Tied(..) => {}
-                Step::End => return Ok(None),
-            }
+        let mut take = || {
+            Ok(match self.targets.step()? {
+                Step::Match(target) => Met::At(target),
+                Step::Nothing | Step::Tied(..) => Met::Nothing,
+                Step::End => Met::End,
+            })
         };
         let foresee = |targets: &[Place]| {
             let targets: Vec<Rid> = targets.iter().map(|target| target.rid).collect();
             run.foresee_referrers(type_name, chain.code, chain.target, &targets)
         };
-        match self.ahead.next(run, take, foresee)? {
-            Some(target) => self.enter_at(target),
-            None => Ok(Met::End),
-        }
+        // Back to front a key is read from its end, which is not foreseen.
+        let Place { keys, rid } = match if is_back { take()? } else { self.ahead.next(run, take, foresee)? } {
+            Met::At(target) => target,
+            Met::Nothing => return Ok(Met::Nothing),
+            Met::End => return Ok(Met::End),
+        };
+        let place = keys.into_iter().next().flatten().unwrap_or_default();
+        self.enter(&place, rid, None)?;
+        Ok(Met::Nothing)
     }
 }
 
@@ -277,25 +250,18 @@ impl<'r> ByNumber<'r> {
         }
         Ok(Self::Ahead(run.stream(type_name, expr)?, start.map_or(Rid(0), after)))
     }
+
+    fn next(&mut self) -> Result<Met<Rid>> {
+        match self {
+            Self::Ahead(stream, from) => step_along(stream, from),
+            Self::Back(rids) => Ok(rids.next().transpose()?.map_or(Met::End, Met::At)),
+        }
+    }
 }
 
 impl Follower for ByNumber<'_> {
-    fn step(&mut self) -> Result<Met> {
-        let met = |rid| Met::At((Vec::new(), rid, None));
-        match self {
-            Self::Ahead(stream, from) => {
-                let look = stream.look(*from)?;
-                if let Look::Found(rid) | Look::Passed(rid) = look {
-                    *from = after(rid);
-                }
-                Ok(match look {
-                    Look::Found(rid) => met(rid),
-                    Look::Passed(_) => Met::Nothing,
-                    Look::End => Met::End,
-                })
-            }
-            Self::Back(rids) => Ok(rids.next().transpose()?.map_or(Met::End, met)),
-        }
+    fn step(&mut self) -> Result<Met<Spot>> {
+        Ok(self.next()?.map(|rid| (Vec::new(), rid, None)))
     }
 }
 
@@ -344,7 +310,7 @@ impl<'r> ByReferrer<'r> {
 }
 
 impl Follower for ByReferrer<'_> {
-    fn step(&mut self) -> Result<Met> {
+    fn step(&mut self) -> Result<Met<Spot>> {
         if let Some((source, rids)) = &mut self.group {
             match rids.pop() {
                 Some(rid) => return Ok(Met::At((source.0.to_be_bytes().to_vec(), rid, None))),
@@ -352,16 +318,11 @@ impl Follower for ByReferrer<'_> {
             }
         }
         let (run, has, type_name) = (self.run, self.has, self.type_name);
-        if !run.is_far {
-            return match self.sources.step()? {
-                Met::At((_, source, _)) => self.enter(source).map(|()| Met::Nothing),
-                other => Ok(other),
-            };
-        }
-        let take = || Ok(next_of(|| self.sources.step())?.map(|(_, source, _)| source));
-        match self.ahead.next(run, take, |sources| run.foresee_targets(sources, has.code, type_name))? {
-            Some(source) => self.enter(source).map(|()| Met::Nothing),
-            None => Ok(Met::End),
+        let foresee = |sources: &[Rid]| run.foresee_targets(sources, has.code, type_name);
+        match self.ahead.next(run, || self.sources.next(), foresee)? {
+            Met::At(source) => self.enter(source).map(|()| Met::Nothing),
+            Met::Nothing => Ok(Met::Nothing),
+            Met::End => Ok(Met::End),
         }
     }
 }

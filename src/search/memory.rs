@@ -253,6 +253,9 @@ impl Backend for Memory {
     fn health(&self) -> StoreResult<()> {
         Ok(())
     }
+    fn failure(&self) -> Option<StoreError> {
+        None
+    }
     fn close(&self) -> StoreResult<()> {
         Ok(())
     }

@@ -39,6 +39,8 @@ mod walk;
 mod words;
 
 #[cfg(test)]
+mod ahead_tests;
+#[cfg(test)]
 mod inner_tests;
 #[cfg(test)]
 mod memory;

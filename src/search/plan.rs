@@ -8,7 +8,7 @@ use super::ahead::{Ahead, leads_elsewhere};
 use super::engine::{Run, failed, reference_key, references};
 use super::explain::{describe, joined};
 use super::results::{
-    Checked, Collected, Difference, Intersection, Look, Numbers, OfKey, Stream, Union, after, by_looking,
+    Checked, Collected, Difference, Intersection, Look, Met, Numbers, OfKey, Stream, Union, by_looking, step_along,
 };
 use super::scan::{Scan, Scanned};
 use crate::error::Result;
@@ -236,16 +236,9 @@ enum Reading<'r> {
     Checked,
 }
 
-/// One step of collecting.
-enum Found {
-    Number(Rid),
-    Nothing,
-    End,
-}
-
 /// Gives resource numbers in any order, some perhaps twice.
 trait Collect {
-    fn step(&mut self) -> Result<Found>;
+    fn step(&mut self) -> Result<Met<Rid>>;
 }
 
 /// A collector at work on one of the parts.
@@ -293,9 +286,9 @@ impl Race<'_> {
                 let found = running.from.step()?;
                 running.spent += (self.run.spent() - before).max(1);
                 match found {
-                    Found::Number(rid) => running.found.push(rid),
-                    Found::Nothing => {}
-                    Found::End => {
+                    Met::At(rid) => running.found.push(rid),
+                    Met::Nothing => {}
+                    Met::End => {
                         ended = Some(position);
                         break 'collectors;
                     }
@@ -341,7 +334,7 @@ impl Numbers for Race<'_> {
         let before = self.run.spent();
         let look = self.walk.look(from)?;
         self.counts.spent += self.run.spent() - before;
-        self.counts.checked += 1;
+        self.counts.checked += u64::from(matches!(look, Look::Found(_) | Look::Passed(_)));
         self.counts.matched += u64::from(matches!(look, Look::Found(_)));
         Ok(look)
     }
@@ -353,22 +346,15 @@ struct Scanning<'r> {
 }
 
 impl Collect for Scanning<'_> {
-    fn step(&mut self) -> Result<Found> {
-        let Some(open) = self.ranges.last_mut() else { return Ok(Found::End) };
+    fn step(&mut self) -> Result<Met<Rid>> {
+        let Some(open) = self.ranges.last_mut() else { return Ok(Met::End) };
         match open.step()? {
-            Scanned::Posting(posting) => return Ok(Found::Number(posting.rid)),
+            Scanned::Posting(posting) => return Ok(Met::At(posting.rid)),
             Scanned::Unwanted => {}
             Scanned::End => drop(self.ranges.pop()),
         }
-        Ok(Found::Nothing)
+        Ok(Met::Nothing)
     }
-}
-
-/// The next number of a stream.
-fn next_of(stream: &mut Stream<'_>, from: &mut Rid) -> Result<Option<Rid>> {
-    let next = stream.next_from(*from)?;
-    *from = next.map_or(*from, after);
-    Ok(next)
 }
 
 /// Collects what refers to the resources of a stream.
@@ -384,23 +370,26 @@ struct Chain<'r> {
 }
 
 impl Collect for Chain<'_> {
-    fn step(&mut self) -> Result<Found> {
+    fn step(&mut self) -> Result<Met<Rid>> {
         if let Some(open) = &mut self.open {
             self.run.budget.step()?;
             match open.next() {
-                Some(rid) => return rid.map(Found::Number).map_err(failed),
+                Some(rid) => return rid.map(Met::At).map_err(failed),
                 None => self.open = None,
             }
         }
         let (run, type_name, code, target) = (self.run, self.type_name, self.code, self.target);
-        let take = || next_of(&mut self.targets, &mut self.from);
+        let take = || step_along(&mut self.targets, &mut self.from);
         let foresee = |targets: &[Rid]| run.foresee_referrers(type_name, code, target, targets);
-        let Some(target) = self.ahead.next(run, take, foresee)? else { return Ok(Found::End) };
+        let target = match self.ahead.next(run, take, foresee)? {
+            Met::At(target) => target,
+            other => return Ok(other),
+        };
         if let Some(id) = self.run.id_of(target)? {
             let key = reference_key(self.code, self.target, &id);
             self.open = Some(self.run.view.rids(self.type_name, &key, Rid(0)));
         }
-        Ok(Found::Nothing)
+        Ok(Met::Nothing)
     }
 }
 
@@ -416,18 +405,21 @@ struct Reverse<'r> {
 }
 
 impl Collect for Reverse<'_> {
-    fn step(&mut self) -> Result<Found> {
+    fn step(&mut self) -> Result<Met<Rid>> {
         if let Some(rid) = self.found.pop() {
-            return Ok(Found::Number(rid));
+            return Ok(Met::At(rid));
         }
         let (run, type_name, code) = (self.run, self.type_name, self.code);
-        let take = || next_of(&mut self.sources, &mut self.from);
+        let take = || step_along(&mut self.sources, &mut self.from);
         let foresee = |sources: &[Rid]| run.foresee_targets(sources, code, type_name);
-        let Some(source) = self.ahead.next(run, take, foresee)? else { return Ok(Found::End) };
-        let Some(keys) = self.run.keys(source)? else { return Ok(Found::Nothing) };
+        let source = match self.ahead.next(run, take, foresee)? {
+            Met::At(source) => source,
+            other => return Ok(other),
+        };
+        let Some(keys) = self.run.keys(source)? else { return Ok(Met::Nothing) };
         for (type_name, id) in references(&keys, self.code).filter(|(type_name, _)| *type_name == self.type_name) {
             self.found.extend(self.run.view.find(type_name, id).map_err(failed)?);
         }
-        Ok(Found::Nothing)
+        Ok(Met::Nothing)
     }
 }

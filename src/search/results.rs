@@ -33,8 +33,44 @@ pub enum Look {
     Found(Rid),
     /// None up to this number, that included.
     Passed(Rid),
+    /// Nothing yet.
+    Nothing,
     /// There are no more.
     End,
+}
+
+/// What one step of bounded work came to, where any order will do.
+pub enum Met<T> {
+    /// The next one.
+    At(T),
+    /// Nothing yet.
+    Nothing,
+    /// There are no more.
+    End,
+}
+
+impl<T> Met<T> {
+    /// The same with what is met made into something else.
+    pub fn map<U>(self, make: impl FnOnce(T) -> U) -> Met<U> {
+        match self {
+            Self::At(met) => Met::At(make(met)),
+            Self::Nothing => Met::Nothing,
+            Self::End => Met::End,
+        }
+    }
+}
+
+/// One step along a stream, which goes on from there.
+pub fn step_along(stream: &mut Stream<'_>, from: &mut Rid) -> Result<Met<Rid>> {
+    let look = stream.look(*from)?;
+    if let Look::Found(rid) | Look::Passed(rid) = look {
+        *from = after(rid);
+    }
+    Ok(match look {
+        Look::Found(rid) => Met::At(rid),
+        Look::Passed(_) | Look::Nothing => Met::Nothing,
+        Look::End => Met::End,
+    })
 }
 
 /// A boxed stream.
@@ -205,16 +241,10 @@ pub struct Checked<'r> {
 }
 
 impl Checked<'_> {
-    fn candidate(&mut self, from: Rid) -> Result<Option<Rid>> {
+    fn candidate(&mut self, from: Rid) -> Result<Met<Rid>> {
         let Self { run, type_name, stream, expr, ahead } = self;
-        let Some(ahead) = ahead else { return stream.next_from(from) };
-        let mut next = from;
-        let take = || {
-            let taken = stream.next_from(next)?;
-            next = taken.map_or(next, after);
-            Ok(taken)
-        };
-        ahead.first_from(from, take, |rids| run.foresee(type_name, rids, &[expr]))
+        let Some(ahead) = ahead else { return Ok(stream.next_from(from)?.map_or(Met::End, Met::At)) };
+        ahead.first_from(run, from, |next| stream.next_from(next), |rids| run.foresee(type_name, rids, &[expr]))
     }
 }
 
@@ -224,7 +254,11 @@ impl Numbers for Checked<'_> {
     }
 
     fn look(&mut self, from: Rid) -> Result<Look> {
-        let Some(rid) = self.candidate(from)? else { return Ok(Look::End) };
+        let rid = match self.candidate(from)? {
+            Met::At(rid) => rid,
+            Met::Nothing => return Ok(Look::Nothing),
+            Met::End => return Ok(Look::End),
+        };
         let is_in = self.run.contains(self.type_name, rid, &self.expr)?;
         Ok(if is_in { Look::Found(rid) } else { Look::Passed(rid) })
     }
@@ -236,6 +270,7 @@ pub fn by_looking(stream: &mut impl Numbers, mut from: Rid) -> Result<Option<Rid
         match stream.look(from)? {
             Look::Found(rid) => return Ok(Some(rid)),
             Look::Passed(rid) => from = after(rid),
+            Look::Nothing => {}
             Look::End => return Ok(None),
         }
     }

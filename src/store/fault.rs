@@ -41,6 +41,10 @@ pub struct Faulty {
     dice: Arc<Dice>,
     /// While it is set, the ledger takes no entry.
     pub is_deaf: Arc<AtomicBool>,
+    /// While it is set, the store says that it does not answer, as a database does that may be back soon.
+    pub is_silent: Arc<AtomicBool>,
+    /// Once it is set, the store says that it has failed for good.
+    pub has_failed: Arc<AtomicBool>,
     gate: Option<Arc<Gate>>,
 }
 
@@ -138,7 +142,8 @@ impl Faulty {
     #[must_use]
     pub fn new(inner: Arc<dyn Backend>, seed: u64, odds: Odds) -> Self {
         let dice = Arc::new(Dice { odds, state: AtomicU64::new(seed) });
-        Self { inner, dice, is_deaf: Arc::default(), gate: None }
+        let (is_deaf, is_silent, has_failed) = (Arc::default(), Arc::default(), Arc::default());
+        Self { inner, dice, is_deaf, is_silent, has_failed, gate: None }
     }
 
     /// The same as if it were across a network, where reading waits at this gate.
@@ -199,7 +204,17 @@ impl Backend for Faulty {
     }
 
     fn health(&self) -> StoreResult<()> {
-        self.inner.health()
+        if self.is_silent.load(Ordering::Relaxed) {
+            return Err(StoreError::Unreachable("a fault made on purpose".into()));
+        }
+        self.failure().map_or_else(|| self.inner.health(), Err)
+    }
+
+    fn failure(&self) -> Option<StoreError> {
+        if self.has_failed.load(Ordering::Relaxed) {
+            return Some(StoreError::Closed("a fault made on purpose".into()));
+        }
+        self.inner.failure()
     }
 
     fn close(&self) -> StoreResult<()> {

@@ -25,6 +25,7 @@ pub use commit::{Change, Commit, CommitError, Committed, Content, Erasure, Expec
 
 use crate::auth::grant::{Consented, Grant};
 use crate::auth::keeper::{Keeper, KeeperError, SharedKeeper};
+use crate::auth::rate::Used;
 use crate::clock::Micros;
 use crate::key::blind::Blind;
 use crate::key::{KeyList, KeyRange};
@@ -274,8 +275,15 @@ pub trait Backend: Keeper + Ledger {
     fn destroy(&self, tenant: TenantId) -> BoxFuture<'static, StoreResult<()>>;
     /// Whether views answer without a network.
     fn is_local(&self) -> bool;
+    /// Tells the other processes on this store what was used, and answers what they have told since the last call.
+    fn exchange(&self, _: Vec<Used>) -> BoxFuture<'static, StoreResult<Vec<Used>>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
     /// Whether the store takes writes now; the error says why not.
     fn health(&self) -> StoreResult<()>;
+    /// What has ended the writing for good, so that the process has to be started anew; `None` where nothing has, or what is wrong may go by
+    /// itself, like a database that does not answer.
+    fn failure(&self) -> Option<StoreError>;
     /// Finishes waiting commits, flushes, and accepts no more work.
     fn close(&self) -> StoreResult<()>;
 }
@@ -422,12 +430,26 @@ impl Store {
         self.backend.is_local()
     }
 
+    /// See [`Backend::exchange`].
+    ///
+    /// # Errors
+    /// When the store can't be reached; what was told then is told again.
+    pub async fn exchange(&self, used: Vec<Used>) -> StoreResult<Vec<Used>> {
+        self.backend.exchange(used).await
+    }
+
     /// See [`Backend::health`].
     ///
     /// # Errors
     /// Why the store takes no writes.
     pub fn health(&self) -> StoreResult<()> {
         self.backend.health()
+    }
+
+    /// See [`Backend::failure`].
+    #[must_use]
+    pub fn failure(&self) -> Option<StoreError> {
+        self.backend.failure()
     }
 
     /// See [`Backend::close`].

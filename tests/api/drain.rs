@@ -1,8 +1,9 @@
 //! How the real program stops: first it is not ready and serves on, then it takes no more connections.
 
-use crate::support::{Process, free_address};
+use crate::support::{Client, Process, free_address};
+use serde_json::json;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 /// More than the program ever needs for anything here, and less than what a test gives it where it is not to wait so long.
@@ -16,9 +17,13 @@ struct Running {
 
 impl Running {
     fn with(limits: &str) -> Self {
+        Self::set(&format!("[limits]\n{limits}\n"))
+    }
+
+    fn set(settings_text: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let settings = folder.path().join("pharos.toml");
-        std::fs::write(&settings, format!("[limits]\n{limits}\n")).unwrap();
+        std::fs::write(&settings, settings_text).unwrap();
         let (address, store) = (free_address(), format!("file:{}", folder.path().join("data").display()));
         let process = Process::start(
             ["serve", "--insecure-open", "--listen", &address.to_string(), "--store", &store]
@@ -130,4 +135,43 @@ fn a_second_signal_ends_it_at_once() {
     server.process.terminate();
     assert!(server.process.wait().success(), "{}", server.process.said());
     assert!(told.elapsed() < SOON, "{:?}", told.elapsed());
+}
+
+/// A server that is told to stop, and told again once it says `said`, while a job is at a part that takes for ever.
+fn ends_beside_a_job(drain_s: u64, said: &str) {
+    // It takes connections, and never answers.
+    let bucket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let credentials = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(credentials.path(), "aws_access_key_id = a\naws_secret_access_key = b\n").unwrap();
+    let (endpoint, path) = (bucket.local_addr().unwrap(), credentials.path().to_str().unwrap());
+    let server = Running::set(&format!(
+        "[limits]\ndrain_s = {drain_s}\n[bulk]\nfiles = \"s3://bucket/exports\"\nsweep_interval_s = 0\n\
+         [bulk.s3]\nendpoint = \"http://{endpoint}\"\ncredentials = \"{path}\"\ntimeout_ms = 120000\n"
+    ));
+    let client = Client::new(format!("http://{}/fhir", server.address));
+    client.put("/Patient/a").json(json!({"resourceType": "Patient", "id": "a"})).expect(201);
+    client.get("/$export").header("Prefer", "respond-async").expect(202);
+    let (_at_work, _) = bucket.accept().unwrap();
+    server.process.terminate();
+    server.process.lines_until(said);
+    std::thread::sleep(Duration::from_secs(2));
+    assert!(!server.process.has_ended(), "it does not wait for the job: {}", server.process.said());
+    let told = Instant::now();
+    server.process.terminate();
+    while !server.process.has_ended() {
+        assert!(told.elapsed() < SOON, "it waits for the job: {}", server.process.said());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(server.process.wait().success(), "{}", server.process.said());
+    assert!(server.process.said().contains("a second time"), "{}", server.process.said());
+}
+
+#[test]
+fn a_second_signal_does_not_wait_for_a_job_that_goes_on() {
+    ends_beside_a_job(600, "not ready any more");
+}
+
+#[test]
+fn a_second_signal_does_not_wait_for_a_job_that_is_to_end() {
+    ends_beside_a_job(0, "no more connections");
 }

@@ -47,7 +47,7 @@ fn difference(one: &str, other: &str) -> Option<[String; 2]> {
 }
 
 #[test]
-fn resources_larger_than_a_document_of_mongodb() {
+fn resources_too_large_for_one_document() {
     let times = Regex::new(r#""(lastUpdated|lastModified|timestamp)":"[^"]*""#).unwrap();
     let mut told: Vec<Vec<String>> = Vec::new();
     for server in servers() {

@@ -26,6 +26,7 @@ mod examples;
 mod export;
 mod fhirpath_suite;
 mod harness;
+mod health;
 mod history;
 mod hostile;
 mod import;

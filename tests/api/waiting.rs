@@ -4,6 +4,7 @@ use crate::support::smart::TENANT;
 use crate::support::tokens::block_on;
 use crate::support::{Client, Server};
 use pharos::audit::Record;
+use pharos::clock::Micros;
 use pharos::config::Config;
 use pharos::store::fault::{Faulty, Gate, Odds};
 use serde_json::json;
@@ -104,4 +105,34 @@ fn what_no_thread_takes_up_is_recorded_and_told_to_pages() {
     let entries = blocks.flat_map(|block| block.unwrap().entries.unwrap());
     let statuses = entries.map(|entry| Record::read(&entry).unwrap().shape.status).collect::<Vec<_>>();
     assert!(statuses.contains(&413), "{statuses:?}");
+}
+
+#[test]
+fn no_worker_waits_for_the_tenants() {
+    let gate = Arc::new(Gate::before("tenant"));
+    let (server, root) = behind(&gate, |config| assert_eq!(config.workers, 1));
+    root.get("/fhir/metadata").expect(200);
+    // Whoever asks next has to read them anew.
+    block_on(server.app().tenants().create(&json!({"name": "acme"}), 9, Micros(0), None)).unwrap();
+    gate.is_shut.store(true, Ordering::SeqCst);
+    let ways = ["/t/acme/fhir/metadata", "/fhir/.well-known/smart-configuration", "/fhir/unheard-of", "/auth/keys"];
+    std::thread::scope(|scope| {
+        let root = &root;
+        let asked = ways.map(|path| scope.spawn(move || root.get(path).send().status()));
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while gate.waiting.load(Ordering::SeqCst) == 0 && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        std::thread::sleep(Duration::from_millis(500));
+        let (began, live) = (Instant::now(), scope.spawn(|| root.get("/health/live").send().status()));
+        while !live.is_finished() && began.elapsed() < Duration::from_secs(10) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let (waiting, is_answered) = (gate.waiting.load(Ordering::SeqCst), live.is_finished());
+        gate.is_shut.store(false, Ordering::SeqCst);
+        let answered = asked.map(|asked| asked.join().unwrap());
+        assert!(waiting > 0, "nobody reads the tenants anew");
+        assert!(is_answered && live.join().unwrap() == 200, "the worker waits");
+        assert_eq!(answered, [200, 200, 404, 200]);
+    });
 }

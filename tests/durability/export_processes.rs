@@ -48,7 +48,7 @@ fn look(client: &Client, path: &str) -> Result<Value, u64> {
 }
 
 #[test]
-fn the_other_process_goes_on_where_one_was_killed() {
+fn the_other_process_goes_on_where_one_was_killed_on_mongodb() {
     let Some(address) = new_database() else { return };
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).display().to_string();

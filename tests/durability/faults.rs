@@ -63,7 +63,7 @@ fn fails_and_refuses_to_go_on(options: &Options, disk: &Disk, fault: &str) {
     assert!(matches!(error, CommitError::Store(StoreError::Closed(_))), "{error}");
     let error = keep(&store, TENANT, vec![record("after")]).unwrap_err();
     assert!(matches!(&error, KeeperError::Failed(why) if why.contains("does not accept")), "{error}");
-    assert!(matches!(store.health(), Err(StoreError::Closed(_))));
+    assert!(matches!(store.health(), Err(StoreError::Closed(_))) && store.failure().is_some());
     assert!(is_there(&store, "before"), "what was committed can still be read");
     assert!(!is_there(&store, "during"), "what failed was never shown");
     assert!(store.close().is_err(), "it was no orderly stop");
@@ -123,7 +123,7 @@ fn a_hung_disk_is_answered_in_time_and_commits_go_on_after_it() {
         let error = write(&store, "during").unwrap_err();
         assert!(matches!(error, CommitError::Store(StoreError::OutcomeUnknown(_))), "{error}");
         assert!(begun.elapsed() < Duration::from_secs(20), "the answer does not wait for the disk");
-        assert!(matches!(store.health(), Err(StoreError::Closed(_))));
+        assert!(matches!(store.health(), Err(StoreError::Closed(_))) && store.failure().is_none());
         let error = write(&store, "next").unwrap_err();
         assert!(matches!(error, CommitError::Store(StoreError::Closed(_))), "{error}");
         assert!(is_there(&store, "before"), "reads go on");
@@ -152,7 +152,7 @@ fn below_the_floor_of_free_space_the_store_is_read_only() {
     let store = open(&Options { free_floor_mib: u64::MAX, ..options });
     let error = write(&store, "b").unwrap_err();
     assert!(matches!(error, CommitError::Store(StoreError::ReadOnly(_))), "{error}");
-    assert!(matches!(store.health(), Err(StoreError::ReadOnly(_))));
+    assert!(matches!(store.health(), Err(StoreError::ReadOnly(_))) && store.failure().is_none());
     assert!(is_there(&store, "a"), "reads go on");
     let error = keep(&store, TENANT, vec![record("b")]).unwrap_err();
     assert!(matches!(&error, KeeperError::Failed(why) if why.contains("read-only")), "{error}");

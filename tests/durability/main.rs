@@ -24,6 +24,7 @@ mod export_kill;
 mod export_processes;
 #[cfg(target_os = "linux")]
 mod faults;
+mod gone;
 mod http_kill;
 mod import_kill;
 mod keeper;
@@ -31,12 +32,13 @@ mod keeper;
 mod ledger;
 mod ledger_order;
 mod model;
-mod mongo;
-mod mongo_fold;
-mod mongo_keys;
-mod mongo_large;
-mod mongo_schema;
-mod mongo_together;
+mod mongodb;
+mod mongodb_fold;
+mod mongodb_keys;
+mod mongodb_large;
+mod mongodb_schema;
+mod mongodb_together;
+mod mongodb_turns;
 mod place;
 #[cfg(target_os = "linux")]
 mod power;

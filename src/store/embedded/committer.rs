@@ -6,7 +6,7 @@ use super::{kept, layout, ledger};
 use crate::clock::Micros;
 use crate::store::rows::Writes;
 use crate::store::rows::group::{Group, Lane, Prepared};
-use crate::store::rows::queue::{Answer, Outcome, Queue};
+use crate::store::rows::queue::{Answer, Outcome};
 use crate::store::{StoreError, StoreResult};
 use crate::tenant::TenantId;
 use fjall::{OwnedWriteBatch, PersistMode};
@@ -30,17 +30,6 @@ pub(super) struct Committer {
     next_row: u64,
 }
 
-/// If the committer panics, nobody waits for it in vain.
-struct ClosesAtPanic<'q>(&'q Queue);
-
-impl Drop for ClosesAtPanic<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.close(&StoreError::Closed("the committer has ended abnormally; restart".into()));
-        }
-    }
-}
-
 impl Committer {
     pub(super) fn new(shared: Arc<Shared>, number: u64) -> StoreResult<Self> {
         let next_expiry = kept::first_expiry(&*shared.tables)?;
@@ -51,7 +40,6 @@ impl Committer {
     /// Runs until the queue ends, or a write fails.
     pub(super) fn run(mut self) {
         let shared = Arc::clone(&self.shared);
-        let _closes = ClosesAtPanic(&shared.queue);
         loop {
             let pause = if self.has_more_to_erase { Duration::ZERO } else { ERASE_AFTER };
             let Some(jobs) = shared.queue.take(shared.options.most_changes_in_group, pause) else { return };

@@ -44,7 +44,7 @@ use super::rows::group::Prepared;
 use crate::store::rows::Rows;
 use crate::store::rows::engine::Engine;
 use crate::store::rows::key_lists::KeyLists;
-use crate::store::rows::queue::{Queue, ended};
+use crate::store::rows::queue::{ClosesAtPanic, Queue, ended};
 use crate::store::rows::view::TenantView;
 use crate::store::transfer::socket::Desk;
 use checkpoint::Checkpoints;
@@ -196,16 +196,14 @@ impl Embedded {
         }
         watch::look_at_space(&shared);
         let committer = Committer::new(Arc::clone(&shared), mark.synced)?;
-        let mut threads = Threads { committer: Some(spawn("commit", move || committer.run())?), ..Threads::default() };
-        let recording = Arc::clone(&shared);
-        threads.ledger = Some(spawn("ledger", move || ledger::run(&recording))?);
-        let syncing = Arc::clone(&shared);
-        threads.others.push(spawn("ledger-sync", move || ledger::sync(&syncing))?);
         let store = Self { shared: Arc::clone(&shared), threads: Mutex::default() };
-        let (watched, asked) = (Arc::clone(&shared), Arc::clone(&shared));
-        threads.others.push(spawn("desk", move || asked.desk.iter().for_each(|desk| desk.run(&*asked)))?);
-        threads.others.push(spawn("watch", move || watch::run(&watched))?);
-        threads.others.push(spawn("checkpoint", move || checkpoint::run(&shared))?);
+        let committer = Some(spawn(&shared, "commit", move |_| committer.run())?);
+        let mut threads = Threads { committer, ..Threads::default() };
+        threads.ledger = Some(spawn(&shared, "ledger", ledger::run)?);
+        threads.others.push(spawn(&shared, "ledger-sync", ledger::sync)?);
+        threads.others.push(spawn(&shared, "desk", |shared| shared.desk.iter().for_each(|desk| desk.run(shared)))?);
+        threads.others.push(spawn(&shared, "watch", watch::run)?);
+        threads.others.push(spawn(&shared, "checkpoint", checkpoint::run)?);
         *store.threads.lock().unwrap_or_else(PoisonError::into_inner) = threads;
         Ok(store)
     }
@@ -221,8 +219,13 @@ impl Embedded {
     }
 }
 
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> StoreResult<JoinHandle<()>> {
-    let thread = std::thread::Builder::new().name(format!("pharos-{name}")).spawn(run);
+fn spawn(shared: &Arc<Shared>, name: &str, run: impl FnOnce(&Shared) + Send + 'static) -> StoreResult<JoinHandle<()>> {
+    let shared = Arc::clone(shared);
+    let guarded = move || {
+        let _closes = ClosesAtPanic(&shared.queue);
+        run(&shared);
+    };
+    let thread = std::thread::Builder::new().name(format!("pharos-{name}")).spawn(guarded);
     thread.map_err(|error| StoreError::Io(error.to_string()))
 }
 
@@ -322,6 +325,10 @@ impl Backend for Embedded {
     fn health(&self) -> StoreResult<()> {
         let Shared { queue, watch, staging, .. } = &*self.shared;
         queue.closed().or_else(|| watch.refusal()).or_else(|| staging.health()).map_or(Ok(()), Err)
+    }
+
+    fn failure(&self) -> Option<StoreError> {
+        self.shared.queue.failure().or_else(|| self.shared.staging.failure())
     }
 
     fn close(&self) -> StoreResult<()> {

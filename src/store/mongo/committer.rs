@@ -2,7 +2,8 @@
 //!
 //! Every tenant has a head, which each commit of resources moves on. So commits of one tenant happen one after the other, whichever
 //! process makes them, their times rise strictly, and what a decision rests on can't change unseen: whoever finds that another
-//! process has moved the head reads anew and decides again. What keeps that quick is that a process writes all that waits at once.
+//! process has moved the head reads anew and decides again. What keeps that quick is that a process writes all that waits at once, and
+//! that processes at work at the same tenant take [`turns`](super::turns).
 
 use super::Shared;
 use super::catch_up::CatchUp;
@@ -10,6 +11,7 @@ use super::client::{Connection, Failed, Meaning};
 use super::fence;
 use super::read::{Known, Reading};
 use super::transaction::{Large, Transaction};
+use super::turns::{self, Turns};
 use super::write::Orders;
 use crate::clock::Micros;
 use crate::store::index::Index;
@@ -21,6 +23,7 @@ use crate::store::rows::{Rows, Table, erase, layout, sealing};
 use crate::store::{Erasure, Extent, StoreError, StoreResult};
 use crate::tenant::TenantId;
 use rustc_hash::{FxHashMap, FxHashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -28,8 +31,6 @@ use std::time::{Duration, Instant};
 const ERASE_EVERY: Duration = Duration::from_secs(30);
 /// How long a group is tried again that other processes, or the database, keep from happening.
 const LONGEST_TRY: Duration = Duration::from_secs(10);
-/// After another process has moved a head, for so many groups heads are read first.
-const WARY_FOR: u32 = 50;
 /// The longest pause between two tries.
 const LONGEST_PAUSE_MS: u64 = 50;
 
@@ -40,19 +41,18 @@ pub(super) struct Committer {
     heads: FxHashMap<TenantId, Option<Vec<u8>>>,
     /// What the lanes of tenants whose head has changed remember, and up to when that is all.
     behind: FxHashMap<TenantId, (Touched, Micros)>,
-    /// For how many more groups heads are read before anything else: another process was at work a moment ago.
-    wary: u32,
+    turns: Turns,
     erased_at: Instant,
 }
 
 impl Committer {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         Self {
+            turns: Turns::new(Arc::clone(&shared.connection), &shared.process),
             shared,
             lanes: FxHashMap::default(),
             heads: FxHashMap::default(),
             behind: FxHashMap::default(),
-            wary: 0,
             erased_at: Instant::now(),
         }
     }
@@ -60,13 +60,24 @@ impl Committer {
     /// Runs until the queue ends.
     pub(super) fn run(mut self) {
         let shared = Arc::clone(&self.shared);
-        while let Some(jobs) = shared.queue.take(shared.options.most_changes_in_group, ERASE_EVERY) {
-            if !jobs.is_empty() {
-                let (commits, answers): (Vec<Prepared>, Vec<Answer>) = jobs.into_iter().unzip();
-                for (answer, outcome) in answers.into_iter().zip(self.settle(&commits)) {
-                    // Who asked may have gone away.
-                    drop(answer.send(outcome));
-                }
+        loop {
+            let longest = if self.turns.has_one() { turns::IDLE } else { ERASE_EVERY };
+            let Some(jobs) = shared.queue.take(shared.options.most_changes_in_group, longest) else { break };
+            if jobs.is_empty() {
+                self.turns.give();
+            }
+            // What meets other processes waits for them, and nothing waits for that.
+            let (waiting, free): (Vec<_>, Vec<_>) =
+                jobs.into_iter().partition(|(commit, _)| commit.moves_head() && self.turns.may_meet(commit.commit_of));
+            self.answer(free);
+            self.turns.give_if_long();
+            let mut by_tenant = BTreeMap::<TenantId, Vec<(Prepared, Answer)>>::new();
+            for job in waiting {
+                by_tenant.entry(job.0.commit_of).or_default().push(job);
+            }
+            for jobs in by_tenant.into_values() {
+                self.answer(jobs);
+                self.turns.give_if_long();
             }
             if self.erased_at.elapsed() >= ERASE_EVERY {
                 self.erased_at = Instant::now();
@@ -77,17 +88,33 @@ impl Committer {
         }
     }
 
+    /// Makes commits happen or not, and answers them.
+    fn answer(&mut self, jobs: Vec<(Prepared, Answer)>) {
+        if jobs.is_empty() {
+            return;
+        }
+        let (commits, answers): (Vec<Prepared>, Vec<Answer>) = jobs.into_iter().unzip();
+        for (answer, outcome) in answers.into_iter().zip(self.settle(&commits)) {
+            // Who asked may have gone away.
+            drop(answer.send(outcome));
+        }
+    }
+
     /// Makes commits happen or not.
     fn settle(&mut self, commits: &[Prepared]) -> Vec<Outcome> {
         let began = Instant::now();
         let mut tries = 0;
         loop {
+            self.wait_for_turn(commits);
             let failed = match self.attempt(commits, Way { erases: false, uses_hints: tries == 0 }) {
                 Ok(outcomes) => return outcomes,
                 Err(failed) => failed,
             };
             for commit in commits {
                 self.fall_behind(commit.commit_of);
+                if failed.meaning == Meaning::Again && commit.moves_head() {
+                    self.turns.meet(commit.commit_of);
+                }
             }
             if let Err(error) = fence::renew(&self.shared) {
                 tracing::warn!(%error, "the keys can't be read anew");
@@ -95,10 +122,15 @@ impl Committer {
             if let Some(error) = self.shared.queue.failure() {
                 return commits.iter().map(|_| Err(error.clone().into())).collect();
             }
-            self.wary = WARY_FOR;
             tries += 1;
             let is_late = began.elapsed() > LONGEST_TRY;
+            let tenant = commits.first().map(|commit| commit.commit_of);
             match failed.meaning {
+                // The others are not kept from happening by those that meet another process.
+                Meaning::Again if commits.iter().any(|commit| Some(commit.commit_of) != tenant) => {
+                    let by_tenant = commits.chunk_by(|a, b| a.commit_of == b.commit_of);
+                    return by_tenant.flat_map(|commits| self.settle(commits)).collect();
+                }
                 Meaning::Again | Meaning::Unreachable if !is_late => {
                     tracing::debug!(error = %failed.text, tries, "a transaction is tried again");
                     std::thread::sleep(Duration::from_millis(pause_ms(tries)));
@@ -113,6 +145,15 @@ impl Committer {
                     return commits.iter().map(|_| Err(error.clone().into())).collect();
                 }
             }
+        }
+    }
+
+    /// Waits for the turn at a tenant where other processes are at work. There is but one such tenant.
+    fn wait_for_turn(&mut self, commits: &[Prepared]) {
+        let mut moving = commits.iter().filter(|commit| commit.moves_head()).map(|commit| commit.commit_of);
+        if let Some(tenant) = moving.find(|tenant| self.turns.may_meet(*tenant)) {
+            self.turns.take(tenant);
+            self.fall_behind(tenant);
         }
     }
 
@@ -228,7 +269,11 @@ impl Committer {
             ids.extend(commit.named().map(|(type_name, id)| layout::id(tenant, type_name, id)));
             records.extend(commit.keeps.iter().map(|keep| layout::kept(tenant, keep.kind, &keep.id)));
             if commit.moves_head() && tenants.insert(tenant) {
-                match self.heads.get(&tenant).filter(|_| self.wary == 0 && self.lanes.contains_key(&tenant)) {
+                match self
+                    .heads
+                    .get(&tenant)
+                    .filter(|_| !self.turns.may_meet(tenant) && self.lanes.contains_key(&tenant))
+                {
                     Some(head) => reading.remember(Table::Records, layout::head(tenant), head.clone()),
                     None => records.extend([layout::head(tenant), Index::row(tenant)]),
                 }
@@ -262,7 +307,6 @@ impl Committer {
 
     /// Brings what is remembered of tenants up to the heads that were read.
     fn catch_up(&mut self, reading: &Reading) -> StoreResult<()> {
-        self.wary = self.wary.saturating_sub(1);
         let shared = Arc::clone(&self.shared);
         let is_read = |tenant: &TenantId| reading.knows(Table::Records, &layout::head(*tenant));
         let read = |tenant: TenantId| reading.get(Table::Records, &layout::head(tenant));

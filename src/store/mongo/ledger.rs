@@ -58,6 +58,8 @@ struct State {
     row: u64,
     /// Whether an insert is under way.
     is_inserting: bool,
+    /// Whether nothing is inserted any more.
+    has_ended: bool,
     folding: Folding,
     is_ending: bool,
 }
@@ -129,7 +131,7 @@ impl Staging {
     }
 
     fn refusal_of(state: &State) -> Option<StoreError> {
-        if state.is_ending {
+        if state.is_ending || state.has_ended {
             return Some(StoreError::Closed("the ledger has ended".into()));
         }
         let is_late = state.since.is_some_and(|since| since.elapsed() > LONGEST_LAG);
@@ -215,6 +217,16 @@ impl Staging {
         self.change.notify_all();
     }
 
+    /// Nothing is inserted any more: nobody waits for it, neither who recorded nor who folds.
+    fn has_ended(&self) {
+        let mut state = self.lock();
+        state.waiting.clear();
+        (state.is_inserting, state.has_ended) = (false, true);
+        drop(state);
+        self.synced.send_replace(u64::MAX);
+        self.change.notify_all();
+    }
+
     /// Waits until it is time to fold; `false` at the end.
     fn wait_to_fold(&self) -> bool {
         let mut state = self.lock();
@@ -244,13 +256,19 @@ impl Staging {
 
 /// The thread that inserts, until the staging ends.
 pub(super) fn insert(shared: &Shared) {
+    insert_all(shared);
+    shared.staging.has_ended();
+}
+
+fn insert_all(shared: &Shared) {
     while let Some((entries, number)) = shared.staging.take() {
         let documents: Result<Vec<_>, StoreError> = entries.iter().map(|waiting| staged(shared, waiting)).collect();
         let documents = match documents {
             Ok(documents) => Arc::new(documents),
             Err(error) => {
                 tracing::error!(%error, "entries of the ledger can't be sealed");
-                break;
+                shared.queue.close(&StoreError::Closed(format!("the ledger failed: {error}; restart")));
+                return;
             }
         };
         let began = Instant::now();
@@ -262,13 +280,11 @@ pub(super) fn insert(shared: &Shared) {
                     entries = documents.len(),
                     "entries of the ledger are lost: the database does not answer"
                 );
-                shared.staging.synced.send_replace(u64::MAX);
                 return;
             }
         }
         shared.staging.has_inserted(number);
     }
-    shared.staging.synced.send_replace(u64::MAX);
 }
 
 fn staged(shared: &Shared, Waiting { row, tenant, entry }: &Waiting) -> StoreResult<Document> {
@@ -358,4 +374,25 @@ fn fold_some(shared: &Shared) -> Result<usize, Failed> {
         write(shared, reading, orders)?;
     }
     Ok(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_waits_for_what_is_not_inserted_any_more() {
+        let staging = Arc::new(Staging::new(1));
+        let entry = || Entry { time: Micros(1), bytes: b"entry".as_slice().into() };
+        let number = staging.add(TenantId::DEFAULT, entry()).unwrap();
+        assert_eq!(staging.take().unwrap().0.len(), 1);
+        staging.add(TenantId::DEFAULT, entry()).unwrap();
+        staging.has_ended();
+        assert!(staging.add(TenantId::DEFAULT, entry()).is_err());
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        assert!(runtime.block_on(Staging::synced(Arc::clone(&staging), number)).is_err(), "it is not there");
+        staging.end();
+        let folds = (0..9).take_while(|_| staging.wait_to_fold()).map(|_| staging.has_folded(Ok(()))).count();
+        assert!(folds < 9, "the thread that folds never ends");
+    }
 }

@@ -6,6 +6,8 @@
 //! | `parts` | the parts of rows that are too large for one document: see [`parts`] |
 //! | `epochs` | a count for each tenant and process, of changes to records that are no resources; and [`fence`] |
 //! | `keys` | the wrapped data keys: see [`keys`] |
+//! | `limits` | what each process has counted of what is limited: see [`limits`] |
+//! | `turns` | who writes to a tenant at which several processes are at work: see [`turns`] |
 //! | `format` | the schema in force, what is under way to it, and a sealed value that only the right keys open |
 //!
 //! A commit is one transaction, and a view is one that only reads, so both see one moment.
@@ -18,6 +20,7 @@ mod fence;
 mod hints;
 mod keys;
 mod ledger;
+mod limits;
 mod parts;
 mod place;
 mod pulse;
@@ -25,8 +28,10 @@ mod read;
 mod schema;
 mod seen;
 mod start;
+mod threads;
 mod transaction;
 mod transfer;
+mod turns;
 mod view;
 mod write;
 
@@ -45,23 +50,24 @@ use super::schema::{PHAROS, Program, Schema, Schemas};
 use super::seal::Sealer;
 use super::{Backend, Commit, CommitError, Committed, OldRows, StoreError, StoreResult, View};
 use crate::auth::keeper::Epochs;
+use crate::auth::rate::Used;
 use crate::clock::Clock;
 use crate::key::range::after_prefix;
 use crate::tenant::TenantId;
 use client::Connection;
-use committer::Committer;
 use fence::Fence;
 use futures_util::future::BoxFuture;
 use hints::Hints;
 use ledger::Staging;
+use limits::Counts;
 use pulse::Pulse;
 use read::Reading;
 use schema::Told;
 use start::Purpose;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+use threads::Threads;
 
 pub(in crate::store) use transfer::Filled;
 
@@ -114,13 +120,8 @@ impl Options {
 /// A process's part of a store on MongoDB.
 pub struct Mongo {
     shared: Arc<Shared>,
-    threads: Mutex<Threads>,
-}
-
-#[derive(Default)]
-struct Threads {
-    committer: Option<JoinHandle<()>>,
-    ledger: Vec<JoinHandle<()>>,
+    /// None once it has ended.
+    threads: Mutex<Option<Threads>>,
 }
 
 /// What the threads of a store have in common.
@@ -141,6 +142,7 @@ struct Shared {
     key_lists: Arc<KeyLists>,
     hints: Hints,
     pulse: Pulse,
+    counts: Counts,
     /// Tells this process from others; another one at each start.
     process: String,
     options: Options,
@@ -186,20 +188,13 @@ impl Mongo {
             key_lists: Arc::default(),
             hints: Hints::default(),
             pulse: Pulse::default(),
+            counts: Counts::default(),
             process: name,
             options,
         });
         epochs::follow(&shared);
-        let committer = Committer::new(Arc::clone(&shared));
-        let (inserting, folding) = (Arc::clone(&shared), Arc::clone(&shared));
-        let threads = Threads {
-            committer: Some(spawn("commit", move || committer.run())?),
-            ledger: vec![
-                spawn("ledger", move || ledger::insert(&inserting))?,
-                spawn("ledger-fold", move || ledger::fold(&folding))?,
-            ],
-        };
-        Ok(Self { shared, threads: Mutex::new(threads) })
+        let threads = Threads::start(&shared)?;
+        Ok(Self { shared, threads: Mutex::new(Some(threads)) })
     }
 
     /// See [`Keyring::derive`].
@@ -239,11 +234,6 @@ fn make_keys(shared: &Shared, tenant: TenantId) -> StoreResult<()> {
         return Err(start::missing_keys(&format!("tenant {}", tenant.0)));
     }
     ring.ensure(tenant)
-}
-
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> StoreResult<JoinHandle<()>> {
-    let thread = std::thread::Builder::new().name(format!("pharos-{name}")).spawn(run);
-    thread.map_err(|error| StoreError::Io(error.to_string()))
 }
 
 impl Engine for Mongo {
@@ -353,27 +343,28 @@ impl Backend for Mongo {
         false
     }
 
+    fn exchange(&self, used: Vec<Used>) -> BoxFuture<'static, StoreResult<Vec<Used>>> {
+        let shared = Arc::clone(&self.shared);
+        let exchange = move || {
+            let connection = Arc::clone(&shared.connection);
+            Ok(connection.wait(limits::exchange(shared, used))?)
+        };
+        Box::pin(self.shared.connection.apart(exchange))
+    }
+
     fn health(&self) -> StoreResult<()> {
         let Shared { queue, staging, pulse, .. } = &*self.shared;
         let refusal = queue.closed().or_else(|| pulse.silence(Instant::now())).or_else(|| staging.refusal());
         refusal.map_or(Ok(()), Err)
     }
 
+    fn failure(&self) -> Option<StoreError> {
+        self.shared.queue.failure()
+    }
+
     fn close(&self) -> StoreResult<()> {
-        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
-        let is_first = threads.committer.is_some();
-        self.shared.queue.end();
-        let committed = threads.committer.is_none_or(|thread| thread.join().is_ok());
-        self.shared.staging.end();
-        let recorded = threads.ledger.into_iter().all(|thread| thread.join().is_ok());
-        if is_first {
-            self.shared.fence.end(&self.shared.connection);
-        }
-        if committed && recorded {
-            Ok(())
-        } else {
-            Err(StoreError::Closed("a thread of the store ended abnormally".into()))
-        }
+        let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner).take();
+        threads.map_or(Ok(()), |threads| threads.end(&self.shared))
     }
 }
 

@@ -3,9 +3,11 @@
 use super::client::{Connection, Failed, Meaning};
 use super::fence::Fence;
 use super::keys::{KEYS, KeyDocuments};
+use super::limits::LIMITS;
 use super::parts::PARTS;
 use super::place::collection;
 use super::read::Reading;
+use super::turns::TURNS;
 use super::write::EPOCHS;
 use super::{Options, schema};
 use crate::clock::Micros;
@@ -65,14 +67,16 @@ pub(super) fn open(
     match &format {
         Some(format) => {
             schema::check(options.program, &schema::stand_of(format)?)?;
-            // A database that no large row was ever written to by an older program.
-            let making = Arc::clone(connection);
-            connection.wait(async move { make_collection(&making, PARTS).await })?;
+            // What older programs did not make.
+            make_collections(connection, &[PARTS, TURNS, LIMITS])?;
         }
         None if matches!(purpose, Purpose::Read) => {
             return Err(StoreError::Closed("there is no store in the database".into()));
         }
-        None => make_collections(connection)?,
+        None => {
+            let rows = [Table::Records, Table::History, Table::Index].map(collection);
+            make_collections(connection, &[&rows[..], &[PARTS, EPOCHS, KEYS, TURNS, LIMITS]].concat())?;
+        }
     }
     let fence = Fence::set_up(connection, process, options.program)?;
     let table = KeyDocuments::new(connection, &fence);
@@ -117,12 +121,10 @@ pub(super) fn missing_keys(whose: &str) -> StoreError {
     ))
 }
 
-fn make_collections(connection: &Arc<Connection>) -> StoreResult<()> {
-    let making = Arc::clone(connection);
+fn make_collections(connection: &Arc<Connection>, names: &[&'static str]) -> StoreResult<()> {
+    let (making, names) = (Arc::clone(connection), names.to_vec());
     Ok(connection.wait(async move {
-        for name in
-            [Table::Records, Table::History, Table::Index].map(collection).into_iter().chain([PARTS, EPOCHS, KEYS])
-        {
+        for name in names {
             make_collection(&making, name).await?;
         }
         Ok(())

@@ -154,9 +154,37 @@ impl Queue {
     }
 }
 
+/// Held by a thread that the store can't do without: where that panics, nobody waits for it in vain.
+pub(in crate::store) struct ClosesAtPanic<'q>(pub &'q Queue);
+
+impl Drop for ClosesAtPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.close(&StoreError::Closed("a thread of the store has ended abnormally; restart".into()));
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_waits_for_a_thread_that_panics_hears_of_it() {
+        let queue = Queue::default();
+        let add = || queue.add(Prepared::with_kept(TenantId(0), Vec::new(), Vec::new()), 9);
+        let waiting = add().unwrap();
+        std::thread::scope(|scope| {
+            let ends = |is_abnormal: bool| {
+                let _closes = ClosesAtPanic(&queue);
+                assert!(!is_abnormal, "on purpose");
+            };
+            assert!(scope.spawn(move || ends(false)).join().is_ok() && queue.failure().is_none());
+            assert!(scope.spawn(move || ends(true)).join().is_err() && queue.failure().is_some());
+        });
+        assert!(matches!(waiting.blocking_recv(), Ok(Err(CommitError::Store(StoreError::Closed(_))))));
+        assert!(matches!(add(), Err(StoreError::Closed(_))));
+    }
 
     #[test]
     fn a_reader_waits_no_longer_than_it_wants_and_hears_of_the_end() {

@@ -70,6 +70,11 @@ impl Process {
         kill_process(Pid::from_child(&self.child.lock().unwrap()), Signal::INT).unwrap();
     }
 
+    /// Whether the program has ended.
+    pub fn has_ended(&self) -> bool {
+        self.child.lock().unwrap().try_wait().unwrap().is_some()
+    }
+
     /// How the program ended, once it has.
     pub fn wait(&self) -> ExitStatus {
         self.child.lock().unwrap().wait().unwrap()

@@ -80,7 +80,7 @@ impl Server {
         change(&mut config);
 
         let backend = open(folder.path(), &config, &clock);
-        let secrets = Secrets { cursors: [7; 32], checkpoints: [8; 32] };
+        let secrets = Secrets { cursors: [7; 32], checkpoints: [8; 32], rates: [9; 32] };
         let app = Arc::new(App::new(config, Store::new(backend), &secrets, clock).unwrap());
         block_on(app.settle_indexes()).unwrap();
         let (handle, thread) = serve(Arc::clone(&app), listener);

@@ -182,6 +182,11 @@ impl Staging {
         Self::refusal(&self.lock())
     }
 
+    /// Why none will be taken any more.
+    pub(in crate::store::embedded) fn failure(&self) -> Option<StoreError> {
+        self.lock().failure.clone()
+    }
+
     /// Takes an entry: with `Ok` it is with the system, so that the end of this process does not lose it. Answers a ticket for
     /// [`Staging::synced`].
     pub(in crate::store::embedded) async fn add(this: Arc<Self>, tenant: TenantId, entry: Entry) -> StoreResult<u64> {
@@ -243,7 +248,7 @@ impl Staging {
         if let Err(error) = self.file(state.active).write_all(&bytes) {
             // What was written of it goes again: a part in the middle would hide what follows.
             if self.file(state.active).set_len(state.length).is_err() {
-                state.failure = Some(io_error(&self.folder, &error));
+                state.failure = Some(failed(&error));
             }
             return Err(io_error(&self.folder, &error));
         }
@@ -371,7 +376,7 @@ impl Staging {
 
     /// Takes no more entries.
     pub(super) fn fail(&self, error: &StoreError) {
-        self.lock().failure = Some(StoreError::Closed(format!("the ledger failed: {error}; restart")));
+        self.lock().failure = Some(failed(error));
         self.synced.send_replace(u64::MAX);
         self.folds.send_replace(u64::MAX);
         self.taken.send_modify(|taken| *taken += 1);
@@ -410,6 +415,11 @@ impl Staging {
         drop(folds.wait_for(|folds| *folds >= wanted).await);
         this.lock().failure.clone().map_or(Ok(()), Err)
     }
+}
+
+/// What is said after a failure.
+fn failed(error: &impl std::fmt::Display) -> StoreError {
+    StoreError::Closed(format!("the ledger failed: {error}; restart"))
 }
 
 #[cfg(test)]

@@ -122,7 +122,7 @@ fn a_process_that_was_silent_too_long_writes_nothing_when_it_comes_back() {
     assert!(refused.contains(&format!("of schema {WRITES}")), "{refused}");
     let entry = Entry { time: Micros(0), bytes: b"late".as_slice().into() };
     assert!(wait(older.record(TENANT, entry)).is_err(), "nor does its ledger take anything");
-    assert!(matches!(older.health(), Err(StoreError::Closed(_))));
+    assert!(matches!(older.health(), Err(StoreError::Closed(_))) && older.failure().is_some());
     assert_eq!((count(&newer), rewrite(&newer), rewrite(&newer)), (1, 1, 0));
     older.close().unwrap();
 }

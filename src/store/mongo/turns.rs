@@ -1,0 +1,248 @@
+//! Turns: processes that write to the same tenant do so one after the other, instead of getting in each other's way.
+//!
+//! A turn is no lock. Whatever is written holds because of the tenant's head, which every commit moves on ([`super::committer`]); a process that
+//! writes without having the turn only makes another one decide again. So a turn may be lost, or taken from a process that says nothing, and all stays right.
+//! A process alone at a tenant asks for none: that others are at work it learns when its head has been moved.
+//!
+//! A tenant's turn is a document: which process has it (`has`, none where it is empty), who waits for it (`wait`, in that order), and a count that grows with each change
+//! of hands (`n`) or while it is being used (`u`). Who has it gives it to the first who waits after [`LONGEST_TURN`], or at once when there is
+//! nothing to write.
+
+use super::client::{Connection, Failed, Meaning};
+use crate::tenant::TenantId;
+use mongodb::Collection;
+use mongodb::bson::{Document, doc};
+use rustc_hash::FxHashMap;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+/// The collection with the turns.
+pub(super) const TURNS: &str = "turns";
+/// After another process has moved a head, so many groups of that tenant are written in turns.
+const IN_TURNS_FOR: u32 = 50;
+/// What a group counts for that nobody else has waited beside.
+const ALONE: u32 = 10;
+/// So long others wait for who has much to write.
+const LONGEST_TURN: Duration = Duration::from_millis(200);
+/// So long a process may have nothing to write before it gives its turn away: those it has just answered ask for the next thing.
+pub(super) const IDLE: Duration = Duration::from_millis(15);
+/// How often who waits looks whether it is its turn.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// How often a process says that it uses its turn.
+const SAY_EVERY: Duration = Duration::from_millis(250);
+/// A turn that nobody was heard to use for so long is taken.
+const SILENT_AFTER: Duration = Duration::from_secs(1);
+/// A turn is not waited for longer; who has waited so long writes without.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
+/// The turns of a process. It has one at most: two that each wait for what the other one has would wait long.
+pub(super) struct Turns {
+    connection: Arc<Connection>,
+    process: String,
+    /// The tenants at which others are at work, and for how many more groups that is believed.
+    shared: FxHashMap<TenantId, u32>,
+    held: Option<Held>,
+}
+
+/// The turn that a process has.
+struct Held {
+    tenant: TenantId,
+    since: Instant,
+    n: i64,
+    /// As long as it is there, the process says that it uses its turn.
+    _used: Arc<()>,
+}
+
+impl Turns {
+    pub(super) fn new(connection: Arc<Connection>, process: &str) -> Self {
+        Self { connection, process: process.to_owned(), shared: FxHashMap::default(), held: None }
+    }
+
+    /// Another process has moved the head of a tenant. Whether this one still has the turn there shows when it is next taken.
+    pub(super) fn meet(&mut self, tenant: TenantId) {
+        self.shared.insert(tenant, IN_TURNS_FOR);
+        self.held.take_if(|held| held.tenant == tenant);
+    }
+
+    /// Whether others may move the head of a tenant before this process has written its next group.
+    pub(super) fn may_meet(&self, tenant: TenantId) -> bool {
+        self.shared.contains_key(&tenant) && self.held.as_ref().is_none_or(|held| held.tenant != tenant)
+    }
+
+    pub(super) const fn has_one(&self) -> bool {
+        self.held.is_some()
+    }
+
+    /// Waits for the turn at a tenant where others are at work. Without an answer in time nothing is had, and the head is to be read all the same.
+    pub(super) fn take(&mut self, tenant: TenantId) {
+        self.give();
+        let place = self.place(tenant);
+        match self.connection.wait(async move { place.wait().await }) {
+            Ok(Some((n, was_free))) => {
+                self.count(tenant, if was_free { ALONE } else { 1 });
+                let used = Arc::new(());
+                self.connection.spawn(self.place(tenant).say(Arc::downgrade(&used)));
+                self.held = Some(Held { tenant, since: Instant::now(), n, _used: used });
+            }
+            Ok(None) => tracing::debug!("a turn was waited for in vain"),
+            Err(failed) => tracing::debug!(error = %failed.text, "a turn can't be had"),
+        }
+    }
+
+    /// Gives the turn away if it has lasted long enough and another process waits for it.
+    pub(super) fn give_if_long(&mut self) {
+        if self.held.as_ref().is_some_and(|held| held.since.elapsed() >= LONGEST_TURN) {
+            self.give_or(true);
+        }
+    }
+
+    /// Gives the turn away.
+    pub(super) fn give(&mut self) {
+        self.give_or(false);
+    }
+
+    fn give_or(&mut self, keeps: bool) {
+        let Some(held) = self.held.take() else { return };
+        let (place, tenant) = (self.place(held.tenant), held.tenant);
+        match self.connection.wait(async move { place.give(held.n, keeps).await }) {
+            Ok(Given::Kept) => {
+                self.held = Some(Held { since: Instant::now(), ..held });
+                self.count(tenant, ALONE);
+            }
+            Ok(Given::ToOther) => self.meet(tenant),
+            Ok(Given::ToNone) => {}
+            Err(failed) => tracing::debug!(error = %failed.text, "a turn can't be given away; it will be taken"),
+        }
+    }
+
+    /// Some of the groups are written that were to be written in turns.
+    fn count(&mut self, tenant: TenantId, groups: u32) {
+        if let Some(left) = self.shared.get_mut(&tenant) {
+            *left = left.saturating_sub(groups);
+            if *left == 0 {
+                self.shared.remove(&tenant);
+            }
+        }
+    }
+
+    fn place(&self, tenant: TenantId) -> Place {
+        let turns = self.connection.db().collection(TURNS);
+        Place { turns, process: self.process.clone(), id: i64::from(tenant.0) }
+    }
+}
+
+/// What became of a turn that was given away.
+enum Given {
+    Kept,
+    ToOther,
+    ToNone,
+}
+
+/// Where a process meets the others.
+struct Place {
+    turns: Collection<Document>,
+    process: String,
+    id: i64,
+}
+
+/// What the document says.
+struct Turn {
+    has: String,
+    wait: Vec<String>,
+    /// The count that is a turn's, and the one of its use.
+    n: i64,
+    used: i64,
+}
+
+impl Place {
+    async fn read(&self) -> Result<Option<Turn>, Failed> {
+        let Some(document) = self.turns.find_one(doc! { "_id": self.id }).await? else { return Ok(None) };
+        let number = |name| document.get_i64(name).unwrap_or_default();
+        let wait = document.get_array("wait").into_iter().flatten();
+        Ok(Some(Turn {
+            has: document.get_str("has").unwrap_or_default().to_owned(),
+            wait: wait.filter_map(|name| Some(name.as_str()?.to_owned())).collect(),
+            n: number("n"),
+            used: number("u"),
+        }))
+    }
+
+    /// Waits for the turn: its number, and whether nobody had it. `None` where that takes too long.
+    async fn wait(&self) -> Result<Option<(i64, bool)>, Failed> {
+        let began = Instant::now();
+        let (mut heard, mut seen, mut has_asked) = (Instant::now(), None, false);
+        while began.elapsed() < LONGEST_WAIT {
+            let Some(turn) = self.read().await? else {
+                self.make().await?;
+                continue;
+            };
+            if turn.has == self.process {
+                return Ok(Some((turn.n, false)));
+            }
+            if seen != Some((turn.n, turn.used)) {
+                (seen, heard) = (Some((turn.n, turn.used)), Instant::now());
+            }
+            let is_free = turn.has.is_empty();
+            if is_free || heard.elapsed() > SILENT_AFTER {
+                if self.hand(turn.n, &self.process).await? {
+                    return Ok(Some((turn.n + 1, is_free && turn.wait.is_empty())));
+                }
+                continue;
+            }
+            if !has_asked {
+                let asks = doc! { "$addToSet": { "wait": &self.process } };
+                self.turns.update_one(doc! { "_id": self.id }, asks).await?;
+                has_asked = true;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        self.turns.update_one(doc! { "_id": self.id }, doc! { "$pull": { "wait": &self.process } }).await?;
+        Ok(None)
+    }
+
+    async fn make(&self) -> Result<(), Failed> {
+        let none: [&str; 0] = [];
+        let made =
+            self.turns.insert_one(doc! { "_id": self.id, "has": "", "wait": none.as_slice(), "n": 0_i64, "u": 0_i64 });
+        match made.await.map_err(Failed::from) {
+            Err(failed) if failed.meaning != Meaning::Again => Err(failed),
+            // Or another process has made it.
+            _ => Ok(()),
+        }
+    }
+
+    /// Gives the turn of a number to a process, who waits no more; whether it still was that turn.
+    async fn hand(&self, n: i64, to: &str) -> Result<bool, Failed> {
+        let hands = doc! { "$set": { "has": to }, "$inc": { "n": 1_i64 }, "$pull": { "wait": to } };
+        let handed = self.turns.update_one(doc! { "_id": self.id, "n": n }, hands).await?;
+        Ok(handed.matched_count == 1)
+    }
+
+    async fn give(&self, n: i64, or_keeps: bool) -> Result<Given, Failed> {
+        let turn = self.read().await?.filter(|turn| turn.n == n);
+        let Some(turn) = turn else { return Ok(Given::ToOther) };
+        let next = turn.wait.iter().find(|name| **name != self.process);
+        match next {
+            None if or_keeps => Ok(Given::Kept),
+            _ => {
+                self.hand(n, next.map_or("", String::as_str)).await?;
+                Ok(if next.is_some() { Given::ToOther } else { Given::ToNone })
+            }
+        }
+    }
+
+    /// Says that a turn is being used, as long as it is.
+    async fn say(self, used: Weak<()>) {
+        loop {
+            tokio::time::sleep(SAY_EVERY).await;
+            if used.upgrade().is_none() {
+                return;
+            }
+            let says =
+                self.turns.update_one(doc! { "_id": self.id, "has": &self.process }, doc! { "$inc": { "u": 1_i64 } });
+            if let Err(error) = says.await {
+                tracing::debug!(error = %Failed::from(error).text, "it can't be said that a turn is being used");
+            }
+        }
+    }
+}
