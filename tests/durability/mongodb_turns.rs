@@ -69,6 +69,24 @@ fn three_processes_write_to_one_tenant_about_as_much_as_one() {
     assert_eq!(view.rids("Basic", b"k", Rid(0)).count(), alone[0] + sum, "each is there once");
 }
 
+/// Gives a turn to a process that there is not; which waits, too, and says that it uses it so many times more, each 0.2 s.
+fn give_to_nobody(runtime: &tokio::runtime::Runtime, address: &str, uses: u32) -> tokio::task::JoinHandle<()> {
+    let address = address.to_owned();
+    let (turns, turn) = runtime.block_on(async move {
+        let database = mongodb::Client::with_uri_str(&address).await.unwrap().default_database().unwrap();
+        let (turns, turn) = (database.collection::<Document>("turns"), doc! { "_id": i64::from(TENANT.0) });
+        let holds = doc! { "$set": { "has": "nobody", "wait": ["nobody else"] }, "$inc": { "n": 1_i64 } };
+        assert_eq!(turns.update_one(turn.clone(), holds).await.unwrap().matched_count, 1, "they have met");
+        (turns, turn)
+    });
+    runtime.spawn(async move {
+        for _ in 0..uses {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            turns.update_one(turn.clone(), doc! { "$inc": { "u": 1_i64 } }).await.unwrap();
+        }
+    })
+}
+
 #[test]
 fn the_turn_of_a_process_that_has_died_is_taken() {
     let Some(address) = new_database() else { return };
@@ -76,17 +94,32 @@ fn the_turn_of_a_process_that_has_died_is_taken() {
     let stores = [(); 2].map(|()| open(&address, folder.path()));
     rates(&stores.each_ref(), "both");
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let taken = runtime.block_on(async {
-        let turns = mongodb::Client::with_uri_str(&address).await.unwrap().default_database().unwrap();
-        let holds = doc! { "$set": { "has": "dead", "wait": ["dead, too"] }, "$inc": { "n": 1_i64 } };
-        turns.collection::<Document>("turns").update_one(doc! { "_id": i64::from(TENANT.0) }, holds).await.unwrap()
-    });
-    assert_eq!(taken.matched_count, 1, "they have met");
+    give_to_nobody(&runtime, &address, 0);
     let began = Instant::now();
     commit(&stores[0], TENANT, vec![put("Basic", "after", "text", &["k"])]).unwrap();
     let waited = began.elapsed();
     assert!(waited > Duration::from_millis(800), "it waits for its turn: {waited:?}");
     assert!(waited < Duration::from_secs(4), "it does not wait for the dead: {waited:?}");
+}
+
+#[test]
+fn while_a_process_waits_for_its_turn_it_writes_to_other_tenants() {
+    let Some(address) = new_database() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let stores = [(); 2].map(|()| open(&address, folder.path()));
+    rates(&stores.each_ref(), "both");
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let uses = give_to_nobody(&runtime, &address, 15);
+    let store = &stores[0];
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| commit(store, TENANT, vec![put("Basic", "waits", "text", &["k"])]));
+        for n in 0..5 {
+            commit(store, TenantId(TENANT.0 + 1), vec![put("Basic", &format!("other{n}"), "text", &["k"])]).unwrap();
+        }
+        assert!(!uses.is_finished() && !waiting.is_finished(), "the turn is another's all the time");
+        waiting.join().unwrap().unwrap();
+    });
+    assert!(runtime.block_on(uses).is_ok());
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The connection to the database, and what its failures mean.
 
 use super::Options;
+use super::turns::TURNS;
 use super::write::EPOCHS;
 use crate::store::{StoreError, StoreResult};
 use mongodb::error::{Error, ErrorKind, TRANSIENT_TRANSACTION_ERROR, UNKNOWN_TRANSACTION_COMMIT_RESULT, WriteFailure};
@@ -56,11 +57,11 @@ impl Connection {
             settings.retry_writes = Some(true);
             settings.command_event_handler = Some(EventHandler::callback(move |event| {
                 if let CommandEvent::Started(started) = event {
-                    // Nobody waits for the end of a transaction that has only read, nor for the look at other processes' changes.
-                    let is_of_epochs = ["find", "update"]
+                    // Nobody waits for the end of a transaction that has only read, nor for the look at what other processes do.
+                    let is_a_look = ["find", "update"]
                         .iter()
-                        .any(|verb| started.command.get_str(verb).is_ok_and(|name| name == EPOCHS));
-                    if started.command_name != "abortTransaction" && !is_of_epochs {
+                        .any(|verb| started.command.get_str(verb).is_ok_and(|name| [EPOCHS, TURNS].contains(&name)));
+                    if started.command_name != "abortTransaction" && !is_a_look {
                         counted.fetch_add(1, Ordering::Relaxed);
                     }
                 }

@@ -11,7 +11,7 @@ use super::client::{Connection, Failed, Meaning};
 use super::fence;
 use super::read::{Known, Reading};
 use super::transaction::{Large, Transaction};
-use super::turns::{self, Turns};
+use super::turns::{self, Looked, Turns};
 use super::write::Orders;
 use crate::clock::Micros;
 use crate::store::index::Index;
@@ -42,6 +42,8 @@ pub(super) struct Committer {
     /// What the lanes of tenants whose head has changed remember, and up to when that is all.
     behind: FxHashMap<TenantId, (Touched, Micros)>,
     turns: Turns,
+    /// What waits for a turn.
+    waiting: BTreeMap<TenantId, Vec<(Prepared, Answer)>>,
     erased_at: Instant,
 }
 
@@ -53,32 +55,27 @@ impl Committer {
             lanes: FxHashMap::default(),
             heads: FxHashMap::default(),
             behind: FxHashMap::default(),
+            waiting: BTreeMap::new(),
             erased_at: Instant::now(),
         }
     }
 
     /// Runs until the queue ends.
     pub(super) fn run(mut self) {
-        let shared = Arc::clone(&self.shared);
-        loop {
-            let longest = if self.turns.has_one() { turns::IDLE } else { ERASE_EVERY };
-            let Some(jobs) = shared.queue.take(shared.options.most_changes_in_group, longest) else { break };
-            if jobs.is_empty() {
-                self.turns.give();
+        while let Some(jobs) = self.take() {
+            let is_idle = jobs.is_empty();
+            for tenant in self.shared.heard.take() {
+                self.turns.meet(tenant);
             }
-            // What meets other processes waits for them, and nothing waits for that.
             let (waiting, free): (Vec<_>, Vec<_>) =
                 jobs.into_iter().partition(|(commit, _)| commit.moves_head() && self.turns.may_meet(commit.commit_of));
-            self.answer(free);
+            self.wait_for_turns(waiting);
+            self.answer(free, true);
+            if is_idle {
+                self.turns.give();
+            }
             self.turns.give_if_long();
-            let mut by_tenant = BTreeMap::<TenantId, Vec<(Prepared, Answer)>>::new();
-            for job in waiting {
-                by_tenant.entry(job.0.commit_of).or_default().push(job);
-            }
-            for jobs in by_tenant.into_values() {
-                self.answer(jobs);
-                self.turns.give_if_long();
-            }
+            self.look_for_turns();
             if self.erased_at.elapsed() >= ERASE_EVERY {
                 self.erased_at = Instant::now();
                 if let Err(failed) = self.attempt(&[], Way { erases: true, uses_hints: false }) {
@@ -86,75 +83,110 @@ impl Committer {
                 }
             }
         }
+        while !self.waiting.is_empty() {
+            self.look_for_turns();
+            std::thread::sleep(turns::LOOK_EVERY);
+        }
+        self.turns.give();
     }
 
-    /// Makes commits happen or not, and answers them.
-    fn answer(&mut self, jobs: Vec<(Prepared, Answer)>) {
+    /// What has come meanwhile; `None` when the queue ends.
+    fn take(&self) -> Option<Vec<(Prepared, Answer)>> {
+        let Shared { queue, options, .. } = &*self.shared;
+        if self.waiting.values().map(Vec::len).sum::<usize>() >= options.most_waiting {
+            std::thread::sleep(turns::LOOK_EVERY);
+            return Some(Vec::new());
+        }
+        let longest = match (self.waiting.is_empty(), self.turns.has_one()) {
+            (false, _) => turns::LOOK_EVERY,
+            (true, true) => turns::IDLE,
+            (true, false) => ERASE_EVERY,
+        };
+        queue.take(options.most_changes_in_group, longest)
+    }
+
+    fn wait_for_turns(&mut self, jobs: Vec<(Prepared, Answer)>) {
+        for job in jobs {
+            self.waiting.entry(job.0.commit_of).or_default().push(job);
+        }
+    }
+
+    /// Writes what waits for a turn that is had now. Nothing else waits for those that are not.
+    fn look_for_turns(&mut self) {
+        for tenant in self.waiting.keys().copied().collect::<Vec<_>>() {
+            let looked = self.turns.look(tenant);
+            if looked != Looked::NotYet
+                && let Some(jobs) = self.waiting.remove(&tenant)
+            {
+                self.fall_behind(tenant);
+                self.answer(jobs, false);
+            }
+        }
+    }
+
+    /// Makes commits happen or not, and answers them; those that meet another process wait for their turn, if they may.
+    fn answer(&mut self, jobs: Vec<(Prepared, Answer)>, may_wait: bool) {
         if jobs.is_empty() {
             return;
         }
         let (commits, answers): (Vec<Prepared>, Vec<Answer>) = jobs.into_iter().unzip();
-        for (answer, outcome) in answers.into_iter().zip(self.settle(&commits)) {
-            // Who asked may have gone away.
-            drop(answer.send(outcome));
+        match self.settle(&commits, may_wait) {
+            Some(outcomes) => {
+                for (answer, outcome) in answers.into_iter().zip(outcomes) {
+                    // Who asked may have gone away.
+                    drop(answer.send(outcome));
+                }
+            }
+            None => self.wait_for_turns(commits.into_iter().zip(answers).collect()),
         }
     }
 
-    /// Makes commits happen or not.
-    fn settle(&mut self, commits: &[Prepared]) -> Vec<Outcome> {
+    /// Makes commits happen or not; `None` where they meet another process, and may wait for their turns.
+    fn settle(&mut self, commits: &[Prepared], may_wait: bool) -> Option<Vec<Outcome>> {
         let began = Instant::now();
         let mut tries = 0;
         loop {
-            self.wait_for_turn(commits);
             let failed = match self.attempt(commits, Way { erases: false, uses_hints: tries == 0 }) {
-                Ok(outcomes) => return outcomes,
+                Ok(outcomes) => return Some(outcomes),
                 Err(failed) => failed,
             };
             for commit in commits {
                 self.fall_behind(commit.commit_of);
-                if failed.meaning == Meaning::Again && commit.moves_head() {
-                    self.turns.meet(commit.commit_of);
-                }
             }
             if let Err(error) = fence::renew(&self.shared) {
                 tracing::warn!(%error, "the keys can't be read anew");
             }
             if let Some(error) = self.shared.queue.failure() {
-                return commits.iter().map(|_| Err(error.clone().into())).collect();
+                return Some(commits.iter().map(|_| Err(error.clone().into())).collect());
             }
             tries += 1;
             let is_late = began.elapsed() > LONGEST_TRY;
-            let tenant = commits.first().map(|commit| commit.commit_of);
             match failed.meaning {
-                // The others are not kept from happening by those that meet another process.
-                Meaning::Again if commits.iter().any(|commit| Some(commit.commit_of) != tenant) => {
-                    let by_tenant = commits.chunk_by(|a, b| a.commit_of == b.commit_of);
-                    return by_tenant.flat_map(|commits| self.settle(commits)).collect();
-                }
+                Meaning::Again if self.meets(commits) && may_wait => return None,
                 Meaning::Again | Meaning::Unreachable if !is_late => {
                     tracing::debug!(error = %failed.text, tries, "a transaction is tried again");
                     std::thread::sleep(Duration::from_millis(pause_ms(tries)));
                 }
                 // One of them may be what the database does not take.
                 Meaning::Other if commits.len() > 1 => {
-                    return commits.chunks(1).flat_map(|commit| self.settle(commit)).collect();
+                    return Some(commits.chunks(1).filter_map(|one| self.settle(one, false)).flatten().collect());
                 }
                 _ => {
                     tracing::error!(error = %failed.text, "a transaction failed");
                     let error = StoreError::from(failed);
-                    return commits.iter().map(|_| Err(error.clone().into())).collect();
+                    return Some(commits.iter().map(|_| Err(error.clone().into())).collect());
                 }
             }
         }
     }
 
-    /// Waits for the turn at a tenant where other processes are at work. There is but one such tenant.
-    fn wait_for_turn(&mut self, commits: &[Prepared]) {
-        let mut moving = commits.iter().filter(|commit| commit.moves_head()).map(|commit| commit.commit_of);
-        if let Some(tenant) = moving.find(|tenant| self.turns.may_meet(*tenant)) {
-            self.turns.take(tenant);
-            self.fall_behind(tenant);
+    /// Another process is at work at the tenants of these. Whether there is one whose turn this process does not have.
+    fn meets(&mut self, commits: &[Prepared]) -> bool {
+        let tenants: FxHashSet<_> = commits.iter().filter(|one| one.moves_head()).map(|one| one.commit_of).collect();
+        for tenant in &tenants {
+            self.turns.meet(*tenant);
         }
+        tenants.iter().any(|tenant| !self.turns.has(*tenant))
     }
 
     /// One transaction.

@@ -7,6 +7,7 @@
 use super::Shared;
 use super::client::{Connection, Failed, Meaning};
 use super::fence::{self, Fence};
+use super::turns::Used;
 use super::write::EPOCHS;
 use crate::tenant::TenantId;
 use mongodb::bson::{DateTime, Document, doc};
@@ -31,12 +32,13 @@ pub(super) fn follow(shared: &Arc<Shared>) {
         if let Some(shared) = weak.upgrade() {
             forget(&shared.connection).await;
         }
-        let (mut known, mut said) = (None, (None, Instant::now()));
+        let (mut known, mut said, mut turns) = (None, (None, Instant::now()), Used::default());
         while let Some(found) = look(&weak).await {
             match found {
                 Ok((found, own)) => {
                     look_at_keys(&weak, own.mark).await;
                     known = Some(compare(&weak, known, found));
+                    turns = look_at_turns(&weak, turns).await;
                     if said.0 != own.at {
                         said = (own.at, Instant::now());
                     } else if said.1.elapsed() >= SAY_EVERY {
@@ -121,6 +123,15 @@ async fn look_at_keys(weak: &Weak<Shared>, mark: Option<i64>) {
     if let Ok(Err(error)) = renewing.await {
         tracing::warn!(%error, "the keys can't be read anew");
     }
+}
+
+/// Looks at which tenants others take turns; where that fails, it is as before.
+async fn look_at_turns(weak: &Weak<Shared>, last: Used) -> Used {
+    let Some(shared) = weak.upgrade() else { return last };
+    let (heard, connection, process) =
+        (Arc::clone(&shared.heard), Arc::clone(&shared.connection), shared.process.clone());
+    drop(shared);
+    within(LOOK_WITHIN, heard.look(&connection, &process, &last)).await.unwrap_or(last)
 }
 
 /// Makes the epochs of tenants grow whose records others have changed. At the first look there is nothing to compare with.

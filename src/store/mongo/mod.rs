@@ -143,6 +143,7 @@ struct Shared {
     hints: Hints,
     pulse: Pulse,
     counts: Counts,
+    heard: Arc<turns::Heard>,
     /// Tells this process from others; another one at each start.
     process: String,
     options: Options,
@@ -189,6 +190,7 @@ impl Mongo {
             hints: Hints::default(),
             pulse: Pulse::default(),
             counts: Counts::default(),
+            heard: Arc::default(),
             process: name,
             options,
         });

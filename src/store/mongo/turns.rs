@@ -2,7 +2,7 @@
 //!
 //! A turn is no lock. Whatever is written holds because of the tenant's head, which every commit moves on ([`super::committer`]); a process that
 //! writes without having the turn only makes another one decide again. So a turn may be lost, or taken from a process that says nothing, and all stays right.
-//! A process alone at a tenant asks for none: that others are at work it learns when its head has been moved.
+//! A process alone at a tenant asks for none: that others are at work it learns when the head has been moved, or when it hears of turns that they take.
 //!
 //! A tenant's turn is a document: which process has it (`has`, none where it is empty), who waits for it (`wait`, in that order), and a count that grows with each change
 //! of hands (`n`) or while it is being used (`u`). Who has it gives it to the first who waits after [`LONGEST_TURN`], or at once when there is
@@ -12,8 +12,8 @@ use super::client::{Connection, Failed, Meaning};
 use crate::tenant::TenantId;
 use mongodb::Collection;
 use mongodb::bson::{Document, doc};
-use rustc_hash::FxHashMap;
-use std::sync::{Arc, Weak};
+use rustc_hash::{FxHashMap, FxHashSet};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 /// The collection with the turns.
@@ -27,13 +27,44 @@ const LONGEST_TURN: Duration = Duration::from_millis(200);
 /// So long a process may have nothing to write before it gives its turn away: those it has just answered ask for the next thing.
 pub(super) const IDLE: Duration = Duration::from_millis(15);
 /// How often who waits looks whether it is its turn.
-const LOOK_EVERY: Duration = Duration::from_millis(10);
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// How often a process says that it uses its turn.
 const SAY_EVERY: Duration = Duration::from_millis(250);
 /// A turn that nobody was heard to use for so long is taken.
 const SILENT_AFTER: Duration = Duration::from_secs(1);
 /// A turn is not waited for longer; who has waited so long writes without.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
+/// The turns that others use, by tenant, with their counts.
+pub(super) type Used = FxHashMap<TenantId, (i64, i64)>;
+
+/// The tenants at which others were heard to be at work.
+#[derive(Default)]
+pub(super) struct Heard(Mutex<FxHashSet<TenantId>>);
+
+impl Heard {
+    /// The turns that others use now. What has changed since the last look is heard of.
+    pub(super) async fn look(&self, connection: &Connection, process: &str, last: &Used) -> Result<Used, Failed> {
+        let turns = connection.db().collection::<Document>(TURNS);
+        let mut cursor = turns.find(doc! { "has": { "$nin": ["", process] } }).await?;
+        let mut used = Used::default();
+        while cursor.advance().await? {
+            let document = cursor.deserialize_current()?;
+            let number = |name| document.get_i64(name).unwrap_or_default();
+            if let Ok(tenant) = u32::try_from(number("_id")) {
+                used.insert(TenantId(tenant), (number("n"), number("u")));
+            }
+        }
+        let new = used.iter().filter(|(tenant, counts)| last.get(*tenant) != Some(*counts));
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(new.map(|(tenant, _)| *tenant));
+        Ok(used)
+    }
+
+    /// The tenants that were heard of since the last call.
+    pub(super) fn take(&self) -> FxHashSet<TenantId> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
 
 /// The turns of a process. It has one at most: two that each wait for what the other one has would wait long.
 pub(super) struct Turns {
@@ -42,6 +73,18 @@ pub(super) struct Turns {
     /// The tenants at which others are at work, and for how many more groups that is believed.
     shared: FxHashMap<TenantId, u32>,
     held: Option<Held>,
+    asked: FxHashMap<TenantId, Asked>,
+}
+
+/// What a look for a turn has come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Looked {
+    /// It is this process's turn; others may have moved the head.
+    Had,
+    /// It is to be looked again.
+    NotYet,
+    /// It is not waited for any longer.
+    InVain,
 }
 
 /// The turn that a process has.
@@ -53,39 +96,79 @@ struct Held {
     _used: Arc<()>,
 }
 
+/// A turn that a process waits for.
+struct Asked {
+    since: Instant,
+    /// The counts of the turn that another one has, and when they last changed.
+    seen: Option<(i64, i64)>,
+    heard: Instant,
+    /// Whether it is among those that wait.
+    waits: bool,
+}
+
+impl Asked {
+    fn now() -> Self {
+        let now = Instant::now();
+        Self { since: now, seen: None, heard: now, waits: false }
+    }
+}
+
 impl Turns {
     pub(super) fn new(connection: Arc<Connection>, process: &str) -> Self {
-        Self { connection, process: process.to_owned(), shared: FxHashMap::default(), held: None }
+        Self {
+            connection,
+            process: process.to_owned(),
+            shared: FxHashMap::default(),
+            held: None,
+            asked: FxHashMap::default(),
+        }
     }
 
-    /// Another process has moved the head of a tenant. Whether this one still has the turn there shows when it is next taken.
+    /// Another process has moved the head of a tenant.
     pub(super) fn meet(&mut self, tenant: TenantId) {
         self.shared.insert(tenant, IN_TURNS_FOR);
-        self.held.take_if(|held| held.tenant == tenant);
     }
 
     /// Whether others may move the head of a tenant before this process has written its next group.
     pub(super) fn may_meet(&self, tenant: TenantId) -> bool {
-        self.shared.contains_key(&tenant) && self.held.as_ref().is_none_or(|held| held.tenant != tenant)
+        self.shared.contains_key(&tenant) && !self.has(tenant)
+    }
+
+    /// Whether this process has the turn at a tenant.
+    pub(super) fn has(&self, tenant: TenantId) -> bool {
+        self.held.as_ref().is_some_and(|held| held.tenant == tenant)
     }
 
     pub(super) const fn has_one(&self) -> bool {
         self.held.is_some()
     }
 
-    /// Waits for the turn at a tenant where others are at work. Without an answer in time nothing is had, and the head is to be read all the same.
-    pub(super) fn take(&mut self, tenant: TenantId) {
+    /// Looks whether it is this process's turn at a tenant, and asks for it. Another turn that it has is given away first.
+    pub(super) fn look(&mut self, tenant: TenantId) -> Looked {
         self.give();
+        let mut asked = self.asked.remove(&tenant).unwrap_or_else(Asked::now);
         let place = self.place(tenant);
-        match self.connection.wait(async move { place.wait().await }) {
-            Ok(Some((n, was_free))) => {
+        if asked.since.elapsed() > LONGEST_WAIT {
+            tracing::debug!("a turn was waited for in vain");
+            self.connection.spawn(async move { drop(place.leave().await) });
+            return Looked::InVain;
+        }
+        match self.connection.wait(async move { Ok((place.look(&mut asked).await?, asked)) }) {
+            Ok((Some((n, was_free)), _)) => {
                 self.count(tenant, if was_free { ALONE } else { 1 });
                 let used = Arc::new(());
                 self.connection.spawn(self.place(tenant).say(Arc::downgrade(&used)));
                 self.held = Some(Held { tenant, since: Instant::now(), n, _used: used });
+                Looked::Had
             }
-            Ok(None) => tracing::debug!("a turn was waited for in vain"),
-            Err(failed) => tracing::debug!(error = %failed.text, "a turn can't be had"),
+            Ok((None, asked)) => {
+                self.asked.insert(tenant, asked);
+                Looked::NotYet
+            }
+            Err(failed) => {
+                tracing::debug!(error = %failed.text, "a turn can't be had");
+                Looked::InVain
+            }
         }
     }
 
@@ -167,37 +250,36 @@ impl Place {
         }))
     }
 
-    /// Waits for the turn: its number, and whether nobody had it. `None` where that takes too long.
-    async fn wait(&self) -> Result<Option<(i64, bool)>, Failed> {
-        let began = Instant::now();
-        let (mut heard, mut seen, mut has_asked) = (Instant::now(), None, false);
-        while began.elapsed() < LONGEST_WAIT {
-            let Some(turn) = self.read().await? else {
-                self.make().await?;
-                continue;
-            };
-            if turn.has == self.process {
-                return Ok(Some((turn.n, false)));
-            }
-            if seen != Some((turn.n, turn.used)) {
-                (seen, heard) = (Some((turn.n, turn.used)), Instant::now());
-            }
-            let is_free = turn.has.is_empty();
-            if is_free || heard.elapsed() > SILENT_AFTER {
-                if self.hand(turn.n, &self.process).await? {
-                    return Ok(Some((turn.n + 1, is_free && turn.wait.is_empty())));
-                }
-                continue;
-            }
-            if !has_asked {
-                let asks = doc! { "$addToSet": { "wait": &self.process } };
-                self.turns.update_one(doc! { "_id": self.id }, asks).await?;
-                has_asked = true;
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
+    /// Looks at the turn, and asks for it: its number and whether nobody has wanted it, where it is had.
+    async fn look(&self, asked: &mut Asked) -> Result<Option<(i64, bool)>, Failed> {
+        let Some(turn) = self.read().await? else {
+            self.make().await?;
+            return Ok(None);
+        };
+        if turn.has == self.process {
+            return Ok(Some((turn.n, false)));
         }
-        self.turns.update_one(doc! { "_id": self.id }, doc! { "$pull": { "wait": &self.process } }).await?;
+        if asked.seen != Some((turn.n, turn.used)) {
+            (asked.seen, asked.heard) = (Some((turn.n, turn.used)), Instant::now());
+        }
+        let is_free = turn.has.is_empty();
+        if is_free || asked.heard.elapsed() > SILENT_AFTER {
+            let was_unwanted = is_free && turn.wait.is_empty();
+            return Ok(self.hand(turn.n, &self.process).await?.then_some((turn.n + 1, was_unwanted)));
+        }
+        if !asked.waits {
+            let asks = doc! { "$addToSet": { "wait": &self.process } };
+            self.turns.update_one(doc! { "_id": self.id }, asks).await?;
+            asked.waits = true;
+        }
         Ok(None)
+    }
+
+    /// Waits no more.
+    async fn leave(&self) -> Result<(), Failed> {
+        let leaves = doc! { "$pull": { "wait": &self.process } };
+        self.turns.update_one(doc! { "_id": self.id }, leaves).await?;
+        Ok(())
     }
 
     async fn make(&self) -> Result<(), Failed> {
