@@ -165,8 +165,8 @@ fn has_plain_of_ledger(turn: &Turn<'_>) -> Result<bool> {
     Ok(false)
 }
 
-/// The same; where there are none, once more when what was being folded in the form of before is there, too: here, however long that takes,
-/// and in other processes as far as they have heard.
+/// The same; where there are none, once more when what was being folded in the form of before is there, too, however long that takes. What other
+/// processes were folding then the store takes in the new form only.
 fn is_plain_of_ledger_left(turn: &Turn<'_>) -> Result<bool> {
     if has_plain_of_ledger(turn)? {
         return Ok(true);

@@ -27,6 +27,11 @@ pub(in crate::store) const OWN_KEYS: u32 = 4;
 pub(in crate::store) const SEALED_MARKS: u32 = 5;
 /// From this one on a row on MongoDB may stand in several documents. What stands in one is read as well, and so is not rewritten.
 pub(in crate::store) const ROWS_IN_PARTS: u32 = 5;
+/// From this one on the format record tells how the store stands, bound to its sealed value. In an older one nothing is under way.
+pub(in crate::store) const TELLS_STAND: u32 = 5;
+/// What it says where all rows are of the schema in force, and before the rest where not.
+const WHOLE: &str = "whole";
+const REWRITING: &str = "rewriting from ";
 
 /// All changes of the form that this program knows, in order.
 pub const MIGRATIONS: &[Migration] = &[
@@ -155,13 +160,46 @@ impl Stand {
         self.rewriting.as_ref().map_or(self.schema, |rewriting| rewriting.from)
     }
 
+    /// The line of the format record behind the one with the schema; none before [`TELLS_STAND`].
+    pub(in crate::store) fn line(&self) -> Option<String> {
+        (self.schema >= TELLS_STAND).then(|| match &self.rewriting {
+            None => WHOLE.to_owned(),
+            Some(Rewriting { from, pass }) => format!("{REWRITING}{from}, pass {pass}"),
+        })
+    }
+
+    /// How a store of this schema stands, by that line.
+    pub(in crate::store) fn of_line(schema: u32, line: &str) -> Option<Self> {
+        if line == WHOLE {
+            return Some(Self::of(schema));
+        }
+        let (from, pass) = line.strip_prefix(REWRITING)?.split_once(", pass ")?;
+        let rewriting = Rewriting { from: from.parse().ok()?, pass: pass.to_owned() };
+        Some(Self { schema, rewriting: Some(rewriting) })
+    }
+
+    /// Whether no mark of erased versions may be plain.
+    pub(in crate::store) fn has_sealed_marks(&self) -> bool {
+        self.oldest() >= SEALED_MARKS
+    }
+
+    /// Whether a store that stood so may stand otherwise later: neither its schema nor the oldest form of its rows goes back.
+    pub(in crate::store) fn may_become(&self, other: &Self) -> bool {
+        other.schema >= self.schema && other.oldest() >= self.oldest()
+    }
+
+    /// That of a store which a program filled with rows of this schema and later ones.
+    pub(in crate::store) fn filled(program: &Program, oldest: u32) -> StoreResult<Self> {
+        Self::of(program.writes).with_rows_of(program, oldest)
+    }
+
     /// With another schema in force.
     fn advanced(&self, program: &Program) -> StoreResult<Self> {
         self.with_rows_of(program, self.oldest())
     }
 
     /// With the schema that a program writes, and rows of older ones.
-    pub(in crate::store) fn with_rows_of(&self, program: &Program, from: u32) -> StoreResult<Self> {
+    fn with_rows_of(&self, program: &Program, from: u32) -> StoreResult<Self> {
         let from = from.min(self.oldest());
         let pass = || {
             let mut random = [0_u8; 8];

@@ -33,6 +33,7 @@ mod ledger;
 mod ledger_order;
 mod model;
 mod mongodb;
+mod mongodb_fold;
 mod mongodb_keys;
 mod mongodb_large;
 mod mongodb_schema;

@@ -1,12 +1,17 @@
 //! Processes of two releases on one database: they write beside each other, in the form of the older one, until it has gone.
 
 use crate::support::mongodb::new_database;
+use mongodb::Collection;
+use mongodb::bson::spec::BinarySubtype;
+use mongodb::bson::{Binary, Document, doc};
 use pharos::clock::{Micros, SystemClock};
 use pharos::store::contract::erase::{before, erase};
 use pharos::store::contract::{commit, put, wait};
 use pharos::store::ledger::{Entry, Ledger};
 use pharos::store::mongo::{Mongo, Options};
 use pharos::store::schema::{Advance, BESIDE, MIGRATIONS, PHAROS, Program, Schemas, Stand, WRITES};
+use pharos::store::seal::{Place, Purpose, STORE};
+use pharos::store::transfer::Origin;
 use pharos::store::{Backend, Commit, Rid, StoreError};
 use pharos::tenant::TenantId;
 use std::path::Path;
@@ -135,4 +140,120 @@ fn a_process_that_writes_nothing_hears_of_it_too() {
         assert!(began.elapsed() < Duration::from_secs(20), "it believes that it may go on");
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// The document that says how a store stands, for who administers the database and has no key.
+struct Format {
+    runtime: tokio::runtime::Runtime,
+    database: mongodb::Database,
+    documents: Collection<Document>,
+}
+
+impl Format {
+    fn of(address: &str) -> Self {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let client = runtime.block_on(mongodb::Client::with_uri_str(address)).unwrap();
+        let database = client.default_database().unwrap();
+        Self { runtime, documents: database.collection("format"), database }
+    }
+
+    fn read(&self) -> Document {
+        self.runtime.block_on(async { self.documents.find_one(doc! {}).await }).unwrap().unwrap()
+    }
+
+    fn put(&self, document: &Document) {
+        let putting = async { self.documents.replace_one(doc! { "_id": "store" }, document).await };
+        assert_eq!(self.runtime.block_on(putting).unwrap().matched_count, 1);
+    }
+}
+
+#[test]
+fn a_plain_mark_of_erased_versions_is_no_mark_where_all_are_sealed() {
+    let Some(address) = new_database() else { return };
+    let (folder, format) = (tempfile::tempdir().unwrap(), Format::of(&address));
+    let store = open(&address, folder.path(), &PHAROS).unwrap();
+    commit(&store, TENANT, vec![put("Basic", "a", "first", &["k"])]).unwrap();
+    commit(&store, TENANT, vec![put("Basic", "a", "second", &["k"])]).unwrap();
+    let rid = store.view(TENANT).unwrap().find("Basic", "a").unwrap().unwrap();
+    let key = [&TENANT.0.to_be_bytes()[..], b"e", &rid.0.to_be_bytes()].concat();
+    let id: String = key.into_iter().map(char::from).collect();
+    let mark = Binary { subtype: BinarySubtype::Generic, bytes: vec![2] };
+    let records = format.database.collection::<Document>("records");
+    format.runtime.block_on(async { records.insert_one(doc! { "_id": id, "v": mark }).await }).unwrap();
+    let is_damage = |error: StoreError| matches!(error, StoreError::Damaged(_));
+    assert!(store.view(TENANT).unwrap().oldest(rid).is_err_and(is_damage));
+    let origin = Origin::mongo(Options::at(&*address, folder.path().join("key"))).unwrap();
+    assert!(origin.backup(&folder.path().join("backups"), false).is_err_and(is_damage));
+    store.close().unwrap();
+}
+
+/// Rows of older forms, as somebody says.
+fn rewriting() -> Document {
+    doc! { "from": i64::from(BESIDE), "pass": "00c0ffee" }
+}
+
+#[test]
+fn nobody_without_the_keys_says_how_a_store_stands() {
+    let Some(address) = new_database() else { return };
+    let (folder, format) = (tempfile::tempdir().unwrap(), Format::of(&address));
+    let store = open(&address, folder.path(), &PHAROS).unwrap();
+    write(&store, "a").unwrap();
+    let good = format.read();
+    let mut edited = good.clone();
+    edited.insert("rewriting", rewriting());
+    format.put(&edited);
+    for refused in [schemas(&store).stand().err(), open(&address, folder.path(), &PHAROS).err()] {
+        let refused = refused.expect("an edited document is found").to_string();
+        assert!(refused.contains("somebody has edited the document in the collection `format`"), "{refused}");
+    }
+    assert!(matches!(store.health(), Err(StoreError::Closed(_))));
+    assert!(write(&store, "late").is_err(), "it writes nothing by what somebody says");
+    store.close().unwrap();
+    format.put(&good);
+    assert_eq!(schemas(&open(&address, folder.path(), &PHAROS).unwrap()).stand().unwrap(), Stand::of(WRITES));
+}
+
+#[test]
+fn an_earlier_document_is_not_taken_while_a_process_is_at_work() {
+    let Some(address) = new_database() else { return };
+    let (folder, format) = (tempfile::tempdir().unwrap(), Format::of(&address));
+    let older = open(&address, folder.path(), &OLDER).unwrap();
+    write(&older, "a").unwrap();
+    older.close().unwrap();
+    let earlier = format.read();
+    let store = open(&address, folder.path(), &PHAROS).unwrap();
+    assert_eq!(schemas(&store).advance().unwrap(), Advance::Moved);
+    format.put(&earlier);
+    let refused = schemas(&store).stand().unwrap_err().to_string();
+    assert!(refused.contains("somebody has put an earlier document back"), "{refused}");
+    assert!(matches!(store.health(), Err(StoreError::Closed(_))));
+    store.close().unwrap();
+}
+
+/// Programs of before sealed the number of the schema alone.
+#[test]
+fn a_store_that_an_earlier_program_made_is_bound_to_how_it_stands() {
+    let Some(address) = new_database() else { return };
+    let (folder, format) = (tempfile::tempdir().unwrap(), Format::of(&address));
+    let store = open(&address, folder.path(), &PHAROS).unwrap();
+    let mut check = format!("pharos store schema {WRITES} in MongoDB\n").into_bytes();
+    let (plain, place) = (check.len(), Place { purpose: Purpose::Check, tenant: STORE, rid: Rid(0), version: 0 });
+    store.keyring().unwrap().sealer().seal(place, Micros(0), b"pharos", &mut check).unwrap();
+    store.close().unwrap();
+    let check = Binary { subtype: BinarySubtype::Generic, bytes: check.split_off(plain) };
+    let mut document = format.read();
+    document.extend(doc! { "rewriting": rewriting(), "check": check });
+    format.put(&document);
+
+    let store = open(&address, folder.path(), &PHAROS).unwrap();
+    let stand = schemas(&store).stand().unwrap();
+    assert_eq!((stand.schema, stand.oldest()), (WRITES, BESIDE), "it goes on with what was under way");
+    let bound = format.read();
+    assert_ne!(bound.get("check"), document.get("check"));
+    schemas(&store).finish("00c0ffee").unwrap();
+    assert_eq!(schemas(&store).stand().unwrap(), Stand::of(WRITES));
+    format.put(&document);
+    let refused = schemas(&store).stand().unwrap_err().to_string();
+    assert!(refused.contains("somebody has put an earlier document back"), "{refused}");
+    store.close().unwrap();
 }

@@ -1,5 +1,6 @@
 //! The check of a stopped store: does everything open, and does all that is kept twice agree?
 
+use super::erase::Marks;
 use super::folder::{self, Mark, MarkFile};
 use super::ledger::Walk;
 use super::open::{Unverified, open_unverified, set_copies_aside};
@@ -9,7 +10,7 @@ use super::{Options, block, erase, io_error, kept, layout, log, record};
 use crate::clock::Micros;
 use crate::store::index::Index;
 use crate::store::ledger::Form;
-use crate::store::schema::{SEALED_MARKS, Stand};
+use crate::store::schema::Stand;
 use crate::store::seal::Sealer;
 use crate::store::{Rid, StoreError, StoreResult};
 use crate::tenant::TenantId;
@@ -87,7 +88,7 @@ pub fn check(options: &Options) -> StoreResult<Report> {
             sealer: &sealer,
             is_destroyed: opened.ring.is_destroyed(tenant),
             form: &*options.form,
-            has_sealed_marks: stand.oldest() >= SEALED_MARKS,
+            marks: Marks { sealer: &sealer, are_sealed: stand.has_sealed_marks() },
             index: Arc::default(),
             tenant,
             report: &mut report,
@@ -179,8 +180,7 @@ struct Check<'c> {
     /// Whether its keys were destroyed: only its ledger is left then, and is not searched.
     is_destroyed: bool,
     form: &'c dyn Form,
-    /// Whether no mark of erased versions may be plain.
-    has_sealed_marks: bool,
+    marks: Marks<'c>,
     index: Arc<Index>,
     tenant: TenantId,
     report: &'c mut Report,
@@ -249,9 +249,7 @@ impl Check<'_> {
         let mark = Self::get(&self.tables.records, layout::erased(self.tenant, rid))?;
         self.sums.erased += u64::from(mark.is_some());
         let oldest = erase::oldest(mark.as_deref())?;
-        if let Some(mark) = mark.as_deref().filter(|_| self.has_sealed_marks)
-            && let Err(error) = erase::check_mark(self.sealer, self.tenant, rid, mark)
-        {
+        if let Err(error) = self.marks.oldest(self.tenant, rid, mark.as_deref()) {
             self.problem(&format!("the mark of erased versions of resource {}: {error}", rid.0));
         }
         if oldest > header.version {

@@ -10,7 +10,7 @@
 
 use super::io_error;
 use crate::clock::Micros;
-use crate::store::schema::{Program, Rewriting, Stand};
+use crate::store::schema::{Program, Stand, TELLS_STAND};
 use crate::store::seal::{Place, Purpose, Sealer};
 use crate::store::{Rid, StoreError, StoreResult};
 use crate::tenant::TenantId;
@@ -21,11 +21,6 @@ use std::path::{Path, PathBuf};
 
 /// What the first line says before the number.
 const FIRST_LINE: &str = "pharos store schema ";
-/// The first schema with a second line.
-const TWO_LINES: u32 = 5;
-/// What the second line says where all rows are of the schema in force, and before the others where not.
-const WHOLE: &str = "whole";
-const REWRITING: &str = "rewriting from ";
 
 const CHECK: Place = Place { purpose: Purpose::Check, tenant: TenantId(u32::MAX), rid: Rid(0), version: 0 };
 const CHECK_TEXT: &[u8] = b"pharos";
@@ -84,11 +79,7 @@ pub(super) fn exists(folder: &Path) -> StoreResult<bool> {
 /// The lines of the format file.
 fn lines(stand: &Stand) -> String {
     let first = format!("{FIRST_LINE}{}\n", stand.schema);
-    match &stand.rewriting {
-        _ if stand.schema < TWO_LINES => first,
-        None => format!("{first}{WHOLE}\n"),
-        Some(Rewriting { from, pass }) => format!("{first}{REWRITING}{from}, pass {pass}\n"),
-    }
+    stand.line().map_or_else(|| first.clone(), |line| format!("{first}{line}\n"))
 }
 
 /// Writes the format file: the last step of making a store, and of bringing a schema into force.
@@ -134,11 +125,11 @@ impl Format {
                 folder.display(),
             )));
         }
-        let (stand, check) = if schema < TWO_LINES {
+        let (stand, check) = if schema < TELLS_STAND {
             (Stand::of(schema), rest)
         } else {
             let (second, rest) = line_of(rest).ok_or_else(unreadable)?;
-            (stand_of(schema, second).ok_or_else(unreadable)?, rest)
+            (Stand::of_line(schema, second).ok_or_else(unreadable)?, rest)
         };
         let lines = bytes.get(..bytes.len() - check.len()).unwrap_or_default().to_vec();
         Ok(Self { stand, lines, check: check.to_vec() })
@@ -156,19 +147,12 @@ fn line_of(bytes: &[u8]) -> Option<(&str, &[u8])> {
     Some((std::str::from_utf8(line).ok()?, rest.get(1..)?))
 }
 
-/// How a store of this schema stands, by the second line.
-fn stand_of(schema: u32, line: &str) -> Option<Stand> {
-    if line == WHOLE {
-        return Some(Stand::of(schema));
-    }
-    let (from, pass) = line.strip_prefix(REWRITING)?.split_once(", pass ")?;
-    let rewriting = Rewriting { from: from.parse().ok()?, pass: pass.to_owned() };
-    Some(Stand { schema, rewriting: Some(rewriting) })
-}
-
 /// What is said where the keys are not those of the store.
 pub(super) fn other_key(folder: &Path) -> StoreError {
-    StoreError::Closed(format!("the key file is not the one {} was made with: restore the right one", folder.display()))
+    let folder = folder.display();
+    StoreError::Closed(format!(
+        "the key file is not the one {folder} was made with, or somebody has edited the file `format` in it: restore the right one"
+    ))
 }
 
 /// What is known to have been synced.
@@ -263,7 +247,7 @@ impl MarkFile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::schema::{OPENS, PHAROS, WRITES};
+    use crate::store::schema::{OPENS, PHAROS, Rewriting, WRITES};
 
     #[test]
     fn a_mark_comes_back_and_damage_is_found() {

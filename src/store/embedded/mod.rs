@@ -5,6 +5,8 @@ mod checkpoint;
 mod committer;
 mod folder;
 #[cfg(test)]
+mod forged_tests;
+#[cfg(test)]
 mod index_tests;
 mod ledger;
 mod marks;
@@ -261,10 +263,11 @@ impl Engine for Embedded {
 
 impl Backend for Embedded {
     fn view(&self, tenant: TenantId) -> StoreResult<Box<dyn View>> {
-        let Shared { tables, sealer, entries, key_lists, epochs, indexes, .. } = &*self.shared;
+        let Shared { tables, sealer, schema, entries, key_lists, epochs, indexes, .. } = &*self.shared;
+        let has_sealed_marks = schema.stand().has_sealed_marks();
         let index = indexes.get(tenant, epochs.get(tenant), || Index::load(&tables.snapshot(), sealer, tenant))?;
         let snapshot = view::Snapshot::new(tables, index);
-        Ok(Box::new(TenantView::new(snapshot, sealer, entries, key_lists, tenant)))
+        Ok(Box::new(TenantView::new(snapshot, sealer, (entries, key_lists), tenant, has_sealed_marks)))
     }
 
     fn commit(&self, commit: Commit) -> BoxFuture<'static, Result<Committed, CommitError>> {

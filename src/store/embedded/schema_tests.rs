@@ -12,13 +12,15 @@ use crate::store::{Backend, Commit, NewKeys, Rid, StoreResult};
 use crate::tenant::TenantId;
 use std::sync::Arc;
 
-const TENANT: TenantId = TenantId(7);
+pub(super) const TENANT: TenantId = TenantId(7);
 
 /// A program from before marks were sealed.
-static OLDER: Program = Program { writes: SEALED_MARKS - 1, beside: SEALED_MARKS - 1, opens: 3, migrations: &[] };
+pub(super) static OLDER: Program =
+    Program { writes: SEALED_MARKS - 1, beside: SEALED_MARKS - 1, opens: 3, migrations: &[] };
 
 /// One that comes later, and knows of one more change.
-static LATER: Program = Program { writes: SEALED_MARKS + 1, beside: SEALED_MARKS, opens: 4, migrations: LATER_STEPS };
+pub(super) static LATER: Program =
+    Program { writes: SEALED_MARKS + 1, beside: SEALED_MARKS, opens: 4, migrations: LATER_STEPS };
 const LATER_STEPS: &[Migration] = &[
     Migration { from: SEALED_MARKS - 1, name: "sealed-marks", what: "", how: How::Rows(&Marks) },
     Migration { from: SEALED_MARKS, name: "longer-times", what: "", how: How::Rows(&LongerTimes) },
@@ -38,16 +40,16 @@ impl Rewrite for LongerTimes {
     }
 }
 
-fn options(folder: &tempfile::TempDir, program: &'static Program) -> Options {
+pub(super) fn options(folder: &tempfile::TempDir, program: &'static Program) -> Options {
     Options { free_floor_mib: 0, program, ..Options::at(folder.path().join("store")) }
 }
 
-fn opened(options: &Options) -> StoreResult<Embedded> {
+pub(super) fn opened(options: &Options) -> StoreResult<Embedded> {
     Embedded::open(options.clone(), FixedClock::at(Micros(0)) as Arc<dyn Clock>)
 }
 
 /// Resources of which the first version was erased.
-fn fill(store: &Embedded, names: &str, count: usize) {
+pub(super) fn fill(store: &Embedded, names: &str, count: usize) {
     for n in 0..count {
         let id = format!("{names}{n}");
         for text in ["first", "second"] {
@@ -71,7 +73,7 @@ fn step(store: &Embedded, after: &[u8], most: usize) -> (Option<Box<[u8]>>, usiz
     (found.next, count)
 }
 
-fn rewrite(store: &Embedded, mut after: Option<Box<[u8]>>) -> usize {
+pub(super) fn rewrite(store: &Embedded, mut after: Option<Box<[u8]>>) -> usize {
     let mut count = 0;
     while let Some(from) = after {
         let (next, some) = step(store, &from, 3);
@@ -80,7 +82,7 @@ fn rewrite(store: &Embedded, mut after: Option<Box<[u8]>>) -> usize {
     count
 }
 
-fn close(store: Embedded) {
+pub(super) fn close(store: Embedded) {
     store.close().unwrap();
     drop(store);
 }
@@ -125,34 +127,6 @@ fn marks_become_sealed_while_more_are_made() {
     close(store);
     let report = check(&newer).unwrap();
     assert_eq!((report.problems, report.stand), (Vec::new(), Stand::of(WRITES)));
-}
-
-#[test]
-fn what_was_taken_away_is_not_passed_off_as_erased() {
-    let folder = tempfile::tempdir().unwrap();
-    let options = options(&folder, &PHAROS);
-    let store = opened(&options).unwrap();
-    for text in ["first", "second", "third"] {
-        commit(&store, TENANT, vec![put("Basic", "a", text, &["k\0v"])]).unwrap();
-    }
-    fill(&store, "b", 1);
-    close(store);
-    let [a, b] = [Rid(1), Rid(2)];
-    for is_plain in [true, false] {
-        let tables = super::Tables::open(&super::folder::database(&options.folder), 8).unwrap();
-        let sealed = tables.get(Table::Records, &layout::erased(TENANT, b)).unwrap().unwrap();
-        let mark = if is_plain { &[2][..] } else { &sealed };
-        tables.history.remove(layout::history(TENANT, a, 1)).unwrap();
-        tables.records.insert(layout::erased(TENANT, a), mark).unwrap();
-        // After an orderly stop the journals are taken as empty.
-        for keyspace in [&tables.history, &tables.records] {
-            keyspace.rotate_memtable_and_wait().unwrap();
-        }
-        drop(tables);
-        let problems = check(&options).unwrap().problems;
-        let is_told = |of: &str| problems.iter().any(|problem| problem.contains(of));
-        assert!(is_told("the mark of erased versions of resource 1:") && !is_told("resource 2"), "{problems:?}");
-    }
 }
 
 #[test]

@@ -7,6 +7,7 @@ use super::{Embedded, Options, Shared, checkpoint, io_error};
 use crate::store::keys::{Folder, KeyTable, Keyring, Masters, OwnersKeys, Unwrapped};
 use crate::store::ledger::{Entry, Ledger};
 use crate::store::rows::{Rows, Writes};
+use crate::store::schema::Stand;
 use crate::store::transfer::{Filling, Source, Target, not_whole, put_keys, wait};
 use crate::store::{Backend, StoreError, StoreResult};
 use crate::tenant::TenantId;
@@ -20,6 +21,10 @@ impl Source for Shared {
 
     fn snapshot(&self) -> StoreResult<Box<dyn Rows + '_>> {
         Ok(Box::new(self.tables.snapshot()))
+    }
+
+    fn oldest_rows(&self) -> StoreResult<u32> {
+        Ok(self.schema.stand().oldest())
     }
 
     fn wrapped_keys(&self) -> StoreResult<Vec<OwnersKeys>> {
@@ -47,6 +52,10 @@ impl Source for Embedded {
 
     fn snapshot(&self) -> StoreResult<Box<dyn Rows + '_>> {
         self.shared.snapshot()
+    }
+
+    fn oldest_rows(&self) -> StoreResult<u32> {
+        self.shared.oldest_rows()
     }
 
     fn wrapped_keys(&self) -> StoreResult<Vec<OwnersKeys>> {
@@ -126,11 +135,9 @@ impl Target for Filled {
         &self.opened.ring
     }
 
-    fn expect_old_rows(&self) -> StoreResult<()> {
-        let Opened { schema, ring, .. } = &self.opened;
-        let program = self.options.program;
-        let stand = schema.stand().with_rows_of(program, program.beside)?;
-        folder::write_format(&self.options.folder, &ring.sealer(), &stand)
+    fn expect_rows_of(&self, oldest: u32) -> StoreResult<()> {
+        let stand = Stand::filled(self.options.program, oldest)?;
+        folder::write_format(&self.options.folder, &self.opened.ring.sealer(), &stand)
     }
 
     fn finish(self: Box<Self>) -> StoreResult<()> {

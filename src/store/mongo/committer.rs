@@ -241,6 +241,9 @@ impl Committer {
         for tenant in &renewed {
             orders.renew(*tenant, process);
         }
+        for commit in commits.iter().filter(|commit| commit.new_form().is_some()) {
+            orders.interrupt_folds(commit.commit_of);
+        }
         if !orders.is_empty() {
             orders.stand_behind(fence, mark);
             write(&shared, reading, orders)?;

@@ -19,6 +19,7 @@ use crate::store::rows::{Rows, Table, Writes, layout};
 use crate::store::{StoreError, StoreResult};
 use crate::tenant::TenantId;
 use mongodb::bson::Document;
+use std::collections::BTreeSet;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -335,12 +336,29 @@ fn fold_all(shared: &Shared) -> StoreResult<()> {
     }
 }
 
+/// Sees to it that what tenants hide opens here, though another process may just have made their keys: without it all would be folded plain. What is
+/// read was there before.
+fn bring_keys(shared: &Shared, tenants: BTreeSet<TenantId>) -> StoreResult<()> {
+    let Shared { sealer, ring, .. } = shared;
+    let is_missing = |tenant: &TenantId| !sealer.has(*tenant) && !ring.is_destroyed(*tenant);
+    let missing: Vec<TenantId> = tenants.into_iter().filter(is_missing).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    ring.renew()?;
+    match missing.iter().find(|tenant| is_missing(tenant) && ring.knows(**tenant)) {
+        Some(tenant) => Err(StoreError::Unreachable(format!("the keys of tenant {} can't be unwrapped now", tenant.0))),
+        None => Ok(()),
+    }
+}
+
 /// Folds some of what is staged, and answers how many.
 fn fold_some(shared: &Shared) -> Result<usize, Failed> {
     let reading = Reading::new(Arc::clone(&shared.connection), usize::MAX);
     let all = layout::all_staged();
     let made = reading.range(Table::History, &all, &after_prefix(&all), FOLD_AT).and_then(|rows| {
         let entries = rows.iter().map(|row| open_row(&shared.sealer, row)).collect::<StoreResult<Vec<_>>>()?;
+        bring_keys(shared, entries.iter().map(|staged| staged.tenant).collect())?;
         let count = entries.len();
         let unfolded = Unfolded { entries, ..Unfolded::default() };
         Ok((count, Fold::of(&reading, &shared.sealer, &*shared.entries.form, unfolded)?))

@@ -278,8 +278,10 @@ impl Engine for Mongo {
 
 impl Backend for Mongo {
     fn view(&self, tenant: TenantId) -> StoreResult<Box<dyn View>> {
-        let Shared { sealer, entries, key_lists, .. } = &*self.shared;
-        Ok(Box::new(TenantView::new(view::Snapshot::new(Arc::clone(&self.shared)), sealer, entries, key_lists, tenant)))
+        let Shared { sealer, schema, entries, key_lists, .. } = &*self.shared;
+        let has_sealed_marks = schema.stand().has_sealed_marks();
+        let snapshot = view::Snapshot::new(Arc::clone(&self.shared));
+        Ok(Box::new(TenantView::new(snapshot, sealer, (entries, key_lists), tenant, has_sealed_marks)))
     }
 
     fn commit(&self, commit: Commit) -> BoxFuture<'static, Result<Committed, CommitError>> {

@@ -8,9 +8,10 @@
 use super::Shared;
 use super::client::{Connection, Failed};
 use super::fence::{self, Others};
-use super::start::{FORMAT, sealed_check};
+use super::start::{FORMAT, is_bound, sealed_check};
 use crate::store::rows::rewriting::old_forms;
-use crate::store::schema::{Advance, Program, Rewriting, Schemas, Stand};
+use crate::store::schema::{Advance, Program, Rewriting, Schemas, Stand, TELLS_STAND};
+use crate::store::seal::Sealer;
 use crate::store::{OldRows, StoreError, StoreResult};
 use crate::tenant::TenantId;
 use mongodb::bson::{Document, doc};
@@ -27,6 +28,9 @@ pub(super) fn stand_of(format: &Document) -> StoreResult<Stand> {
         CALLED_BEFORE => CALLED_NOW,
         schema => u32::try_from(schema).map_err(|_| damaged())?,
     };
+    if schema < TELLS_STAND {
+        return Ok(Stand::of(schema));
+    }
     let Ok(rewriting) = format.get_document("rewriting") else { return Ok(Stand::of(schema)) };
     let from = rewriting.get_i64("from").ok().and_then(|from| u32::try_from(from).ok()).ok_or_else(damaged)?;
     let pass = rewriting.get_str("pass").map_err(|_| damaged())?.to_owned();
@@ -61,18 +65,61 @@ pub(super) fn read(connection: &Arc<Connection>) -> Result<Option<Document>, Fai
         .wait(async move { Ok(asked.db().collection::<Document>(FORMAT).find_one(doc! { "_id": "store" }).await?) })
 }
 
-/// Takes over what the document says; stops this process where it can't write that.
+/// Takes over what the document says; stops this process where it can't write that, and where nobody with the keys has written it.
 pub(super) fn renew(shared: &Shared) -> StoreResult<Stand> {
     shared.schema.renew(|| {
         let document = read(&shared.connection)?.ok_or_else(|| StoreError::Closed("the store is gone".into()))?;
         let stand = stand_of(&document)?;
-        if let Err(error) = check(shared.schema.program, &stand) {
-            tracing::error!(%error, "another process has brought a later schema into force; this one stops writing");
+        let checked = check(shared.schema.program, &stand).and_then(|()| check_later(shared, &document, &stand));
+        if let Err(error) = checked {
+            tracing::error!(%error, "which schema is in force is not what this process can go on with; it stops writing");
             shared.queue.close(&error);
             return Err(error);
         }
         Ok(stand)
     })
+}
+
+/// Refuses a document that nobody with the keys has written, and one of an earlier time than what is known. When a process starts, the document
+/// is bound to how the store stands; so one that is not comes from before, too.
+fn check_later(shared: &Shared, document: &Document, stand: &Stand) -> StoreResult<()> {
+    let is_later = shared.schema.stand().may_become(stand);
+    if is_bound(document, stand, &shared.sealer)? && is_later {
+        return Ok(());
+    }
+    Err(StoreError::Closed(format!("somebody has put an earlier document back into the collection `{FORMAT}`")))
+}
+
+/// Binds a document to how the store stands that a program of before has written.
+pub(super) fn bind(
+    connection: &Arc<Connection>,
+    sealer: &Sealer,
+    (format, stand): (&Document, &Stand),
+) -> StoreResult<()> {
+    tracing::warn!(
+        schema = stand.schema,
+        oldest = stand.oldest(),
+        "how the store stands was not sealed, as in stores that an earlier program made; it is now"
+    );
+    let filter = doc! { "_id": "store", "check": format.get("check") };
+    let change = change(sealer, stand)?;
+    let writing = Arc::clone(connection);
+    Ok(connection.wait(async move {
+        // Where it is another one by now, somebody else was first.
+        writing.db().collection::<Document>(FORMAT).update_one(filter, change).await?;
+        Ok(())
+    })?)
+}
+
+/// What makes a document tell how a store stands.
+fn change(sealer: &Sealer, stand: &Stand) -> StoreResult<Document> {
+    let mut set = fields(stand);
+    set.insert("check", sealed_check(sealer, stand)?);
+    let mut change = doc! { "$set": set };
+    if stand.rewriting.is_none() {
+        change.insert("$unset", doc! { "rewriting": "" });
+    }
+    Ok(change)
 }
 
 /// Writes how the store stands, if it still stands as it was known, and tells the others.
@@ -81,12 +128,7 @@ fn replace(shared: &Shared, old: &Stand, new: &Stand) -> StoreResult<bool> {
     let known = if old.schema == CALLED_NOW { vec![known, CALLED_BEFORE] } else { vec![known] };
     let pass = old.rewriting.as_ref().map(|rewriting| rewriting.pass.clone());
     let filter = doc! { "_id": "store", "schema": { "$in": known }, "rewriting.pass": pass };
-    let mut set = fields(new);
-    set.insert("check", sealed_check(&shared.sealer, new.schema)?);
-    let mut change = doc! { "$set": set };
-    if new.rewriting.is_none() {
-        change.insert("$unset", doc! { "rewriting": "" });
-    }
+    let change = change(&shared.sealer, new)?;
     let writing = Arc::clone(&shared.connection);
     let written = shared.connection.wait(async move {
         Ok(writing.db().collection::<Document>(FORMAT).update_one(filter, change).await?.matched_count)
@@ -94,15 +136,12 @@ fn replace(shared: &Shared, old: &Stand, new: &Stand) -> StoreResult<bool> {
     Ok(written > 0)
 }
 
-/// Says of a store that was filled that its rows may be of older forms.
-pub(super) fn expect_old_rows(connection: &Arc<Connection>, program: &Program) -> StoreResult<()> {
-    let document = read(connection)?.unwrap_or_default();
-    let stand = stand_of(&document)?;
-    let fields = fields(&Stand { schema: stand.schema, ..stand.with_rows_of(program, program.beside)? });
+/// Says how a store stands that was filled.
+pub(super) fn set_filled(connection: &Arc<Connection>, sealer: &Sealer, stand: &Stand) -> StoreResult<()> {
+    let change = change(sealer, stand)?;
     let writing = Arc::clone(connection);
     Ok(connection.wait(async move {
-        let formats = writing.db().collection::<Document>(FORMAT);
-        formats.update_one(doc! { "_id": "store" }, doc! { "$set": fields }).await?;
+        writing.db().collection::<Document>(FORMAT).update_one(doc! { "_id": "store" }, change).await?;
         Ok(())
     })?)
 }

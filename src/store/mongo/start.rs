@@ -108,7 +108,9 @@ pub(super) fn open(
     };
     let stand = schema::stand_of(&format)?;
     schema::check(options.program, &stand)?;
-    check_key(&format, &ring.sealer())?;
+    if !is_bound(&format, &stand, &ring.sealer())? && !matches!(purpose, Purpose::Fill(_)) {
+        schema::bind(connection, &ring.sealer(), (&format, &stand))?;
+    }
     Ok((ring, fence, Schema::new(options.program, stand)))
 }
 
@@ -153,34 +155,72 @@ fn is_there(error: &mongodb::error::Error) -> bool {
     matches!(&*error.kind, mongodb::error::ErrorKind::Command(command) if command.code == NAMESPACE_EXISTS)
 }
 
-fn header(schema: i64) -> Vec<u8> {
-    format!("pharos store schema {schema} in MongoDB\n").into_bytes()
+/// To what the sealed value is bound: the schema as the document has it, and how the store stands ([`Stand::line`]).
+fn header(schema: i64, line: Option<&str>) -> Vec<u8> {
+    let line = line.map(|line| format!("{line}\n")).unwrap_or_default();
+    format!("pharos store schema {schema} in MongoDB\n{line}").into_bytes()
 }
 
 /// The document of a new store.
 fn made(sealer: &Sealer, schema: u32) -> StoreResult<Document> {
-    let mut document = doc! { "_id": "store" };
-    document.extend(schema::fields(&Stand::of(schema)));
-    document.insert("check", sealed_check(sealer, schema)?);
+    let (mut document, stand) = (doc! { "_id": "store" }, Stand::of(schema));
+    document.extend(schema::fields(&stand));
+    document.insert("check", sealed_check(sealer, &stand)?);
     Ok(document)
 }
 
-/// The value that tells whether the keys are those of a store, bound to the schema.
-pub(super) fn sealed_check(sealer: &Sealer, schema: u32) -> StoreResult<Binary> {
-    let mut value = header(schema.into());
+/// The value that tells whether the keys are those of a store, bound to how it stands.
+pub(super) fn sealed_check(sealer: &Sealer, stand: &Stand) -> StoreResult<Binary> {
+    let mut value = header(stand.schema.into(), stand.line().as_deref());
     let plain = value.len();
     sealer.seal(CHECK, Micros(0), CHECK_TEXT, &mut value)?;
     value.drain(..plain);
     Ok(super::transaction::binary(value))
 }
 
-/// Refuses keys that are not this store's.
-fn check_key(format: &Document, sealer: &Sealer) -> StoreResult<()> {
+/// Whether a document is bound to how the store stands, by what it says; programs of before bound it to the schema alone.
+///
+/// # Errors
+/// Where the keys are not this store's, or somebody without them has written the document.
+pub(super) fn is_bound(format: &Document, stand: &Stand, sealer: &Sealer) -> StoreResult<bool> {
     let check = format.get_binary_generic("check").map(Vec::as_slice).unwrap_or_default();
-    match sealer.open(CHECK, &header(format.get_i64("schema").unwrap_or_default()), check) {
-        Ok(text) if *text == *CHECK_TEXT => Ok(()),
+    let schema = format.get_i64("schema").unwrap_or_default();
+    let opens = |line: Option<&str>| {
+        let opened = sealer.open(CHECK, &header(schema, line), check);
+        opened.is_ok_and(|text| *text == *CHECK_TEXT)
+    };
+    match stand.line() {
+        line if opens(line.as_deref()) => Ok(true),
+        Some(_) if opens(None) => Ok(false),
         _ => Err(StoreError::Closed(format!(
-            "the keys in the collection `{KEYS}` are not those that the database was made with: restore the right ones"
+            "either the keys in the collection `{KEYS}` are not those that the database was made with, or somebody has edited the document in \
+             the collection `{FORMAT}`: restore the right ones"
         ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::schema::{BESIDE, Rewriting, WRITES};
+
+    #[test]
+    fn a_document_is_bound_to_all_that_it_says() {
+        let [sealer, other] = [1, 2].map(|byte| Sealer::new(&[byte; 32]).unwrap());
+        let rewriting = |from| Some(Rewriting { from, pass: "00c0ffee".into() });
+        let stands = [None, rewriting(BESIDE), rewriting(WRITES)].map(|rewriting| Stand { schema: WRITES, rewriting });
+        for sealed in &stands {
+            for said in &stands {
+                let mut document = schema::fields(said);
+                document.insert("check", sealed_check(&sealer, sealed).unwrap());
+                assert_eq!(is_bound(&document, said, &sealer).is_ok(), sealed == said, "{sealed:?} {said:?}");
+                assert!(is_bound(&document, said, &other).is_err());
+            }
+            let mut document = schema::fields(sealed);
+            document.insert("check", sealed_check(&sealer, &Stand::of(BESIDE)).unwrap());
+            assert!(is_bound(&document, sealed, &sealer).is_err(), "of another schema");
+        }
+        let older = doc! { "schema": i64::from(BESIDE), "check": sealed_check(&sealer, &Stand::of(BESIDE)).unwrap() };
+        assert!(is_bound(&older, &Stand::of(BESIDE), &sealer).unwrap(), "nothing can be under way to it");
     }
 }

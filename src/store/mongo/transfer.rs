@@ -11,7 +11,7 @@ use crate::store::keys::{Keyring, OwnersKeys, Unwrapped};
 use crate::store::ledger::{Entry, Ledger};
 use crate::store::rows::stretch::{Most, Stretch};
 use crate::store::rows::{Row, Rows, Table, Writes};
-use crate::store::schema::Program;
+use crate::store::schema::{Program, Stand};
 use crate::store::transfer::{Filling, Source, Target, wait};
 use crate::store::{Backend, StoreResult};
 use crate::tenant::TenantId;
@@ -36,6 +36,10 @@ impl Source for Mongo {
     /// The database ends a transaction that lasts for more than a minute.
     fn walk(&self) -> StoreResult<Option<Box<dyn Rows + '_>>> {
         Ok(Some(Box::new(Newest::new(&self.shared.connection))))
+    }
+
+    fn oldest_rows(&self) -> StoreResult<u32> {
+        Ok(schema::renew(&self.shared)?.oldest())
     }
 
     fn wrapped_keys(&self) -> StoreResult<Vec<OwnersKeys>> {
@@ -158,8 +162,8 @@ impl Target for Filled {
         &self.ring
     }
 
-    fn expect_old_rows(&self) -> StoreResult<()> {
-        schema::expect_old_rows(&self.rows.connection, self.program)
+    fn expect_rows_of(&self, oldest: u32) -> StoreResult<()> {
+        schema::set_filled(&self.rows.connection, &self.ring.sealer(), &Stand::filled(self.program, oldest)?)
     }
 
     fn finish(self: Box<Self>) -> StoreResult<()> {

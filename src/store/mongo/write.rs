@@ -6,6 +6,7 @@ use super::parts::{self, PARTS};
 use super::place::{collection, id_of, is_head};
 use super::read::Known;
 use super::transaction::{Transaction, binary, document};
+use crate::store::ledger::Head;
 use crate::store::rows::{Table, Writes, layout};
 use crate::store::schema::ROWS_IN_PARTS;
 use crate::tenant::TenantId;
@@ -192,6 +193,20 @@ impl Orders {
         let order =
             doc! { "update": EPOCHS_PLACE, "filter": filter, "updateMods": count, "upsert": true, "multi": false };
         self.push(order, WRITE_COST);
+    }
+
+    /// Adds that nothing of a tenant is folded that was read before this: who folds replaces the head of the ledger's chain, and of two
+    /// transactions that write a document at once only one happens. The other one is made anew, of what is there then.
+    pub(super) fn interrupt_folds(&mut self, tenant: TenantId) {
+        self.is_countable = false;
+        let filter = doc! { "_id": id_of(&layout::ledger_head(tenant)) };
+        // Before the first entry there is none, and it says so.
+        let touch = doc! { "$inc": { "c": 1_i64 }, "$setOnInsert": { "v": binary(Head::FIRST.pack()) } };
+        let ns = namespace(Table::History);
+        self.push(
+            doc! { "update": ns, "filter": filter, "updateMods": touch, "upsert": true, "multi": false },
+            WRITE_COST,
+        );
     }
 
     /// Adds that the mark of this process is what it was before anything was sealed: see [`super::fence`]. One that was changed is a duplicate, as

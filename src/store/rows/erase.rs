@@ -154,9 +154,38 @@ fn plain_mark(version: u64) -> Vec<u8> {
     value
 }
 
-/// The oldest version that was not erased, by the value of its mark.
+/// The oldest version that was not erased, as a mark says, whoever made it: see [`Marks::oldest`].
 pub(in crate::store) fn oldest(mark: Option<&[u8]>) -> StoreResult<u64> {
     mark.map_or(Ok(1), |mark| split_mark(mark).map(|(oldest, _)| oldest))
+}
+
+/// By what marks are believed.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::store) struct Marks<'m> {
+    pub sealer: &'m Sealer,
+    /// Whether none may be plain: [`crate::store::schema::Stand::has_sealed_marks`], of a time before the rows are read.
+    pub are_sealed: bool,
+}
+
+impl Marks<'_> {
+    /// The oldest version of a resource that was not erased, by its mark. One that does not open is damage, as is one that is plain where all are sealed:
+    /// it was made by who has no key.
+    pub(in crate::store) fn oldest(self, tenant: TenantId, rid: Rid, mark: Option<&[u8]>) -> StoreResult<u64> {
+        let Some(mark) = mark else { return Ok(1) };
+        let (oldest, sealed) = split_mark(mark)?;
+        if self.are_sealed || !sealed.is_empty() {
+            let header = mark.get(..mark.len() - sealed.len()).unwrap_or_default();
+            self.sealer.open(mark_place(tenant, rid, oldest), header, sealed)?;
+        }
+        Ok(oldest)
+    }
+}
+
+/// The resource of which a row is the mark of erased versions, without a seal.
+pub(in crate::store) fn of_plain_mark(table: Table, key: &[u8], value: &[u8]) -> Option<Rid> {
+    let is_mark = table == Table::Records && key.get(4) == Some(&layout::ERASED);
+    let is_plain = || split_mark(value).is_ok_and(|(_, sealed)| sealed.is_empty());
+    if is_mark && is_plain() { resource_of(key) } else { None }
 }
 
 pub(in crate::store) const fn mark_place(tenant: TenantId, rid: Rid, oldest: u64) -> Place {
@@ -168,13 +197,6 @@ pub(super) fn split_mark(mark: &[u8]) -> StoreResult<(u64, &[u8])> {
     let mut rest = mark;
     let oldest = varint::take(&mut rest).ok_or_else(damaged_mark)?;
     Ok((oldest, rest))
-}
-
-/// Whether a mark was made by who has the tenant's key.
-pub(in crate::store) fn check_mark(sealer: &Sealer, tenant: TenantId, rid: Rid, mark: &[u8]) -> StoreResult<()> {
-    let (oldest, sealed) = split_mark(mark)?;
-    let header = mark.get(..mark.len() - sealed.len()).unwrap_or_default();
-    sealer.open(mark_place(tenant, rid, oldest), header, sealed).map(drop)
 }
 
 /// A mark with its seal; `None` where it has one. Such seals are of one epoch: they are few.

@@ -9,7 +9,7 @@ pub(in crate::store) use prepared::Prepared;
 
 use prepared::Packed;
 
-use super::erase::Erasures;
+use super::erase::{Erasures, Marks};
 use super::kept::KeptEdits;
 use super::ledger::{Fold, Staged, seal_row};
 use super::log::LogOfCommit;
@@ -65,6 +65,7 @@ pub(in crate::store) struct Group<'c> {
     schema: &'c Schema,
     /// In which form the group is written.
     form: u32,
+    marks: Marks<'c>,
     lanes: &'c mut FxHashMap<TenantId, Lane>,
     states: FxHashMap<Vec<u8>, State>,
     history: Vec<(Vec<u8>, Vec<u8>)>,
@@ -90,11 +91,13 @@ impl<'c> Group<'c> {
         (sealer, schema): (&'c Sealer, &'c Schema),
         lanes: &'c mut FxHashMap<TenantId, Lane>,
     ) -> Self {
+        let stand = schema.stand();
         Self {
             rows,
             sealer,
             schema,
-            form: schema.in_force(),
+            form: stand.schema,
+            marks: Marks { sealer, are_sealed: stand.has_sealed_marks() },
             lanes,
             states: FxHashMap::default(),
             history: Vec::new(),

@@ -83,19 +83,21 @@ pub(in crate::store) struct TenantView<M> {
     entries: Arc<Entries>,
     key_lists: Arc<KeyLists>,
     tenant: TenantId,
+    has_sealed_marks: bool,
     head: OnceLock<StoreResult<Head>>,
 }
 
 impl<M: Moment> TenantView<M> {
+    /// `has_sealed_marks`: see [`erase::Marks`].
     pub(in crate::store) fn new(
         moment: M,
         sealer: &Arc<Sealer>,
-        entries: &Arc<Entries>,
-        key_lists: &Arc<KeyLists>,
+        (entries, key_lists): (&Arc<Entries>, &Arc<KeyLists>),
         tenant: TenantId,
+        has_sealed_marks: bool,
     ) -> Self {
         let (sealer, entries, key_lists) = (Arc::clone(sealer), Arc::clone(entries), Arc::clone(key_lists));
-        Self { moment, sealer, entries, key_lists, tenant, head: OnceLock::new() }
+        Self { moment, sealer, entries, key_lists, tenant, has_sealed_marks, head: OnceLock::new() }
     }
 
     /// Where entries of the ledger are read.
@@ -285,7 +287,8 @@ impl<M: Moment> View for TenantView<M> {
 
     fn oldest(&self, rid: Rid) -> StoreResult<u64> {
         let mark = self.moment.value(Table::Records, &layout::erased(self.tenant, rid))?;
-        erase::oldest(mark.as_ref().map(AsRef::as_ref))
+        let marks = erase::Marks { sealer: &self.sealer, are_sealed: self.has_sealed_marks };
+        marks.oldest(self.tenant, rid, mark.as_ref().map(AsRef::as_ref))
     }
 
     fn resources(&self, from: Rid) -> Box<dyn Iterator<Item = StoreResult<Outline>> + '_> {

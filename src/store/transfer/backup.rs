@@ -8,6 +8,7 @@ use super::manifest::{self, Manifest, OfTenant};
 use super::turns;
 use crate::clock::Micros;
 use crate::store::keys::OwnersKeys;
+use crate::store::schema::Stand;
 use crate::store::seal::STORE;
 use crate::store::{StoreError, StoreResult};
 use crate::tenant::TenantId;
@@ -44,16 +45,17 @@ pub(super) fn backup(source: &dyn Source, folder: &Path, is_full: bool) -> Store
     let number = last.map_or(1, |last| last.number + 1);
     remove_unfinished(folder, number)?;
     let ring = source.wrapped_keys()?;
+    let oldest = source.oldest_rows()?;
     // What a store on another line has at a time is not what this one has.
     let line = content::line(&*source.snapshot()?)?;
     let known = last
         .filter(|last| !is_full && last.line == line)
         .map(|last| still_good(&earlier, last, &ring))
         .unwrap_or_default();
-    let mut manifest = Manifest::new(number, last, line)?;
+    let mut manifest = Manifest::new(number, last, line, oldest)?;
     let id = manifest.id.clone();
     let destroyed = ring.iter().filter(|keys| keys.destroyed.is_some()).map(|keys| keys.owner).collect();
-    let mut files = Files::new(folder, source, (number, &id), destroyed);
+    let mut files = Files::new(folder, source, (number, &id), (destroyed, Stand::of(oldest)));
     source.settle()?;
     manifest.tenants = give(source, &known, &mut files)?;
     // Asked for again: keys may have been made meanwhile. What was sealed under one that was destroyed can't be opened.

@@ -62,9 +62,10 @@ pub(super) struct Copying<'c> {
 }
 
 impl<'c> Copying<'c> {
-    /// Does all; answers what both sides hold.
-    pub(super) fn run(self, is_following: bool, told: &mut dyn FnMut(u64)) -> StoreResult<Tally> {
+    /// Does all; answers what both sides hold, and the oldest schema of which there may be rows.
+    pub(super) fn run(self, is_following: bool, told: &mut dyn FnMut(u64)) -> StoreResult<(Tally, u32)> {
         let Self { source, target, form } = self;
+        let mut oldest = source.oldest_rows()?;
         let keys = ids_of(&source.wrapped_keys()?);
         source.settle()?;
         let rows = source.snapshot()?;
@@ -88,20 +89,21 @@ impl<'c> Copying<'c> {
         for _ in 0..ROUNDS {
             if !is_caught_up {
                 drop(rows.take());
+                oldest = source.oldest_rows()?;
                 source.settle()?;
-                (since, rows) = self.catch_up(walk.as_deref(), (&since, &keys))?;
+                (since, rows) = self.catch_up(walk.as_deref(), (&since, &keys), oldest)?;
             }
             if is_following {
                 drop(rows.take());
                 return self.follow(walk.as_deref(), since, &keys);
             }
             self.check_keys(&keys)?;
-            index::make(target, form)?;
+            index::make(target, form, oldest)?;
             let read = walk.as_deref().or(rows.as_deref()).ok_or_else(|| StoreError::Closed("no rows".into()))?;
             let tally = |rows| tally(rows, target.ring(), form.type_name());
             let (there, here) = (tally(read)?, tally(target.rows())?);
             if there == here {
-                return Ok(here);
+                return Ok((here, oldest));
             }
             is_caught_up = false;
         }
@@ -148,11 +150,13 @@ impl<'c> Copying<'c> {
         copied(known, None).write(self.target)
     }
 
-    /// Copies what became new since some marks; answers up to where all is known then, and the snapshot that was read, if it was one.
+    /// Copies what became new since some marks, of rows of a schema and later ones; answers up to where all is known then, and the snapshot that
+    /// was read, if it was one.
     fn catch_up(
         self,
         walk: Option<&dyn Rows>,
         (since, keys): (&Marks, &KeyIds),
+        oldest: u32,
     ) -> StoreResult<(Marks, Option<Box<dyn Rows + 'c>>)> {
         let mut sink = RowsTo::new(self.target);
         let (now, rows): (Marks, _) = if let Some(walk) = walk {
@@ -172,19 +176,20 @@ impl<'c> Copying<'c> {
             sink.all_of(table, &tenant.0.to_be_bytes())?;
         }
         for (tenant, living) in sink.finish()? {
-            settle(self.target, tenant, &living, None)?;
+            settle(self.target, tenant, (&living, oldest), None)?;
         }
         copied((&now, keys), None).write(self.target)?;
         Ok((now, rows))
     }
 
     /// Catches up again and again, until the process is ended or the source is gone.
-    fn follow(self, walk: Option<&dyn Rows>, mut since: Marks, keys: &KeyIds) -> StoreResult<Tally> {
+    fn follow(self, walk: Option<&dyn Rows>, mut since: Marks, keys: &KeyIds) -> StoreResult<(Tally, u32)> {
         loop {
             std::thread::sleep(FOLLOW_EVERY);
             self.check_keys(keys)?;
+            let oldest = self.source.oldest_rows()?;
             self.source.settle()?;
-            since = self.catch_up(walk, (&since, keys))?.0;
+            since = self.catch_up(walk, (&since, keys), oldest)?.0;
         }
     }
 

@@ -12,7 +12,8 @@
 use super::Source;
 use super::changes::Sink;
 use crate::store::keys::hex;
-use crate::store::rows::{Table, varint};
+use crate::store::rows::{Table, erase, varint};
+use crate::store::schema::Stand;
 use crate::store::seal::STORE;
 use crate::store::{Rid, StoreError, StoreResult};
 use crate::tenant::TenantId;
@@ -123,19 +124,23 @@ pub(super) struct Files<'f> {
     number: u32,
     /// Tenants whose keys were destroyed: nothing of them can be sealed.
     destroyed: BTreeSet<u32>,
+    /// Whether no mark of erased versions may be plain.
+    has_sealed_marks: bool,
     writers: BTreeMap<u32, Writer>,
     /// The tenant that is given: what is gathered of any other is written.
     tenant: Option<u32>,
 }
 
 impl<'f> Files<'f> {
-    pub(super) const fn new(
+    /// `oldest`: of a store that has the oldest rows that may come.
+    pub(super) fn new(
         folder: &'f Path,
         source: &'f dyn Source,
         (number, backup): (u32, &'f str),
-        destroyed: BTreeSet<u32>,
+        (destroyed, oldest): (BTreeSet<u32>, Stand),
     ) -> Self {
-        Self { folder, source, backup, number, destroyed, writers: BTreeMap::new(), tenant: None }
+        let (writers, has_sealed_marks) = (BTreeMap::new(), oldest.has_sealed_marks());
+        Self { folder, source, backup, number, destroyed, has_sealed_marks, writers, tenant: None }
     }
 
     fn item(&mut self, owner: TenantId, letter: u8, parts: &[&[u8]]) -> StoreResult<()> {
@@ -174,7 +179,17 @@ const fn letter(table: Table) -> u8 {
 
 impl Sink for Files<'_> {
     fn row(&mut self, table: Table, key: Vec<u8>, value: Vec<u8>) -> StoreResult<()> {
-        self.item(super::owner_of(&key), ROW + letter(table), &[&key, &value])
+        let owner = super::owner_of(&key);
+        if self.has_sealed_marks
+            && !self.destroyed.contains(&owner.0)
+            && let Some(Rid(rid)) = erase::of_plain_mark(table, &key, &value)
+        {
+            return Err(StoreError::Damaged(format!(
+                "the mark of erased versions of resource {rid} of tenant {} has no seal, and all have one",
+                owner.0
+            )));
+        }
+        self.item(owner, ROW + letter(table), &[&key, &value])
     }
 
     fn all_of(&mut self, table: Table, prefix: &[u8]) -> StoreResult<()> {

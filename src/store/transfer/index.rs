@@ -1,15 +1,17 @@
 //! Makes what is not moved: ids, postings, and the index of expiry. They follow from the records, the key lists and the ledger, which are
-//! all opened for it, so that what is damaged is found here.
+//! all opened for it, so that what is damaged is found here, as are marks of erased versions that nobody with the key made.
 
 use super::Target;
 use super::content::{Beside, Walk, number_in, rid_in, tenants};
 use crate::key::range::after_prefix;
 use crate::store::index::{Before, Index};
 use crate::store::ledger::Form;
+use crate::store::rows::erase::Marks;
 use crate::store::rows::ledger::fold;
 use crate::store::rows::postings::{PostingEdits, Scope};
 use crate::store::rows::record::{Head, Header, keys_of, open_record};
 use crate::store::rows::{Table, Writes, kept, layout};
+use crate::store::schema::Stand;
 use crate::store::seal::Sealer;
 use crate::store::{Rid, StoreResult};
 use crate::tenant::TenantId;
@@ -21,15 +23,20 @@ const RUN: usize = 64;
 /// Rows that are removed together.
 const REMOVED_TOGETHER: usize = 5000;
 
-/// Makes the index of all tenants, but for those whose keys were destroyed.
-pub(super) fn make(target: &dyn Target, form: &dyn Form) -> StoreResult<()> {
+/// Makes the index of all tenants, but for those whose keys were destroyed. The rows are of the schema `oldest` and later ones.
+pub(super) fn make(target: &dyn Target, form: &dyn Form, oldest: u32) -> StoreResult<()> {
     let ring = target.ring();
     let sealer = ring.sealer();
+    let marks = Marks { sealer: &sealer, are_sealed: Stand::of(oldest).has_sealed_marks() };
     remove_all(target, Table::Records, &layout::all_expiry())?;
     for tenant in tenants(target.rows())? {
         remove_all(target, Table::Index, &tenant.0.to_be_bytes())?;
         if ring.is_destroyed(tenant) {
             continue;
+        }
+        for row in Walk::over(target.rows(), Table::Records, &layout::all_erased(tenant)) {
+            let (key, mark) = row?;
+            marks.oldest(tenant, rid_in(&key), Some(&mark))?;
         }
         let head = target.rows().get(Table::Records, &layout::head(tenant))?;
         let generation = head.map_or(Ok(Head::FIRST), |bytes| Head::unpack(&bytes))?.generation;

@@ -8,7 +8,7 @@ use super::files::{FileFacts, Open, check, io};
 use crate::clock::{Clock, SystemClock};
 use crate::store::embedded::sync_folder;
 use crate::store::keys::hex;
-use crate::store::schema::WRITES;
+use crate::store::schema::{BESIDE, WRITES};
 use crate::store::seal::STORE;
 use crate::store::{StoreError, StoreResult};
 use crate::tenant::TenantId;
@@ -38,6 +38,9 @@ pub(super) struct Manifest {
     /// The schema in which the newest of its rows may be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schema: Option<u32>,
+    /// The schema in which the oldest of its rows may be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest: Option<u32>,
     /// Of which moment it is, in microseconds since 1970, and as an instant.
     pub moment: i64,
     pub instant: String,
@@ -61,13 +64,19 @@ pub(super) struct OfTenant {
 }
 
 impl Manifest {
-    pub(super) fn new(number: u32, previous: Option<&Self>, line: Option<String>) -> StoreResult<Self> {
+    /// `oldest`: see [`Manifest::oldest_rows`].
+    pub(super) fn new(number: u32, previous: Option<&Self>, line: Option<String>, oldest: u32) -> StoreResult<Self> {
         let previous = previous.map(Self::hash).transpose()?;
         let (tenants, files) = (Vec::new(), Vec::new());
         let (id, moment) = (SystemClock.new_id(), SystemClock.now());
         let (moment, instant) = (moment.0, moment.to_instant());
-        let (format, schema, seal) = (FORMAT, Some(WRITES), String::new());
-        Ok(Self { format, number, id, previous, line, schema, moment, instant, tenants, files, seal })
+        let (format, schema, oldest, seal) = (FORMAT, Some(WRITES), Some(oldest), String::new());
+        Ok(Self { format, number, id, previous, line, schema, oldest, moment, instant, tenants, files, seal })
+    }
+
+    /// The oldest schema of which it may have rows; one that does not tell may be of any that a store could have then.
+    pub(super) fn oldest_rows(&self) -> u32 {
+        self.oldest.unwrap_or(BESIDE)
     }
 
     /// What is known of a tenant.

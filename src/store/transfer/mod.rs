@@ -48,6 +48,8 @@ pub(in crate::store) trait Source: Send + Sync {
     fn walk(&self) -> StoreResult<Option<Box<dyn Rows + '_>>> {
         Ok(None)
     }
+    /// The oldest schema of which rows may be there that are read after this.
+    fn oldest_rows(&self) -> StoreResult<u32>;
     /// The data keys, wrapped.
     fn wrapped_keys(&self) -> StoreResult<Vec<OwnersKeys>>;
     /// Seals what is kept in a file.
@@ -70,8 +72,8 @@ pub(in crate::store) trait Target {
     fn write(&self, writes: Writes) -> StoreResult<()>;
     /// Its data keys.
     fn ring(&self) -> &Keyring;
-    /// What it was filled with may be of any form that this program can write.
-    fn expect_old_rows(&self) -> StoreResult<()>;
+    /// It was filled with rows of this schema and later ones.
+    fn expect_rows_of(&self, oldest: u32) -> StoreResult<()>;
     /// The store is whole: it may be served.
     fn finish(self: Box<Self>) -> StoreResult<()>;
 }
@@ -122,9 +124,9 @@ impl Filling {
         target.write(writes)
     }
 
-    /// It is whole, and on a line of its own from here on.
-    fn end(target: &dyn Target) -> StoreResult<()> {
-        target.expect_old_rows()?;
+    /// It is whole, with rows of this schema and later ones, and on a line of its own from here on.
+    fn end(target: &dyn Target, oldest: u32) -> StoreResult<()> {
+        target.expect_rows_of(oldest)?;
         let mut writes = Writes::default();
         writes.remove(Table::Records, layout::transfer());
         writes.put(Table::Records, layout::line(), SystemClock.new_id().into_bytes());
@@ -268,7 +270,7 @@ impl Destination {
     pub fn restore(self, from: &Folder) -> StoreResult<Restored> {
         let Self { target, form } = self;
         let restored = restore::restore(from, &*target, &*form)?;
-        Filling::end(&*target)?;
+        Filling::end(&*target, from.oldest_rows()?)?;
         target.finish()?;
         Ok(restored)
     }
@@ -282,8 +284,8 @@ impl Destination {
     pub fn copy(self, from: &Origin, is_following: bool, told: &mut dyn FnMut(u64)) -> StoreResult<Tally> {
         let Self { target, form } = self;
         let copying = copy::Copying { source: &*from.source, target: &*target, form: &*form };
-        let tally = copying.run(is_following, told)?;
-        Filling::end(&*target)?;
+        let (tally, oldest) = copying.run(is_following, told)?;
+        Filling::end(&*target, oldest)?;
         target.finish()?;
         Ok(tally)
     }

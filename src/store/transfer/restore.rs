@@ -9,6 +9,7 @@ use super::{Filling, Target, index};
 use crate::clock::Micros;
 use crate::store::ledger::Form;
 use crate::store::rows::{Table, Writes};
+use crate::store::schema::BESIDE;
 use crate::store::seal::STORE;
 use crate::store::{Rid, StoreError, StoreResult};
 use crate::tenant::TenantId;
@@ -63,12 +64,20 @@ impl Folder {
         }
         let this = Self { path: folder.to_path_buf(), manifests, until };
         this.last()?;
-        let first = this.starts()?.values().min().copied().unwrap_or_default();
-        this.manifests
-            .iter()
-            .filter(|manifest| manifest.number >= first)
-            .try_for_each(|one| one.check_files(folder))?;
+        this.used(&this.starts()?).try_for_each(|one| one.check_files(folder))?;
         Ok(this)
+    }
+
+    /// The backups that are needed where the tenants begin with these.
+    fn used(&self, starts: &BTreeMap<u32, u32>) -> impl Iterator<Item = &Manifest> {
+        let first = starts.values().min().copied().unwrap_or_default();
+        self.manifests.iter().filter(move |one| one.number >= first)
+    }
+
+    /// The oldest schema of which there may be rows.
+    pub(super) fn oldest_rows(&self) -> StoreResult<u32> {
+        let oldest = self.used(&self.starts()?).map(Manifest::oldest_rows).min();
+        Ok(oldest.unwrap_or(BESIDE))
     }
 
     fn last(&self) -> StoreResult<&Manifest> {
@@ -98,8 +107,7 @@ pub(super) fn restore(from: &Folder, target: &dyn Target, form: &dyn Form) -> St
     let sealer = ring.sealer();
     let open = |tenant: TenantId, name: &str, sealed: &[u8]| sealer.open_file(tenant, name, sealed);
     let (last, starts) = (from.last()?, from.starts()?);
-    let first = starts.values().min().copied().unwrap_or_default();
-    let used = || from.manifests.iter().filter(|one| one.number >= first);
+    let used = || from.used(&starts);
     used().try_for_each(|one| one.check_seal(&from.path, &open))?;
     let moment = from.until.unwrap_or(Micros(last.moment));
     let mut restored = Restored { number: last.number, moment, rows: 0, destroyed: Vec::new() };
@@ -119,14 +127,14 @@ pub(super) fn restore(from: &Folder, target: &dyn Target, form: &dyn Form) -> St
     }
     restored.destroyed.sort_unstable();
     restored.destroyed.dedup();
-    let living = rows.finish()?;
+    let (living, oldest) = (rows.finish()?, from.oldest_rows()?);
     for tenant in tenants(target.rows())? {
         let in_parts = |one: &Manifest| one.of(tenant.0).is_some_and(|of| of.is_in_parts);
         if let Some(living) = living.get(&tenant).filter(|_| from.until.is_some() || used().any(in_parts)) {
-            settle(target, tenant, living, from.until)?;
+            settle(target, tenant, (living, oldest), from.until)?;
         }
     }
-    index::make(target, form)?;
+    index::make(target, form, oldest)?;
     Ok(restored)
 }
 

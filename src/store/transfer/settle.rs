@@ -8,6 +8,7 @@ use super::content::{Beside, Walk, rid_in};
 use crate::clock::Micros;
 use crate::store::rows::record::{Header, unpack_history};
 use crate::store::rows::{Table, Writes, erase, layout, log};
+use crate::store::schema::Stand;
 use crate::store::{Rid, StoreError, StoreResult};
 use crate::tenant::TenantId;
 
@@ -25,13 +26,22 @@ pub(super) struct Settling<'s> {
     target: &'s dyn Target,
     tenant: TenantId,
     until: Option<Micros>,
+    are_marks_sealed: bool,
     kept: Vec<Kept>,
     writes: Writes,
 }
 
-/// Settles a tenant: of the resources that are not `living` nothing stays, and of versions after `until` neither.
-pub(super) fn settle(target: &dyn Target, tenant: TenantId, living: &[Rid], until: Option<Micros>) -> StoreResult<()> {
-    let mut settling = Settling { target, tenant, until, kept: Vec::new(), writes: Writes::default() };
+/// Settles a tenant: of the resources that are not `living` nothing stays, and of versions after `until` neither. Its rows are of the schema `oldest`
+/// and later ones.
+pub(super) fn settle(
+    target: &dyn Target,
+    tenant: TenantId,
+    (living, oldest): (&[Rid], u32),
+    until: Option<Micros>,
+) -> StoreResult<()> {
+    let are_marks_sealed = Stand::of(oldest).has_sealed_marks();
+    let mut settling =
+        Settling { target, tenant, until, are_marks_sealed, kept: Vec::new(), writes: Writes::default() };
     settling.resources(living)?;
     settling.rest()?;
     settling.log()?;
@@ -50,12 +60,14 @@ impl Settling<'_> {
     /// Decides which version of each resource is the current one. What is not kept is removed by [`Settling::rest`].
     fn resources(&mut self, living: &[Rid]) -> StoreResult<()> {
         let (target, tenant) = (self.target, self.tenant);
+        let sealer = target.ring().sealer();
+        let read = erase::Marks { sealer: &sealer, are_sealed: self.are_marks_sealed };
         let mut marks = Beside::over(target.rows(), Table::Records, &layout::all_erased(tenant));
         for row in Walk::over(target.rows(), Table::Records, &layout::all_current(tenant)) {
             let (key, record) = row?;
             let rid = rid_in(&key);
             let (header, _) = Header::unpack(&record)?;
-            let oldest = erase::oldest(marks.at(&layout::erased(tenant, rid))?.as_deref())?;
+            let oldest = read.oldest(tenant, rid, marks.at(&layout::erased(tenant, rid))?.as_deref())?;
             let is_late = self.until.is_some_and(|until| header.time > until);
             let current = match living.binary_search(&rid) {
                 Err(_) => None,
@@ -67,7 +79,7 @@ impl Settling<'_> {
                     // It was erased after a later version was made, which is not here.
                     if oldest > current {
                         let place = erase::mark_place(tenant, rid, current);
-                        let mark = erase::mark(&target.ring().sealer(), place, header.time)?;
+                        let mark = erase::mark(&sealer, place, header.time)?;
                         self.writes.put(Table::Records, layout::erased(tenant, rid), mark);
                     }
                     self.kept.push(Kept { rid, oldest: oldest.min(current), current });

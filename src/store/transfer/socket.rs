@@ -11,6 +11,7 @@ use crate::store::keys::OwnersKeys;
 use crate::store::ledger::Entry;
 use crate::store::rows::stretch::{Most, Stretch};
 use crate::store::rows::{Row, Rows, Table, varint};
+use crate::store::schema::BESIDE;
 use crate::store::{StoreError, StoreResult};
 use crate::tenant::TenantId;
 use std::collections::BTreeMap;
@@ -28,6 +29,7 @@ const SNAPSHOT: u8 = b'n';
 const GET: u8 = b'g';
 const RANGE: u8 = b'R';
 const RANGE_BACK: u8 = b'B';
+const OLDEST: u8 = b'f';
 const KEYS: u8 = b'k';
 const SEAL: u8 = b's';
 const UNSEAL: u8 = b'o';
@@ -162,6 +164,7 @@ fn answer(source: &dyn Source, rows: Option<&dyn Rows>, letter: u8, mut about: &
             let most = usize::try_from(varint::take(about).ok_or_else(strange)?).unwrap_or(usize::MAX);
             out = Part { is_back: letter == RANGE_BACK, table, from, to }.rows(rows.ok_or_else(strange)?, most)?;
         }
+        OLDEST => out.extend_from_slice(&source.oldest_rows()?.to_be_bytes()),
         KEYS => out = serde_json::to_vec(&source.wrapped_keys()?).map_err(|error| StoreError::Io(error.to_string()))?,
         SEAL | UNSEAL => {
             let (tenant, name, bytes) = (take_tenant(about)?, take(about)?, take(about)?);
@@ -312,6 +315,14 @@ impl Source for Remote {
     fn snapshot(&self) -> StoreResult<Box<dyn Rows + '_>> {
         self.ask(SNAPSHOT, &[])?;
         Ok(Box::new(RemoteRows(self)))
+    }
+
+    /// A process of an earlier release does not know the question: its rows may be as old as any that this program reads.
+    fn oldest_rows(&self) -> StoreResult<u32> {
+        match self.ask(OLDEST, &[]) {
+            Err(StoreError::Closed(text)) if text == strange().to_string() => Ok(BESIDE),
+            answer => answer?.try_into().map(u32::from_be_bytes).map_err(|_| strange()),
+        }
     }
 
     fn wrapped_keys(&self) -> StoreResult<Vec<OwnersKeys>> {

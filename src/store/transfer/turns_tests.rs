@@ -112,6 +112,10 @@ impl Source for Short<'_> {
         Ok(Some(Box::new(Changing(self))))
     }
 
+    fn oldest_rows(&self) -> StoreResult<u32> {
+        self.store.oldest_rows()
+    }
+
     fn wrapped_keys(&self) -> StoreResult<Vec<OwnersKeys>> {
         self.store.wrapped_keys()
     }

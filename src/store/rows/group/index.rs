@@ -20,7 +20,7 @@ const BLOCKS_TOGETHER: usize = 200;
 
 impl Prepared {
     /// The change of the form, and its place among what is kept.
-    pub(super) fn new_form(&self) -> Option<(usize, &Keep)> {
+    pub(in crate::store) fn new_form(&self) -> Option<(usize, &Keep)> {
         self.keeps.iter().enumerate().find(|(_, keep)| keep.kind == IndexRecord::KIND)
     }
 }
