@@ -1,6 +1,6 @@
 //! How a server ends. Told to by SIGTERM it says first that it is not ready, and serves on for a while (`limits.drain_s`), so that
 //! whoever sends requests here hears of it before a connection is refused. Then it takes no more connections, and requests under way
-//! have `limits.shutdown_timeout_s`, and no job has another turn. Nothing waits for a database that does not answer. SIGINT, that of a person at a terminal, goes without the first part. A second
+//! have `limits.shutdown_timeout_s`, and no job has another turn. Beyond that nothing waits for a database that does not answer. SIGINT, that of a person at a terminal, goes without the first part. A second
 //! signal ends it at once, whatever is under way.
 
 use crate::app::App;

@@ -66,8 +66,15 @@ struct Position {
     found: u64,
     /// The last row that was passed, in base64; the name of the last file.
     after: String,
-    /// What was made after that is not under the older keys.
-    settled: i64,
+    /// What was made after that is not under the older keys; where nothing says so, all may be.
+    settled: Option<i64>,
+}
+
+impl Position {
+    /// Whether the files of what was made then may be under the older keys.
+    fn is_older(&self, created: i64) -> bool {
+        self.settled.is_none_or(|settled| created <= settled)
+    }
 }
 
 /// What one part has done of the files outside of the store.
@@ -168,7 +175,7 @@ impl Reseal {
             Position { after, ..position }
         } else {
             let settled = if turn.store.is_local() { turn.job.created } else { turn.now.0 };
-            Position { phase: Phase::Keys, settled, ..position }
+            Position { phase: Phase::Keys, settled: Some(settled), ..position }
         };
         part(turn, &next, &report)
     }
@@ -177,9 +184,11 @@ impl Reseal {
     fn keys(&self, turn: &Turn<'_>, ring: &Keyring, position: &Position) -> Result<Part> {
         let mut report = report_of(turn);
         if drops_old(turn) {
-            let is_older = |job: &Job| job.created <= position.settled;
             let jobs = all_of(&*turn.store.keeper(), turn.tenant())?;
-            let kept = jobs.iter().filter(|(job, _)| is_older(job) && (self.has_files)(job, turn.now)).count();
+            let kept = jobs
+                .iter()
+                .filter(|(job, _)| position.is_older(job.created) && (self.has_files)(job, turn.now))
+                .count();
             if kept > 0 {
                 let text = format!(
                     "The files of {kept} exports, imports or deferred requests may be sealed under the older keys, which are dropped when these files are gone: \
@@ -190,5 +199,19 @@ impl Reseal {
             report.dropped = ring.drop_retired(turn.tenant(), position.newest)?;
         }
         Ok(Part { is_last: true, ..part(turn, position, &report)? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_that_an_earlier_program_has_begun_takes_all_files_for_older() {
+        let saved = serde_json::json!({"phase": "keys", "pass": 1, "newest": 7, "found": 0, "after": ""});
+        let position: Position = serde_json::from_value(saved).unwrap();
+        assert_eq!((position.phase, position.newest, position.settled), (Phase::Keys, 7, None));
+        assert!(position.is_older(i64::MAX));
+        assert!(!Position { settled: Some(5), ..position }.is_older(6));
     }
 }

@@ -72,7 +72,10 @@ impl<T> Ahead<T> {
         let mut spent = 0;
         while self.taken.len() < self.together {
             if spent >= AT_ONCE {
-                return Ok(false);
+                if self.taken.is_empty() {
+                    return Ok(false);
+                }
+                break;
             }
             let begin = run.spent();
             match take() {

@@ -109,3 +109,13 @@ fn a_long_way_does_not_keep_a_short_one_waiting() {
         assert!(budget.taken() < 500, "{} steps, far away: {is_far}", budget.taken());
     }
 }
+
+#[test]
+fn what_is_met_early_is_given_out_though_more_takes_long() {
+    let mut tried = 0;
+    let take = || {
+        tried += 1;
+        Ok(if tried == 3 { Met::At(Rid(3)) } else { Met::Nothing })
+    };
+    assert_eq!(given(1, take, |_| Ok(())), [Some(3)]);
+}

@@ -219,6 +219,13 @@ impl Sealer {
         *id != newest.id.0
     }
 
+    /// Whether the key is here under which a value was sealed.
+    #[must_use]
+    pub fn knows(&self, place: Place, sealed: &[u8]) -> bool {
+        let id = sealed.first_chunk::<4>();
+        id.is_some_and(|id| self.read().named(place.owner(), KeyId(*id)).is_some())
+    }
+
     /// Appends the sealed form of `plain` to `out`. Everything already in `out` is the header it is bound to.
     ///
     /// # Errors

@@ -54,19 +54,20 @@ fn rates(stores: &[&Mongo], round: &str) -> Vec<usize> {
 }
 
 #[test]
-fn three_processes_write_to_one_tenant_about_as_much_as_one() {
+fn three_processes_write_to_one_tenant_a_good_part_of_what_one_does() {
     let Some(address) = new_database() else { return };
     let folder = tempfile::tempdir().unwrap();
     let stores = [(); 3].map(|()| open(&address, folder.path()));
-    let alone = rates(&[&stores[0]], "alone");
+    let alone = rates(&[&stores[0]], "alone")[0];
     let together = rates(&stores.each_ref(), "together");
+    let later = rates(&[&stores[0]], "later")[0];
     let sum: usize = together.iter().sum();
-    println!("alone {alone:?}, together {together:?}");
-    // Without turns they come to a fraction of it.
-    assert!(3 * sum > alone[0], "{alone:?} {together:?}");
+    println!("alone {alone} and {later}, together {together:?}");
+    // Without turns they come to a sixth of it. What else the machine does may come and go.
+    assert!(4 * sum > alone.min(later), "{alone} {later} {together:?}");
     assert!(together.iter().all(|answered| 12 * answered > sum), "none is passed over: {together:?}");
     let view = stores[2].view(TENANT).unwrap();
-    assert_eq!(view.rids("Basic", b"k", Rid(0)).count(), alone[0] + sum, "each is there once");
+    assert_eq!(view.rids("Basic", b"k", Rid(0)).count(), alone + sum + later, "each is there once");
 }
 
 /// Gives a turn to a process that there is not; which waits, too, and says that it uses it so many times more, each 0.2 s.
@@ -75,8 +76,12 @@ fn give_to_nobody(runtime: &tokio::runtime::Runtime, address: &str, uses: u32) -
     let (turns, turn) = runtime.block_on(async move {
         let database = mongodb::Client::with_uri_str(&address).await.unwrap().default_database().unwrap();
         let (turns, turn) = (database.collection::<Document>("turns"), doc! { "_id": i64::from(TENANT.0) });
+        let (free, began) = (doc! { "_id": i64::from(TENANT.0), "has": "" }, Instant::now());
         let holds = doc! { "$set": { "has": "nobody", "wait": ["nobody else"] }, "$inc": { "n": 1_i64 } };
-        assert_eq!(turns.update_one(turn.clone(), holds).await.unwrap().matched_count, 1, "they have met");
+        while turns.update_one(free.clone(), holds.clone()).await.unwrap().matched_count == 0 {
+            assert!(began.elapsed() < Duration::from_secs(20), "they have met, and nobody writes any more");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         (turns, turn)
     });
     runtime.spawn(async move {
@@ -87,6 +92,20 @@ fn give_to_nobody(runtime: &tokio::runtime::Runtime, address: &str, uses: u32) -
     })
 }
 
+/// Writes to a tenant while it is wanted, one thing after the other; the longest that one of them has taken.
+fn longest(store: &Mongo, tenant: TenantId, wanted: impl Fn(Duration) -> bool) -> Duration {
+    let mut longest = Duration::ZERO;
+    for n in 0.. {
+        let began = Instant::now();
+        commit(store, tenant, vec![put("Basic", &format!("one-by-one-{n}"), "text", &["k"])]).unwrap();
+        longest = longest.max(began.elapsed());
+        if !wanted(longest) {
+            break;
+        }
+    }
+    longest
+}
+
 #[test]
 fn the_turn_of_a_process_that_has_died_is_taken() {
     let Some(address) = new_database() else { return };
@@ -95,10 +114,10 @@ fn the_turn_of_a_process_that_has_died_is_taken() {
     rates(&stores.each_ref(), "both");
     let runtime = tokio::runtime::Runtime::new().unwrap();
     give_to_nobody(&runtime, &address, 0);
-    let began = Instant::now();
-    commit(&stores[0], TENANT, vec![put("Basic", "after", "text", &["k"])]).unwrap();
-    let waited = began.elapsed();
-    assert!(waited > Duration::from_millis(800), "it waits for its turn: {waited:?}");
+    // It may write a few times before it has heard of the turn.
+    let (began, is_short) = (Instant::now(), |longest| longest < Duration::from_millis(800));
+    let waited = longest(&stores[0], TENANT, |longest| is_short(longest) && began.elapsed() < Duration::from_secs(20));
+    assert!(!is_short(waited), "it waits for its turn: {waited:?}");
     assert!(waited < Duration::from_secs(4), "it does not wait for the dead: {waited:?}");
 }
 
@@ -110,15 +129,15 @@ fn while_a_process_waits_for_its_turn_it_writes_to_other_tenants() {
     rates(&stores.each_ref(), "both");
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let uses = give_to_nobody(&runtime, &address, 15);
-    let store = &stores[0];
-    std::thread::scope(|scope| {
-        let waiting = scope.spawn(|| commit(store, TENANT, vec![put("Basic", "waits", "text", &["k"])]));
-        for n in 0..5 {
-            commit(store, TenantId(TENANT.0 + 1), vec![put("Basic", &format!("other{n}"), "text", &["k"])]).unwrap();
-        }
-        assert!(!uses.is_finished() && !waiting.is_finished(), "the turn is another's all the time");
-        waiting.join().unwrap().unwrap();
+    let (waiting, other) = std::thread::scope(|scope| {
+        let (store, uses) = (&stores[0], &uses);
+        let waiting = scope.spawn(move || longest(store, TENANT, |_| !uses.is_finished()));
+        let other = longest(store, TenantId(TENANT.0 + 1), |_| !uses.is_finished());
+        (waiting.join().unwrap(), other)
     });
+    println!("the turn was waited for {waiting:?}, another tenant for {other:?} at most");
+    assert!(waiting > Duration::from_secs(2), "it waits for its turn: {waiting:?}");
+    assert!(2 * other < waiting, "nor does another tenant wait: {other:?} and {waiting:?}");
     assert!(runtime.block_on(uses).is_ok());
 }
 
@@ -128,7 +147,7 @@ fn what_a_client_sends_to_one_process_counts_at_the_others() {
     let folder = tempfile::tempdir().unwrap();
     let key = folder.path().join("key").to_str().unwrap().to_owned();
     let settings = folder.path().join("pharos.toml");
-    std::fs::write(&settings, "[limits]\nclient_requests_per_s = 30\n").unwrap();
+    std::fs::write(&settings, "[limits]\nclient_requests_per_s = 10\n").unwrap();
     let start = || {
         let listen = free_address().to_string();
         let open = ["serve", "--insecure-open", "--listen", &listen, "--store", &address, "--key-file", &key];
@@ -139,13 +158,15 @@ fn what_a_client_sends_to_one_process_counts_at_the_others() {
     let [(_first, here), (_second, there)] = [(); 2].map(|()| start());
     let status = |client: &Client| client.get("/Basic/none").send().status();
     assert_eq!(status(&there), 404, "it has looked at what the others tell, or will before this has an end");
-    // Ten seconds' worth, and half of it once more as time goes by.
-    let answered = (0..2000).take_while(|_| status(&here) != 429).count();
-    assert!(answered >= 300, "{answered}");
-    // There, one request a while is far below the limit, and refused all the same when the other one has told.
-    let began = Instant::now();
-    while status(&there) != 429 {
-        assert!(began.elapsed() < Duration::from_secs(20), "it has not heard of what the other one answered");
+    // There, a request a while is far below the limit, and refused all the same when the other one has told that it was reached.
+    let (began, mut answered) = (Instant::now(), 0);
+    loop {
+        answered += (0..2000).take_while(|_| status(&here) != 429).count();
+        assert!(answered >= 100, "ten seconds' worth are not refused: {answered}");
+        if status(&there) == 429 {
+            break;
+        }
+        assert!(began.elapsed() < Duration::from_secs(30), "it has not heard of what the other one answered");
         std::thread::sleep(Duration::from_millis(100));
     }
 }

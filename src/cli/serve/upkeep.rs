@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
-use tokio::{join, select};
+use tokio::task::LocalSet;
+use tokio::time::MissedTickBehavior;
 
 /// How often the erasure of deleted tenants is looked after.
 const DELETIONS_LOOKED_AFTER: Duration = Duration::from_mins(1);
@@ -28,17 +29,16 @@ impl Upkeep {
         let (sender, ended) = oneshot::channel();
         let app = Arc::clone(app);
         let keep = move || {
-            let schema = Arc::clone(&app).follow_schema();
-            let all = async {
-                join!(checkpoints(&app), sweeping(&app), deletions(&app), unwrapping(&app), sharing(&app), schema)
-            };
-            runtime.block_on(async {
-                select! {
-                    _ = all => {}
-                    // Nothing is ever sent.
-                    _ = ended => {}
-                }
-            });
+            // Each by itself: where one panics, which is in the log, the others go on.
+            let all = LocalSet::new();
+            all.spawn_local(checkpoints(Arc::clone(&app)));
+            all.spawn_local(sweeping(Arc::clone(&app)));
+            all.spawn_local(deletions(Arc::clone(&app)));
+            all.spawn_local(unwrapping(Arc::clone(&app)));
+            all.spawn_local(sharing(Arc::clone(&app)));
+            all.spawn_local(app.follow_schema());
+            // Nothing is ever sent.
+            let _end = runtime.block_on(all.run_until(ended));
         };
         std::thread::Builder::new().name("pharos-upkeep".into()).spawn(keep)?;
         Ok(Self(sender))
@@ -51,7 +51,7 @@ impl Upkeep {
 }
 
 /// Records, again and again, which keys of other processes were unwrapped.
-async fn unwrapping(app: &App) {
+async fn unwrapping(app: Arc<App>) {
     let mut interval = tokio::time::interval(Duration::from_secs(1));
     loop {
         interval.tick().await;
@@ -62,8 +62,9 @@ async fn unwrapping(app: &App) {
 }
 
 /// Sees to it that limits hold for all processes on the store together.
-async fn sharing(app: &App) {
+async fn sharing(app: Arc<App>) {
     let mut interval = tokio::time::interval(COUNTS_SHARED);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while !app.store().is_local() {
         interval.tick().await;
         if let Err(error) = app.share_counts().await {
@@ -73,7 +74,7 @@ async fn sharing(app: &App) {
 }
 
 /// Signs checkpoints of the ledger, again and again.
-async fn checkpoints(app: &App) {
+async fn checkpoints(app: Arc<App>) {
     let seconds = app.config.audit.checkpoint_interval_s;
     if seconds == 0 {
         return;
@@ -81,12 +82,12 @@ async fn checkpoints(app: &App) {
     let mut interval = tokio::time::interval(Duration::from_secs(seconds));
     loop {
         interval.tick().await;
-        checkpoint(app).await;
+        checkpoint(&app).await;
     }
 }
 
 /// Sees to it, at the start and again and again, that of deleted tenants nothing is left.
-async fn deletions(app: &App) {
+async fn deletions(app: Arc<App>) {
     let mut interval = tokio::time::interval(DELETIONS_LOOKED_AFTER);
     let mut is_first = true;
     loop {
@@ -98,7 +99,7 @@ async fn deletions(app: &App) {
 }
 
 /// Removes what is left of exports that are over, again and again.
-async fn sweeping(app: &App) {
+async fn sweeping(app: Arc<App>) {
     let seconds = app.config.bulk.sweep_interval_s;
     if seconds == 0 {
         return;

@@ -136,6 +136,8 @@ impl Drop for Connection {
 /// What follows from a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Meaning {
+    /// What was read before does not hold any more: nothing happened, and the same may be done again without it.
+    Stale,
     /// Somebody else's transaction came first, or the primary changed: nothing happened, and the same may be done again.
     Again,
     /// The database does not answer, or not in time. Of a commit it is not known whether it happened.
@@ -157,6 +159,10 @@ pub(super) struct Failed {
 impl Failed {
     pub(super) fn other(text: impl Into<String>) -> Self {
         Self { meaning: Meaning::Other, text: text.into() }
+    }
+
+    pub(super) fn stale(text: impl Into<String>) -> Self {
+        Self { meaning: Meaning::Stale, text: text.into() }
     }
 
     pub(super) fn again(text: impl Into<String>) -> Self {
@@ -184,7 +190,7 @@ impl From<mongodb::bson::error::Error> for Failed {
 impl From<Failed> for StoreError {
     fn from(Failed { meaning, text }: Failed) -> Self {
         match meaning {
-            Meaning::Again | Meaning::Unreachable => Self::Unreachable(text),
+            Meaning::Stale | Meaning::Again | Meaning::Unreachable => Self::Unreachable(text),
             Meaning::Unknown => Self::OutcomeUnknown(text),
             Meaning::Other => Self::Io(format!("the database: {text}")),
         }

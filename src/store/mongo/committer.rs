@@ -31,6 +31,8 @@ use std::time::{Duration, Instant};
 const ERASE_EVERY: Duration = Duration::from_secs(30);
 /// How long a group is tried again that other processes, or the database, keep from happening.
 const LONGEST_TRY: Duration = Duration::from_secs(10);
+/// Of what may wait in all, this part may be commits of one tenant that wait for their turn.
+const MOST_OF_ONE_TENANT: usize = 2;
 /// The longest pause between two tries.
 const LONGEST_PAUSE_MS: u64 = 50;
 
@@ -62,20 +64,19 @@ impl Committer {
 
     /// Runs until the queue ends.
     pub(super) fn run(mut self) {
+        let mut looked_at = Instant::now();
         while let Some(jobs) = self.take() {
-            let is_idle = jobs.is_empty();
             for tenant in self.shared.heard.take() {
                 self.turns.meet(tenant);
             }
-            let (waiting, free): (Vec<_>, Vec<_>) =
-                jobs.into_iter().partition(|(commit, _)| commit.moves_head() && self.turns.may_meet(commit.commit_of));
+            let (waiting, free): (Vec<_>, Vec<_>) = jobs.into_iter().partition(|(commit, _)| self.waits(commit));
             self.wait_for_turns(waiting);
             self.answer(free, true);
-            if is_idle {
-                self.turns.give();
+            self.turns.give_if_over();
+            if looked_at.elapsed() >= turns::LOOK_EVERY {
+                self.look_for_turns();
+                looked_at = Instant::now();
             }
-            self.turns.give_if_long();
-            self.look_for_turns();
             if self.erased_at.elapsed() >= ERASE_EVERY {
                 self.erased_at = Instant::now();
                 if let Err(failed) = self.attempt(&[], Way { erases: true, uses_hints: false }) {
@@ -93,10 +94,6 @@ impl Committer {
     /// What has come meanwhile; `None` when the queue ends.
     fn take(&self) -> Option<Vec<(Prepared, Answer)>> {
         let Shared { queue, options, .. } = &*self.shared;
-        if self.waiting.values().map(Vec::len).sum::<usize>() >= options.most_waiting {
-            std::thread::sleep(turns::LOOK_EVERY);
-            return Some(Vec::new());
-        }
         let longest = match (self.waiting.is_empty(), self.turns.has_one()) {
             (false, _) => turns::LOOK_EVERY,
             (true, true) => turns::IDLE,
@@ -105,9 +102,21 @@ impl Committer {
         queue.take(options.most_changes_in_group, longest)
     }
 
+    /// Whether a commit has to wait for a turn.
+    fn waits(&self, commit: &Prepared) -> bool {
+        commit.moves_head() && self.turns.may_meet(commit.commit_of)
+    }
+
+    /// Has commits wait, of each tenant a part of what may wait in all.
     fn wait_for_turns(&mut self, jobs: Vec<(Prepared, Answer)>) {
-        for job in jobs {
-            self.waiting.entry(job.0.commit_of).or_default().push(job);
+        let most = self.shared.options.most_waiting / MOST_OF_ONE_TENANT;
+        for (commit, answer) in jobs {
+            let waiting = self.waiting.entry(commit.commit_of).or_default();
+            if waiting.len() < most {
+                waiting.push((commit, answer));
+            } else {
+                drop(answer.send(Err(StoreError::Busy.into())));
+            }
         }
     }
 
@@ -115,13 +124,36 @@ impl Committer {
     fn look_for_turns(&mut self) {
         for tenant in self.waiting.keys().copied().collect::<Vec<_>>() {
             let looked = self.turns.look(tenant);
-            if looked != Looked::NotYet
-                && let Some(jobs) = self.waiting.remove(&tenant)
-            {
-                self.fall_behind(tenant);
+            if looked == Looked::NotYet {
+                continue;
+            }
+            self.fall_behind(tenant);
+            while let Some(jobs) = self.next_group(tenant) {
                 self.answer(jobs, false);
+                self.turns.give_if_over();
+                if looked == Looked::Had && !self.turns.has(tenant) {
+                    break;
+                }
             }
         }
+    }
+
+    /// What is written together of what waits at a tenant.
+    fn next_group(&mut self, tenant: TenantId) -> Option<Vec<(Prepared, Answer)>> {
+        let mut waiting = self.waiting.remove(&tenant)?;
+        let (mut changes, mut count) = (0, 0);
+        for (commit, _) in &waiting {
+            changes += commit.len();
+            if count > 0 && changes > self.shared.options.most_changes_in_group {
+                break;
+            }
+            count += 1;
+        }
+        let rest = waiting.split_off(count);
+        if !rest.is_empty() {
+            self.waiting.insert(tenant, rest);
+        }
+        Some(waiting)
     }
 
     /// Makes commits happen or not, and answers them; those that meet another process wait for their turn, if they may.
@@ -130,15 +162,17 @@ impl Committer {
             return;
         }
         let (commits, answers): (Vec<Prepared>, Vec<Answer>) = jobs.into_iter().unzip();
-        match self.settle(&commits, may_wait) {
-            Some(outcomes) => {
-                for (answer, outcome) in answers.into_iter().zip(outcomes) {
-                    // Who asked may have gone away.
-                    drop(answer.send(outcome));
-                }
+        if let Some(outcomes) = self.settle(&commits, may_wait) {
+            for (answer, outcome) in answers.into_iter().zip(outcomes) {
+                // Who asked may have gone away.
+                drop(answer.send(outcome));
             }
-            None => self.wait_for_turns(commits.into_iter().zip(answers).collect()),
+            return;
         }
+        let jobs = commits.into_iter().zip(answers);
+        let (waiting, free): (Vec<_>, Vec<_>) = jobs.partition(|(commit, _)| self.waits(commit));
+        self.wait_for_turns(waiting);
+        self.answer(free, false);
     }
 
     /// Makes commits happen or not; `None` where they meet another process, and may wait for their turns.
@@ -147,7 +181,10 @@ impl Committer {
         let mut tries = 0;
         loop {
             let failed = match self.attempt(commits, Way { erases: false, uses_hints: tries == 0 }) {
-                Ok(outcomes) => return Some(outcomes),
+                Ok(outcomes) => {
+                    self.turns.use_at(commits.iter().filter(|one| one.moves_head()).map(|one| one.commit_of));
+                    return Some(outcomes);
+                }
                 Err(failed) => failed,
             };
             for commit in commits {
@@ -163,7 +200,8 @@ impl Committer {
             let is_late = began.elapsed() > LONGEST_TRY;
             match failed.meaning {
                 Meaning::Again if self.meets(commits) && may_wait => return None,
-                Meaning::Again | Meaning::Unreachable if !is_late => {
+                Meaning::Stale if tries == 1 => {}
+                Meaning::Stale | Meaning::Again | Meaning::Unreachable if !is_late => {
                     tracing::debug!(error = %failed.text, tries, "a transaction is tried again");
                     std::thread::sleep(Duration::from_millis(pause_ms(tries)));
                 }
@@ -209,7 +247,7 @@ impl Committer {
             outcomes.push(outcome?);
         }
         if is_on_hints && !outcomes.iter().all(is_all_new) {
-            return Err(Failed::again("what was read before may not hold"));
+            return Err(Failed::stale("what was read before may not hold"));
         }
         if way.erases {
             group.kept.erase(&reading, Micros(i64::MIN), clock.now())?;
@@ -367,7 +405,11 @@ impl Committer {
         let Some(rid) = reading.get(Table::Index, &id)? else { return Ok(Vec::new()) };
         let rid = rid_of(&rid)?;
         let Some(record) = reading.get(Table::Records, &layout::current(tenant, rid))? else { return Ok(Vec::new()) };
-        let oldest = erase::oldest(reading.get(Table::Records, &layout::erased(tenant, rid))?.as_deref())?;
+        let oldest = match erase::oldest(reading.get(Table::Records, &layout::erased(tenant, rid))?.as_deref()) {
+            // All goes, whatever somebody has put there.
+            Err(_) if matches!(erasure.extent, Extent::Whole { .. }) => 1,
+            oldest => oldest?,
+        };
         let current = Header::unpack(&record)?.0.version;
         let before = if let Extent::Before(version) = erasure.extent { version.min(current) } else { current };
         Ok((oldest..before).map(|version| layout::history(tenant, rid, version)).collect())

@@ -32,7 +32,7 @@ pub(super) fn follow(shared: &Arc<Shared>) {
         if let Some(shared) = weak.upgrade() {
             forget(&shared.connection).await;
         }
-        let (mut known, mut said, mut turns) = (None, (None, Instant::now()), Used::default());
+        let (mut known, mut said, mut turns) = (None, (None, Instant::now()), None);
         while let Some(found) = look(&weak).await {
             match found {
                 Ok((found, own)) => {
@@ -126,12 +126,12 @@ async fn look_at_keys(weak: &Weak<Shared>, mark: Option<i64>) {
 }
 
 /// Looks at which tenants others take turns; where that fails, it is as before.
-async fn look_at_turns(weak: &Weak<Shared>, last: Used) -> Used {
+async fn look_at_turns(weak: &Weak<Shared>, last: Option<Used>) -> Option<Used> {
     let Some(shared) = weak.upgrade() else { return last };
     let (heard, connection, process) =
         (Arc::clone(&shared.heard), Arc::clone(&shared.connection), shared.process.clone());
     drop(shared);
-    within(LOOK_WITHIN, heard.look(&connection, &process, &last)).await.unwrap_or(last)
+    within(LOOK_WITHIN, heard.look(&connection, &process, last.as_ref())).await.map_or(last, Some)
 }
 
 /// Makes the epochs of tenants grow whose records others have changed. At the first look there is nothing to compare with.

@@ -256,8 +256,17 @@ impl Staging {
 
 /// The thread that inserts, until the staging ends.
 pub(super) fn insert(shared: &Shared) {
+    let _ends = Ends(|| shared.staging.has_ended());
     insert_all(shared);
-    shared.staging.has_ended();
+}
+
+/// Says that a thread has ended, also where it has panicked.
+struct Ends<F: Fn()>(F);
+
+impl<F: Fn()> Drop for Ends<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
 }
 
 fn insert_all(shared: &Shared) {
@@ -309,6 +318,8 @@ fn send(shared: &Shared, documents: &Arc<Vec<Document>>) -> Result<(), Failed> {
 
 /// The thread that folds, until the staging ends.
 pub(super) fn fold(shared: &Shared) {
+    let ended = || Err(StoreError::Closed("nothing is folded any more".into()));
+    let _ends = Ends(|| shared.staging.has_folded(ended()));
     while shared.staging.wait_to_fold() {
         // Where another schema is in force, that is for others.
         let outcome = shared.queue.failure().map_or_else(|| fold_all(shared), Err);
@@ -394,5 +405,16 @@ mod tests {
         staging.end();
         let folds = (0..9).take_while(|_| staging.wait_to_fold()).map(|_| staging.has_folded(Ok(()))).count();
         assert!(folds < 9, "the thread that folds never ends");
+    }
+
+    #[test]
+    fn that_a_thread_has_ended_is_said_also_where_it_panics() {
+        let ended = std::sync::atomic::AtomicBool::new(false);
+        let thread = || {
+            let _ends = Ends(|| ended.store(true, std::sync::atomic::Ordering::SeqCst));
+            assert!(ended.load(std::sync::atomic::Ordering::SeqCst), "on purpose");
+        };
+        assert!(std::panic::catch_unwind(thread).is_err());
+        assert!(ended.into_inner());
     }
 }

@@ -36,12 +36,12 @@ struct State {
 /// Tells the others what was used, and reads what they have told.
 pub(super) async fn exchange(shared: Arc<Shared>, used: Vec<Used>) -> Result<Vec<Used>, Failed> {
     let limits: Collection<Document> = shared.connection.db().collection(LIMITS);
-    let is_first = shared.counts.lock().seen.is_none();
+    let (reports, is_first) = (shared.counts.tell(used), shared.counts.lock().seen.is_none());
     if is_first {
         let before = DateTime::from_millis(DateTime::now().timestamp_millis() - FORGET_AFTER_MS);
         limits.delete_many(doc! { "at": { "$lt": before } }).await?;
     }
-    if let Some(reports) = shared.counts.tell(used) {
+    if let Some(reports) = reports {
         let own = doc! { "_id": &shared.process, "at": DateTime::now(), "reports": reports };
         limits.replace_one(doc! { "_id": &shared.process }, own).upsert(true).await?;
     }
@@ -79,12 +79,17 @@ impl Counts {
         let mut state = self.lock();
         for document in documents {
             let Ok(process) = document.get_str("_id") else { continue };
+            let reports = document.get_array("reports").into_iter().flatten().filter_map(Bson::as_document);
+            let reports: Vec<(i64, &Document)> =
+                reports.filter_map(|report| Some((report.get_i64("n").ok()?, report))).collect();
+            let newest = reports.iter().map(|(number, _)| *number).max().unwrap_or_default();
+            // Of a process that was not there before, all but the newest may be old.
             let is_new = |number: i64| {
-                state.seen.as_ref().is_some_and(|seen| seen.get(process).is_none_or(|last| number > *last))
+                let seen = state.seen.as_ref()?.get(process).copied();
+                (number > seen.unwrap_or(newest - 1)).then_some(())
             };
-            for report in document.get_array("reports").into_iter().flatten().filter_map(Bson::as_document) {
-                let Ok(number) = report.get_i64("n") else { continue };
-                if is_new(number) {
+            for (number, report) in reports {
+                if is_new(number).is_some() {
                     new.extend(report.get_array("used").into_iter().flatten().filter_map(used_of));
                 }
                 last.insert(process.to_owned(), number);

@@ -8,7 +8,7 @@
 use super::Shared;
 use super::client::{Connection, Failed};
 use super::fence::{self, Others};
-use super::start::{FORMAT, is_bound, sealed_check};
+use super::start::{FORMAT, is_bound, knows_key_of, sealed_check};
 use crate::store::rows::rewriting::old_forms;
 use crate::store::schema::{Advance, Program, Rewriting, Schemas, Stand, TELLS_STAND};
 use crate::store::seal::Sealer;
@@ -68,26 +68,39 @@ pub(super) fn read(connection: &Arc<Connection>) -> Result<Option<Document>, Fai
 /// Takes over what the document says; stops this process where it can't write that, and where nobody with the keys has written it.
 pub(super) fn renew(shared: &Shared) -> StoreResult<Stand> {
     shared.schema.renew(|| {
-        let document = read(&shared.connection)?.ok_or_else(|| StoreError::Closed("the store is gone".into()))?;
-        let stand = stand_of(&document)?;
-        let checked = check(shared.schema.program, &stand).and_then(|()| check_later(shared, &document, &stand));
-        if let Err(error) = checked {
+        let document = read(&shared.connection)?;
+        let checked = checked(shared, document);
+        if let Err(error) = &checked
+            && !matches!(error, StoreError::Unreachable(_))
+        {
             tracing::error!(%error, "which schema is in force is not what this process can go on with; it stops writing");
-            shared.queue.close(&error);
-            return Err(error);
+            shared.queue.close(error);
         }
-        Ok(stand)
+        checked
     })
 }
 
-/// Refuses a document that nobody with the keys has written, and one of an earlier time than what is known. When a process starts, the document
-/// is bound to how the store stands; so one that is not comes from before, too.
+/// What a document says, if this process can go on with it.
+fn checked(shared: &Shared, document: Option<Document>) -> StoreResult<Stand> {
+    let document = document.ok_or_else(|| StoreError::Closed("the store is gone".into()))?;
+    let stand = stand_of(&document)?;
+    check(shared.schema.program, &stand)?;
+    check_later(shared, &document, &stand)?;
+    Ok(stand)
+}
+
+/// Refuses a document that nobody with the keys has written, and one of an earlier time than what is known. A program of before does not bind what
+/// it writes to how the store stands: that is done for it.
 fn check_later(shared: &Shared, document: &Document, stand: &Stand) -> StoreResult<()> {
-    let is_later = shared.schema.stand().may_become(stand);
-    if is_bound(document, stand, &shared.sealer)? && is_later {
-        return Ok(());
+    let is_bound = is_bound(document, stand, &shared.sealer).map_err(|error| {
+        let is_known = knows_key_of(document, &shared.sealer);
+        if is_known { error } else { StoreError::Unreachable("a key of the store can't be unwrapped now".into()) }
+    })?;
+    if !shared.schema.stand().may_become(stand) {
+        let text = format!("somebody has put an earlier document back into the collection `{FORMAT}`");
+        return Err(StoreError::Closed(text));
     }
-    Err(StoreError::Closed(format!("somebody has put an earlier document back into the collection `{FORMAT}`")))
+    if is_bound { Ok(()) } else { bind(&shared.connection, &shared.sealer, (document, stand)) }
 }
 
 /// Binds a document to how the store stands that a program of before has written.
@@ -126,8 +139,10 @@ fn change(sealer: &Sealer, stand: &Stand) -> StoreResult<Document> {
 fn replace(shared: &Shared, old: &Stand, new: &Stand) -> StoreResult<bool> {
     let known = i64::from(old.schema);
     let known = if old.schema == CALLED_NOW { vec![known, CALLED_BEFORE] } else { vec![known] };
-    let pass = old.rewriting.as_ref().map(|rewriting| rewriting.pass.clone());
-    let filter = doc! { "_id": "store", "schema": { "$in": known }, "rewriting.pass": pass };
+    let mut filter = doc! { "_id": "store", "schema": { "$in": known } };
+    if old.schema >= TELLS_STAND {
+        filter.insert("rewriting.pass", old.rewriting.as_ref().map(|rewriting| rewriting.pass.clone()));
+    }
     let change = change(&shared.sealer, new)?;
     let writing = Arc::clone(&shared.connection);
     let written = shared.connection.wait(async move {

@@ -178,12 +178,21 @@ pub(super) fn sealed_check(sealer: &Sealer, stand: &Stand) -> StoreResult<Binary
     Ok(super::transaction::binary(value))
 }
 
+fn sealed_of(format: &Document) -> &[u8] {
+    format.get_binary_generic("check").map(Vec::as_slice).unwrap_or_default()
+}
+
+/// Whether the key is here under which the value of a document was sealed: one that was made later may not be unwrapped yet.
+pub(super) fn knows_key_of(format: &Document, sealer: &Sealer) -> bool {
+    sealer.knows(CHECK, sealed_of(format))
+}
+
 /// Whether a document is bound to how the store stands, by what it says; programs of before bound it to the schema alone.
 ///
 /// # Errors
 /// Where the keys are not this store's, or somebody without them has written the document.
 pub(super) fn is_bound(format: &Document, stand: &Stand, sealer: &Sealer) -> StoreResult<bool> {
-    let check = format.get_binary_generic("check").map(Vec::as_slice).unwrap_or_default();
+    let check = sealed_of(format);
     let schema = format.get_i64("schema").unwrap_or_default();
     let opens = |line: Option<&str>| {
         let opened = sealer.open(CHECK, &header(schema, line), check);

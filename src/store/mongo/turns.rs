@@ -5,8 +5,8 @@
 //! A process alone at a tenant asks for none: that others are at work it learns when the head has been moved, or when it hears of turns that they take.
 //!
 //! A tenant's turn is a document: which process has it (`has`, none where it is empty), who waits for it (`wait`, in that order), and a count that grows with each change
-//! of hands (`n`) or while it is being used (`u`). Who has it gives it to the first who waits after [`LONGEST_TURN`], or at once when there is
-//! nothing to write.
+//! of hands (`n`) or while it is being used (`u`). Who has it gives it to the first who waits after [`LONGEST_TURN`], or when there was nothing to
+//! write for [`IDLE`].
 
 use super::client::{Connection, Failed, Meaning};
 use crate::tenant::TenantId;
@@ -43,8 +43,13 @@ pub(super) type Used = FxHashMap<TenantId, (i64, i64)>;
 pub(super) struct Heard(Mutex<FxHashSet<TenantId>>);
 
 impl Heard {
-    /// The turns that others use now. What has changed since the last look is heard of.
-    pub(super) async fn look(&self, connection: &Connection, process: &str, last: &Used) -> Result<Used, Failed> {
+    /// The turns that others use now. What has changed since the last look is heard of; at the first there is nothing to compare with.
+    pub(super) async fn look(
+        &self,
+        connection: &Connection,
+        process: &str,
+        last: Option<&Used>,
+    ) -> Result<Used, Failed> {
         let turns = connection.db().collection::<Document>(TURNS);
         let mut cursor = turns.find(doc! { "has": { "$nin": ["", process] } }).await?;
         let mut used = Used::default();
@@ -55,8 +60,9 @@ impl Heard {
                 used.insert(TenantId(tenant), (number("n"), number("u")));
             }
         }
-        let new = used.iter().filter(|(tenant, counts)| last.get(*tenant) != Some(*counts));
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(new.map(|(tenant, _)| *tenant));
+        let is_new = |tenant: &TenantId| last.is_some_and(|last| last.get(tenant) != used.get(tenant));
+        let new = used.keys().filter(|tenant| is_new(tenant));
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(new.copied());
         Ok(used)
     }
 
@@ -91,6 +97,7 @@ pub(super) enum Looked {
 struct Held {
     tenant: TenantId,
     since: Instant,
+    used_at: Instant,
     n: i64,
     /// As long as it is there, the process says that it uses its turn.
     _used: Arc<()>,
@@ -102,14 +109,12 @@ struct Asked {
     /// The counts of the turn that another one has, and when they last changed.
     seen: Option<(i64, i64)>,
     heard: Instant,
-    /// Whether it is among those that wait.
-    waits: bool,
 }
 
 impl Asked {
     fn now() -> Self {
         let now = Instant::now();
-        Self { since: now, seen: None, heard: now, waits: false }
+        Self { since: now, seen: None, heard: now }
     }
 }
 
@@ -143,9 +148,8 @@ impl Turns {
         self.held.is_some()
     }
 
-    /// Looks whether it is this process's turn at a tenant, and asks for it. Another turn that it has is given away first.
+    /// Looks whether it is this process's turn at a tenant, and asks for it. Another turn that it has is given away then.
     pub(super) fn look(&mut self, tenant: TenantId) -> Looked {
-        self.give();
         let mut asked = self.asked.remove(&tenant).unwrap_or_else(Asked::now);
         let place = self.place(tenant);
         if asked.since.elapsed() > LONGEST_WAIT {
@@ -155,10 +159,12 @@ impl Turns {
         }
         match self.connection.wait(async move { Ok((place.look(&mut asked).await?, asked)) }) {
             Ok((Some((n, was_free)), _)) => {
+                self.give();
                 self.count(tenant, if was_free { ALONE } else { 1 });
                 let used = Arc::new(());
                 self.connection.spawn(self.place(tenant).say(Arc::downgrade(&used)));
-                self.held = Some(Held { tenant, since: Instant::now(), n, _used: used });
+                let now = Instant::now();
+                self.held = Some(Held { tenant, since: now, used_at: now, n, _used: used });
                 Looked::Had
             }
             Ok((None, asked)) => {
@@ -172,9 +178,21 @@ impl Turns {
         }
     }
 
-    /// Gives the turn away if it has lasted long enough and another process waits for it.
-    pub(super) fn give_if_long(&mut self) {
-        if self.held.as_ref().is_some_and(|held| held.since.elapsed() >= LONGEST_TURN) {
+    /// It was written to these tenants.
+    pub(super) fn use_at(&mut self, mut tenants: impl Iterator<Item = TenantId>) {
+        if let Some(held) = &mut self.held
+            && tenants.any(|tenant| tenant == held.tenant)
+        {
+            held.used_at = Instant::now();
+        }
+    }
+
+    /// Gives the turn away if there is nothing to write, or if it has lasted long enough and another process waits for it.
+    pub(super) fn give_if_over(&mut self) {
+        let Some(held) = &self.held else { return };
+        if held.used_at.elapsed() >= IDLE {
+            self.give();
+        } else if held.since.elapsed() >= LONGEST_TURN {
             self.give_or(true);
         }
     }
@@ -267,10 +285,9 @@ impl Place {
             let was_unwanted = is_free && turn.wait.is_empty();
             return Ok(self.hand(turn.n, &self.process).await?.then_some((turn.n + 1, was_unwanted)));
         }
-        if !asked.waits {
+        if !turn.wait.contains(&self.process) {
             let asks = doc! { "$addToSet": { "wait": &self.process } };
             self.turns.update_one(doc! { "_id": self.id }, asks).await?;
-            asked.waits = true;
         }
         Ok(None)
     }

@@ -241,7 +241,7 @@ impl Orders {
     pub(super) async fn send(self, transaction: &mut Transaction) -> Result<(), Failed> {
         let names = namespaces(transaction.db.name());
         if self.is_on_hints && !self.is_countable {
-            return Err(Failed::again("it can't be told whether what was read before holds"));
+            return Err(Failed::stale("it can't be told whether what was read before holds"));
         }
         let mut changed = 0_i64;
         for orders in self.commands {
@@ -255,7 +255,7 @@ impl Orders {
                 number(&answer, "nMatched").unwrap_or_default() + number(&answer, "nDeleted").unwrap_or_default();
         }
         if self.is_on_hints && changed != self.expected {
-            return Err(Failed::again("what was read before does not hold any more"));
+            return Err(Failed::stale("what was read before does not hold any more"));
         }
         Ok(())
     }

@@ -67,12 +67,15 @@ impl Settling<'_> {
             let (key, record) = row?;
             let rid = rid_in(&key);
             let (header, _) = Header::unpack(&record)?;
-            let oldest = read.oldest(tenant, rid, marks.at(&layout::erased(tenant, rid))?.as_deref())?;
+            let mark = marks.at(&layout::erased(tenant, rid))?;
+            // What goes may have a mark under a key that is gone as well.
+            let is_living = living.binary_search(&rid).is_ok();
+            let oldest = if is_living { read.oldest(tenant, rid, mark.as_deref())? } else { 1 };
             let is_late = self.until.is_some_and(|until| header.time > until);
-            let current = match living.binary_search(&rid) {
-                Err(_) => None,
-                Ok(_) if is_late => self.go_back(rid, oldest)?,
-                Ok(_) => Some(header.version),
+            let current = match is_late {
+                _ if !is_living => None,
+                true => self.go_back(rid, oldest)?,
+                false => Some(header.version),
             };
             match current {
                 Some(current) => {
