@@ -136,8 +136,8 @@ impl Rates {
         let now = self.now();
         for Used { name, nanos, .. } in used.iter().filter(|used| used.limit == self.limit) {
             let cell = self.cell(*name);
-            // What others say takes up no more time than they could have given away.
-            let nanos = (*nanos).min(self.ahead);
+            // One process gives away no more than this in the time of one report.
+            let nanos = (*nanos).min(self.ahead.saturating_mul(2));
             let add = |quiet_at: u64| Some(quiet_at.max(now).saturating_add(nanos));
             // The closure never refuses.
             let _added = cell.quiet_at.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);

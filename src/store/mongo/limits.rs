@@ -84,12 +84,9 @@ impl Counts {
                 reports.filter_map(|report| Some((report.get_i64("n").ok()?, report))).collect();
             let newest = reports.iter().map(|(number, _)| *number).max().unwrap_or_default();
             // Of a process that was not there before, all but the newest may be old.
-            let is_new = |number: i64| {
-                let seen = state.seen.as_ref()?.get(process).copied();
-                (number > seen.unwrap_or(newest - 1)).then_some(())
-            };
+            let seen = state.seen.as_ref().map_or(newest, |seen| seen.get(process).copied().unwrap_or(newest - 1));
             for (number, report) in reports {
-                if is_new(number).is_some() {
+                if number > seen {
                     new.extend(report.get_array("used").into_iter().flatten().filter_map(used_of));
                 }
                 last.insert(process.to_owned(), number);
