@@ -232,7 +232,7 @@ impl Committer {
         let shared = Arc::clone(&self.shared);
         let Shared { connection, sealer, schema, clock, epochs, staging, process, fence, .. } = &*shared;
         // From before anything is sealed, and before it is asked in which form to write.
-        let mark = fence.mark();
+        let (mark, _in_use) = (fence.mark(), fence.in_use());
         let reading = Reading::new(Arc::clone(connection), usize::MAX);
         let is_on_hints = way.uses_hints && self.take_hints(commits, &reading);
         self.look_ahead(commits, &reading)?;

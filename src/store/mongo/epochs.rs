@@ -62,9 +62,9 @@ struct Own {
     at: Option<DateTime>,
 }
 
-/// Says that this process is there, which its commits do as well.
+/// Says that this process is there, which its commits do as well: not while one is on its way.
 async fn say(weak: &Weak<Shared>) {
-    let Some(shared) = weak.upgrade() else { return };
+    let Some(shared) = weak.upgrade().filter(|shared| !shared.fence.is_in_use()) else { return };
     let ((mark, sign), connection) = (shared.fence.heartbeat(), Arc::clone(&shared.connection));
     // Left without an answer it is silence, which the next look ends that has one.
     shared.pulse.asks(Instant::now());

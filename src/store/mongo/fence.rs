@@ -13,7 +13,7 @@ use crate::store::schema::Program;
 use mongodb::bson::{DateTime, Document, doc};
 use mongodb::options::ReturnDocument;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 /// What the document of a process begins with.
@@ -27,6 +27,7 @@ const LONGEST_END: Duration = Duration::from_secs(2);
 pub(super) struct Fence {
     pub id: String,
     mark: AtomicI64,
+    is_in_use: AtomicBool,
     program: &'static Program,
 }
 
@@ -37,7 +38,12 @@ impl Fence {
         process: &str,
         program: &'static Program,
     ) -> Result<Self, Failed> {
-        let this = Self { id: format!("{PREFIX}{process}"), mark: AtomicI64::new(0), program };
+        let this = Self {
+            id: format!("{PREFIX}{process}"),
+            mark: AtomicI64::new(0),
+            is_in_use: AtomicBool::new(false),
+            program,
+        };
         this.mark.store(this.read(connection)?, Ordering::SeqCst);
         Ok(this)
     }
@@ -85,9 +91,29 @@ impl Fence {
         self.mark.load(Ordering::SeqCst)
     }
 
+    /// A commit is on its way, which changes the mark's document when it is written, however long that takes.
+    pub(super) fn in_use(&self) -> InUse<'_> {
+        self.is_in_use.store(true, Ordering::SeqCst);
+        InUse(self)
+    }
+
+    /// Whether one is: of two that change the document at once only one happens, so who says that the process is there leaves it to the commit.
+    pub(super) fn is_in_use(&self) -> bool {
+        self.is_in_use.load(Ordering::SeqCst)
+    }
+
     /// Whether a document is of a process's mark.
     pub(super) fn is_one(id: &str) -> bool {
         id.starts_with(PREFIX)
+    }
+}
+
+/// As long as it is there, a commit is on its way.
+pub(super) struct InUse<'f>(&'f Fence);
+
+impl Drop for InUse<'_> {
+    fn drop(&mut self) {
+        self.0.is_in_use.store(false, Ordering::SeqCst);
     }
 }
 
