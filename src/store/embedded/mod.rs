@@ -44,7 +44,7 @@ use super::rows::group::Prepared;
 use crate::store::rows::Rows;
 use crate::store::rows::engine::Engine;
 use crate::store::rows::key_lists::KeyLists;
-use crate::store::rows::queue::{ClosesAtPanic, Queue, ended};
+use crate::store::rows::queue::{Queue, ended, spawn};
 use crate::store::rows::view::TenantView;
 use crate::store::transfer::socket::Desk;
 use checkpoint::Checkpoints;
@@ -219,14 +219,10 @@ impl Embedded {
     }
 }
 
-fn spawn(shared: &Arc<Shared>, name: &str, run: impl FnOnce(&Shared) + Send + 'static) -> StoreResult<JoinHandle<()>> {
-    let shared = Arc::clone(shared);
-    let guarded = move || {
-        let _closes = ClosesAtPanic(&shared.queue);
-        run(&shared);
-    };
-    let thread = std::thread::Builder::new().name(format!("pharos-{name}")).spawn(guarded);
-    thread.map_err(|error| StoreError::Io(error.to_string()))
+impl AsRef<Queue> for Shared {
+    fn as_ref(&self) -> &Queue {
+        &self.queue
+    }
 }
 
 impl Engine for Embedded {

@@ -2,7 +2,7 @@
 
 use super::committer::Committer;
 use super::{Shared, ledger};
-use crate::store::rows::queue::ClosesAtPanic;
+use crate::store::rows::queue::{Queue, spawn};
 use crate::store::{StoreError, StoreResult};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -57,12 +57,8 @@ fn ended(thread: JoinHandle<()>, began: Instant, shared: &Shared) -> StoreResult
     thread.join().map_err(|_| StoreError::Closed("a thread of the store ended abnormally".into()))
 }
 
-fn spawn(shared: &Arc<Shared>, name: &str, run: impl FnOnce(&Shared) + Send + 'static) -> StoreResult<JoinHandle<()>> {
-    let shared = Arc::clone(shared);
-    let guarded = move || {
-        let _closes = ClosesAtPanic(&shared.queue);
-        run(&shared);
-    };
-    let thread = std::thread::Builder::new().name(format!("pharos-{name}")).spawn(guarded);
-    thread.map_err(|error| StoreError::Io(error.to_string()))
+impl AsRef<Queue> for Shared {
+    fn as_ref(&self) -> &Queue {
+        &self.queue
+    }
 }

@@ -4,7 +4,8 @@ use super::group::Prepared;
 use crate::store::{CommitError, Committed, StoreError, StoreResult};
 use crate::tenant::TenantId;
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -154,8 +155,22 @@ impl Queue {
     }
 }
 
-/// Held by a thread that the store can't do without: where that panics, nobody waits for it in vain.
-pub(in crate::store) struct ClosesAtPanic<'q>(pub &'q Queue);
+/// Starts a thread that the store can't do without: where it panics, nobody waits for it in vain.
+pub(in crate::store) fn spawn<S: AsRef<Queue> + Send + Sync + 'static>(
+    shared: &Arc<S>,
+    name: &str,
+    run: impl FnOnce(&S) + Send + 'static,
+) -> StoreResult<JoinHandle<()>> {
+    let shared = Arc::clone(shared);
+    let guarded = move || {
+        let _closes = ClosesAtPanic((*shared).as_ref());
+        run(&shared);
+    };
+    let thread = std::thread::Builder::new().name(format!("pharos-{name}")).spawn(guarded);
+    thread.map_err(|error| StoreError::Io(error.to_string()))
+}
+
+struct ClosesAtPanic<'q>(&'q Queue);
 
 impl Drop for ClosesAtPanic<'_> {
     fn drop(&mut self) {
